@@ -1,0 +1,167 @@
+package lambent
+
+import (
+	"strconv"
+	"time"
+)
+
+// Digest names content in the artifact store: lower-case hex SHA-256 of the
+// bytes as uploaded. AWS shows the same hash in base64 as CodeSha256.
+type Digest string
+
+// State of a version, as AWS names it.
+type State string
+
+// States that lambent uses.
+const (
+	StatePending  State = "Pending"
+	StateActive   State = "Active"
+	StateFailed   State = "Failed"
+	StateInactive State = "Inactive"
+	StateDeleting State = "Deleting"
+)
+
+// UpdateStatus of the latest change to a version.
+type UpdateStatus string
+
+// Update statuses as AWS names them.
+const (
+	UpdateSuccessful UpdateStatus = "Successful"
+	UpdateFailed     UpdateStatus = "Failed"
+	UpdateInProgress UpdateStatus = "InProgress"
+)
+
+// Function is what all versions of a function share.
+type Function struct {
+	Namespace   string // 12-digit account id of the tenant
+	Name        string
+	Tags        map[string]string
+	NextVersion int // number that the next PublishVersion gets
+	// Reserved is the reserved concurrency; nil is none, 0 stops all calls.
+	Reserved *int
+}
+
+// Version is one configuration with its code: the head ([Latest]), which
+// changes, or a published one, which does not. Values handed out by the catalog
+// are shared: they are never modified.
+type Version struct {
+	Namespace   string
+	Function    string
+	Number      string // Latest, or "1", "2", ...
+	Description string
+	Role        string
+	PackageType string // "Zip" or "Image"
+	Runtime     string // as the caller named it, such as "python3.12"
+	Handler     string
+	Arch        string // "x86_64" or "arm64"
+	MemoryMB    int
+	EphemeralMB int
+	Timeout     time.Duration
+	Env         map[string]string
+	Layers      []LayerRef
+	Code        CodeRef
+	Logging     Logging
+	TracingMode string // "PassThrough" or "Active"
+	SnapStart   string // ApplyOn: "None" or "PublishedVersions"
+	Network     Network
+	// Extra holds members that lambent stores and returns but does not act on
+	// yet (VpcConfig, DeadLetterConfig, KMSKeyArn ...), keyed by their name in
+	// the API, as JSON.
+	Extra map[string][]byte
+
+	RevisionID   string
+	LastModified time.Time
+
+	State            State
+	StateReason      string
+	StateReasonCode  string
+	UpdateStatus     UpdateStatus
+	UpdateReason     string
+	UpdateReasonCode string
+}
+
+// CodeRef identifies the code of a version.
+type CodeRef struct {
+	Digest Digest
+	Size   int64 // bytes as uploaded
+	// Unpacked is the size on disk in bytes.
+	Unpacked int64
+}
+
+// LayerRef is a layer version as a function uses it.
+type LayerRef struct {
+	ARN      string
+	Digest   Digest
+	Size     int64
+	Unpacked int64
+}
+
+// Logging says how a function's log is written.
+type Logging struct {
+	Format           string // "Text" or "JSON"
+	Group            string // "/aws/lambda/<name>" unless set
+	ApplicationLevel string
+	SystemLevel      string
+}
+
+// Network says what a function's sandbox can reach.
+type Network string
+
+// Networks. The zero value is NetworkOutbound.
+const (
+	NetworkOutbound Network = ""     // loopback, and out through the host's address
+	NetworkLoopback Network = "lo"   // loopback only
+	NetworkNone     Network = "none" // not even loopback, save for the Runtime API
+)
+
+// ARN is the function's ARN without a qualifier.
+func (v *Version) ARN(region string) string {
+	return "arn:aws:lambda:" + region + ":" + v.Namespace + ":function:" + v.Function
+}
+
+// QualifiedARN is the ARN with the version's number.
+func (v *Version) QualifiedARN(region string) string {
+	return v.ARN(region) + ":" + v.Number
+}
+
+// LogGroup is the name of the version's log group.
+func (v *Version) LogGroup() string {
+	if v.Logging.Group != "" {
+		return v.Logging.Group
+	}
+	return "/aws/lambda/" + v.Function
+}
+
+// CPUs is the share of processors that goes with the version's memory:
+// 1,769 MB is one (AWS Lambda developer guide, "Configure memory").
+func (v *Version) CPUs() float64 { return float64(v.MemoryMB) / MemoryPerCPU }
+
+// Published tells whether the version is immutable.
+func (v *Version) Published() bool { _, err := strconv.Atoi(v.Number); return err == nil }
+
+// Alias is a named pointer to one version, or to two with weights.
+type Alias struct {
+	Namespace   string
+	Function    string
+	Name        string
+	Version     string
+	Description string
+	// Weights routes a share (0..1) to other versions; the rest goes to Version.
+	Weights    map[string]float64
+	RevisionID string
+}
+
+// LayerVersion is one published version of a layer.
+type LayerVersion struct {
+	Namespace   string
+	Name        string
+	Number      int
+	Description string
+	License     string
+	Runtimes    []string
+	Archs       []string
+	Digest      Digest
+	Size        int64
+	Unpacked    int64
+	Created     time.Time
+}

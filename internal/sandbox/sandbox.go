@@ -1,0 +1,160 @@
+// Package sandbox is the contract between the pool and whatever isolates an
+// instance: a Driver starts instances from a Spec, an Instance runs invocations
+// one at a time. It owns no isolation itself (see the drivers below it: linux,
+// fake) and refuses to know about functions' records, HTTP or logs on disk.
+//
+// Every driver passes sandboxtest, and is wrapped once by [Guard].
+package sandbox
+
+import (
+	"context"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+// Driver starts instances.
+type Driver interface {
+	// Start makes the sandbox and starts the runtime in it. It returns as soon as
+	// the runtime process exists; [Instance.Init] waits for it. On error nothing
+	// is left behind.
+	Start(ctx context.Context, spec Spec) (Instance, error)
+	// Recover ends what an earlier server with the same data directory left
+	// running and removes its cgroups, mounts and network. It is called once,
+	// before the first Start, and returns how many instances it ended.
+	Recover(ctx context.Context) (int, error)
+	// Describe says what this driver protects against on this host, for the log
+	// and the console.
+	Describe() Description
+	// Close ends every instance that is left and gives back what the driver holds.
+	Close() error
+}
+
+// Instance is one live copy of a version. Its methods may be called from any
+// goroutine; Invoke is called for one invocation at a time.
+type Instance interface {
+	// Init waits until the runtime has asked for its first event or has failed.
+	// A runtime that fails is an [InitResult] with Failure set; the error is for
+	// faults of the platform and for ctx.
+	Init(ctx context.Context) (InitResult, error)
+	// Invoke hands the event to the runtime and waits for its answer. The
+	// deadline of ctx is the function's: when it passes, the instance is dead and
+	// the answer says so. A runtime that exits or misbehaves is an Answer with
+	// Failure set. An error means that the event never reached the function, so
+	// that the caller may use another instance.
+	Invoke(ctx context.Context, ev Event) (Answer, error)
+	// Ready is closed when the runtime is waiting for the next event, or dead;
+	// each call speaks of the invocation that went last.
+	Ready() <-chan struct{}
+	// Done is closed when the instance can take no further event. Why tells the
+	// reason from then on.
+	Done() <-chan struct{}
+	Why() *Failure
+	// Usage reads the instance's counters.
+	Usage() Usage
+	// Stop ends the instance and everything in it, and returns when all of it is
+	// gone. It may be called again.
+	Stop(ctx context.Context) error
+}
+
+// Freezer is the optional ability to halt an idle instance's processes.
+type Freezer interface {
+	Freeze() error
+	Thaw() error
+}
+
+// Spec says what to start. Paths are the host's.
+type Spec struct {
+	ID      string // unique on this host, [a-z0-9-]{1,40}
+	Version *lambent.Version
+	Region  string
+	Runtime Runtime
+	Code    string   // directory mounted read-only at /var/task
+	Layers  []string // directories merged at /opt, later ones on top
+	// Env is the runtime's whole environment but for AWS_LAMBDA_RUNTIME_API,
+	// which the driver adds.
+	Env    []string
+	Output Output
+	// Stage, if set, is called at the end of each step of the start.
+	Stage func(name string, start time.Time, took time.Duration)
+}
+
+// Runtime is how a language runtime is started: found or installed by the
+// runtimes room, independent of any function.
+type Runtime struct {
+	Name    string // "python3.12"
+	Version string // of the interpreter, "3.12.1"
+	// Command is the program and its arguments, as seen in the sandbox.
+	Command []string
+	// Mounts are read-only directories or files: host path to sandbox path.
+	Mounts []Mount
+	// Env is set before the function's own environment.
+	Env []string
+}
+
+// Mount is one read-only bind mount.
+type Mount struct{ Host, Guest string }
+
+// Output takes what the function writes, line by line, without the newline. It
+// must not keep p. One instance calls it from one goroutine at a time.
+type Output interface {
+	WriteLine(at time.Time, p []byte)
+}
+
+// Event is what is handed to the runtime.
+type Event struct {
+	RequestID     string
+	Payload       []byte
+	FunctionARN   string // as invoked, with the qualifier if there was one
+	Deadline      time.Time
+	TraceID       string
+	ClientContext []byte
+}
+
+// Answer is what came of an event that reached the runtime.
+type Answer struct {
+	Payload     []byte // answer, or error object as the runtime sent it
+	ContentType string
+	// FunctionError tells that the runtime reported an error; Payload is its
+	// error object and ErrorType its type.
+	FunctionError bool
+	ErrorType     string
+	// Failure is set when the platform ended the invocation: timeout, exit, out
+	// of memory, too large an answer. Payload is then empty.
+	Failure *Failure
+	// Took is the time from the hand-over to the answer.
+	Took time.Duration
+}
+
+// Failure is an end that the function brought on itself.
+type Failure struct {
+	Type    string // "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory", "Function.ResponseSizeTooLarge", "Runtime.InvalidEntrypoint" ...
+	Message string // without the "RequestId: ... Error: " prefix
+	// Raw tells that Message stands alone, without that prefix.
+	Raw bool
+	// Payload, if set, is the whole error object as the runtime sent it.
+	Payload []byte
+}
+
+// InitResult is what came of the runtime's initialisation.
+type InitResult struct {
+	Took    time.Duration
+	Failure *Failure
+}
+
+// Usage is a snapshot of an instance's counters.
+type Usage struct {
+	MemoryBytes    int64
+	MaxMemoryBytes int64
+	CPU            time.Duration
+	OOMKills       int64
+	Processes      int64
+}
+
+// Description is a driver's label.
+type Description struct {
+	Name     string
+	Cgroups  string // "v1", "v2" or "none"
+	Network  string // "nat", "loopback"
+	Warnings []string
+}
