@@ -1,0 +1,204 @@
+// Package invoke is the spine: every way to run a function ends in
+// [Service.Invoke], which resolves the version, admits the call, acquires an
+// instance, runs the invocation and records what became of it. It owns the
+// concurrency limits; it refuses to know the caller's dialect and writes nothing
+// durable. Above it are the front doors, below it the catalog, the pool and the
+// log room's line formats.
+package invoke
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/pool"
+	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/telemetry"
+)
+
+// Options are the spine's neighbours and limits.
+type Options struct {
+	Catalog Resolver
+	Pool    *pool.Pool
+	Metrics *telemetry.Metrics // may be nil
+	Log     *slog.Logger
+	Region  string
+	// Concurrency is the account's limit of simultaneous invocations.
+	Concurrency int
+	// NewID makes UUIDs for calls that come without a request id.
+	NewID func() string
+}
+
+// Resolver finds what to run. It answers from memory.
+type Resolver interface {
+	Resolve(namespace, function, qualifier string) (*lambent.Version, error)
+	Get(namespace, function, qualifier string) (catalog.Entry, error)
+}
+
+// Service is safe for use from any goroutine.
+type Service struct {
+	o     Options
+	admit admission
+}
+
+// New makes the spine.
+func New(o Options) *Service {
+	s := &Service{o: o}
+	s.admit.limit = int64(o.Concurrency)
+	return s
+}
+
+// Invoke runs one invocation to its end. A function that fails is a Result; the
+// error is for calls that no function has answered, and is a [lambent.Error].
+// When the caller goes away before an instance is found, nothing runs; later the
+// invocation is run to its end all the same, as on AWS.
+func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
+	s.complete(inv)
+	v, err := s.resolve(ctx, inv)
+	if err != nil {
+		return nil, s.refused(err)
+	}
+	done, err := s.enter(v)
+	if err != nil {
+		s.o.Metrics.Throttled(v.Namespace, v.Function)
+		return nil, s.refused(err)
+	}
+	defer done()
+	s.o.Metrics.Running(+1)
+	defer s.o.Metrics.Running(-1)
+
+	for attempt := 1; ; attempt++ {
+		lease, err := s.o.Pool.Acquire(ctx, v)
+		if err != nil {
+			return nil, s.refused(err)
+		}
+		res, err := s.run(context.WithoutCancel(ctx), lease, v, inv)
+		if err == nil {
+			s.o.Metrics.Invoked(v, res)
+			return res, nil
+		}
+		// The instance died before it saw the event: another one may have it.
+		if attempt == maxAttempts {
+			return nil, s.refused(lambent.Errorf(lambent.CodeUnavailable, "hand event to %s: %w", v.Function, err))
+		}
+	}
+}
+
+// maxAttempts bounds how many dead instances one call may meet.
+const maxAttempts = 3
+
+// run sends the invocation to the leased instance and records its result.
+func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version, inv *lambent.Invocation) (*lambent.Result, error) {
+	log := lease.Log()
+	log.Begin(inv.RequestID, inv.WantTail)
+	begin := time.Now()
+	deadline := begin.Add(v.Timeout)
+	ended := false
+	defer func() {
+		if !ended {
+			log.End()
+		}
+		lease.Release(deadline)
+	}()
+
+	res := &lambent.Result{ExecutedVersion: v.Number, Report: lambent.Report{MemoryMB: v.MemoryMB}}
+	cold, isCold := lease.Cold()
+	if isCold {
+		res.Report.Cold, res.Report.Init, res.Report.Stages = true, cold.Init, cold.Stages
+	}
+	var answer sandbox.Answer
+	if failure := lease.Failed(); failure != nil {
+		answer.Failure = failure
+	} else {
+		callCtx, cancel := context.WithDeadline(ctx, deadline)
+		var err error
+		answer, err = lease.Invoke(callCtx, s.event(v, inv, deadline))
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+	}
+	finish(res, inv, &answer)
+	res.Report.MaxMemoryMB = lease.MaxMemoryMB()
+	report := logs.Report{RequestID: inv.RequestID, Result: res, Began: begin, Failure: answer.Failure != nil}
+	report.Write(log, v)
+	res.LogTail = log.End()
+	ended = true
+	return res, nil
+}
+
+// enter admits a call of v within the limits that hold for it now.
+func (s *Service) enter(v *lambent.Version) (func(), error) {
+	entry, err := s.o.Catalog.Get(v.Namespace, v.Function, "")
+	if err != nil {
+		return nil, err
+	}
+	return s.admit.enter(v, entry.Function.Reserved)
+}
+
+// event is the invocation as the runtime sees it.
+func (s *Service) event(v *lambent.Version, inv *lambent.Invocation, deadline time.Time) sandbox.Event {
+	arn := v.ARN(s.o.Region)
+	if inv.Qualifier != "" {
+		arn += ":" + inv.Qualifier
+	}
+	return sandbox.Event{
+		RequestID:     inv.RequestID,
+		Payload:       inv.Payload,
+		FunctionARN:   arn,
+		Deadline:      deadline,
+		TraceID:       inv.TraceID,
+		ClientContext: inv.ClientContext,
+	}
+}
+
+// activeWait is how long a call waits for a version that is being made ready.
+const activeWait = 5 * time.Second
+
+// resolve finds the version; one that is not ready yet is waited for briefly,
+// because it will be within milliseconds.
+func (s *Service) resolve(ctx context.Context, inv *lambent.Invocation) (*lambent.Version, error) {
+	until := time.Now().Add(activeWait)
+	for {
+		v, err := s.o.Catalog.Resolve(inv.Namespace, inv.Function, inv.Qualifier)
+		if err != nil {
+			return nil, err
+		}
+		if v.State == lambent.StateActive {
+			return v, nil
+		}
+		if v.State != lambent.StatePending || time.Now().After(until) {
+			return nil, lambent.Errorf(lambent.CodeConflict,
+				"The operation cannot be performed at this time. The function is currently in the following state: %s", v.State)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, lambent.Errorf(lambent.CodeCanceled, "wait for %s: %w", inv.Function, ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// complete fills what the door left open.
+func (s *Service) complete(inv *lambent.Invocation) {
+	if inv.RequestID == "" {
+		inv.RequestID = s.o.NewID()
+	}
+	if inv.TraceID == "" {
+		inv.TraceID = newTraceID(time.Now(), s.o.NewID())
+	}
+}
+
+// refused counts an invocation that no function answered.
+func (s *Service) refused(err error) error {
+	s.o.Metrics.Refused(lambent.CodeOf(err))
+	var coded *lambent.Error
+	if errors.As(err, &coded) {
+		return err
+	}
+	return &lambent.Error{Code: lambent.CodeInternal, Message: err.Error(), Cause: err}
+}

@@ -1,0 +1,109 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// Lease is the right to send one invocation to an instance. Release ends it.
+type Lease struct {
+	pool     *Pool
+	m        *member
+	failure  *sandbox.Failure
+	released bool
+}
+
+// Failed tells that the cold start for this call ended in a failure of the
+// function; the instance is then good for nothing but its log.
+func (l *Lease) Failed() *sandbox.Failure { return l.failure }
+
+// Cold returns the cold start that this lease is the first to use, if it is.
+func (l *Lease) Cold() (ColdStart, bool) {
+	return l.m.cold, !l.m.used
+}
+
+// Log is the instance's log stream.
+func (l *Lease) Log() logs.Stream {
+	return l.m.stream
+}
+
+// InstanceID names the instance in logs.
+func (l *Lease) InstanceID() string { return l.m.cold.ID }
+
+// Invoke hands the event to the instance. See [sandbox.Instance.Invoke].
+func (l *Lease) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, error) {
+	return l.m.inst.Invoke(ctx, ev)
+}
+
+// MaxMemoryMB is the most memory the instance has used so far, rounded up.
+func (l *Lease) MaxMemoryMB() int {
+	return int((l.m.inst.Usage().MaxMemoryBytes + 1<<20 - 1) >> 20)
+}
+
+// Release gives the instance back: to the next caller as soon as its runtime
+// asks for an event, or to its end when it is dead. deadline is when the
+// invocation's time is up: a runtime that is still not back by then is ended.
+func (l *Lease) Release(deadline time.Time) {
+	if l.released {
+		return
+	}
+	l.released = true
+	m := l.m
+	m.used = true
+	if l.failure != nil {
+		l.pool.end(m, "failed to start")
+		return
+	}
+	select {
+	case <-m.inst.Done():
+		l.pool.end(m, "ended")
+	case <-m.inst.Ready():
+		l.pool.settled(m)
+	default:
+		l.pool.settle(m, deadline)
+	}
+}
+
+// settle waits, in a goroutine of the pool, for the runtime to come back.
+func (p *Pool) settle(m *member, deadline time.Time) {
+	p.mu.Lock()
+	delete(m.group.busy, m)
+	m.group.settling[m] = struct{}{}
+	p.mu.Unlock()
+	p.wg.Go(func() {
+		timer := time.NewTimer(time.Until(deadline))
+		defer timer.Stop()
+		ready := false
+		select {
+		case <-m.inst.Done():
+		case <-m.inst.Ready():
+			ready = true
+		case <-timer.C:
+		}
+		p.mu.Lock()
+		delete(m.group.settling, m)
+		p.mu.Unlock()
+		if ready {
+			p.settled(m)
+			return
+		}
+		p.end(m, "ended")
+	})
+}
+
+// settled puts an instance that waits for an event to use again.
+func (p *Pool) settled(m *member) {
+	select {
+	case <-m.inst.Done():
+		p.end(m, "ended")
+		return
+	default:
+	}
+	p.mu.Lock()
+	delete(m.group.busy, m)
+	p.mu.Unlock()
+	p.deliver(m.group, outcome{m: m})
+}

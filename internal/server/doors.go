@@ -1,0 +1,95 @@
+package server
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/httpapi"
+	"lambent.dev/lambent/internal/lambdaapi"
+	"lambent.dev/lambent/internal/logsapi"
+)
+
+// apiHandler is the map of the API address: what is open, and the doors behind
+// the signature check.
+func (s *Server) apiHandler() http.Handler {
+	lambda := lambdaapi.New(lambdaapi.Options{
+		Catalog: s.catalog, Invoker: s.invoke, Blobs: s.artifacts,
+		Region: s.config.Region, Log: s.log, Account: s.config.Account,
+	})
+	doors := dialects{
+		lambda: lambda,
+		logs:   logsapi.New(logsapi.Options{Logs: s.logs, Region: s.config.Region, Log: s.log}),
+		own: httpapi.New(httpapi.Options{
+			Catalog: s.catalog, Invoker: s.invoke, Logs: s.logs, Runtimes: s.runtimes,
+			Region: s.config.Region, Log: s.log,
+		}),
+	}
+	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{Region: s.config.Region, Log: s.log})
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", loopbackOnly(s.metrics.Handler()))
+	mux.Handle("GET "+lambdaapi.CodePath, lambda)
+	mux.HandleFunc("GET /{$}", s.welcome)
+	mux.Handle("/", signed)
+	return mux
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if !s.ready.Load() {
+		http.Error(w, "starting", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ready\n"))
+}
+
+// welcome is for the person who opens the API address in a browser.
+func (s *Server) welcome(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("lambent: the AWS Lambda API is at this address, our own under /v1/.\n" +
+		"Credentials: " + s.config.Data + "/credentials\n"))
+}
+
+// dialects picks the door of a signed request by its target header, its path,
+// or else by what the signature names.
+type dialects struct{ lambda, logs, own http.Handler }
+
+func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/v1/"):
+		d.own.ServeHTTP(w, r)
+	case strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_"):
+		d.logs.ServeHTTP(w, r)
+	default:
+		d.lambda.ServeHTTP(w, r)
+	}
+}
+
+// gatewayHandler answers on the gateway address. Function URLs and routes are
+// not served yet: the answer says so in AWS's shape.
+func (s *Server) gatewayHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("x-amzn-RequestId", uuid.NewString())
+		w.WriteHeader(http.StatusNotFound)
+		_ = json.NewEncoder(w).Encode(map[string]string{"Message": "No function URL or route is configured here; this version serves none yet."})
+	})
+}
+
+// loopbackOnly answers requests from this host and refuses all others.
+func loopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			http.Error(w, "metrics are open to this host only", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

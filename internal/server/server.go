@@ -1,0 +1,307 @@
+// Package server is the composition root: it builds every room in one place,
+// starts them in order, serves the doors, and takes everything down in the
+// reverse order. It owns the life of the process and the data directory's
+// endpoints.json; it refuses to hold any logic of a room.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/artifact"
+	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/invoke"
+	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/pool"
+	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/telemetry"
+)
+
+// Hooks are what a caller may attach to a server. All may be nil.
+type Hooks struct {
+	// Ready is called once, when both addresses answer.
+	Ready func(Addresses)
+	// Point is called at named moments of durable writes; a crash test ends the
+	// process there.
+	Point func(name string)
+	// Driver replaces the sandbox driver, for fault injection.
+	Driver sandbox.Driver
+}
+
+// Addresses are where a running server answers.
+type Addresses struct {
+	API     string `json:"api"`
+	Gateway string `json:"gateway"`
+}
+
+// Server is every room of one lambent. Make it with New, Run it, then Close it.
+type Server struct {
+	config config.Config
+	hooks  Hooks
+	log    *slog.Logger
+	ready  atomic.Bool
+
+	metrics   *telemetry.Metrics
+	records   *store.SQLite
+	keys      *auth.Keys
+	artifacts *artifact.Store
+	runtimes  *runtimes.Catalog
+	catalog   *catalog.Catalog
+	logs      *logs.Store
+	driver    sandbox.Driver
+	pool      *pool.Pool
+	invoke    *invoke.Service
+
+	api, gateway net.Listener
+	closers      []func() error // in the order of opening
+}
+
+// New opens every room on the data directory. Its error is one clear line; on
+// error nothing is left open.
+func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
+	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics()}
+	steps := []func(context.Context) error{
+		s.openStore, s.openKeys, s.listen, s.openArtifacts, s.openRuntimes,
+		s.openCatalog, s.openLogs, s.openDriver, s.openPool,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) openStore(ctx context.Context) (err error) {
+	s.records, err = store.OpenSQLite(ctx, store.Options{Dir: s.config.Data, Log: s.log, Point: s.hooks.Point})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.records.Close)
+	return nil
+}
+
+func (s *Server) openKeys(context.Context) (err error) {
+	s.keys, err = auth.Open(s.config.Data, auth.Options{Account: s.config.Account, Region: s.config.Region, Log: s.log})
+	return err
+}
+
+// listen takes both addresses before anything slow, so that a port in use is
+// reported at once.
+func (s *Server) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if s.api, err = lc.Listen(ctx, "tcp", s.config.Listen); err != nil {
+		return fmt.Errorf("listen for the API on %s: %w", s.config.Listen, plain(err))
+	}
+	s.closers = append(s.closers, closeListener(s.api))
+	if s.gateway, err = lc.Listen(ctx, "tcp", s.config.Gateway); err != nil {
+		return fmt.Errorf("listen for the gateway on %s: %w", s.config.Gateway, plain(err))
+	}
+	s.closers = append(s.closers, closeListener(s.gateway))
+	return nil
+}
+
+func (s *Server) openArtifacts(context.Context) (err error) {
+	endpoints := make([]artifact.S3Endpoint, 0, len(s.config.S3))
+	for _, e := range s.config.S3 {
+		endpoints = append(endpoints, artifact.S3Endpoint{
+			Bucket: strings.TrimPrefix(e.Bucket, "*"), Endpoint: e.Endpoint, Region: e.Region,
+			AccessKey: e.AccessKey, SecretKey: string(e.SecretKey), PathStyle: e.PathStyle,
+		})
+	}
+	s.artifacts, err = artifact.Open(artifact.Options{
+		Dir: filepath.Join(s.config.Data, "artifacts"), S3: endpoints, Log: s.log, Point: s.hooks.Point,
+	})
+	return err
+}
+
+func (s *Server) openRuntimes(ctx context.Context) (err error) {
+	s.runtimes, err = runtimes.Open(ctx, runtimes.Options{
+		DataDir: s.config.Data, Search: s.config.Runtimes.Search, NPMRegistry: s.config.Runtimes.NPM, Log: s.log,
+	})
+	return err
+}
+
+func (s *Server) openCatalog(ctx context.Context) (err error) {
+	s.catalog, err = catalog.Open(ctx, catalog.Options{
+		Records: s.records, Artifacts: s.artifacts, Runtimes: s.runtimes,
+		Region: s.config.Region, Log: s.log, NewID: uuid.NewString,
+		OnChange: s.retire,
+	})
+	return err
+}
+
+// retire ends the instances of a version that changed or is gone.
+func (s *Server) retire(namespace, function, number string) {
+	if s.pool != nil {
+		s.pool.Retire(namespace, function, number)
+	}
+}
+
+func (s *Server) openLogs(context.Context) (err error) {
+	s.logs, err = logs.Open(logs.Options{
+		Dir: filepath.Join(s.config.Data, "logs"), MaxAge: s.config.Logs.MaxAge,
+		MaxBytes: int64(s.config.Logs.MaxBytes), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.logs.Close)
+	return nil
+}
+
+// openDriver ends what an earlier server left behind before anything new runs.
+func (s *Server) openDriver(ctx context.Context) (err error) {
+	s.driver = s.hooks.Driver
+	if s.driver == nil {
+		if s.driver, err = newLinux(s.config, s.log); err != nil {
+			return err
+		}
+	}
+	s.closers = append(s.closers, s.driver.Close)
+	ended, err := s.driver.Recover(ctx)
+	if err != nil {
+		return fmt.Errorf("recover sandboxes: %w", err)
+	}
+	if ended > 0 {
+		s.log.Warn("ended sandboxes of an earlier server", "count", ended)
+	}
+	for _, w := range s.driver.Describe().Warnings {
+		s.log.Warn("sandbox: " + w)
+	}
+	return nil
+}
+
+func (s *Server) openPool(context.Context) error {
+	s.pool = pool.New(pool.Options{
+		Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes,
+		Environment: s.environment, Logs: s.logs,
+		Region: s.config.Region, Log: s.log, Metrics: s.metrics,
+		Idle: s.config.Instances.Idle, MemoryMB: int(s.config.Instances.Memory >> 20),
+		MaxWait: 10 * time.Second, NewID: newInstanceID,
+	})
+	s.closers = append(s.closers, s.closePool)
+	s.invoke = invoke.New(invoke.Options{
+		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Log: s.log,
+		Region: s.config.Region, Concurrency: s.config.Instances.Concurrency, NewID: uuid.NewString,
+	})
+	return nil
+}
+
+func (s *Server) environment(v *lambent.Version, stream string) []string {
+	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream})
+}
+
+// drainTimeout is how long running invocations may take to finish at the end.
+const drainTimeout = 5 * time.Second
+
+func (s *Server) closePool() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	return s.pool.Close(ctx)
+}
+
+// Run serves until ctx ends or a part of the server fails. It removes
+// endpoints.json before it returns; Close does the rest.
+func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.catalog.Run(ctx) })
+	group.Go(func() error { return s.logs.Run(ctx) })
+	group.Go(func() error { return s.pool.Run(ctx) })
+	group.Go(func() error { return s.collect(ctx) })
+	group.Go(func() error { return s.serve(ctx, s.api, s.apiHandler()) })
+	group.Go(func() error { return s.serve(ctx, s.gateway, s.gatewayHandler()) })
+	group.Go(func() error {
+		if err := s.announce(); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		s.ready.Store(false)
+		return os.Remove(s.endpointsFile())
+	})
+	return group.Wait()
+}
+
+// serve answers on l until ctx ends, then lets running requests finish.
+func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		err := srv.Shutdown(grace)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = srv.Close()
+		}
+		stopped <- err
+	})
+	err := srv.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return <-stopped
+	}
+	stop()
+	return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+}
+
+// collectEvery is how often code that nothing refers to is looked for, and
+// collectAge how old it must be, so that an upload whose function is being
+// created is never taken.
+const (
+	collectEvery = 15 * time.Minute
+	collectAge   = time.Hour
+)
+
+func (s *Server) collect(ctx context.Context) error {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			freed, err := s.artifacts.Collect(ctx, s.catalog.Digests(), collectAge)
+			if err != nil && ctx.Err() == nil {
+				s.log.Error("collect unused code", "err", err)
+			}
+			if freed > 0 {
+				s.log.Info("collected unused code", "bytes", freed)
+			}
+		}
+	}
+}
+
+// Close takes the server down after Run has returned: instances first, then the
+// rooms in the reverse order of opening.
+func (s *Server) Close() error { return s.close() }
+
+func (s *Server) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
