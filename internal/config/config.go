@@ -5,15 +5,14 @@
 // configuration file. The server turns a Config into each room's own options.
 package config
 
-import (
-	"time"
-)
+import "time"
 
 // Config is all of it. The yaml tags are the keys of the file; the environment
 // variable of a key is LAMBENT_ and the path in capitals, with underscores:
 // "instances.idle" is LAMBENT_INSTANCES_IDLE.
 type Config struct {
-	// Data is the directory of everything lambent keeps.
+	// Data is the directory of everything lambent keeps. [Load] puts [DataDir]
+	// here when nothing is set.
 	Data string `yaml:"data"`
 	// Listen is the address of the API, Gateway that of function URLs. Port 0
 	// picks a free one.
@@ -71,14 +70,12 @@ type Sandbox struct {
 
 // Runtimes says where language runtimes are found and fetched.
 type Runtimes struct {
-	// Search lists more directories to look for interpreters in, before the
-	// known places.
+	// Search lists glob patterns of interpreters and of prefixes they are
+	// installed in, to look at before the known places.
 	Search []string `yaml:"search"`
-	// NPM, PyPI and Maven are the base URLs of the registries that `lambent
-	// runtime install` fetches from.
-	NPM   string `yaml:"npm"`
-	PyPI  string `yaml:"pypi"`
-	Maven string `yaml:"maven"`
+	// NPM is the base URL of the registry that `lambent runtime install` fetches
+	// Node.js from.
+	NPM string `yaml:"npm"`
 }
 
 // S3 is one endpoint that functions' code may be fetched from.
@@ -95,14 +92,8 @@ type S3 struct {
 	PathStyle bool   `yaml:"path_style"`
 }
 
-// Size is a number of bytes. Text forms have a unit, decimal or binary, or none:
-// "512MiB", "10GB", "1048576".
-type Size int64
-
-// Secret is text that is never printed.
-type Secret string
-
-// Default is the configuration with nothing set, for the given data directory.
+// Default is the configuration with nothing set. Data and Instances.Memory are
+// empty: they depend on the host, and [Load] fills them.
 func Default() Config {
 	return Config{
 		Listen:  "127.0.0.1:9000",
@@ -122,9 +113,7 @@ func Default() Config {
 			CgroupRoot:  "lambent",
 		},
 		Runtimes: Runtimes{
-			NPM:   "https://registry.npmjs.org",
-			PyPI:  "https://pypi.org/simple",
-			Maven: "https://repo.maven.apache.org/maven2",
+			NPM: "https://registry.npmjs.org",
 		},
 	}
 }

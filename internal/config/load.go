@@ -1,17 +1,241 @@
 package config
 
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"lambent.dev/lambent"
+)
+
 // Options says where a configuration comes from.
 type Options struct {
-	// File is the path of a YAML or JSON file; empty is none.
+	// File is the path of a YAML or JSON file; empty is LAMBENT_CONFIG of
+	// Environ, and none when that is not set either.
 	File string
-	// Environ is the environment as "KEY=value"; nil is none.
+	// Environ is the environment as "KEY=value", see [os.Environ]; nil is none.
 	Environ []string
 	// Flags are values by key path, such as "instances.idle".
 	Flags map[string]string
 }
 
-// Load puts file, environment and flags over the defaults, and validates.
+// envPrefix begins the name of every environment variable that is a setting.
+const envPrefix = "LAMBENT_"
+
+// envOther are variables of that prefix that are not settings: the file's path,
+// and what the client reads.
+var envOther = []string{"LAMBENT_CONFIG", "LAMBENT_ENDPOINT"}
+
+// Load puts file, environment and flags over the defaults, fills in what depends
+// on the host, and validates. Its errors have CodeInvalid, fit on one line and
+// name the file and line, the variable or the flag.
 func Load(o Options) (Config, error) {
 	c := Default()
-	return c, nil
+	env := environment(o.Environ)
+	if o.File == "" {
+		o.File = env["LAMBENT_CONFIG"]
+	}
+	if o.File != "" {
+		data, err := os.ReadFile(o.File)
+		if err != nil {
+			return Config{}, lambent.Errorf(lambent.CodeInvalid, "read configuration: %w", err)
+		}
+		if err := Decode(o.File, data, &c); err != nil {
+			return Config{}, err
+		}
+	}
+	fields := settings(&c)
+	if err := applyEnvironment(fields, env); err != nil {
+		return Config{}, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(o.Flags)) {
+		field, ok := fields[key]
+		if !ok {
+			return Config{}, lambent.Errorf(lambent.CodeInvalid, "unknown setting %q: `lambent config print` lists the settings", key)
+		}
+		if err := assign(field, o.Flags[key]); err != nil {
+			return Config{}, lambent.Errorf(lambent.CodeInvalid, "setting %s: %w", key, err)
+		}
+	}
+	if err := c.complete(env); err != nil {
+		return Config{}, err
+	}
+	return c, c.Validate()
+}
+
+// Decode reads one YAML or JSON document into a struct. An unknown or repeated
+// key is an error; errors have CodeInvalid and begin with "name:line:".
+func Decode(name string, data []byte, into any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil
+	}
+	err := yaml.UnmarshalWithOptions(data, into, yaml.Strict())
+	if err == nil {
+		return nil
+	}
+	message, line := err.Error(), 0
+	var y yaml.Error
+	if errors.As(err, &y) {
+		message = y.GetMessage()
+		if token := y.GetToken(); token != nil && token.Position != nil {
+			line = token.Position.Line
+		}
+	}
+	message, _, _ = strings.Cut(message, "\n")
+	if line == 0 {
+		return lambent.Errorf(lambent.CodeInvalid, "%s: %s", name, message)
+	}
+	return lambent.Errorf(lambent.CodeInvalid, "%s:%d: %s", name, line, message)
+}
+
+// Print writes the configuration as YAML that [Load] reads, secrets hidden.
+func (c Config) Print() ([]byte, error) {
+	return yaml.MarshalWithOptions(c, yaml.IndentSequence(true))
+}
+
+// DataDir is the data directory of this user when nothing names one:
+// /var/lib/lambent for root, else lambent in the XDG data directory (XDG Base
+// Directory Specification 0.8). It is empty when there is no home directory.
+func DataDir(uid int, getenv func(string) string) string {
+	if uid == 0 {
+		return "/var/lib/lambent"
+	}
+	// The specification has relative paths ignored.
+	if dir := getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "lambent")
+	}
+	if home := getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local/share/lambent")
+	}
+	return ""
+}
+
+// complete fills in what depends on the host.
+func (c *Config) complete(env map[string]string) error {
+	if c.Data == "" {
+		c.Data = DataDir(os.Geteuid(), func(key string) string { return env[key] })
+	}
+	if c.Data != "" {
+		abs, err := filepath.Abs(c.Data)
+		if err != nil {
+			return lambent.Errorf(lambent.CodeInvalid, "data directory %s: %w", c.Data, err)
+		}
+		c.Data = abs
+	}
+	if c.Instances.Memory == 0 {
+		c.Instances.Memory = hostMemory() / 10 * 8
+	}
+	return nil
+}
+
+// hostMemory is the memory of this host, or 1 GiB where that cannot be told.
+func hostMemory() Size {
+	const unknown = 1 << 30
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return unknown
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "MemTotal:"); ok {
+			// proc_meminfo(5): the unit is always KiB.
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err == nil && n > 0 {
+				return Size(n << 10)
+			}
+		}
+	}
+	return unknown
+}
+
+// environment makes a map of "KEY=value" strings; the last of a key wins.
+func environment(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, entry := range environ {
+		if key, value, ok := strings.Cut(entry, "="); ok {
+			env[key] = value
+		}
+	}
+	return env
+}
+
+// applyEnvironment sets the fields that have a variable. A variable that only
+// looks like a setting is an error, as a misspelt key in the file is.
+func applyEnvironment(fields map[string]reflect.Value, env map[string]string) error {
+	byName := make(map[string]reflect.Value, len(fields))
+	for key, field := range fields {
+		byName[envPrefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = field
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(envOther, name) || strings.HasPrefix(name, "LAMBENT_TEST_") {
+			continue
+		}
+		field, ok := byName[name]
+		if !ok {
+			return lambent.Errorf(lambent.CodeInvalid, "unknown environment variable %s: `lambent config print` lists the settings", name)
+		}
+		if err := assign(field, env[name]); err != nil {
+			return lambent.Errorf(lambent.CodeInvalid, "environment variable %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// settings maps the path of every leaf of c to the field that holds it.
+func settings(c *Config) map[string]reflect.Value {
+	fields := make(map[string]reflect.Value)
+	var walk func(prefix string, v reflect.Value)
+	walk = func(prefix string, v reflect.Value) {
+		for f, field := range v.Fields() {
+			key := prefix + f.Tag.Get("yaml")
+			if field.Kind() == reflect.Struct {
+				walk(key+".", field)
+				continue
+			}
+			fields[key] = field
+		}
+	}
+	walk("", reflect.ValueOf(c).Elem())
+	return fields
+}
+
+// assign parses text into a field. A list of names is separated by commas; a
+// list of structs is a YAML or JSON list.
+func assign(field reflect.Value, text string) (err error) {
+	switch p := field.Addr().Interface().(type) {
+	case *string:
+		*p = text
+	case *Size:
+		*p, err = ParseSize(text)
+	case *time.Duration:
+		*p, err = time.ParseDuration(text)
+	case *bool:
+		*p, err = strconv.ParseBool(text)
+	case *int:
+		*p, err = strconv.Atoi(text)
+	case *[]string:
+		*p = nil
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				*p = append(*p, part)
+			}
+		}
+	case *[]S3:
+		*p = nil
+		err = Decode("value", []byte(text), p)
+	default:
+		panic(fmt.Sprintf("config: no parser for a field of type %s", field.Type()))
+	}
+	return err
 }

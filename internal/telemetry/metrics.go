@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -165,7 +166,7 @@ func errorKind(errorType string) string {
 	case "Function.ResponseSizeTooLarge":
 		return "response_size"
 	}
-	if len(errorType) > 8 && errorType[:8] == "Runtime." {
+	if strings.HasPrefix(errorType, "Runtime.") {
 		return "runtime"
 	}
 	return "handler"

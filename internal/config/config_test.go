@@ -1,0 +1,163 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lambent.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadOrder(t *testing.T) {
+	file := write(t, "listen: 127.0.0.1:1\ngateway: 127.0.0.1:2\ninstances:\n  idle: 1m\n  memory: 2GiB\nsandbox: {outbound: false}\n")
+	c, err := Load(Options{
+		File:    file,
+		Environ: []string{"LAMBENT_GATEWAY=127.0.0.1:3", "LAMBENT_INSTANCES_IDLE=2m", "LAMBENT_RUNTIMES_SEARCH=/a, /b", "LAMBENT_TEST_X=1", "HOME=/h"},
+		Flags:   map[string]string{"instances.idle": "3m", "data": "/d"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Data, want.Listen, want.Gateway = "/d", "127.0.0.1:1", "127.0.0.1:3"
+	want.Instances.Idle, want.Instances.Memory = 3*time.Minute, 2<<30
+	want.Sandbox.Outbound = false
+	want.Runtimes.Search = []string{"/a", "/b"}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+func TestLoadJSON(t *testing.T) {
+	c, err := Load(Options{File: write(t, `{"logs": {"max_age": "24h", "max_bytes": 5000000}, "s3": [{"bucket": "*", "endpoint": "http://127.0.0.1:9", "path_style": true}]}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Logs.MaxAge != 24*time.Hour || c.Logs.MaxBytes != 5_000_000 || len(c.S3) != 1 || !c.S3[0].PathStyle {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestLoadDefaultsFitTheHost(t *testing.T) {
+	c, err := Load(Options{Environ: []string{"HOME=/home/u", "XDG_DATA_HOME=/x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !filepath.IsAbs(c.Data) || c.Instances.Memory < 128<<20 {
+		t.Errorf("data %q, memory %d", c.Data, c.Instances.Memory)
+	}
+}
+
+func TestDataDir(t *testing.T) {
+	for _, tt := range []struct {
+		uid  int
+		env  map[string]string
+		want string
+	}{
+		{0, nil, "/var/lib/lambent"},
+		{1000, map[string]string{"XDG_DATA_HOME": "/x", "HOME": "/h"}, "/x/lambent"},
+		{1000, map[string]string{"XDG_DATA_HOME": "rel", "HOME": "/h"}, "/h/.local/share/lambent"},
+		{1000, nil, ""},
+	} {
+		if got := DataDir(tt.uid, func(k string) string { return tt.env[k] }); got != tt.want {
+			t.Errorf("DataDir(%d, %v) = %q, want %q", tt.uid, tt.env, got, tt.want)
+		}
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		file string
+		o    Options
+		want string
+	}{
+		"unknown key":        {file: "listen: 127.0.0.1:1\nlisten_on: x\n", want: "lambent.yaml:2: unknown field \"listen_on\""},
+		"unknown nested key": {file: "log:\n  level: info\n  colour: red\n", want: "lambent.yaml:3: "},
+		"repeated key":       {file: "region: a\nregion: b\n", want: "lambent.yaml:2: "},
+		"wrong type":         {file: "instances:\n  concurrency: many\n", want: "lambent.yaml:2: "},
+		"bad size":           {file: "logs: {max_bytes: 5 potatoes}\n", want: "5 potatoes"},
+		"bad duration":       {file: "logs: {max_age: 5x}\n", want: "5x"},
+		"not yaml":           {file: "a: [1,\n", want: "lambent.yaml:"},
+		"unknown variable":   {o: Options{Environ: []string{"LAMBENT_LISTN=x"}}, want: "environment variable LAMBENT_LISTN"},
+		"bad variable":       {o: Options{Environ: []string{"LAMBENT_INSTANCES_IDLE=soon"}}, want: "LAMBENT_INSTANCES_IDLE: "},
+		"unknown flag":       {o: Options{Flags: map[string]string{"nope": ""}}, want: `unknown setting "nope"`},
+		"no such file":       {o: Options{File: "/no/such/file"}, want: "no such file"},
+		"address":            {o: Options{Flags: map[string]string{"listen": "9000"}}, want: `listen: "9000" is not host:port`},
+		"port":               {o: Options{Flags: map[string]string{"listen": "127.0.0.1:99999"}}, want: "listen: port"},
+		"same address":       {o: Options{Flags: map[string]string{"listen": "127.0.0.1:80", "gateway": "127.0.0.1:80"}}, want: "must differ"},
+		"account":            {o: Options{Flags: map[string]string{"account": "12"}}, want: "account: "},
+		"pool not private":   {o: Options{Flags: map[string]string{"sandbox.network_pool": "8.8.0.0/16"}}, want: "sandbox.network_pool: "},
+		"pool not masked":    {o: Options{Flags: map[string]string{"sandbox.network_pool": "10.0.0.1/16"}}, want: "sandbox.network_pool: "},
+		"cgroup outside":     {o: Options{Flags: map[string]string{"sandbox.cgroup_root": "../x"}}, want: "sandbox.cgroup_root: "},
+		"s3 half a key":      {o: Options{Environ: []string{`LAMBENT_S3=[{bucket: b, access_key: k}]`}}, want: "go together"},
+		"s3 twice":           {o: Options{Environ: []string{`LAMBENT_S3=[{bucket: b}, {bucket: b}]`}}, want: "has an entry already"},
+		"several":            {o: Options{Flags: map[string]string{"account": "1", "region": "!"}}, want: "; account: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tt.file != "" {
+				tt.o.File = write(t, tt.file)
+			}
+			_, err := Load(tt.o)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if lambent.CodeOf(err) != lambent.CodeInvalid || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s %q, want one line with %q", lambent.CodeOf(err), err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPrintHidesSecretsAndReadsBack(t *testing.T) {
+	c := Default()
+	c.Data, c.Instances.Memory = "/d", 1<<30
+	c.S3 = []S3{{Bucket: "b", AccessKey: "AK", SecretKey: "hunter2"}}
+	text, err := c.Print()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "hunter2") || strings.Contains(fmt.Sprintf("%v %+v %#v", c, c, c), "hunter2") {
+		t.Fatalf("the secret shows in\n%s", text)
+	}
+	back, err := Load(Options{File: write(t, string(text))})
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	c.S3[0].SecretKey, back.S3[0].SecretKey = "", ""
+	if len(back.Runtimes.Search) == 0 {
+		back.Runtimes.Search = nil
+	}
+	if !reflect.DeepEqual(back, c) {
+		t.Errorf("got  %+v\nwant %+v", back, c)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]Size{"0": 0, "1": 1, "512MiB": 512 << 20, "512 mib": 512 << 20, "10GB": 1e10, "1.5kB": 1500, "7B": 7, "9223372036854775807": 1<<63 - 1} {
+		got, err := ParseSize(text)
+		if err != nil || got != want {
+			t.Errorf("ParseSize(%q) = %d, %v, want %d", text, got, err, want)
+		}
+		if back, err := ParseSize(got.String()); err != nil || back != got {
+			t.Errorf("%d prints as %q", got, got)
+		}
+	}
+	for _, text := range []string{"", "B", "-1", "NaN", "1e400", "9223372036854775807kB", "Inf", "1XB", "99999999999TB"} {
+		if got, err := ParseSize(text); err == nil {
+			t.Errorf("ParseSize(%q) = %d", text, got)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+var (
+	regionForm  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+// check collects what is wrong, each with its key.
+type check struct{ problems []string }
+
+func (k *check) that(ok bool, key, format string, args ...any) {
+	if !ok {
+		k.problems = append(k.problems, key+": "+fmt.Sprintf(format, args...))
+	}
+}
+
+// Validate tells everything that is wrong with c in one line, with CodeInvalid.
+func (c Config) Validate() error {
+	var k check
+	k.that(c.Data != "", "data", "name a directory: there is no home directory to choose one in")
+	k.address("listen", c.Listen)
+	k.address("gateway", c.Gateway)
+	k.that(c.Listen != c.Gateway || strings.HasSuffix(c.Listen, ":0"), "gateway", "must differ from listen (%s)", c.Listen)
+	k.that(regionForm.MatchString(c.Region) && len(c.Region) <= 32, "region", "%q is not a region name such as us-east-1", c.Region)
+	k.that(accountForm.MatchString(c.Account), "account", "%q is not 12 digits", c.Account)
+	k.that(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q is not debug, info, warn or error", c.Log.Level)
+	k.that(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is not text or json", c.Log.Format)
+	k.that(c.Logs.MaxAge >= 0, "logs.max_age", "is negative")
+	k.that(c.Logs.MaxBytes == 0 || c.Logs.MaxBytes >= 1<<20, "logs.max_bytes", "%s is less than 1MiB", c.Logs.MaxBytes)
+	k.that(c.Instances.Idle >= time.Second, "instances.idle", "%s is less than 1s", c.Instances.Idle)
+	k.that(c.Instances.Concurrency >= 1, "instances.concurrency", "%d is less than 1", c.Instances.Concurrency)
+	k.that(c.Instances.Memory >= lambent.MinMemoryMB<<20, "instances.memory", "%s is less than %dMiB, the smallest function", c.Instances.Memory, lambent.MinMemoryMB)
+	k.sandbox(c.Sandbox)
+	for i, dir := range c.Runtimes.Search {
+		k.that(filepath.IsAbs(dir), fmt.Sprintf("runtimes.search[%d]", i), "%q is not an absolute path", dir)
+	}
+	k.url("runtimes.npm", c.Runtimes.NPM)
+	k.s3(c.S3)
+	if len(k.problems) == 0 {
+		return nil
+	}
+	return lambent.Errorf(lambent.CodeInvalid, "%s", strings.Join(k.problems, "; "))
+}
+
+func (k *check) address(key, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		k.that(false, key, "%q is not host:port", address)
+		return
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	k.that(err == nil, key, "port %q is not a number from 0 to 65535", port)
+}
+
+func (k *check) url(key, text string) {
+	u, err := url.Parse(text)
+	k.that(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil,
+		key, "is not an http or https URL without a password")
+}
+
+func (k *check) sandbox(s Sandbox) {
+	k.that(s.Driver == "linux", "sandbox.driver", "%q is not linux", s.Driver)
+	prefix, err := netip.ParsePrefix(s.NetworkPool)
+	// Each instance takes a /30 at most, so that a /24 has room for 64.
+	ok := err == nil && prefix.Addr().Is4() && prefix.Addr().IsPrivate() && prefix.Bits() <= 24 && prefix == prefix.Masked()
+	k.that(ok, "sandbox.network_pool", "%q is not a private IPv4 prefix of /24 or more addresses, such as 10.200.0.0/16", s.NetworkPool)
+	k.that(filepath.IsLocal(s.CgroupRoot) && s.CgroupRoot != ".", "sandbox.cgroup_root", "%q is not a path below the cgroup mount", s.CgroupRoot)
+}
+
+func (k *check) s3(entries []S3) {
+	seen := make(map[string]bool)
+	for i, e := range entries {
+		key := fmt.Sprintf("s3[%d]", i)
+		k.that(e.Bucket != "", key+".bucket", `name a bucket, or "*" for every other one`)
+		k.that(!seen[e.Bucket], key+".bucket", "%q has an entry already", e.Bucket)
+		seen[e.Bucket] = true
+		if e.Endpoint != "" {
+			k.url(key+".endpoint", e.Endpoint)
+		}
+		k.that((e.AccessKey == "") == (e.SecretKey == ""), key, "access_key and secret_key go together")
+		k.that(e.AccessKey == "" || e.KeyFile == "", key, "give keys or key_file, not both")
+	}
+}
