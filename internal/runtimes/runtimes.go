@@ -9,7 +9,13 @@ package runtimes
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"path/filepath"
+	goruntime "runtime"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
@@ -19,18 +25,30 @@ import (
 type Options struct {
 	// DataDir is the server's data directory; runtimes/ beneath it is this room's.
 	DataDir string
-	// Search lists glob patterns of interpreter prefixes and programs outside the
+	// Search lists glob patterns of prefixes (folders that hold bin/) outside the
 	// data directory, best first. Nil is [DefaultSearch].
 	Search []string
-	// NPMRegistry is where Node is installed from; "" is https://registry.npmjs.org.
+	// NPMRegistry is where Node.js is installed from; "" is
+	// https://registry.npmjs.org.
 	NPMRegistry string
 	Log         *slog.Logger
 }
 
 // Catalog is what this host can run. It is safe for concurrent use.
 type Catalog struct {
-	o Options
+	o      Options
+	dir    string // runtimes/ of the data directory
+	layout string // where the bootstraps are
+	// found is the last scan's result, never modified.
+	found atomic.Pointer[[]interpreter]
+	// mu makes scans go one at a time and guards scanned.
+	mu      sync.Mutex
+	scanned time.Time
 }
+
+// rescanAfter is how old the list of interpreters may be when a name is not in
+// it: long enough that refused requests cannot keep the host busy with scans.
+const rescanAfter = 2 * time.Second
 
 // State of a runtime on this host.
 type State string
@@ -39,7 +57,7 @@ type State string
 const (
 	StateReady       State = "ready"       // functions can run
 	StateInstallable State = "installable" // Install can put it here
-	StateUnsupported State = "unsupported" // AWS has it, lambent cannot run it on this host
+	StateUnsupported State = "unsupported" // AWS has it, lambent cannot run or install it on this host
 )
 
 // Info describes one runtime name.
@@ -51,41 +69,153 @@ type Info struct {
 	Note    string // what to know or do, one sentence; may be empty
 }
 
-// Open finds the interpreters of this host and lays out the bootstraps.
+// Open finds the interpreters of this host and lays out the bootstraps. It
+// fails only when the data directory cannot be written.
 func Open(ctx context.Context, o Options) (*Catalog, error) {
-	return &Catalog{o: o}, nil
+	if o.Search == nil {
+		o.Search = DefaultSearch()
+	}
+	if o.NPMRegistry == "" {
+		o.NPMRegistry = defaultRegistry
+	}
+	dir, err := filepath.Abs(filepath.Join(o.DataDir, "runtimes"))
+	if err != nil {
+		return nil, fmt.Errorf("find the runtimes folder: %w", err)
+	}
+	c := &Catalog{o: o, dir: dir}
+	if c.layout, err = layOut(dir); err != nil {
+		return nil, lambent.Errorf(lambent.CodeUnavailable, "lay out the runtimes: %w", err)
+	}
+	c.rescan(ctx, 0)
+	return c, nil
+}
+
+// rescan looks for interpreters again unless that was done less than age ago.
+func (c *Catalog) rescan(ctx context.Context, age time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if age > 0 && time.Since(c.scanned) < age {
+		return
+	}
+	known := map[string]interpreter{}
+	for _, i := range c.interpreters() {
+		known[i.program] = i
+	}
+	found := scan(ctx, append([]string{filepath.Join(c.dir, "*")}, c.o.Search...), known)
+	for _, i := range found {
+		if _, old := known[i.program]; !old {
+			c.o.Log.Debug("found a runtime", "language", i.family, "version", i.version, "program", i.program)
+			if i.family == familyPython && i.minor >= 8 {
+				c.precompile(ctx, i)
+			}
+		}
+	}
+	c.found.Store(&found)
+	c.scanned = time.Now()
+}
+
+func (c *Catalog) interpreters() []interpreter {
+	if p := c.found.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // Check tells whether functions with this runtime name can be created here.
 // The warning, if not empty, is a sentence for the function's state reason. The
 // error has CodeInvalid and reason "UnknownRuntime" (AWS refuses the name too)
 // or "RuntimeNotInstalled" (the message says what to do).
-func (c *Catalog) Check(name, arch string) (warning string, err error) { return "", nil }
+func (c *Catalog) Check(name, arch string) (warning string, err error) {
+	r, ok := lookup(name)
+	switch {
+	case !ok && retired[name]:
+		return "", lambent.Errorf(lambent.CodeInvalid, "The runtime parameter of %s is no longer supported "+
+			"for creating or updating AWS Lambda functions. We recommend you use a supported runtime "+
+			"while creating or updating functions.", name).WithReason("UnknownRuntime")
+	case !ok:
+		return "", lambent.Errorf(lambent.CodeInvalid, "Value %s at 'runtime' failed to satisfy constraint: "+
+			"Member must satisfy enum value set: [%s] or be a valid ARN", name, enumSet).
+			WithReason("UnknownRuntime")
+	case r.family == familyProvided:
+		return foreign(arch), nil
+	}
+	i, exact, ok := c.serve(r)
+	if !ok {
+		return "", lambent.Errorf(lambent.CodeInvalid, "The runtime %s is not installed on this host. %s",
+			name, c.advice(r)).WithReason("RuntimeNotInstalled")
+	}
+	if !exact {
+		return fmt.Sprintf("The runtime %s is served by %s %s, the nearest version on this host.",
+			name, i.language(), i.version), nil
+	}
+	return foreign(arch), nil
+}
 
-// Resolve says how the version's runtime is started in a sandbox.
+// serve picks the interpreter for a release and looks again when there is none.
+func (c *Catalog) serve(r release) (i interpreter, exact, ok bool) {
+	if i, exact, ok = pick(c.interpreters(), r); !ok {
+		c.rescan(context.Background(), rescanAfter) // bounded by probeTimeout
+		i, exact, ok = pick(c.interpreters(), r)
+	}
+	return i, exact, ok
+}
+
+// foreign warns about an architecture that is not the host's.
+func foreign(arch string) string {
+	host := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[goruntime.GOARCH]
+	if arch == "" || arch == host {
+		return ""
+	}
+	return fmt.Sprintf("This host is %s: code built for %s does not run here.", host, arch)
+}
+
+func (i interpreter) language() string {
+	return map[family]string{familyPython: "Python", familyNode: "Node.js", familyJava: "Java"}[i.family]
+}
+
+// Resolve says how the version's runtime is started in a sandbox. The error is
+// that of [Catalog.Check].
 func (c *Catalog) Resolve(v *lambent.Version) (sandbox.Runtime, error) {
-	return sandbox.Runtime{Name: v.Runtime}, nil
+	r, ok := lookup(v.Runtime)
+	if ok && r.family == familyProvided {
+		return providedRuntime(v.Runtime), nil
+	}
+	if ok {
+		if i, _, ok := c.serve(r); ok {
+			return c.launch(v, i), nil
+		}
+	}
+	if _, err := c.Check(v.Runtime, v.Arch); err != nil {
+		return sandbox.Runtime{}, err
+	}
+	return sandbox.Runtime{}, lambent.Errorf(lambent.CodeUnavailable,
+		"The runtime %s has just gone from this host.", v.Runtime)
 }
 
-// List describes every runtime name that AWS still accepts.
-func (c *Catalog) List() []Info { return nil }
-
-// Install puts a runtime into the data directory, or, where only the
-// distribution has it, says the command that does. progress takes one line per
-// step and may be nil.
-func (c *Catalog) Install(ctx context.Context, name string, progress func(string)) error { return nil }
-
-// Env is what [Environment] needs to know.
-type Env struct {
-	Version   *lambent.Version
-	Region    string
-	LogStream string
-	// Credentials for the function; all empty leaves the variables out.
-	AccessKeyID, SecretAccessKey, SessionToken string
+// List describes every runtime name that AWS accepts for new functions.
+func (c *Catalog) List() []Info {
+	out := make([]Info, 0, len(accepted))
+	for _, r := range accepted {
+		info := Info{Name: r.name, State: StateReady}
+		if r.family == familyProvided {
+			info.Note = "The function brings its own program, named bootstrap."
+			out = append(out, info)
+			continue
+		}
+		i, exact, ok := pick(c.interpreters(), r)
+		switch {
+		case ok:
+			info.Version, info.Where = i.version, i.program
+			if !exact {
+				info.Note = fmt.Sprintf("Served by the nearest version, %s %s.", i.language(), i.version)
+			}
+		default:
+			info.State, info.Note = StateUnsupported, c.advice(r)
+			if c.installer(r) != nil {
+				info.State = StateInstallable
+			}
+		}
+		out = append(out, info)
+	}
+	return out
 }
-
-// Environment is the whole environment of a function's runtime but for
-// AWS_LAMBDA_RUNTIME_API, as "Using Lambda environment variables" (AWS Lambda
-// developer guide) lists it. No name occurs twice; the function's own variables
-// win over everything but the reserved ones.
-func Environment(e Env) []string { return nil }

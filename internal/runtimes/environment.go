@@ -1,0 +1,100 @@
+package runtimes
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lambent.dev/lambent"
+)
+
+// Env is what [Environment] needs to know.
+type Env struct {
+	Version   *lambent.Version
+	Region    string
+	LogStream string
+	// Credentials for the function; an empty one leaves its variable out.
+	AccessKeyID, SecretAccessKey, SessionToken string
+}
+
+// Environment is the whole environment of a function's runtime but for
+// AWS_LAMBDA_RUNTIME_API, as "Using Lambda environment variables" (AWS Lambda
+// developer guide) lists it. No name occurs twice. The function's own variables
+// win over the platform's defaults, and lose against what is reserved. It is
+// sorted by name.
+func Environment(e Env) []string {
+	r, _ := lookup(e.Version.Runtime) // no release: only the common part
+	vars := defaults(r)
+	maps.Copy(vars, e.Version.Env)
+	maps.Copy(vars, reserved(e, r))
+	out := make([]string, 0, len(vars))
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(vars[name], "\x00") {
+			continue // execve cannot carry it; the API refuses such names before
+		}
+		out = append(out, name+"="+vars[name])
+	}
+	return out
+}
+
+// defaults are the variables that a function may set for itself.
+func defaults(r release) map[string]string {
+	vars := map[string]string{
+		"PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+		"LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:" +
+			"/var/task:/var/task/lib:/opt/lib",
+		"LANG":                     "en_US.UTF-8",
+		"TZ":                       ":UTC",
+		"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+		// No daemon listens; an SDK's datagrams must not leave the sandbox.
+		"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
+	}
+	switch r.family {
+	case familyPython:
+		vars["PYTHONPATH"] = guestRuntime
+	case familyNode:
+		vars["NODE_PATH"] = "/opt/nodejs/node" + strconv.Itoa(r.major) + "/node_modules:" +
+			"/opt/nodejs/node_modules:/var/runtime/node_modules"
+	}
+	return vars
+}
+
+// reserved are the variables that only the platform sets.
+func reserved(e Env, r release) map[string]string {
+	v := e.Version
+	vars := map[string]string{
+		"_HANDLER":                        v.Handler,
+		"LAMBDA_TASK_ROOT":                "/var/task",
+		"LAMBDA_RUNTIME_DIR":              guestRuntime,
+		"AWS_REGION":                      e.Region,
+		"AWS_DEFAULT_REGION":              e.Region,
+		"AWS_LAMBDA_FUNCTION_NAME":        v.Function,
+		"AWS_LAMBDA_FUNCTION_VERSION":     v.Number,
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(v.MemoryMB),
+		"AWS_LAMBDA_LOG_GROUP_NAME":       v.LogGroup(),
+		"AWS_LAMBDA_LOG_STREAM_NAME":      e.LogStream,
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"_AWS_XRAY_DAEMON_ADDRESS":        "127.0.0.1",
+		"_AWS_XRAY_DAEMON_PORT":           "2000",
+	}
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID":     e.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY": e.SecretAccessKey,
+		"AWS_SESSION_TOKEN":     e.SessionToken,
+	} {
+		if value != "" {
+			vars[name] = value
+		}
+	}
+	if r.family != familyProvided && r.family != "" {
+		vars["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + v.Runtime
+	}
+	if v.Logging.Format == "JSON" {
+		vars["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+		if v.Logging.ApplicationLevel != "" {
+			vars["AWS_LAMBDA_LOG_LEVEL"] = v.Logging.ApplicationLevel
+		}
+	}
+	return vars
+}

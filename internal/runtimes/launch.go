@@ -1,0 +1,89 @@
+package runtimes
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// Where things are in a sandbox, as on AWS.
+const (
+	guestRuntime  = "/var/runtime" // the bootstrap
+	guestLanguage = "/var/lang"    // an interpreter that is not under the host's /usr
+)
+
+// launch says how interpreter i runs version v.
+func (c *Catalog) launch(v *lambent.Version, i interpreter) sandbox.Runtime {
+	rt := sandbox.Runtime{
+		Name:    v.Runtime,
+		Version: i.version,
+		Env:     []string{"AWS_EXECUTION_ENV=AWS_Lambda_" + v.Runtime},
+		Mounts: []sandbox.Mount{
+			{Host: filepath.Join(c.layout, string(i.family)), Guest: guestRuntime},
+		},
+	}
+	program := i.program
+	if !ownPlace(i) {
+		rt.Mounts = append(rt.Mounts, sandbox.Mount{Host: i.prefix, Guest: guestLanguage})
+		program = filepath.Join(guestLanguage, strings.TrimPrefix(i.program, i.prefix))
+	}
+	switch i.family {
+	case familyPython:
+		// Without the site module: a third faster to start, and the host's own
+		// packages stay out of sight.
+		rt.Command = []string{program, "-S", guestRuntime + "/bootstrap.py"}
+	case familyNode:
+		rt.Command = append([]string{program}, nodeFlags(v.MemoryMB)...)
+		rt.Command = append(rt.Command, guestRuntime+"/index.mjs")
+	case familyJava:
+		rt.Command = append([]string{program}, javaFlags(v.MemoryMB)...)
+		rt.Command = append(rt.Command, "-cp", guestRuntime+"/bootstrap.jar", "lambent.runtime.Main")
+	}
+	// "Modifying the runtime environment" (AWS Lambda developer guide): a wrapper
+	// script starts managed runtimes and is given their command line.
+	if wrapper := v.Env["AWS_LAMBDA_EXEC_WRAPPER"]; wrapper != "" {
+		rt.Command = append([]string{wrapper}, rt.Command...)
+	}
+	return rt
+}
+
+// ownPlace tells whether the sandbox sees the interpreter where the host has it:
+// in the distribution's /usr. What is in /usr/local needs its library path, and
+// what is elsewhere is not visible at all.
+func ownPlace(i interpreter) bool {
+	return i.prefix == "/usr" || strings.HasPrefix(i.prefix, "/usr/lib/jvm/")
+}
+
+// providedRuntime starts the program that the function or a layer brings.
+func providedRuntime(name string) sandbox.Runtime {
+	return sandbox.Runtime{
+		Name:     name,
+		Command:  []string{"/var/task/bootstrap"},
+		Fallback: []string{"/opt/bootstrap"},
+	}
+}
+
+// nodeFlags bounds V8's heap by the function's memory in MB, as AWS's own
+// bootstrap does, so that the collector works harder before the limit is met.
+func nodeFlags(memory int) []string {
+	return []string{
+		"--max-old-space-size=" + strconv.Itoa(memory*9/10),
+		"--max-semi-space-size=" + strconv.Itoa(max(1, memory/20)),
+	}
+}
+
+// javaFlags suits a JVM to one small function: the serial collector, only the
+// first compiler tier, class data from the shared archive. The heap takes 85 %
+// of the memory, and never so much that the JVM itself, some 56 MB, has no room.
+func javaFlags(memory int) []string {
+	heap := min(memory*85/100, memory-56)
+	return []string{
+		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData",
+		fmt.Sprintf("-Xmx%dm", heap), "-Xss1m",
+		"-Djava.net.preferIPv4Stack=true",
+	}
+}

@@ -1,0 +1,99 @@
+package runtimes
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	bootstraps "lambent.dev/lambent/runtimes"
+)
+
+// layOut puts the embedded bootstraps under dir and returns where. The folder is
+// named after their content, so that a newer server beside an older one never
+// changes files that are mounted somewhere.
+func layOut(dir string) (string, error) {
+	digest := sha256.New()
+	files := map[string][]byte{}
+	err := fs.WalkDir(bootstraps.Files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := bootstraps.Files.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read embedded %s: %w", path, err)
+		}
+		fmt.Fprintf(digest, "%s %d\n", path, len(data)) // a hash takes every write
+		digest.Write(data)
+		files[path] = data
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(dir, ".bootstrap-"+hex.EncodeToString(digest.Sum(nil))[:16])
+	if _, err := os.Stat(target); err == nil {
+		return target, nil
+	}
+	return target, place(dir, target, func(tmp string) error {
+		for path, data := range files {
+			at := filepath.Join(tmp, path)
+			if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(at, data, 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// place fills a fresh folder beside target and renames it into place, so that
+// target is there whole or not at all. Whoever comes second finds it done.
+func place(dir, target string, fill func(tmp string) error) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the runtimes folder: %w", err)
+	}
+	tmp, err := os.MkdirTemp(dir, ".tmp-")
+	if err != nil {
+		return fmt.Errorf("make a temporary folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(tmp) }() // gone already when it was renamed
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return fmt.Errorf("open up %s: %w", tmp, err)
+	}
+	if err := fill(tmp); err != nil {
+		return fmt.Errorf("fill %s: %w", target, err)
+	}
+	if err := os.Rename(tmp, target); err != nil {
+		if _, statErr := os.Stat(target); statErr == nil {
+			return nil
+		}
+		return fmt.Errorf("move %s into place: %w", target, err)
+	}
+	return nil
+}
+
+// compilePython writes the bootstrap's byte code for one interpreter beside its
+// source: the folder is read-only in a sandbox, so that every start would
+// compile it again. Byte code that is not checked against the source needs no
+// stat, and the folder's name vouches for it.
+const compilePython = `
+import importlib.util, os, py_compile, sys
+source = sys.argv[1]
+if not os.path.exists(importlib.util.cache_from_source(source)):
+    py_compile.compile(source, dfile="/var/runtime/lambent_runtime.py", doraise=True,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+`
+
+func (c *Catalog) precompile(ctx context.Context, i interpreter) {
+	source := filepath.Join(c.layout, "python", "lambent_runtime.py")
+	if _, err := output(ctx, i.program, "-S", "-E", "-c", compilePython, source); err != nil {
+		// It works without, only slower.
+		c.o.Log.Warn("cannot precompile the Python runtime", "program", i.program, "err", err)
+	}
+}

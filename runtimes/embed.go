@@ -1,0 +1,13 @@
+// Package runtimes embeds lambent's language bootstraps: the programs that run a
+// handler on the Runtime API in each managed runtime. It owns their sources and
+// nothing else; internal/runtimes lays them out on disk and says how they are
+// started. The Java one is built by java/build.sh and kept as a jar, so that a
+// build of lambent needs no JDK.
+package runtimes
+
+import "embed"
+
+// Files holds python/, nodejs/ and java/, each as it is mounted at /var/runtime.
+//
+//go:embed python/*.py nodejs/*.mjs nodejs/*.cjs java/bootstrap.jar
+var Files embed.FS

@@ -1,0 +1,664 @@
+"""lambent's Python runtime: runs a handler on the AWS Lambda Runtime API.
+
+Start-up time is the design goal. Nothing is imported before the function's own
+module that it might not need itself: the Runtime API is spoken over a bare
+_socket, JSON goes straight to the C accelerator, and logging is set up at the
+moment somebody imports it. Works on CPython 3.8 and up.
+"""
+import os
+import sys
+import time
+
+import _socket
+
+_API = "/2018-06-01/runtime"
+_OPT = "/opt/python"
+
+# The invocation that is being handled; the log formatters read it.
+_request_id = None
+_tenant_id = None
+
+
+# ---------------------------------------------------------------- Runtime API
+
+
+class _Client:
+    """One keep-alive HTTP/1.1 connection to the Runtime API."""
+
+    def __init__(self, address):
+        host, _, port = address.rpartition(":")
+        self._address = (host or "127.0.0.1", int(port))
+        self._host = address
+        agent = "lambent-python/%d.%d" % sys.version_info[:2]
+        common = "Host: %s\r\nUser-Agent: %s\r\n" % (address, agent)
+        self._common = common.encode("ascii")
+        self._next = b"GET %s/invocation/next HTTP/1.1\r\n%s\r\n" % (
+            _API.encode("ascii"),
+            self._common,
+        )
+        self._sock = None
+        self._rest = b""
+
+    def _connect(self):
+        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        sock.connect(self._address)
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._rest = b""
+
+    def _close(self):
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _recv(self, size=65536):
+        data = self._sock.recv(size)
+        if not data:
+            raise ConnectionError("the Runtime API closed the connection")
+        return data
+
+    def _roundtrip(self, head, body):
+        # A connection that went stale while the sandbox was frozen shows as an
+        # error before the first byte of the answer; one retry is then safe.
+        fresh = self._sock is None
+        while True:
+            if self._sock is None:
+                self._connect()
+            try:
+                if body and len(body) > 32768:
+                    self._sock.sendall(head)
+                    self._sock.sendall(body)
+                else:
+                    self._sock.sendall(head + body)
+                data = self._recv()
+                break
+            except OSError:
+                self._close()
+                if fresh:
+                    raise
+                fresh = True
+        return self._read(data)
+
+    def _read(self, data):
+        end = data.find(b"\r\n\r\n")
+        while end < 0:
+            data += self._recv()
+            end = data.find(b"\r\n\r\n")
+        lines = data[:end].decode("latin-1").split("\r\n")
+        status = int(lines[0][9:12])
+        headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        rest = data[end + 4 :]
+        if "content-length" in headers:
+            body, rest = self._exactly(int(headers["content-length"]), rest)
+        elif headers.get("transfer-encoding", "").lower() == "chunked":
+            body, rest = self._chunked(rest)
+        else:
+            body = b""
+        if headers.get("connection", "").lower() == "close":
+            self._close()
+        return status, headers, body
+
+    def _exactly(self, size, rest):
+        if len(rest) >= size:
+            return rest[:size], rest[size:]
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        have = len(rest)
+        view[:have] = rest
+        while have < size:
+            count = self._sock.recv_into(view[have:])
+            if not count:
+                raise ConnectionError("the Runtime API closed the connection")
+            have += count
+        return buffer, b""
+
+    def _line(self, rest):
+        end = rest.find(b"\r\n")
+        while end < 0:
+            rest += self._recv()
+            end = rest.find(b"\r\n")
+        return rest[:end], rest[end + 2 :]
+
+    def _chunked(self, rest):
+        parts = []
+        while True:
+            line, rest = self._line(rest)
+            size = int(line.split(b";")[0], 16)
+            if size == 0:
+                break
+            part, rest = self._exactly(size, rest)
+            parts.append(bytes(part))
+            _, rest = self._line(rest)
+        while True:  # trailers, up to the empty line
+            line, rest = self._line(rest)
+            if not line:
+                return b"".join(parts), rest
+
+    def next(self):
+        status, headers, body = self._roundtrip(self._next, b"")
+        if status != 200:
+            raise ConnectionError("the Runtime API answered %d to next" % status)
+        return headers, body
+
+    def post(self, path, body, headers=()):
+        head = ["POST %s%s HTTP/1.1\r\n" % (_API, path)]
+        head += ["%s: %s\r\n" % pair for pair in headers]
+        head.append("Content-Length: %d\r\n" % len(body))
+        lines = "".join(head).encode("latin-1", "replace")
+        status, _, answer = self._roundtrip(lines + self._common + b"\r\n", body)
+        # 410: the invocation has ended without us, its answer is late. 413: the
+        # answer is too large; the platform has told the caller. Both leave the
+        # runtime in order.
+        if status not in (202, 410, 413):
+            raise ConnectionError(
+                "the Runtime API answered %d to %s: %s"
+                % (status, path, bytes(answer[:500]).decode("utf-8", "replace"))
+            )
+
+
+# ----------------------------------------------------------------------- JSON
+
+
+class _ScannerOptions:
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = {
+        "-Infinity": float("-inf"),
+        "Infinity": float("inf"),
+        "NaN": float("nan"),
+    }.__getitem__
+    memo = {}
+
+
+def _default(value):
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        return float(value)
+    raise TypeError(
+        "Object of type %s is not JSON serializable" % type(value).__name__
+    )
+
+
+def _codec():
+    """Returns loads and dumps on the C accelerator of the json package.
+
+    Importing json itself pulls in re, which costs more than everything else
+    here. Where the accelerator has another shape than known, json is used.
+    """
+    # As on AWS, non-ASCII text is escaped only up to Python 3.11.
+    ascii_only = sys.version_info < (3, 12)
+    space = " \t\n\r"
+
+    def slow_loads(text):
+        import json
+
+        return json.loads(text)
+
+    def slow_dumps(value):
+        import json
+
+        return json.dumps(value, default=_default, ensure_ascii=ascii_only)
+
+    try:
+        import _json
+
+        scan = _json.make_scanner(_ScannerOptions)
+        escape = _json.encode_basestring_ascii if ascii_only else _json.encode_basestring
+        make = _json.make_encoder
+
+        def loads(text):
+            start = 0
+            while text[start : start + 1] in space and start < len(text):
+                start += 1
+            try:
+                value, end = scan(text, start)
+                if not text[end:].strip(space):
+                    return value
+            except StopIteration:
+                pass
+            return slow_loads(text)  # raises the proper error
+
+        def dumps(value):
+            encode = make({}, _default, escape, None, ": ", ", ", False, False, True)
+            return "".join(encode(value, 0))
+
+        probe = '{"a": [1, 2.5, null, true, "\\u00e9"]}'
+        if loads(dumps(loads(probe))) != loads(probe):
+            raise ValueError(probe)
+        return loads, dumps
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return slow_loads, slow_dumps
+
+
+_loads, _dumps = _codec()
+
+
+# -------------------------------------------------------------------- context
+
+
+class _Fields:
+    """An object with fixed attributes, None where the JSON has none."""
+
+    __slots__ = ()
+
+    def __init__(self, source=None):
+        source = source or {}
+        for name in self.__slots__:
+            setattr(self, name, source.get(name))
+
+    def __repr__(self):
+        pairs = ",".join("%s=%s" % (n, getattr(self, n)) for n in self.__slots__)
+        return "%s([%s])" % (type(self).__name__, pairs)
+
+
+class CognitoIdentity(_Fields):
+    __slots__ = ["cognito_identity_id", "cognito_identity_pool_id"]
+
+
+class Client(_Fields):
+    __slots__ = [
+        "installation_id",
+        "app_title",
+        "app_version_name",
+        "app_version_code",
+        "app_package_name",
+    ]
+
+
+class ClientContext(_Fields):
+    __slots__ = ["custom", "env", "client"]
+
+    def __init__(self, source=None):
+        _Fields.__init__(self, source)
+        if source and source.get("client"):
+            self.client = Client(source["client"])
+
+
+class LambdaContext:
+    """The second argument of a handler, with the attributes that AWS documents."""
+
+    def __init__(self, headers):
+        env = os.environ
+        self.aws_request_id = headers.get("lambda-runtime-aws-request-id")
+        self.log_group_name = env.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = env.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.function_name = env.get("AWS_LAMBDA_FUNCTION_NAME")
+        self.memory_limit_in_mb = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.function_version = env.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn")
+        self.tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+        client = headers.get("lambda-runtime-client-context")
+        self.client_context = ClientContext(_loads(_text(client))) if client else None
+        identity = headers.get("lambda-runtime-cognito-identity")
+        self.identity = _identity(_loads(_text(identity)) if identity else {})
+        self._epoch_deadline_time_in_ms = int(
+            headers.get("lambda-runtime-deadline-ms") or 0
+        )
+
+    def get_remaining_time_in_millis(self):
+        left = self._epoch_deadline_time_in_ms - int(time.time() * 1000)
+        return left if left > 0 else 0
+
+    def log(self, message):
+        sys.stdout.write(str(message))
+
+    def __repr__(self):
+        names = (
+            "aws_request_id log_group_name log_stream_name function_name "
+            "memory_limit_in_mb function_version invoked_function_arn "
+            "client_context identity tenant_id"
+        ).split()
+        pairs = ",".join("%s=%s" % (n, getattr(self, n)) for n in names)
+        return "LambdaContext([%s])" % pairs
+
+
+def _text(header):
+    """Header values are read as latin-1; what they carry is UTF-8."""
+    return header.encode("latin-1").decode("utf-8", "replace")
+
+
+def _identity(source):
+    return CognitoIdentity(
+        {
+            "cognito_identity_id": source.get("cognitoIdentityId"),
+            "cognito_identity_pool_id": source.get("cognitoIdentityPoolId"),
+        }
+    )
+
+
+# -------------------------------------------------------------------- logging
+
+
+class _LoggingFinder:
+    """Sets logging up right after its first import, whoever does that."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        import importlib.util
+
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            _set_up_logging(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def _json_logs():
+    return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").lower() == "json"
+
+
+def _set_up_logging(logging):
+    class Handler(logging.Handler):
+        def emit(self, record):
+            try:
+                # One record is one event: the log is collected by lines.
+                text = self.format(record).rstrip("\n").replace("\n", "\r")
+                sys.stdout.write(text + "\n")
+                sys.stdout.flush()
+            except Exception:
+                self.handleError(record)
+
+    class RequestFilter(logging.Filter):
+        def filter(self, record):
+            record.aws_request_id = _request_id or ""
+            record.tenant_id = _tenant_id
+            return True
+
+    class TextFormatter(logging.Formatter):
+        converter = time.gmtime
+
+    class JSONFormatter(logging.Formatter):
+        converter = time.gmtime
+
+        def format(self, record):
+            return _dumps_any(_json_record(self, record))
+
+    handler = Handler()
+    handler.addFilter(RequestFilter())
+    root = logging.getLogger()
+    if _json_logs():
+        handler.setFormatter(JSONFormatter())
+        level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
+        level = {"TRACE": "NOTSET", "FATAL": "CRITICAL"}.get(level, level)
+        if level in ("NOTSET", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"):
+            root.setLevel(level)
+    else:
+        layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
+        handler.setFormatter(TextFormatter(layout, "%Y-%m-%dT%H:%M:%S"))
+    root.addHandler(handler)
+
+
+# Attributes that every log record has; what else it carries came by extra=.
+_RECORD_FIELDS = frozenset(
+    "name msg args levelname levelno pathname filename module exc_info exc_text "
+    "stack_info lineno funcName created msecs relativeCreated thread threadName "
+    "processName process taskName message asctime aws_request_id tenant_id".split()
+)
+
+
+def _json_record(formatter, record):
+    out = {
+        "timestamp": formatter.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
+        "level": record.levelname,
+        "message": record.getMessage(),
+        "logger": record.name,
+    }
+    if record.exc_info and record.exc_info[0]:
+        import traceback
+
+        kind, value, trace = record.exc_info
+        out["stackTrace"] = [line.rstrip("\n") for line in traceback.format_tb(trace)]
+        out["errorType"] = kind.__name__
+        out["errorMessage"] = str(value)
+        out["location"] = "%s:%s:%d" % (record.pathname, record.funcName, record.lineno)
+    if record.stack_info:
+        out["stackTrace"] = record.stack_info.split("\n")
+    for name, value in record.__dict__.items():
+        if name not in _RECORD_FIELDS and name not in out:
+            out[name] = value
+    if record.tenant_id:
+        out["tenantId"] = record.tenant_id
+    if record.aws_request_id:
+        out["requestId"] = record.aws_request_id
+    return out
+
+
+def _dumps_any(value):
+    """JSON of anything: what has no JSON form is shown by str or repr."""
+    import json
+
+    return json.dumps(value, default=lambda o: str(o), ensure_ascii=False, skipkeys=True)
+
+
+def _now():
+    at = time.time()
+    return "%s.%03dZ" % (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)),
+        int(at * 1000) % 1000,
+    )
+
+
+def _log_error(error):
+    if _json_logs():
+        line = {"timestamp": _now(), "log_level": "ERROR"}
+        line.update(error)
+        _write(_dumps_any(line))
+        return
+    kind, message = error.get("errorType"), error.get("errorMessage")
+    first = "[ERROR] " + ": ".join(str(p) for p in (kind, message) if p)
+    trace = error.get("stackTrace") or []
+    # Carriage returns and no-break spaces keep a stack trace in one event.
+    lines = [first, "Traceback (most recent call last):"]
+    for entry in trace:
+        for line in entry.rstrip("\n").split("\n"):
+            body = line.lstrip(" ")
+            lines.append("\u00a0" * (len(line) - len(body)) + body)
+    _write("\r".join(line.replace("\n", "\r") for line in lines))
+
+
+def _write(line):
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except (OSError, ValueError, UnicodeError):
+        pass  # the function closed or replaced its own output
+
+
+# --------------------------------------------------------------------- errors
+
+
+class _Fault(Exception):
+    """A handler that cannot be used; kind is the errorType."""
+
+    def __init__(self, kind, message, trace=None):
+        Exception.__init__(self, message)
+        self.kind = kind
+        self.trace = trace or []
+
+
+def _error_object(error, request_id, hide):
+    """The error as AWS shows it. hide names files whose frames lead the trace."""
+    if isinstance(error, _Fault):
+        kind, message, trace = error.kind, str(error), error.trace
+    else:
+        import traceback
+
+        kind = type(error).__name__
+        message = str(error)
+        frames = traceback.extract_tb(error.__traceback__)
+        while frames and frames[0].filename.startswith(hide):
+            frames = frames[1:]
+        trace = traceback.format_list(frames)
+    return {
+        "errorMessage": message,
+        "errorType": kind,
+        "requestId": request_id,
+        "stackTrace": trace,
+    }
+
+
+def _encode_error(error):
+    try:
+        return _dumps(error).encode("utf-8")
+    except UnicodeEncodeError:  # lone surrogates
+        import json
+
+        return json.dumps(error).encode("ascii")
+
+
+# -------------------------------------------------------------------- handler
+
+
+def _load(handler):
+    try:
+        module_name, name = handler.rsplit(".", 1)
+    except ValueError as error:
+        raise _Fault(
+            "Runtime.MalformedHandlerName", "Bad handler '%s': %s" % (handler, error)
+        )
+    if module_name.split(".")[0] in sys.builtin_module_names:
+        raise _Fault(
+            "Runtime.BuiltInModuleConflict",
+            "Cannot use built-in module %s as a handler module" % module_name,
+        )
+    try:
+        import importlib
+
+        module = importlib.import_module(module_name.replace("/", "."))
+    except ImportError as error:
+        raise _Fault(
+            "Runtime.ImportModuleError",
+            "Unable to import module '%s': %s" % (module_name, error),
+        )
+    except SyntaxError as error:
+        raise _Fault(
+            "Runtime.UserCodeSyntaxError",
+            "Syntax error in module '%s': %s" % (module_name, error),
+            ['  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)],
+        )
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise _Fault(
+            "Runtime.HandlerNotFound",
+            "Handler '%s' missing on module '%s'" % (name, module_name),
+        )
+
+
+def _init_error(client, error):
+    # importlib's own frames say nothing to the person who reads the trace.
+    hide = (__file__, "<frozen importlib", os.path.dirname(os.__file__) + "/importlib/")
+    shown = _error_object(error, "", hide)
+    _log_error(shown)
+    headers = [("Lambda-Runtime-Function-Error-Type", _header(shown["errorType"]))]
+    client.post("/init/error", _encode_error(shown), headers)
+
+
+def _header(value):
+    """A value that cannot break out of its header line."""
+    return "".join(c if c.isprintable() else " " for c in value)[:256]
+
+
+def _prepare():
+    """Makes the process look like a function's: output, exit(), module path."""
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.stderr.reconfigure(line_buffering=True)
+    # The interpreter runs without the site module, so that the host's packages
+    # are not visible; exit and quit are what code still expects of it.
+    import builtins
+
+    if not hasattr(builtins, "exit"):
+        import site
+
+        site.setquit()
+        site.setcopyright()
+    task_root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
+    layer = "%s/lib/python%d.%d/site-packages" % ((_OPT,) + sys.version_info[:2])
+    first = [task_root, layer, _OPT]
+    here = os.path.dirname(os.path.abspath(__file__))
+    rest = [p for p in sys.path if p not in first and p != here]
+    sys.path[:] = first + [here] + rest
+    sys.meta_path.insert(0, _LoggingFinder())
+    # Some code reads the modules of the main script; ours is none of its business.
+    sys.argv = [sys.argv[0]]
+
+
+def _handle(client, handler, headers, body):
+    global _request_id, _tenant_id
+    request_id = headers.get("lambda-runtime-aws-request-id", "")
+    _request_id = request_id
+    _tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+    trace = headers.get("lambda-runtime-trace-id")
+    if trace:
+        os.environ["_X_AMZN_TRACE_ID"] = trace
+    else:
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
+    sent = []
+    invocation = headers.get("lambda-runtime-invocation-id")
+    if invocation:
+        sent.append(("Lambda-Runtime-Invocation-Id", invocation))
+    path = "/invocation/" + request_id
+    try:
+        answer, kind = _call(handler, headers, body)
+    except Exception as error:
+        shown = _error_object(error, request_id, (__file__,))
+        _log_error(shown)
+        sent.append(("Content-Type", "application/json"))
+        sent.append(("Lambda-Runtime-Function-Error-Type", _header(shown["errorType"])))
+        client.post(path + "/error", _encode_error(shown), sent)
+    else:
+        sent.append(("Content-Type", kind))
+        _flush()
+        client.post(path + "/response", answer, sent)
+    finally:
+        _request_id = None
+
+
+def _call(handler, headers, body):
+    try:
+        if headers.get("content-type", "application/json") == "application/json":
+            event = _loads(body.decode("utf-8"))
+        else:
+            event = bytes(body)
+    except Exception as error:
+        raise _Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error)
+    answer = handler(event, LambdaContext(headers))
+    if isinstance(answer, bytes):
+        return answer, "application/unknown"
+    try:
+        return _dumps(answer).encode("utf-8"), "application/json"
+    except Exception as error:
+        raise _Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error)
+
+
+def _flush():
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass  # the function closed or replaced its own output
+
+
+def main():
+    client = _Client(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    _prepare()
+    try:
+        handler = _load(os.environ.get("_HANDLER", ""))
+    except Exception as error:
+        _init_error(client, error)
+        sys.exit(1)
+    while True:
+        headers, body = client.next()
+        _handle(client, handler, headers, body)
