@@ -86,6 +86,9 @@ type Runtime struct {
 	Version string // of the interpreter, "3.12.1"
 	// Command is the program and its arguments, as seen in the sandbox.
 	Command []string
+	// Fallback are programs to start instead of Command[0], tried in order, when
+	// that does not exist in the sandbox.
+	Fallback []string
 	// Mounts are read-only directories or files: host path to sandbox path.
 	Mounts []Mount
 	// Env is set before the function's own environment.
