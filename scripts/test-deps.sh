@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what the tests need from the package registries: interpreters and
+# toolchains from the distribution, clients from PyPI, npm, Maven and crates.
+# Safe to call again: what is there is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/run-deps.sh
+
+have() { command -v "$1" >/dev/null; }
+node_major() { node --version 2>/dev/null | sed -E 's/v([0-9]+).*/\1/'; }
+
+missing=()
+have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+have npm || missing+=(nodejs npm)
+have javac || missing+=(openjdk-17-jdk-headless)
+have mvn || missing+=(maven)
+# The Rust client needs a newer compiler than the distribution's own "rustc".
+have cargo || missing+=(rustc-web cargo-web)
+have gcc || missing+=(gcc g++ libc6-dev)
+have cmake || missing+=(cmake)
+have ip || missing+=(iproute2)
+have zip || missing+=(zip)
+have curl || missing+=(curl)
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# The distribution's Node may be older than the oldest that functions can use.
+if [ "$(node_major)" -lt 20 ] 2>/dev/null; then
+  case "$(uname -m)" in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; esac
+  dir=/usr/local/lib/lambent-node
+  if [ ! -x "$dir/bin/node" ]; then
+    temp=$(mktemp -d)
+    (cd "$temp" && npm pack --silent "node-linux-$arch@22" >/dev/null && tar xzf ./*.tgz)
+    mkdir -p "$dir" && cp -a "$temp/package/." "$dir/" && rm -rf "$temp"
+  fi
+  ln -sf "$dir/bin/node" /usr/local/bin/node
+fi
