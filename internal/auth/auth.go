@@ -83,6 +83,9 @@ type MiddlewareOptions struct {
 	Unsigned []string
 	// MaxBody in bytes; lambent.MaxRequestBody when zero.
 	MaxBody int64
+	// Operation names what r asks for, for the message about too large a body;
+	// nil leaves it out.
+	Operation func(r *http.Request) string
 	// Refuse answers a request that failed; nil answers as AWS does. The error's
 	// Reason is the name of AWS's exception.
 	Refuse func(w http.ResponseWriter, r *http.Request, e *lambent.Error)

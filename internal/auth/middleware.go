@@ -1,0 +1,265 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+// gate is the middleware around one handler.
+type gate struct {
+	keys *Keys
+	next http.Handler
+	o    MiddlewareOptions
+}
+
+// Middleware lets only requests through whose signature holds, with the caller's
+// identity in their context. Bodies whose hash the signature covers are read
+// whole, at most MaxBody bytes, before next is called, and [Body] gives them
+// without a copy; streaming and unsigned ones are read and verified as next reads
+// them, so that next must not act on a body before its end.
+func (k *Keys) Middleware(next http.Handler, o MiddlewareOptions) http.Handler {
+	if o.MaxBody == 0 {
+		o.MaxBody = lambent.MaxRequestBody
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Refuse == nil {
+		o.Refuse = func(w http.ResponseWriter, r *http.Request, e *lambent.Error) { refuse(w, r, e) }
+	}
+	return &gate{keys: k, next: next, o: o}
+}
+
+// ServeHTTP implements http.Handler.
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, refusal := g.admit(r)
+	if refusal != nil {
+		if refusal.Code == lambent.CodeTooLarge && g.o.Operation != nil {
+			refusal.Message += " for the " + g.o.Operation(r) + " operation"
+		}
+		logRefusal(r.Context(), g.o.Log, r, refusal)
+		drain(w, r, 2*g.o.MaxBody)
+		g.o.Refuse(w, r, refusal)
+		return
+	}
+	g.next.ServeHTTP(w, r.WithContext(With(r.Context(), id)))
+}
+
+// admit verifies r and replaces its body by a verified one. What is cheap to
+// refuse comes first: nothing is read for a caller without a known key.
+func (g *gate) admit(r *http.Request) (Identity, *lambent.Error) {
+	c, refusal := parseClaim(r)
+	if refusal != nil {
+		return Identity{}, refusal
+	}
+	if refusal := c.checkScope(g.o.Region, g.o.Services, expectedService(r, g.o.Services)); refusal != nil {
+		return Identity{}, refusal
+	}
+	if refusal := c.checkTime(g.o.Now()); refusal != nil {
+		return Identity{}, refusal
+	}
+	if name := c.unsignedHeader(r); name != "" {
+		return Identity{}, denied(reasonInvalid, "'"+clip(name)+"' must be a 'SignedHeader' in the AWS Authorization.")
+	}
+	key, ok := g.keys.find(r.Context(), c.access)
+	if !ok || !sameToken(key.Token, c.token) {
+		return Identity{}, unrecognized()
+	}
+	if refusal := g.admitBody(r, &c, g.keys.signers.get(key, &c)); refusal != nil {
+		return Identity{}, refusal
+	}
+	return Identity{AccountID: key.Account, AccessKey: key.Access, ARN: key.ARN, Service: c.service, Region: c.region}, nil
+}
+
+// admitBody verifies the signature over the payload as the client declared it.
+func (g *gate) admitBody(r *http.Request, c *claim, s *signer) *lambent.Error {
+	mode := first(r.Header["X-Amz-Content-Sha256"])
+	unsigned := contains(g.o.Unsigned, c.service)
+	if mode == "" && c.presigned && unsigned {
+		mode = payloadUnsigned // Amazon S3 API reference, "Using query parameters"
+	}
+	switch mode {
+	case "":
+		return g.admitHashed(r, c, s)
+	case payloadUnsigned, payloadUnsignedTrailer:
+		if !unsigned {
+			return denied(reasonInvalid, "The payload of a request to this service must be signed: '"+mode+"' is not accepted.")
+		}
+	case payloadChunks, payloadChunksTrailer:
+	default:
+		return g.admitDeclared(r, c, s, mode)
+	}
+	if !c.matches(r, s, mode) {
+		return mismatch()
+	}
+	if r.ContentLength > g.o.MaxBody && mode == payloadUnsigned {
+		return tooLarge(g.o.MaxBody)
+	}
+	if mode == payloadUnsigned {
+		r.Body = http.MaxBytesReader(nil, r.Body, g.o.MaxBody)
+		return nil
+	}
+	return g.admitChunks(r, c, s, mode)
+}
+
+// admitHashed is the plain case: the payload's hash is ours.
+func (g *gate) admitHashed(r *http.Request, c *claim, s *signer) *lambent.Error {
+	body, hash, refusal := g.readBody(r)
+	if refusal != nil {
+		return refusal
+	}
+	if !c.matches(r, s, hash) {
+		return mismatch()
+	}
+	setBody(r, body)
+	return nil
+}
+
+// admitDeclared is for a hash in the header: the signature is verified before
+// the body is read.
+func (g *gate) admitDeclared(r *http.Request, c *claim, s *signer, declared string) *lambent.Error {
+	if len(declared) != len(emptySHA256) || !c.matches(r, s, declared) {
+		return mismatch()
+	}
+	body, hash, refusal := g.readBody(r)
+	if refusal != nil {
+		return refusal
+	}
+	if !strings.EqualFold(hash, declared) {
+		return mismatch()
+	}
+	setBody(r, body)
+	return nil
+}
+
+func (g *gate) admitChunks(r *http.Request, c *claim, s *signer, mode string) *lambent.Error {
+	cr, refusal := newChunkReader(r, c, s, mode, g.o.MaxBody)
+	if refusal != nil {
+		return refusal
+	}
+	r.Body = cr
+	r.ContentLength = cr.left
+	if rest := dropChunked(r.Header.Values("Content-Encoding")); rest != "" {
+		r.Header.Set("Content-Encoding", rest)
+	} else {
+		r.Header.Del("Content-Encoding")
+	}
+	return nil
+}
+
+// dropChunked removes aws-chunked, which has been undone, from the encodings.
+func dropChunked(values []string) string {
+	var kept []string
+	for v := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		if v = strings.TrimSpace(v); v != "" && !strings.EqualFold(v, "aws-chunked") {
+			kept = append(kept, v)
+		}
+	}
+	return strings.Join(kept, ",")
+}
+
+// eager is how much of a declared length is allocated before it has arrived.
+const eager = 1 << 20
+
+// readBody reads the body and hashes it.
+func (g *gate) readBody(r *http.Request) ([]byte, string, *lambent.Error) {
+	if r.ContentLength > g.o.MaxBody {
+		return nil, "", tooLarge(g.o.MaxBody)
+	}
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil, emptySHA256, nil
+	}
+	body, err := readAll(r, g.o.MaxBody)
+	switch {
+	case err != nil:
+		e := badBody("The body could not be read.")
+		e.Code, e.Cause = lambent.CodeCanceled, err
+		return nil, "", e
+	case int64(len(body)) > g.o.MaxBody:
+		return nil, "", tooLarge(g.o.MaxBody)
+	}
+	sum := sha256.Sum256(body)
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], sum[:])
+	return body, string(text[:]), nil
+}
+
+// readAll reads at most one byte more than most.
+func readAll(r *http.Request, most int64) ([]byte, error) {
+	if n := r.ContentLength; n > 0 && n <= eager {
+		body := make([]byte, n)
+		_, err := io.ReadFull(r.Body, body)
+		return body, err
+	}
+	var b bytes.Buffer
+	if r.ContentLength > 0 {
+		b.Grow(eager)
+	}
+	_, err := b.ReadFrom(io.LimitReader(r.Body, most+1))
+	return b.Bytes(), err
+}
+
+// verified is a body that has been read and verified.
+type verified struct {
+	bytes.Reader
+	whole []byte
+}
+
+// Close implements io.Closer.
+func (*verified) Close() error { return nil }
+
+func setBody(r *http.Request, body []byte) {
+	v := &verified{whole: body}
+	v.Reset(body)
+	r.Body, r.ContentLength = v, int64(len(body))
+}
+
+// Body returns the whole body of a request. Behind the middleware these are the
+// bytes that were verified, without a copy: the caller must not change them. A
+// body that turns out not to match its signature is an error of code denied or
+// invalid.
+func Body(r *http.Request) ([]byte, error) {
+	if v, ok := r.Body.(*verified); ok {
+		return v.whole, nil
+	}
+	if r.Body == nil {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		return body, nil
+	}
+	var e *lambent.Error
+	var big *http.MaxBytesError
+	switch {
+	case errors.As(err, &e):
+		return nil, e
+	case errors.As(err, &big):
+		return nil, tooLarge(big.Limit)
+	}
+	return nil, lambent.Errorf(lambent.CodeCanceled, "read body: %w", err)
+}
+
+// find is the key with this public part.
+func (k *Keys) find(ctx context.Context, access string) (Key, bool) {
+	if access == k.own.Access {
+		return k.own, true
+	}
+	if k.lookup == nil {
+		return Key{}, false
+	}
+	return k.lookup.Key(ctx, access)
+}
