@@ -1,7 +1,305 @@
 // Package runtimeapi speaks the AWS Lambda Runtime API to the process in one
-// sandbox. A Session belongs to one instance: it owns the state machine of
-// "Custom runtimes, Runtime API" (AWS Lambda developer guide), refuses every
-// request that is out of order, and hands events and answers between the pool's
-// side (Init, Invoke) and the runtime's side (the HTTP handler). It starts no
-// process and keeps no log; its neighbour above is a sandbox driver.
+// sandbox. A [Session] belongs to one instance: it owns the state machine of the
+// Runtime API (AWS Lambda developer guide, "Using the Lambda runtime API for
+// custom runtimes"), refuses every request that is out of order or out of
+// bounds, and hands events and answers between the driver's side (Init, Invoke)
+// and the runtime's side (HTTP). It starts and ends no process and keeps no log;
+// its one neighbour is the sandbox driver above it.
 package runtimeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// Options say whose session it is. The names are what the Extensions API tells
+// about the function; all of them may be empty.
+type Options struct {
+	FunctionName    string
+	FunctionVersion string
+	Handler         string
+	AccountID       string
+	// Log gets what a runtime did wrong, at debug level; nil discards it.
+	Log *slog.Logger
+	// NewID makes the id of one hand-over (Lambda-Runtime-Invocation-Id); it must
+	// never return the same twice. Nil is a random UUID.
+	NewID func() string
+}
+
+// Session is the Runtime API of one instance, for the life of one runtime
+// process. Its methods may be called from any goroutine.
+type Session struct {
+	opts   Options
+	inited chan struct{} // closed when initialisation has ended
+	closed chan struct{} // closed by Close
+
+	// mu guards what follows.
+	mu      sync.Mutex
+	state   state
+	started time.Time           // when the session was made
+	init    sandbox.InitResult  // valid once inited is closed
+	current *exchange           // the event that went last, nil before the first
+	waiter  *waiter             // the /next that is blocked, if one is
+	ready   chan struct{}       // see Ready
+	gone    *sandbox.Failure    // set once no event can be taken any more
+	conns   map[closer]struct{} // open connections and listeners of Serve
+	serving sync.WaitGroup      // one for each connection's goroutine
+}
+
+// exchange is one event on its way through the runtime.
+type exchange struct {
+	event   sandbox.Event
+	id      string    // Lambda-Runtime-Invocation-Id
+	offered time.Time // when Invoke was called
+	handed  time.Time // when the runtime got it, or the same as offered
+	// done has room for the one outcome; settled tells that it was sent or that
+	// nobody waits for it any more. Guarded by Session.mu.
+	done    chan outcome
+	settled bool
+}
+
+// outcome ends an exchange: an answer, or err when the event never reached the
+// function.
+type outcome struct {
+	answer sandbox.Answer
+	err    error
+}
+
+// waiter is a blocked /next. It gets one exchange, or nil when another /next has
+// taken its place.
+type waiter struct{ event chan *exchange }
+
+// NewSession makes the session of an instance whose runtime is about to start.
+func NewSession(o Options) *Session {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.NewID == nil {
+		o.NewID = uuid.NewString
+	}
+	return &Session{
+		opts:    o,
+		inited:  make(chan struct{}),
+		closed:  make(chan struct{}),
+		ready:   make(chan struct{}),
+		started: time.Now(),
+		conns:   map[closer]struct{}{},
+	}
+}
+
+// Init waits until the runtime has asked for its first event, has reported an
+// init error, or is gone; the latter two are in the result's Failure. Took
+// counts from NewSession. The error is ctx's, as CodeTimeout or CodeCanceled.
+func (s *Session) Init(ctx context.Context) (sandbox.InitResult, error) {
+	select {
+	case <-s.inited:
+	case <-ctx.Done():
+		select {
+		case <-s.inited: // both happened: the runtime's word counts
+		default:
+			return sandbox.InitResult{}, contextError(ctx, "wait for the runtime to initialise")
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.init, nil
+}
+
+// Invoke hands ev to the runtime as soon as it asks for it, and waits for the
+// answer. When ctx's deadline passes the answer is a Sandbox.Timedout failure,
+// whether or not the runtime has come for the event; when ctx is canceled it is
+// a Sandbox.Failure. After either the session takes no further event: its
+// process is in an unknown state and is the caller's to end. An error means that
+// the event never reached the function.
+func (s *Session) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, error) {
+	x, err := s.offer(ev)
+	if err != nil {
+		return sandbox.Answer{}, err
+	}
+	select {
+	case out := <-x.done:
+		return out.answer, out.err
+	case <-ctx.Done():
+	}
+	return s.giveUp(ctx, x)
+}
+
+// offer makes ev the current event and hands it over if the runtime waits.
+func (s *Session) offer(ev sandbox.Event) (*exchange, error) {
+	now := time.Now()
+	x := &exchange{event: ev, id: s.opts.NewID(), offered: now, handed: now, done: make(chan outcome, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone != nil:
+		return nil, lambent.Errorf(lambent.CodeUnavailable, "hand over the event: the runtime is gone (%s)", s.gone.Type)
+	case s.current != nil && !s.current.settled:
+		return nil, lambent.Errorf(lambent.CodeConflict, "hand over the event: the instance is busy with another")
+	}
+	s.current = x
+	if s.waiter == nil { // not in /next, or its connection broke
+		return x, nil
+	}
+	w := s.waiter
+	s.waiter = nil
+	s.handOver(x)
+	w.event <- x
+	return x, nil
+}
+
+// handOver notes that x is on its way. The caller holds mu.
+func (s *Session) handOver(x *exchange) {
+	s.state = running
+	s.renewReady()
+	x.handed = time.Now()
+}
+
+// renewReady makes Ready speak of the event that was just offered. The caller
+// holds mu.
+func (s *Session) renewReady() {
+	select {
+	case <-s.ready:
+		s.ready = make(chan struct{})
+	default:
+	}
+}
+
+// giveUp ends x because ctx ended, unless it was settled meanwhile.
+func (s *Session) giveUp(ctx context.Context, x *exchange) (sandbox.Answer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.settled {
+		out := <-x.done
+		return out.answer, out.err
+	}
+	x.settled = true
+	reached := s.state == running || s.state == responding || s.state == reporting
+	timeout := errors.Is(ctx.Err(), context.DeadlineExceeded)
+	if !timeout && !reached {
+		s.current = nil // the instance is as good as before
+		return sandbox.Answer{}, contextError(ctx, "wait for the runtime to take the event")
+	}
+	f := sandbox.Failure{Type: "Sandbox.Failure", Message: "The invocation was canceled"}
+	if timeout {
+		f = timedOut(x.timeout(ctx))
+	}
+	s.state = expired
+	s.die(f)
+	return sandbox.Answer{Failure: &f, Took: time.Since(x.handed)}, nil
+}
+
+// timeout is the time that the function had. The caller knows that ctx has a
+// deadline.
+func (x *exchange) timeout(ctx context.Context) time.Duration {
+	at := x.event.Deadline
+	if at.IsZero() {
+		at, _ = ctx.Deadline()
+	}
+	return at.Sub(x.offered)
+}
+
+// timedOut is the failure of a function that ran for d, its time-out. AWS gives
+// the configured figure, which is whole seconds; what the way from the caller to
+// here took off it is rounded away.
+func timedOut(d time.Duration) sandbox.Failure {
+	if d >= time.Second {
+		d = d.Round(time.Second)
+	}
+	return sandbox.Failure{
+		Type:    "Sandbox.Timedout",
+		Message: fmt.Sprintf("Task timed out after %.2f seconds", max(d, 0).Seconds()),
+	}
+}
+
+// Ready is closed when the runtime waits for an event or is gone. It speaks of
+// the invocation that went last, or before the first one of the initialisation;
+// it is asked after Invoke has returned.
+func (s *Session) Ready() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
+
+// Exited tells the session that the runtime process is gone, and why. An event
+// that the runtime had taken gets f as its answer, one that it had not is
+// returned as an error. An answer whose upload has begun is still read to its
+// end: everything that a dead process has sent is in the socket.
+func (s *Session) Exited(f sandbox.Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == responding || s.state == reporting {
+		if s.gone == nil {
+			s.gone = &f // finish does the rest
+		}
+		return
+	}
+	s.end(f)
+}
+
+// end settles whatever is open with f. The caller holds mu.
+func (s *Session) end(f sandbox.Failure) {
+	x, reached := s.current, s.state == running || s.state == responding || s.state == reporting
+	s.state = exited
+	s.die(f)
+	if x == nil || x.settled {
+		return
+	}
+	if !reached {
+		s.settle(x, outcome{err: lambent.Errorf(lambent.CodeUnavailable,
+			"hand over the event: the runtime ended before it took it (%s)", f.Type)})
+		return
+	}
+	s.settle(x, outcome{answer: sandbox.Answer{Failure: &f, Took: time.Since(x.handed)}})
+}
+
+// die marks the session as one that takes no event. The caller holds mu.
+func (s *Session) die(f sandbox.Failure) {
+	if s.gone == nil {
+		s.gone = &f
+	}
+	s.endInit(&f)
+	s.signalReady()
+}
+
+// endInit ends the initialisation, if it has not ended. The caller holds mu.
+func (s *Session) endInit(f *sandbox.Failure) {
+	select {
+	case <-s.inited:
+	default:
+		s.init = sandbox.InitResult{Took: time.Since(s.started), Failure: f}
+		close(s.inited)
+	}
+}
+
+// signalReady closes ready, if it is open. The caller holds mu.
+func (s *Session) signalReady() {
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+}
+
+// settle gives x its outcome. The caller holds mu and knows x is not settled.
+func (s *Session) settle(x *exchange, out outcome) {
+	x.settled = true
+	x.done <- out // has room: an exchange is settled once
+}
+
+// contextError is ctx's end as an error of ours.
+func contextError(ctx context.Context, doing string) error {
+	code := lambent.CodeCanceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		code = lambent.CodeTimeout
+	}
+	return lambent.Errorf(code, "%s: %w", doing, context.Cause(ctx))
+}

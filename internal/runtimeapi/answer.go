@@ -1,0 +1,200 @@
+package runtimeapi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// Bounds of what a runtime may send, beside lambent.MaxPayload for answers and
+// error objects.
+const (
+	maxInitError = 1 << 20  // bytes of the body of /runtime/init/error
+	maxErrorType = 256      // bytes of an error's type
+	maxDrain     = 32 << 20 // bytes read and dropped so that a 413 can be read
+)
+
+// Content types that are more than passed on.
+const (
+	typeErrorCause = "application/vnd.aws.lambda.error.cause+json"
+	typeJSON       = "application/json"
+	typeBytes      = "application/octet-stream"
+)
+
+// errTooLarge is receive's answer to a body over its limit.
+var errTooLarge = errors.New("body too large")
+
+// post is one POST of the runtime, as either server hands it over.
+type post struct {
+	contentType string
+	invocation  string // Lambda-Runtime-Invocation-Id, or ""
+	errorType   string // Lambda-Runtime-Function-Error-Type, or ""
+	mode        string // Lambda-Runtime-Function-Response-Mode, or ""
+	length      int64  // of the body in bytes, -1 when it comes in chunks
+	body        io.Reader
+	// trailer reads a trailer after the end of body.
+	trailer func(name string) string
+}
+
+// receive reads a body of at most limit bytes. It is the one place where an
+// answer comes in whole; one that is to be streamed to the caller branches off
+// here.
+func receive(p *post, limit int) ([]byte, error) {
+	if p.length > int64(limit) {
+		return nil, errTooLarge
+	}
+	if p.length >= 0 {
+		b := make([]byte, p.length)
+		if _, err := io.ReadFull(p.body, b); err != nil {
+			return nil, fmt.Errorf("read the body: %w", err)
+		}
+		// The reader still has to see the end, as trailers and reuse of the
+		// connection hang on it.
+		if _, err := p.body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("read the end of the body: %w", err)
+		}
+		return b, nil
+	}
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(io.LimitReader(p.body, int64(limit)+1)); err != nil {
+		return nil, fmt.Errorf("read the body: %w", err)
+	}
+	if b.Len() > limit {
+		return nil, errTooLarge
+	}
+	return b.Bytes(), nil
+}
+
+// drain reads what is left of a body that was refused, within bounds: a client
+// that is still sending reads the refusal only afterwards.
+func drain(p *post) {
+	// A client that breaks off is not told anything; there is nothing to handle.
+	_, _ = io.CopyN(io.Discard, p.body, maxDrain)
+}
+
+// tooLarge is what the caller gets for an answer over lambent.MaxPayload, in
+// AWS's words.
+func tooLarge() *sandbox.Failure {
+	return &sandbox.Failure{
+		Type:    "Function.ResponseSizeTooLarge",
+		Message: fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", lambent.MaxPayload),
+		Raw:     true,
+	}
+}
+
+// truncated is what the caller gets when the connection ended within an answer.
+func truncated() *sandbox.Failure {
+	return &sandbox.Failure{Type: "Runtime.TruncatedResponse", Message: "The runtime broke off its response"}
+}
+
+// success makes the answer of a /response. The trailers count in buffered mode
+// too: aws-lambda-go reports an error that it meets while it sends in them.
+func success(p *post, body []byte) sandbox.Answer {
+	a := sandbox.Answer{Payload: body, ContentType: p.contentType}
+	failed := p.trailer("Lambda-Runtime-Function-Error-Type")
+	if failed == "" {
+		return a
+	}
+	a.FunctionError, a.ErrorType = true, errorType(failed)
+	a.ContentType = typeJSON
+	object, err := base64.StdEncoding.DecodeString(p.trailer("Lambda-Runtime-Function-Error-Body"))
+	if err != nil || !json.Valid(object) {
+		object = errorObject("The runtime reported an error that cannot be read", failed)
+	}
+	a.Payload = object
+	return a
+}
+
+// failure makes the answer of an /error: the runtime's error object as it is,
+// or without its X-Ray cause where that is sent inside it.
+func failure(p *post, body []byte) sandbox.Answer {
+	a := sandbox.Answer{
+		Payload:       body,
+		ContentType:   p.contentType,
+		FunctionError: true,
+		ErrorType:     errorType(p.errorType),
+	}
+	if mediaType(p.contentType) != typeErrorCause {
+		return a
+	}
+	var object struct {
+		Message string          `json:"errorMessage,omitempty"`
+		Type    string          `json:"errorType,omitempty"`
+		Stack   json.RawMessage `json:"stackTrace,omitempty"`
+	}
+	if err := json.Unmarshal(body, &object); err != nil {
+		a.Payload, a.ContentType = []byte(`"Invalid error body"`), typeBytes
+		return a
+	}
+	a.ContentType = typeJSON
+	a.Payload, _ = json.Marshal(object) // strings and checked JSON always marshal
+	return a
+}
+
+// initFailure makes the failure of an /init/error.
+func initFailure(p *post, body []byte) *sandbox.Failure {
+	f := &sandbox.Failure{Type: errorType(p.errorType), Payload: body, Raw: true}
+	var object struct {
+		Message string `json:"errorMessage"`
+	}
+	if json.Unmarshal(body, &object) != nil { // not an object: ours stands in for it
+		f.Payload = nil
+		f.Raw = false
+		f.Message = "The runtime failed to initialise"
+		return f
+	}
+	f.Message = object.Message
+	return f
+}
+
+// errorType is the type that is shown for what the runtime named: its own if it
+// has the form "Runtime.Xxx" or "Function.Xxx", AWS's default otherwise.
+func errorType(named string) string {
+	kind, name, _ := strings.Cut(named, ".")
+	known := kind == "Runtime" || kind == "Function"
+	if known && len(named) <= maxErrorType && isName(name) {
+		return named
+	}
+	if kind == "Function" {
+		return "Function.Unknown"
+	}
+	return "Runtime.Unknown"
+}
+
+// isName tells whether s is a capital letter followed by letters.
+func isName(s string) bool {
+	for i := range len(s) {
+		upper := s[i] >= 'A' && s[i] <= 'Z'
+		lower := s[i] >= 'a' && s[i] <= 'z'
+		if !upper && (i == 0 || !lower) {
+			return false
+		}
+	}
+	return len(s) > 1
+}
+
+// mediaType is a content type without its parameters.
+func mediaType(s string) string {
+	s, _, _ = strings.Cut(s, ";")
+	return strings.ToLower(strings.TrimSpace(s))
+}
+
+// errorObject is an AWS error object.
+func errorObject(message, typ string) []byte {
+	b, _ := json.Marshal(struct { // two strings always marshal
+		Message string `json:"errorMessage"`
+		Type    string `json:"errorType"`
+	}{message, typ})
+	return b
+}
+
+// since is the time since the hand-over of x.
+func (x *exchange) since() time.Duration { return time.Since(x.handed) }

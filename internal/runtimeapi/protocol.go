@@ -1,0 +1,302 @@
+package runtimeapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// reply is what a request of the runtime is answered with: an event, or a status
+// and a JSON body.
+type reply struct {
+	status int
+	body   []byte
+	event  *exchange
+}
+
+// accepted is the reply to a POST that was taken.
+var accepted = reply{status: http.StatusAccepted, body: []byte("{\"status\":\"OK\"}\n")}
+
+// refuse is a reply in AWS's shape of errors.
+func refuse(status int, typ, message string) reply {
+	return reply{status: status, body: append(errorObject(message, typ), '\n')}
+}
+
+// Refusals that do not depend on the state, in AWS's words.
+func refuseID() reply {
+	return refuse(http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
+}
+
+func refuseLate() reply {
+	return refuse(http.StatusGone, "InvokeTimeout", "Invoke timeout")
+}
+
+func refuseMode() reply {
+	return refuse(http.StatusBadRequest, "InvalidFunctionResponseMode", "Invalid function response mode")
+}
+
+func refuseTruncated() reply {
+	return refuse(http.StatusBadRequest, "TruncatedHTTPRequest", "HTTP request detected as truncated")
+}
+
+func refuseSize(limit int) reply {
+	return refuse(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
+		fmt.Sprintf("Exceeded maximum allowed payload size (%d bytes).", limit))
+}
+
+func (s *Session) refuseStep(at state, t step) reply {
+	s.opts.Log.Debug("runtime out of order", "state", at.String(), "to", targets[t].String())
+	return refuse(http.StatusForbidden, "InvalidStateTransition", at.refusal(t))
+}
+
+// next answers GET /runtime/invocation/next: it blocks until there is an event,
+// gone is closed because the runtime's connection broke, or the session ends. A
+// second call takes the place of one that is blocked, as the older one's
+// connection is most likely dead.
+func (s *Session) next(gone <-chan struct{}) (r reply, ok bool) {
+	x, w, refused := s.waitOrTake()
+	switch {
+	case refused.status != 0:
+		return refused, true
+	case x != nil:
+		return reply{status: http.StatusOK, event: x}, true
+	}
+	select {
+	case x := <-w.event:
+		if x == nil {
+			return s.refuseStep(ready, stepNext), true
+		}
+		return reply{status: http.StatusOK, event: x}, true
+	case <-gone:
+	case <-s.closed:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiter == w {
+		s.waiter = nil
+	} // else it was handed an event meanwhile: a /next while running gets it again
+	return reply{}, false
+}
+
+// waitOrTake takes the step to /next: it returns the event if there is one, else
+// the waiter that will get it, or a refusal.
+func (s *Session) waitOrTake() (*exchange, *waiter, reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to, ok := s.state.after(stepNext)
+	if !ok {
+		return nil, nil, s.refuseStep(s.state, stepNext)
+	}
+	s.state = to
+	if to == running {
+		return s.current, nil, reply{}
+	}
+	if to == ready {
+		s.endInit(nil)
+		s.signalReady()
+		if s.current != nil && !s.current.settled {
+			s.handOver(s.current)
+			return s.current, nil, reply{}
+		}
+	}
+	if s.waiter != nil {
+		s.waiter.event <- nil
+	}
+	s.waiter = &waiter{event: make(chan *exchange, 1)}
+	return nil, s.waiter, reply{}
+}
+
+// answer takes POST /runtime/invocation/{id}/response and /error. The state moves
+// before the body is read, so that one runtime never has two bodies in memory.
+func (s *Session) answer(t step, id string, p *post) reply {
+	x, refused := s.admit(t, id, p)
+	if refused.status != 0 {
+		return refused
+	}
+	if t == stepResponse && p.mode != "" && p.mode != "streaming" {
+		f := &sandbox.Failure{Type: "Runtime.InvalidResponseModeHeader", Message: "The runtime named an unknown response mode"}
+		return s.finish(x, p, sandbox.Answer{Failure: f}, refuseMode())
+	}
+	body, err := receive(p, lambent.MaxPayload)
+	switch {
+	case errors.Is(err, errTooLarge):
+		r := s.finish(x, p, sandbox.Answer{Failure: tooLarge()}, refuseSize(lambent.MaxPayload))
+		drain(p)
+		return r
+	case err != nil:
+		s.opts.Log.Debug("runtime broke off its answer", "inv", x.event.RequestID, "error", err)
+		return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())
+	case t == stepError:
+		return s.finish(x, p, failure(p, body), accepted)
+	}
+	return s.finish(x, p, success(p, body), accepted)
+}
+
+// admit checks that an answer is for the event that the runtime has, and takes
+// the step. Which of several faults is reported follows AWS: the ids come first.
+func (s *Session) admit(t step, id string, p *post) (*exchange, reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.current
+	if p.invocation != "" && (x == nil || p.invocation != x.id || s.state == expired) {
+		return nil, refuseLate()
+	}
+	if x == nil || id != x.event.RequestID || s.state == expired {
+		return nil, refuseID()
+	}
+	to, ok := s.state.after(t)
+	if !ok {
+		return nil, s.refuseStep(s.state, t)
+	}
+	s.state = to
+	return x, reply{}
+}
+
+// brokenOff is the failure for an answer that stopped midway: the end of the
+// process where that is already known.
+func (s *Session) brokenOff() *sandbox.Failure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone != nil {
+		return s.gone
+	}
+	return truncated()
+}
+
+// finish gives the caller of x its answer and returns r, or the refusal of an
+// answer that came too late.
+func (s *Session) finish(x *exchange, p *post, a sandbox.Answer, r reply) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.settled { // given up while the body came in
+		if p.invocation != "" {
+			return refuseLate()
+		}
+		return refuseID()
+	}
+	a.Took = x.since()
+	s.settle(x, outcome{answer: a})
+	s.state = answered
+	if s.gone != nil {
+		s.state = exited
+		s.signalReady()
+	}
+	return r
+}
+
+// initError takes POST /runtime/init/error.
+func (s *Session) initError(p *post) reply {
+	s.mu.Lock()
+	at := s.state
+	to, ok := at.after(stepInitError)
+	if ok {
+		s.state = to
+	}
+	s.mu.Unlock()
+	if !ok {
+		return s.refuseStep(at, stepInitError)
+	}
+	body, err := receive(p, maxInitError)
+	f, r := &sandbox.Failure{}, accepted
+	switch {
+	case errors.Is(err, errTooLarge):
+		f, r = initFailure(p, nil), refuseSize(maxInitError)
+	case err != nil:
+		f, r = initFailure(p, nil), refuseTruncated()
+	default:
+		f = initFailure(p, body)
+	}
+	s.mu.Lock()
+	s.endFailedInit(*f)
+	s.mu.Unlock()
+	if errors.Is(err, errTooLarge) {
+		drain(p)
+	}
+	return r
+}
+
+// endFailedInit ends the session with the runtime's own word. An event that
+// waits for the runtime will never reach it. The caller holds mu.
+func (s *Session) endFailedInit(f sandbox.Failure) {
+	s.die(f)
+	if x := s.current; x != nil && !x.settled {
+		s.settle(x, outcome{err: lambent.Errorf(lambent.CodeUnavailable,
+			"hand over the event: the runtime failed to initialise (%s)", f.Type)})
+	}
+}
+
+// operation is what a request asks for.
+type operation uint8
+
+const (
+	opUnknown operation = iota
+	opNext
+	opResponse
+	opError
+	opInitError
+	opPing
+	opExtension
+	opTelemetry
+	opLogs
+	opWrongMethod
+)
+
+const (
+	base         = "/2018-06-01"
+	baseInvoke   = base + "/runtime/invocation/"
+	maxRequestID = 128 // bytes; ours are UUIDs
+)
+
+// route finds the operation of a request, and the request id in its path. These
+// are all the routes there are.
+func route(method, path string) (op operation, id string) {
+	want := http.MethodPost
+	rest, invocation := strings.CutPrefix(path, baseInvoke)
+	switch {
+	case invocation && rest == "next":
+		op, want = opNext, http.MethodGet
+	case invocation:
+		var verb string
+		id, verb, _ = strings.Cut(rest, "/")
+		if op = answers(verb); op == opUnknown || id == "" || len(id) > maxRequestID {
+			return opUnknown, ""
+		}
+	case path == base+"/runtime/init/error":
+		op = opInitError
+	case path == base+"/ping" || path == "/ping":
+		op, want = opPing, http.MethodGet
+	default:
+		return extensionRoute(method, path), ""
+	}
+	if method != want {
+		return opWrongMethod, ""
+	}
+	return op, id
+}
+
+func answers(verb string) operation {
+	switch verb {
+	case "response":
+		return opResponse
+	case "error":
+		return opError
+	}
+	return opUnknown
+}
+
+// do answers a request whose operation needs neither headers nor waiting.
+func (s *Session) do(op operation) reply {
+	switch op {
+	case opPing:
+		return reply{status: http.StatusOK, body: []byte("pong")}
+	case opExtension, opTelemetry, opLogs:
+		return unsupported(op)
+	case opWrongMethod:
+		return refuse(http.StatusMethodNotAllowed, "InvalidMethod", "Method not allowed")
+	}
+	return refuse(http.StatusNotFound, "NotFound", "No such resource")
+}
