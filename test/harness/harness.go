@@ -1,0 +1,288 @@
+// Package harness starts real lambent servers for tests: the built binary, as a
+// process of its own, on free ports and a temporary data directory. It knows how
+// to stop, kill and restart one, how to make zips, and how to reach it with the
+// AWS SDK. It holds no assertions about lambent's behaviour but one: a server
+// that was stopped leaves nothing on the host.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+)
+
+// Region that every test server has.
+const Region = "us-east-1"
+
+// Options of a test server.
+type Options struct {
+	// Args are added to the serve command.
+	Args []string
+	// Env is added to the server's environment.
+	Env []string
+	// Config is written as the server's configuration file when it is not empty.
+	Config string
+	// Data is the data directory; a temporary one when empty.
+	Data string
+}
+
+// Server is one running lambent.
+type Server struct {
+	t      testing.TB
+	opts   Options
+	binary string
+
+	Data    string
+	API     string // "http://127.0.0.1:port"
+	Gateway string
+
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error
+	stderr lockedBuffer
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	root := Root()
+	binary := filepath.Join(CacheDir(), "lambent")
+	cmd := exec.Command("go", "build", "-o", binary, "./cmd/lambent")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build lambent: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// Binary builds lambent once for this test process and returns its path.
+func Binary(t testing.TB) string {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// Root is the repository's root.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+}
+
+// CacheDir is where tests keep what is slow to make between runs: it is ignored
+// by git and may be deleted at any time. LAMBENT_TEST_CACHE overrides it.
+func CacheDir() string {
+	dir := os.Getenv("LAMBENT_TEST_CACHE")
+	if dir == "" {
+		dir = filepath.Join(Root(), ".cache", "test")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		panic(err)
+	}
+	return dir
+}
+
+// Start starts a server and stops it at the end of the test. It skips the test
+// where sandboxes cannot work: without root, or with -short.
+func Start(t testing.TB, o Options) *Server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a server with real sandboxes")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	s := &Server{t: t, opts: o, binary: Binary(t), Data: o.Data}
+	if s.Data == "" {
+		s.Data = t.TempDir()
+	}
+	before := Leftovers()
+	t.Cleanup(func() {
+		s.Stop()
+		if after := Leftovers(); after != before {
+			t.Errorf("the server left something behind:\nbefore:\n%s\nafter:\n%s", before, after)
+		}
+	})
+	if err := s.Launch(); err != nil {
+		t.Fatalf("%v\n%s", err, s.Stderr())
+	}
+	return s
+}
+
+// Launch starts the process and waits until it is ready.
+func (s *Server) Launch() error {
+	args := append([]string{"serve", "--data", s.Data, "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"}, s.opts.Args...)
+	if s.opts.Config != "" {
+		file := filepath.Join(s.Data, "lambent.yaml")
+		if err := os.WriteFile(file, []byte(s.opts.Config), 0o600); err != nil {
+			return err
+		}
+		args = append(args, "--config", file)
+	}
+	endpoints := filepath.Join(s.Data, "endpoints.json")
+	_ = os.Remove(endpoints)
+	s.cmd = exec.Command(s.binary, args...)
+	s.cmd.Env = append(os.Environ(), s.opts.Env...)
+	s.cmd.Stderr, s.cmd.Stdout = &s.stderr, &s.stderr
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) { s.err = cmd.Wait(); close(exited) }(s.cmd, s.exited)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-s.exited:
+			return fmt.Errorf("server exited: %w", s.err)
+		default:
+		}
+		if body, err := os.ReadFile(endpoints); err == nil {
+			var e struct{ API, Gateway string }
+			if err := json.Unmarshal(body, &e); err != nil {
+				return err
+			}
+			s.API, s.Gateway = e.API, e.Gateway
+			return nil
+		}
+	}
+	return errors.New("server is not ready after 30 s")
+}
+
+// Exited is closed when the process has ended; Err is its status from then on.
+func (s *Server) Exited() <-chan struct{} { return s.exited }
+
+// Err is how the process ended.
+func (s *Server) Err() error { return s.err }
+
+// PID of the server process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Stderr is what the server has logged so far.
+func (s *Server) Stderr() string { return s.stderr.String() }
+
+// Stop ends the server in the ordinary way.
+func (s *Server) Stop() {
+	select {
+	case <-s.exited:
+		return
+	default:
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGINT)
+	select {
+	case <-s.exited:
+	case <-time.After(30 * time.Second):
+		s.t.Errorf("server does not stop:\n%s", s.Stderr())
+		s.Kill()
+	}
+}
+
+// Kill ends the server with SIGKILL and waits for it.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.exited
+}
+
+// Restart stops the server and starts it on the same data.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Stop()
+	if err := s.Launch(); err != nil {
+		s.t.Fatalf("restart: %v\n%s", err, s.Stderr())
+	}
+}
+
+// AWSEnv is what an AWS client needs in its environment to reach the server.
+func (s *Server) AWSEnv() []string {
+	return []string{
+		"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(s.Data, "credentials"),
+		"AWS_CONFIG_FILE=/dev/null",
+		"AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region,
+		"AWS_ENDPOINT_URL=" + s.API,
+		"AWS_EC2_METADATA_DISABLED=true",
+	}
+}
+
+// Config is an SDK configuration for the server.
+func (s *Server) Config() aws.Config {
+	cfg, err := awsconfig.LoadDefaultConfig(context.Background(),
+		awsconfig.WithRegion(Region),
+		awsconfig.WithBaseEndpoint(s.API),
+		awsconfig.WithSharedCredentialsFiles([]string{filepath.Join(s.Data, "credentials")}),
+		awsconfig.WithSharedConfigFiles([]string{}),
+		awsconfig.WithRetryMaxAttempts(1),
+	)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return cfg
+}
+
+// Lambda is an SDK client that does not retry.
+func (s *Server) Lambda() *lambda.Client { return lambda.NewFromConfig(s.Config()) }
+
+// CLI runs a lambent command against the server and returns its output.
+func (s *Server) CLI(stdin string, args ...string) (stdout, stderr string, err error) {
+	cmd := exec.Command(s.binary, append([]string{"--data", s.Data}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+// Leftovers describes what lambent servers have on this host at the moment. A
+// sandbox's end may trail a server's by a moment: it waits for two equal looks.
+func Leftovers() string {
+	look := func() string {
+		out, err := exec.Command(filepath.Join(Root(), "scripts", "leftovers.sh")).Output()
+		if err != nil {
+			panic(err)
+		}
+		return string(out)
+	}
+	last := look()
+	for range 20 {
+		time.Sleep(20 * time.Millisecond)
+		now := look()
+		if now == last {
+			break
+		}
+		last = now
+	}
+	return last
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+var _ io.Writer = (*lockedBuffer)(nil)
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
