@@ -172,7 +172,7 @@ func emitOperations(b *bytes.Buffer, m *model) {
 		names = append(names, n)
 	}
 	sort.Strings(names)
-	b.WriteString("// Ops are the operations of the API, by name in alphabetical order.\nvar Operations = []Op{\n")
+	b.WriteString("// Ops are the operations of the API, by name in alphabetical order.\nvar Ops = []Op{\n")
 	for _, n := range names {
 		op := m.Operations[n]
 		path, query, _ := strings.Cut(op.HTTP.URI, "?")

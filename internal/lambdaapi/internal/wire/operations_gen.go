@@ -3,7 +3,7 @@
 package wire
 
 // Ops are the operations of the API, by name in alphabetical order.
-var Operations = []Op{
+var Ops = []Op{
 	{Name: "AddLayerVersionPermission", Method: "POST", Path: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy", Status: 201, input: newOf[AddLayerVersionPermissionRequest]},
 	{Name: "AddPermission", Method: "POST", Path: "/2015-03-31/functions/{FunctionName}/policy", Status: 201, input: newOf[AddPermissionRequest]},
 	{Name: "CheckpointDurableExecution", Method: "POST", Path: "/2025-12-01/durable-executions/{DurableExecutionArn}/checkpoint", Status: 200, input: newOf[CheckpointDurableExecutionRequest]},
