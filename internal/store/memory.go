@@ -18,7 +18,7 @@ type Memory struct {
 	records   map[string]Record // deleted ones stay with a nil value while remembered
 	deleted   int               // how many of records are deletions
 	revision  int64             // of the last batch
-	compacted int64             // of the newest deletion that was forgotten
+	compacted int64             // deletions up to it may be forgotten
 	changed   chan struct{}     // closed and replaced by every batch
 	closed    bool
 }
@@ -140,7 +140,8 @@ func (m *Memory) apply(op Op) {
 	m.records[op.Key] = r
 }
 
-// forget drops the oldest deletions beyond KeepDeleted.
+// forget drops what is older than the newest KeepDeleted deletions, by whole
+// revisions.
 func (m *Memory) forget() {
 	if m.deleted <= KeepDeleted {
 		return
@@ -152,10 +153,14 @@ func (m *Memory) forget() {
 		}
 	}
 	slices.SortFunc(gone, byRevision)
-	for _, r := range gone[:len(gone)-KeepDeleted] {
+	oldest := gone[len(gone)-1-KeepDeleted].Revision
+	for _, r := range gone {
+		if r.Revision >= oldest {
+			break
+		}
 		delete(m.records, r.Key)
 		m.deleted--
-		m.compacted = r.Revision
+		m.compacted = oldest - 1
 	}
 }
 

@@ -26,7 +26,7 @@ func (c *cursor) before(r Record) bool {
 type page struct {
 	records   []Record // in order of revision, then key
 	last      bool     // there are no more for now
-	compacted int64    // of the newest deletion that was forgotten
+	compacted int64    // deletions up to this revision may be forgotten
 	// changed is closed when there may be more than records; it was taken before
 	// they were read.
 	changed <-chan struct{}
