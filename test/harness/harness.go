@@ -12,12 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,9 @@ import (
 
 // Region that every test server has.
 const Region = "us-east-1"
+
+// servers numbers the servers of this test process.
+var servers atomic.Int64
 
 // Options of a test server.
 type Options struct {
@@ -47,6 +52,7 @@ type Server struct {
 	t      testing.TB
 	opts   Options
 	binary string
+	cgroup string // name of the server's own control groups
 
 	Data    string
 	API     string // "http://127.0.0.1:port"
@@ -113,11 +119,11 @@ func Start(t testing.TB, o Options) *Server {
 	if s.Data == "" {
 		s.Data = t.TempDir()
 	}
-	before := Leftovers()
+	s.cgroup = fmt.Sprintf("lambent-test-%d-%d", os.Getpid(), servers.Add(1))
 	t.Cleanup(func() {
 		s.Stop()
-		if after := Leftovers(); after != before {
-			t.Errorf("the server left something behind:\nbefore:\n%s\nafter:\n%s", before, after)
+		if left := s.Leftovers(); len(left) > 0 {
+			t.Errorf("the server left something behind:\n%s\n%s", strings.Join(left, "\n"), s.Stderr())
 		}
 	})
 	if err := s.Launch(); err != nil {
@@ -139,7 +145,7 @@ func (s *Server) Launch() error {
 	endpoints := filepath.Join(s.Data, "endpoints.json")
 	_ = os.Remove(endpoints)
 	s.cmd = exec.Command(s.binary, args...)
-	s.cmd.Env = append(os.Environ(), s.opts.Env...)
+	s.cmd.Env = append(append(os.Environ(), "LAMBENT_SANDBOX_CGROUP_ROOT="+s.cgroup), s.opts.Env...)
 	s.cmd.Stderr, s.cmd.Stdout = &s.stderr, &s.stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
@@ -246,26 +252,35 @@ func (s *Server) CLI(stdin string, args ...string) (stdout, stderr string, err e
 	return out.String(), errs.String(), err
 }
 
-// Leftovers describes what lambent servers have on this host at the moment. A
-// sandbox's end may trail a server's by a moment: it waits for two equal looks.
-func Leftovers() string {
-	look := func() string {
-		out, err := exec.Command(filepath.Join(Root(), "scripts", "leftovers.sh")).Output()
+// Leftovers lists what the server has on this host besides its data directory:
+// control groups, mounts, loop devices. A stopped server has none.
+func (s *Server) Leftovers() []string {
+	var left []string
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.Contains(d.Name(), s.cgroup) {
+			left = append(left, "cgroup "+path)
+			return fs.SkipDir
+		}
+		return nil
+	})
+	for _, file := range []string{"/proc/self/mounts"} {
+		body, err := os.ReadFile(file)
 		if err != nil {
-			panic(err)
+			s.t.Fatal(err)
 		}
-		return string(out)
-	}
-	last := look()
-	for range 20 {
-		time.Sleep(20 * time.Millisecond)
-		now := look()
-		if now == last {
-			break
+		for line := range strings.Lines(string(body)) {
+			if strings.Contains(line, s.Data) {
+				left = append(left, "mount "+strings.TrimSpace(line))
+			}
 		}
-		last = now
 	}
-	return last
+	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, file := range loops {
+		if body, err := os.ReadFile(file); err == nil && strings.Contains(string(body), s.Data) {
+			left = append(left, "loop "+strings.TrimSpace(string(body)))
+		}
+	}
+	return left
 }
 
 type lockedBuffer struct {
