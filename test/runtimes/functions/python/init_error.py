@@ -1,0 +1,5 @@
+raise ValueError("broken at start")
+
+
+def handler(event, context):
+    return "never"
