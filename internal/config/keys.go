@@ -49,6 +49,11 @@ func parseKeys(data []byte, profile string) Keys {
 	inside := false
 	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
 		line := strings.TrimSpace(lines.Text())
+		// A lambent server names its region in a comment, because the format has
+		// no key for it that every AWS client ignores.
+		if region, ok := strings.CutPrefix(line, "# Region:"); ok && keys.Region == "" {
+			keys.Region = strings.TrimSpace(region)
+		}
 		if line == "" || line[0] == '#' || line[0] == ';' {
 			continue
 		}

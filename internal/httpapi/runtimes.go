@@ -1,0 +1,41 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/client"
+)
+
+func (a *api) listRuntimes(c *call) error {
+	list := client.RuntimeList{Runtimes: []client.Runtime{}}
+	for _, r := range a.o.Runtimes.List() {
+		list.Runtimes = append(list.Runtimes, client.Runtime{
+			Name: r.Name, State: string(r.State), Version: r.Version, Path: r.Where, Note: r.Note,
+		})
+	}
+	return c.answer(http.StatusOK, list)
+}
+
+// installRuntime answers a line per step. The caller going away ends the install,
+// which leaves nothing half done.
+func (a *api) installRuntime(c *call) error {
+	name := c.PathValue("name")
+	known := false
+	for _, r := range a.o.Runtimes.List() {
+		known = known || r.Name == name
+	}
+	if !known {
+		return lambent.Errorf(lambent.CodeNotFound, "there is no runtime %q: `lambent runtime list` shows the names", clip(name)).WithReason("UnknownRuntime")
+	}
+	out := c.lines()
+	err := a.o.Runtimes.Install(c.Context(), name, func(step string) {
+		_ = out.write(client.Progress{Progress: step}, true) // a caller who went away ends the context
+	})
+	if err != nil {
+		a.fail(c, out, err)
+		return nil
+	}
+	_ = out.write(client.Progress{Done: true}, true)
+	return nil
+}
