@@ -230,6 +230,7 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 		if print := fingerprint(v); print != g.print {
 			g.print = print
 			p.retireLocked(g, "updated")
+			p.feedLocked()
 		}
 	}
 	return g
@@ -267,6 +268,9 @@ func (p *Pool) wantLocked(g *group) {
 
 // feedLocked gives freed memory to the groups that wait for some.
 func (p *Pool) feedLocked() {
+	if len(p.starved) == 0 || p.closed {
+		return
+	}
 	hungry := p.starved
 	p.starved = nil
 	for _, g := range hungry {
@@ -284,6 +288,7 @@ func (p *Pool) deliver(g *group, out outcome) {
 	if alive && (p.closed || out.m.print != g.print) {
 		p.endLocked(out.m, "updated")
 		p.wantLocked(g)
+		p.feedLocked()
 		return
 	}
 	switch {
@@ -297,8 +302,10 @@ func (p *Pool) deliver(g *group, out outcome) {
 	case alive:
 		out.m.idleAt = time.Now()
 		g.idle = append(g.idle, out.m)
+		p.feedLocked() // an idle instance may make room for a waiting call
 	case out.failure != nil:
 		p.endLocked(out.m, "failed to start")
+		p.feedLocked()
 	}
 }
 

@@ -52,6 +52,7 @@ func (p *Pool) reap(now time.Time) {
 			delete(p.groups, k)
 		}
 	}
+	p.feedLocked()
 }
 
 // Retire ends the instances of a version that was changed or deleted; busy ones
@@ -66,6 +67,7 @@ func (p *Pool) Retire(namespace, function, number string) {
 			p.retireLocked(g, "retired")
 		}
 	}
+	p.feedLocked()
 }
 
 // retireLocked ends g's idle instances. Busy and starting ones are ended by
@@ -108,10 +110,11 @@ func (p *Pool) end(m *member, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endLocked(m, reason)
+	p.feedLocked()
 }
 
-// endLocked gives up m: its memory is free for others at once, its sandbox is
-// taken down in a goroutine of the pool.
+// endLocked gives up m: its memory is free at once, and offering it to others is
+// the caller's business; its sandbox is taken down in a goroutine of the pool.
 func (p *Pool) endLocked(m *member, reason string) {
 	delete(m.group.busy, m)
 	p.usedMB -= m.memory
@@ -132,7 +135,6 @@ func (p *Pool) endLocked(m *member, reason string) {
 		}
 		p.o.Log.Debug("instance ended", "fn", m.version.Function, "inst", m.cold.ID, "reason", reason)
 	})
-	p.feedLocked()
 }
 
 // Close ends every instance: idle ones now, busy ones when their call is over

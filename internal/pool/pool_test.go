@@ -1,0 +1,454 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// scripted is a driver in memory whose instances start, answer and come back
+// after given times of the test's clock.
+type scripted struct {
+	start, init, settle time.Duration
+	failInit            bool
+	failStart           error
+
+	mu      sync.Mutex // guards live
+	live    map[string]*scriptedInstance
+	started atomic.Int64
+	stopped atomic.Int64
+}
+
+func (d *scripted) Start(_ context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
+	time.Sleep(d.start)
+	if d.failStart != nil {
+		return nil, d.failStart
+	}
+	d.started.Add(1)
+	i := &scriptedInstance{driver: d, spec: spec, done: make(chan struct{}), ready: make(chan struct{})}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.live == nil {
+		d.live = map[string]*scriptedInstance{}
+	}
+	d.live[spec.ID] = i
+	return i, nil
+}
+
+func (d *scripted) Recover(context.Context) (int, error) { return 0, nil }
+func (d *scripted) Describe() sandbox.Description        { return sandbox.Description{Name: "scripted"} }
+func (d *scripted) Close() error                         { return nil }
+func (d *scripted) alive() int                           { d.mu.Lock(); defer d.mu.Unlock(); return len(d.live) }
+
+type scriptedInstance struct {
+	driver *scripted
+	spec   sandbox.Spec
+	mu     sync.Mutex // guards ready
+	ready  chan struct{}
+	done   chan struct{}
+	once   sync.Once
+	calls  atomic.Int64
+	active atomic.Int64
+}
+
+func (i *scriptedInstance) Init(ctx context.Context) (sandbox.InitResult, error) {
+	select {
+	case <-time.After(i.driver.init):
+	case <-ctx.Done():
+		return sandbox.InitResult{}, ctx.Err()
+	}
+	if i.driver.failInit {
+		return sandbox.InitResult{Failure: &sandbox.Failure{Type: "Runtime.ExitError", Message: "Runtime exited with error: exit status 1"}}, nil
+	}
+	close(i.ready)
+	return sandbox.InitResult{Took: i.driver.init}, nil
+}
+
+func (i *scriptedInstance) Invoke(ctx context.Context, _ sandbox.Event) (sandbox.Answer, error) {
+	if i.active.Add(1) != 1 {
+		panic("two invocations on one instance")
+	}
+	defer i.active.Add(-1)
+	i.calls.Add(1)
+	ready := make(chan struct{})
+	i.mu.Lock()
+	i.ready = ready
+	i.mu.Unlock()
+	select {
+	case <-time.After(10 * time.Millisecond):
+	case <-i.done:
+		return sandbox.Answer{}, errors.New("instance is gone")
+	}
+	if i.driver.settle == 0 {
+		close(ready)
+	} else {
+		time.AfterFunc(i.driver.settle, func() { close(ready) })
+	}
+	return sandbox.Answer{Payload: []byte("{}"), Took: 10 * time.Millisecond}, nil
+}
+
+func (i *scriptedInstance) Ready() <-chan struct{} { i.mu.Lock(); defer i.mu.Unlock(); return i.ready }
+func (i *scriptedInstance) Done() <-chan struct{}  { return i.done }
+func (i *scriptedInstance) Why() *sandbox.Failure  { return nil }
+func (i *scriptedInstance) Usage() sandbox.Usage   { return sandbox.Usage{MaxMemoryBytes: 5 << 20} }
+func (i *scriptedInstance) Stop(context.Context) error {
+	i.once.Do(func() {
+		close(i.done)
+		i.driver.stopped.Add(1)
+		i.driver.mu.Lock()
+		delete(i.driver.live, i.spec.ID)
+		i.driver.mu.Unlock()
+	})
+	return nil
+}
+
+// rooms stand in for the pool's neighbours.
+type rooms struct{ pinned atomic.Int64 }
+
+func (r *rooms) Use(context.Context, lambent.Digest) (string, func(), error) {
+	r.pinned.Add(1)
+	return "/code", func() { r.pinned.Add(-1) }, nil
+}
+func (r *rooms) Resolve(*lambent.Version) (sandbox.Runtime, error) { return sandbox.Runtime{}, nil }
+func (r *rooms) Open(_, _, _ string) logs.Stream                   { return discard{} }
+
+type discard struct{}
+
+func (discard) WriteLine(time.Time, []byte) {}
+func (discard) Begin(string, bool)          {}
+func (discard) End() []byte                 { return nil }
+func (discard) Close() error                { return nil }
+
+func version(name string) *lambent.Version {
+	return &lambent.Version{Namespace: "000000000000", Function: name, Number: lambent.Latest,
+		MemoryMB: 128, Timeout: 3 * time.Second, RevisionID: "1", Layers: []lambent.LayerRef{{ARN: "layer"}}}
+}
+
+// inPool runs a test in a bubble of time, with a pool that is closed at its end
+// and must then hold nothing.
+func inPool(t *testing.T, d *scripted, change func(*Options), test func(t *testing.T, p *Pool)) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rooms{}
+		var id atomic.Int64
+		o := Options{Driver: d, Artifacts: r, Runtimes: r, Logs: r, Region: "us-east-1", Log: slog.New(slog.DiscardHandler),
+			Environment: func(*lambent.Version, string) []string { return nil },
+			Idle:        time.Minute, MemoryMB: 4096, MaxWait: 5 * time.Second,
+			NewID: func() string { return fmt.Sprintf("%032d", id.Add(1)) }}
+		if change != nil {
+			change(&o)
+		}
+		p := New(o)
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = p.Run(ctx) })
+		test(t, p)
+		if err := p.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		wg.Wait()
+		if n := d.alive(); n != 0 {
+			t.Errorf("%d instances are left after Close", n)
+		}
+		if n := r.pinned.Load(); n != 0 {
+			t.Errorf("%d directories are still pinned after Close", n)
+		}
+		if s := p.Stats(); s.Instances != 0 || s.MemoryMB != 0 {
+			t.Errorf("the pool counts %+v after Close", s)
+		}
+	})
+}
+
+// call runs one invocation as the spine does.
+func call(t *testing.T, p *Pool, v *lambent.Version) (cold bool) {
+	t.Helper()
+	l, err := p.Acquire(context.Background(), v)
+	if err != nil {
+		t.Errorf("acquire: %v", err)
+		return false
+	}
+	defer l.Release(time.Now().Add(v.Timeout))
+	_, cold = l.Cold()
+	if l.Failed() != nil {
+		t.Errorf("cold start failed: %+v", l.Failed())
+		return cold
+	}
+	if _, err := l.Invoke(context.Background(), sandbox.Event{}); err != nil {
+		t.Errorf("invoke: %v", err)
+	}
+	return cold
+}
+
+func TestSecondCallIsWarm(t *testing.T) {
+	d := &scripted{start: 20 * time.Millisecond, init: 30 * time.Millisecond}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		v := version("f")
+		begin := time.Now()
+		if !call(t, p, v) {
+			t.Error("the first call is not cold")
+		}
+		if took := time.Since(begin); took != 60*time.Millisecond {
+			t.Errorf("cold call took %v, want 60ms", took)
+		}
+		begin = time.Now()
+		if call(t, p, v) {
+			t.Error("the second call is cold")
+		}
+		if took := time.Since(begin); took != 10*time.Millisecond {
+			t.Errorf("warm call took %v, want 10ms", took)
+		}
+		if n := d.started.Load(); n != 1 {
+			t.Errorf("%d instances were started, want 1", n)
+		}
+	})
+}
+
+func TestIdleInstancesAreReusedNewestFirstAndReaped(t *testing.T) {
+	d := &scripted{}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		v := version("f")
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { call(t, p, v) })
+		}
+		wg.Wait()
+		synctest.Wait()
+		if s := p.Stats(); s.Idle != 3 {
+			t.Fatalf("%+v, want 3 idle", s)
+		}
+		// One of them stays in use; the other two starve.
+		for range 20 {
+			time.Sleep(5 * time.Second)
+			call(t, p, v)
+		}
+		if s := p.Stats(); s.Idle != 1 {
+			t.Errorf("%+v after a while of single calls, want 1 idle", s)
+		}
+		time.Sleep(2 * time.Minute)
+		if s := p.Stats(); s.Instances != 0 {
+			t.Errorf("%+v after two idle minutes, want none", s)
+		}
+		if n := d.started.Load(); n != 3 {
+			t.Errorf("%d starts, want 3", n)
+		}
+	})
+}
+
+func TestFreedInstanceServesWaiterBeforeColdOne(t *testing.T) {
+	d := &scripted{init: time.Second}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		v := version("f")
+		call(t, p, v)
+		// The second call of the pair finds the instance busy and asks for a cold
+		// one, but the first is done long before that is up.
+		var wg sync.WaitGroup
+		begin := time.Now()
+		for range 2 {
+			wg.Go(func() { call(t, p, v) })
+		}
+		wg.Wait()
+		if took := time.Since(begin); took != 20*time.Millisecond {
+			t.Errorf("two calls took %v, want 20ms on one instance", took)
+		}
+	})
+}
+
+func TestSettlingInstanceIsWaitedFor(t *testing.T) {
+	for _, c := range []struct {
+		settle time.Duration
+		starts int64
+	}{{time.Millisecond, 1}, {time.Second, 2}} {
+		t.Run(c.settle.String(), func(t *testing.T) {
+			d := &scripted{init: 50 * time.Millisecond, settle: c.settle}
+			inPool(t, d, nil, func(t *testing.T, p *Pool) {
+				v := version("f")
+				call(t, p, v)
+				call(t, p, v)
+				if n := d.started.Load(); n != c.starts {
+					t.Errorf("%d starts, want %d", n, c.starts)
+				}
+			})
+		})
+	}
+}
+
+func TestRuntimeThatNeverComesBackIsEnded(t *testing.T) {
+	d := &scripted{settle: time.Hour}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		v := version("f")
+		call(t, p, v)
+		time.Sleep(v.Timeout + time.Second)
+		if n := d.alive(); n != 0 {
+			t.Errorf("%d instances live after the function's timeout", n)
+		}
+	})
+}
+
+func TestChangedVersionIsNotServedByOldInstances(t *testing.T) {
+	d := &scripted{}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		v := version("f")
+		call(t, p, v)
+		renamed := *v
+		renamed.RevisionID, renamed.State = "2", lambent.StateActive
+		if call(t, p, &renamed) {
+			t.Error("a change of state alone made an instance out of date")
+		}
+		changed := *v
+		changed.Env = map[string]string{"A": "B"}
+		if !call(t, p, &changed) {
+			t.Error("an instance of the old configuration served the new one")
+		}
+		synctest.Wait()
+		if n := d.alive(); n != 1 {
+			t.Errorf("%d instances live, want the new one", n)
+		}
+	})
+}
+
+func TestRetireEndsIdleNowAndBusyAfterTheirCall(t *testing.T) {
+	d := &scripted{}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		v := version("f")
+		l, err := p.Acquire(context.Background(), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call(t, p, v)
+		p.Retire(v.Namespace, v.Function, "")
+		synctest.Wait()
+		if n := d.alive(); n != 1 {
+			t.Errorf("%d instances live, want the busy one", n)
+		}
+		if _, err := l.Invoke(context.Background(), sandbox.Event{}); err != nil {
+			t.Errorf("the busy call failed: %v", err)
+		}
+		l.Release(time.Now().Add(time.Second))
+		synctest.Wait()
+		if n := d.alive(); n != 0 {
+			t.Errorf("%d instances live after the busy call", n)
+		}
+	})
+}
+
+func TestFailedInitReachesOneCallerEach(t *testing.T) {
+	d := &scripted{failInit: true}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				l, err := p.Acquire(context.Background(), version("f"))
+				if err != nil {
+					t.Errorf("acquire: %v", err)
+					return
+				}
+				if l.Failed() == nil {
+					t.Error("the lease does not say that the start failed")
+				}
+				l.Release(time.Now())
+			})
+		}
+		wg.Wait()
+		synctest.Wait()
+		if n := d.alive(); n != 0 {
+			t.Errorf("%d failed instances live", n)
+		}
+	})
+}
+
+func TestFailedStartIsAnError(t *testing.T) {
+	d := &scripted{failStart: errors.New("no namespaces here")}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		if _, err := p.Acquire(context.Background(), version("f")); !errors.Is(err, d.failStart) {
+			t.Errorf("acquire: %v, want the driver's error", err)
+		}
+	})
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	d := &scripted{}
+	inPool(t, d, func(o *Options) { o.MemoryMB = 256 }, func(t *testing.T, p *Pool) {
+		a, b, c := version("a"), version("b"), version("c")
+		call(t, p, a)
+		call(t, p, b)
+		// Both are idle: the one that waited longest makes room.
+		call(t, p, c)
+		synctest.Wait()
+		if call(t, p, b) {
+			t.Error("b was evicted although a was idle for longer")
+		}
+		// All memory in use: a call waits for it, and is throttled in the end.
+		l1, err1 := p.Acquire(context.Background(), b)
+		l2, err2 := p.Acquire(context.Background(), c)
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+		begin := time.Now()
+		_, err := p.Acquire(context.Background(), a)
+		if lambent.CodeOf(err) != lambent.CodeThrottled || time.Since(begin) < 5*time.Second {
+			t.Errorf("acquire without memory: %v after %v", err, time.Since(begin))
+		}
+		time.AfterFunc(time.Second, func() { l1.Release(time.Now().Add(time.Second)) })
+		begin = time.Now()
+		if !call(t, p, a) || time.Since(begin) > 2*time.Second {
+			t.Errorf("the waiting call was not served when memory came free (%v)", time.Since(begin))
+		}
+		l2.Release(time.Now().Add(time.Second))
+	})
+}
+
+func TestCallerThatGoesAwayLeavesTheInstanceToOthers(t *testing.T) {
+	d := &scripted{init: time.Second}
+	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+		v := version("f")
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := p.Acquire(ctx, v); lambent.CodeOf(err) != lambent.CodeCanceled {
+			t.Errorf("acquire: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		if s := p.Stats(); s.Idle != 1 {
+			t.Errorf("%+v, want the started instance idle", s)
+		}
+	})
+}
+
+// TestHammer lets many callers meet updates, retirements and a tight budget.
+func TestHammer(t *testing.T) {
+	d := &scripted{start: time.Millisecond, init: 3 * time.Millisecond, settle: time.Millisecond}
+	inPool(t, d, func(o *Options) { o.MemoryMB, o.MaxWait = 1024, time.Hour }, func(t *testing.T, p *Pool) {
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				for n := range 30 {
+					v := version(fmt.Sprintf("f%d", i%5))
+					v.Env = map[string]string{"ROUND": fmt.Sprint(n / 10)}
+					l, err := p.Acquire(context.Background(), v)
+					if err != nil {
+						t.Errorf("acquire: %v", err)
+						return
+					}
+					_, err = l.Invoke(context.Background(), sandbox.Event{})
+					l.Release(time.Now().Add(time.Second))
+					if err != nil {
+						t.Errorf("invoke: %v", err)
+					}
+					if n%7 == 0 {
+						p.Retire(v.Namespace, v.Function, "")
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
