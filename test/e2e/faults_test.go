@@ -1,0 +1,221 @@
+// Package e2e tests a whole server through its API with functions that
+// misbehave, with uploads and payloads that should be refused, and with hosts
+// that are not as they should be.
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/test/harness"
+)
+
+var probe = sync.OnceValues(func() ([]byte, error) {
+	binary := filepath.Join(harness.CacheDir(), "probe")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", binary, "./test/e2e/testdata/probe")
+	cmd.Dir = harness.Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build probe: %w\n%s", err, out)
+	}
+	return os.ReadFile(binary)
+})
+
+// deployProbe makes a function that runs the probe.
+func deployProbe(t *testing.T, s *harness.Server, f harness.Function) {
+	t.Helper()
+	binary, err := probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Runtime = "provided.al2023"
+	f.Zip = harness.Zip(t, map[string]string{"bootstrap!": string(binary)})
+	s.Create(t, f)
+}
+
+type failure struct {
+	Type    string `json:"errorType"`
+	Message string `json:"errorMessage"`
+}
+
+// wantFailure checks AWS's error shape; %s in the message is the request id.
+func wantFailure(t *testing.T, out *lambda.InvokeOutput, want failure) {
+	t.Helper()
+	if out.FunctionError == nil || *out.FunctionError != "Unhandled" {
+		t.Fatalf("FunctionError %v, payload %s: want Unhandled", out.FunctionError, out.Payload)
+	}
+	var got failure
+	if err := json.Unmarshal(out.Payload, &got); err != nil {
+		t.Fatalf("payload %s: %v", out.Payload, err)
+	}
+	if strings.Contains(want.Message, "%s") {
+		before, after, _ := strings.Cut(want.Message, "%s")
+		if !strings.HasPrefix(got.Message, before) || !strings.HasSuffix(got.Message, after) ||
+			len(got.Message) != len(want.Message)-2+36 {
+			t.Errorf("message %q, want %q", got.Message, want.Message)
+		}
+		got.Message = want.Message
+	}
+	if got != want {
+		t.Errorf("error %+v, want %+v", got, want)
+	}
+}
+
+func wantPayload(t *testing.T, out *lambda.InvokeOutput, want string) {
+	t.Helper()
+	if out.FunctionError != nil || string(out.Payload) != want {
+		t.Errorf("payload %.300s (error %v), want %s", out.Payload, out.FunctionError, want)
+	}
+}
+
+func tail(t *testing.T, out *lambda.InvokeOutput) string {
+	t.Helper()
+	if out.LogResult == nil {
+		t.Fatal("no log in the answer")
+	}
+	text, err := base64.StdEncoding.DecodeString(*out.LogResult)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestMisbehavingFunctions(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	deployProbe(t, s, harness.Function{Name: "probe", Memory: 128, Timeout: 2, Ephemeral: 512})
+
+	exited := func(how string) failure {
+		return failure{"Runtime.ExitError", "RequestId: %s Error: Runtime exited " + how}
+	}
+	timedOut := failure{"Sandbox.Timedout", "RequestId: %s Error: Task timed out after 2.00 seconds"}
+	tooLarge := failure{"Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (6291556 bytes)."}
+	for _, c := range []struct {
+		name, event string
+		want        failure
+	}{
+		{"error", `{"do":"error"}`, failure{"Probe.Error", "as asked"}},
+		{"exit with a status", `{"do":"exit","n":3}`, exited("with error: exit status 3")},
+		{"exit without one", `{"do":"exit"}`, exited("without providing a reason")},
+		{"endless loop", `{"do":"loop"}`, timedOut},
+		{"sleep", `{"do":"sleep","n":60000}`, timedOut},
+		{"eat memory", `{"do":"oom"}`, exited("with error: signal: killed")},
+		{"close all descriptors", `{"do":"closefds"}`, timedOut},
+		{"answer too large", `{"do":"size","n":6291557}`, tooLarge},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			wantFailure(t, s.Invoke(t, "probe", c.event), c.want)
+			wantPayload(t, s.Invoke(t, "probe", `{"do":"echo"}`), `{"do":"echo"}`)
+		})
+	}
+	for _, c := range []struct{ name, event, want string }{
+		{"largest answer", `{"do":"size","n":6291556}`, `"` + strings.Repeat("a", lambent.MaxPayload-2) + `"`},
+		{"answer twice", `{"do":"twice"}`, `"first"`},
+		{"fill /tmp", `{"do":"filltmp"}`, ""},
+		{"fork bomb", `{"do":"fork"}`, ""},
+		{"never call next", `{"do":"nonext"}`, `"answered"`},
+		{"garbage to the Runtime API", `{"do":"garbage"}`, `"survived"`},
+		{"100 MB of log", `{"do":"log","n":100}`, `"logged"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out := s.Invoke(t, "probe", c.event)
+			if c.want != "" {
+				wantPayload(t, out, c.want)
+			}
+			switch c.name {
+			case "fill /tmp":
+				var n int
+				if _, err := fmt.Sscanf(string(out.Payload), `"full after %d`, &n); err != nil || n < 450 || n > 512 {
+					t.Errorf("payload %s: want full after nearly 512 MB", out.Payload)
+				}
+			case "fork bomb":
+				if !strings.Contains(string(out.Payload), "stopped after true") {
+					t.Errorf("payload %s: want the bomb stopped", out.Payload)
+				}
+			}
+			wantPayload(t, s.Invoke(t, "probe", `{"do":"echo"}`), `{"do":"echo"}`)
+		})
+	}
+	t.Run("answer for another request", func(t *testing.T) {
+		s.Invoke(t, "probe", `{"do":"echo"}`)
+		out := s.Invoke(t, "probe", `{"do":"other"}`)
+		if text := string(out.Payload); out.FunctionError != nil || strings.Count(text, "400 ") != 2 || strings.Count(text, "InvalidRequestID") != 2 {
+			t.Errorf("payload %s: want two refusals", text)
+		}
+		wantPayload(t, s.Invoke(t, "probe", `{"do":"echo"}`), `{"do":"echo"}`)
+	})
+}
+
+func TestMisbehavingInit(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	for _, c := range []struct {
+		at   string
+		want failure
+	}{
+		{"exit", failure{"Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: exit status 7"}},
+		{"error", failure{"Probe.InitError", "as asked"}},
+		{"sleep", failure{"Sandbox.Timedout", "RequestId: %s Error: Task timed out after 1.00 seconds"}},
+	} {
+		t.Run(c.at, func(t *testing.T) {
+			deployProbe(t, s, harness.Function{Name: "init-" + c.at, Timeout: 1, Env: map[string]string{"AT_INIT": c.at}})
+			wantFailure(t, s.Invoke(t, "init-"+c.at, `{}`), c.want)
+		})
+	}
+	t.Run("no entry point", func(t *testing.T) {
+		s.Create(t, harness.Function{Name: "empty", Runtime: "provided.al2023", Zip: harness.Zip(t, map[string]string{"readme": "nothing to run"})})
+		out := s.Invoke(t, "empty", `{}`)
+		var f failure
+		if err := json.Unmarshal(out.Payload, &f); err != nil || f.Type != "Runtime.InvalidEntrypoint" {
+			t.Errorf("payload %s: want Runtime.InvalidEntrypoint", out.Payload)
+		}
+	})
+}
+
+func TestLogOfAnInvocation(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	deployProbe(t, s, harness.Function{Name: "talk", Memory: 128, Timeout: 5})
+	out := s.Invoke(t, "talk", `{"do":"print","text":"a line of the function"}`)
+	lines := strings.Split(strings.TrimSpace(tail(t, out)), "\n")
+	var kinds []string
+	for _, l := range lines {
+		first, _, _ := strings.Cut(l, " ")
+		kinds = append(kinds, first)
+	}
+	if got := strings.Join(kinds, " "); !strings.HasSuffix(got, "START a END REPORT") {
+		t.Errorf("lines %q:\n%s", got, strings.Join(lines, "\n"))
+	}
+	report := lines[len(lines)-1]
+	for _, want := range []string{"Duration: ", "Billed Duration: ", "Memory Size: 128 MB", "Max Memory Used: ", "Init Duration: "} {
+		if !strings.Contains(report, want) {
+			t.Errorf("report %q has no %q", report, want)
+		}
+	}
+	again := tail(t, s.Invoke(t, "talk", `{"do":"print","text":"warm"}`))
+	if strings.Contains(again, "Init Duration") {
+		t.Errorf("a warm call reports an init:\n%s", again)
+	}
+	long := tail(t, s.Invoke(t, "talk", `{"do":"log","n":1}`))
+	if len(long) != lambent.LogTail || !strings.Contains(long, "REPORT") {
+		t.Errorf("tail of %d bytes, want the last %d", len(long), lambent.LogTail)
+	}
+	id := strings.Fields(lines[len(lines)-1])[2]
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		stdout, stderr, err := s.CLI("", "logs", "talk", "--request", id)
+		if err == nil && strings.Contains(stdout, "a line of the function") && !strings.Contains(stdout, "warm") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("lambent logs --request %s: %v\n%s%s", id, err, stdout, stderr)
+		}
+	}
+}
