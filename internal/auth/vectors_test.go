@@ -123,11 +123,14 @@ func TestDocumentedChunks(t *testing.T) {
 
 func TestChunkDamage(t *testing.T) {
 	damage := map[string]func(string) string{
-		"changed byte":         func(b string) string { return strings.Replace(b, "aaaa", "aaba", 1) },
-		"changed last chunk":   func(b string) string { return strings.Replace(b, "0;chunk-signature=b6", "0;chunk-signature=b7", 1) },
-		"cut off":              func(b string) string { return b[:70000%len(b)] },
-		"last chunk missing":   func(b string) string { return b[:strings.LastIndex(b, "0;chunk")] },
-		"chunk left out":       func(b string) string { i := strings.Index(b, "400;"); return b[:i] + b[strings.LastIndex(b, "0;chunk"):] },
+		"changed byte":       func(b string) string { return strings.Replace(b, "aaaa", "aaba", 1) },
+		"changed last chunk": func(b string) string { return strings.Replace(b, "0;chunk-signature=b6", "0;chunk-signature=b7", 1) },
+		"cut off":            func(b string) string { return b[:70000%len(b)] },
+		"last chunk missing": func(b string) string { return b[:strings.LastIndex(b, "0;chunk")] },
+		"chunk left out": func(b string) string {
+			i := strings.Index(b, "400;")
+			return b[:i] + b[strings.LastIndex(b, "0;chunk"):]
+		},
 		"chunks swapped":       func(b string) string { i := strings.Index(b, "400;"); return b[i:] },
 		"size too large":       func(b string) string { return "ffffffffffff" + b[5:] },
 		"size is no number":    func(b string) string { return "zz" + b[5:] },

@@ -1,0 +1,96 @@
+package auth
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"lambent.dev/lambent"
+)
+
+// FuzzAuthorization holds that no header or query panics, is accepted without
+// the secret, or is repeated at length in an answer.
+func FuzzAuthorization(f *testing.F) {
+	valid := call{body: "x"}.signed(f)
+	f.Add(valid.Header.Get("Authorization"), "", "20260101T001500Z")
+	f.Add("Bearer x", "a=b", "")
+	f.Add("AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/lambda/aws4_request,,SignedHeaders=;host;,Signature="+strings.Repeat("0", 64), "%zz&&=&", "20260101T001500Z")
+	f.Add("", "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="+docAccess+"%2F20260101%2Fus-east-1%2Flambda%2Faws4_request&X-Amz-Date=20260101T001500Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature="+strings.Repeat("a", 64), "")
+	h := handler()
+	f.Fuzz(func(t *testing.T, auth, query, date string) {
+		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/a", RawQuery: query}, Host: "h", Header: http.Header{}, Body: http.NoBody}
+		if auth != "" {
+			r.Header["Authorization"] = []string{auth}
+		}
+		if date != "" {
+			r.Header["X-Amz-Date"] = []string{date}
+		}
+		w := serve(h, r)
+		if w.Code < 400 {
+			t.Errorf("accepted %q %q %q", auth, query, date)
+		}
+		if w.Body.Len() > 2000 {
+			t.Errorf("an answer of %d bytes", w.Body.Len())
+		}
+		c, refusal := parseClaim(r)
+		if refusal == nil && (len(c.stamp) != len(basicISO) || c.access+c.region == "" && c.signed == "") {
+			t.Errorf("claim %+v", c)
+		}
+	})
+}
+
+// FuzzCanonical holds that canonical requests are of printable lines whose
+// number is fixed, and that encoding is stable under a second parse.
+func FuzzCanonical(f *testing.F) {
+	f.Add("/2015-03-31/functions/a%3Ab/", "a=1&b=%20&a", "x", "  a  b ")
+	f.Add("//%zz/..", "&&==&%", "content-length", "")
+	f.Add("/\xff", "\xff=\n", "host", "\t")
+	f.Fuzz(func(t *testing.T, path, query, name, value string) {
+		r := &http.Request{Method: "GET", RequestURI: path, URL: &url.URL{Path: path, RawQuery: query}, Host: "h", Header: http.Header{}}
+		r.Header[http.CanonicalHeaderKey(name)] = []string{value}
+		c := claim{service: "lambda", signed: "host"}
+		for _, order := range []queryOrder{byEncoded, byDecoded} {
+			got, ok := c.appendCanonical(nil, r, emptySHA256, order)
+			if !ok || bytes.Count(got, []byte("\n")) != 6 {
+				t.Fatalf("canonical request %q", got)
+			}
+			again := appendQuery(nil, query, false, order)
+			if twice := appendQuery(nil, string(again), false, order); !bytes.Equal(again, twice) {
+				t.Errorf("query %q is canonically %q and then %q", query, again, twice)
+			}
+		}
+		_, _ = appendHeader(nil, r, strings.ToLower(name))
+	})
+}
+
+// FuzzChunks holds that no body makes the decoder panic, hand out more than was
+// declared, or end without io.EOF or an error of ours.
+func FuzzChunks(f *testing.F) {
+	f.Add([]byte(unsignedChunks("hello", 3)), false)
+	f.Add([]byte("5;chunk-signature=00\r\nhello\r\n"), true)
+	f.Add([]byte("0\r\n\r\n"), false)
+	f.Fuzz(func(t *testing.T, body []byte, sign bool) {
+		r := &http.Request{Header: http.Header{
+			"X-Amz-Decoded-Content-Length": {"5"}, "X-Amz-Trailer": {"x-amz-checksum-crc32"},
+		}, Body: io.NopCloser(bytes.NewReader(body))}
+		mode := payloadUnsignedTrailer
+		if sign {
+			mode = payloadChunksTrailer
+		}
+		c := claim{date: "20260101"}
+		cr, refusal := newChunkReader(r, &c, newSigner("s", &c), mode, 100)
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		got, err := io.ReadAll(cr)
+		if len(got) > 5 || err == nil && len(got) != 5 {
+			t.Errorf("%d bytes, error %v", len(got), err)
+		}
+		if err != nil && lambent.CodeOf(err) == lambent.CodeInternal {
+			t.Errorf("error %v", err)
+		}
+	})
+}
