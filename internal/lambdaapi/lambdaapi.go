@@ -1,0 +1,214 @@
+// Package lambdaapi is the front door that speaks the AWS Lambda API: it routes
+// and checks requests by AWS's own model (see internal/wire), turns them into
+// calls of the catalog or into invocations, and answers with AWS's shapes, codes
+// and texts. It holds no state and decides nothing about functions; who calls is
+// settled before it, by package auth. Operations of the model that lambent does
+// not have yet answer that they are not implemented, never with silence.
+package lambdaapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
+)
+
+// Invoker runs invocations. A function that fails is a Result; an error is a
+// [lambent.Error].
+type Invoker interface {
+	Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error)
+}
+
+// Blobs gives the code as it was uploaded, and its size in bytes.
+type Blobs interface {
+	Blob(d lambent.Digest) (io.ReadSeekCloser, int64, error)
+}
+
+// Options are what the door is made of. Catalog, Invoker, Blobs and Region are
+// required.
+type Options struct {
+	Catalog *catalog.Catalog
+	Invoker Invoker
+	Blobs   Blobs
+	Region  string
+	Log     *slog.Logger     // discarded when nil
+	Now     func() time.Time // time.Now when nil
+	// BaseURL is where the caller of r reaches this server, for links in answers;
+	// when nil it is taken from r itself.
+	BaseURL func(r *http.Request) string
+	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
+	Concurrency int
+}
+
+type handler struct {
+	Options
+	operations map[string]operation
+	linkKey    []byte // signs links to code; they end with the process
+}
+
+// New makes the door. It serves requests that carry an [auth.Identity], and
+// links under [CodePath], which carry a token of their own.
+func New(o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.BaseURL == nil {
+		o.BaseURL = baseURL
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = lambent.DefaultConcurrency
+	}
+	h := &handler{Options: o, linkKey: make([]byte, 32)}
+	_, _ = rand.Read(h.linkKey) // never fails (crypto/rand)
+	h.operations = h.table()
+	return h
+}
+
+func baseURL(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
+// caller is who makes a request, and what an operation may need of it beside
+// its members.
+type caller struct {
+	namespace string
+	base      func() string // URL of this server as the caller sees it
+}
+
+// operation serves a decoded request and returns the answer's body, or nil for
+// none.
+type operation func(ctx context.Context, c caller, in any) (any, error)
+
+// ServeHTTP answers one request.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, CodePath) {
+		h.serveCode(w, r)
+		return
+	}
+	requestID := uuid.NewString()
+	w.Header()["X-Amzn-Requestid"] = []string{requestID}
+	id, ok := auth.From(r.Context())
+	if !ok {
+		h.fail(w, r, requestID, &lambent.Error{
+			Code: lambent.CodeDenied, Reason: "MissingAuthenticationTokenException", Message: "Missing Authentication Token",
+		})
+		return
+	}
+	if name, ok := invokeTarget(r); ok {
+		h.invoke(w, r, call{requestID: requestID, namespace: id.AccountID, name: name})
+		return
+	}
+	if err := h.serve(w, r, id.AccountID); err != nil {
+		h.fail(w, r, requestID, err)
+	}
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, namespace string) error {
+	query := r.URL.Query()
+	op, params := wire.Match(r.Method, r.URL.EscapedPath(), query)
+	if op == nil {
+		return &lambent.Error{
+			Code: lambent.CodeNotFound, Reason: "UnknownOperationException",
+			Message: "No operation of the AWS Lambda API has the method and path " + r.Method + " " + r.URL.EscapedPath(),
+		}
+	}
+	body, err := readBody(r, op.Name, bodyLimit(op.Name))
+	if err != nil {
+		return err
+	}
+	in, err := op.Decode(wire.Request{Params: params, Query: query, Header: r.Header, Body: body})
+	if err != nil {
+		return err
+	}
+	run, ok := h.operations[op.Name]
+	if !ok {
+		return notImplemented(op.Name)
+	}
+	out, err := run(r.Context(), caller{namespace: namespace, base: func() string { return h.BaseURL(r) }}, in)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, op.Status, out)
+}
+
+// bodyLimit is the most bytes that a request may have: code comes with three
+// operations, the others are small.
+func bodyLimit(operation string) int64 {
+	switch operation {
+	case "CreateFunction", "UpdateFunctionCode", "PublishLayerVersion":
+		return lambent.MaxRequestBody
+	}
+	return lambent.MaxPayload
+}
+
+func readBody(r *http.Request, operation string, limit int64) ([]byte, error) {
+	tooLarge := &lambent.Error{
+		Code: lambent.CodeTooLarge, Reason: "RequestEntityTooLargeException",
+		Message: fmt.Sprintf("Request must be smaller than %d bytes for the %s operation", limit, operation),
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	if r.ContentLength < 0 {
+		r.Body = http.MaxBytesReader(nil, r.Body, limit)
+	}
+	body, err := auth.Body(r)
+	if lambent.CodeOf(err) == lambent.CodeTooLarge || int64(len(body)) > limit {
+		return nil, tooLarge
+	}
+	return body, err
+}
+
+func writeJSON(w http.ResponseWriter, status int, out any) error {
+	if out == nil || status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return nil
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		return fmt.Errorf("write answer: %w", err)
+	}
+	w.Header()["Content-Type"] = jsonType
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller may be gone
+	return nil
+}
+
+var jsonType = []string{"application/json"}
+
+func notImplemented(what string) error {
+	return &lambent.Error{Code: lambent.CodeUnsupported, Message: what + " is not implemented by lambent yet"}
+}
+
+// fail answers with an error. What is ours to mend is logged here, where it ends.
+func (h *handler) fail(w http.ResponseWriter, r *http.Request, requestID string, err error) {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return // nobody is there to read it
+	}
+	a := answerTo(err, requestID)
+	if a.Status >= http.StatusInternalServerError && lambent.CodeOf(err) != lambent.CodeUnsupported {
+		h.Log.Error("request failed", "request", requestID, "method", r.Method, "path", r.URL.Path, "code", lambent.CodeOf(err), "error", causes(err))
+	}
+	a.write(w)
+}
