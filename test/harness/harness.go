@@ -16,7 +16,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -251,6 +253,28 @@ func (s *Server) CLI(stdin string, args ...string) (stdout, stderr string, err e
 	err = cmd.Run()
 	return out.String(), errs.String(), err
 }
+
+// Setenv changes the environment of the next Launch.
+func (s *Server) Setenv(name, value string) {
+	s.opts.Env = append(slices.DeleteFunc(s.opts.Env, func(e string) bool { return strings.HasPrefix(e, name+"=") }), name+"="+value)
+}
+
+// Instances lists the control groups of the server's live sandboxes.
+func (s *Server) Instances() []string {
+	var found []string
+	for _, pattern := range []string{"memory/" + s.cgroup, s.cgroup} {
+		_ = filepath.WalkDir(filepath.Join("/sys/fs/cgroup", pattern), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() && instanceID.MatchString(d.Name()) {
+				found = append(found, path)
+			}
+			return nil
+		})
+	}
+	return found
+}
+
+// instanceID is what the groups of instances are named.
+var instanceID = regexp.MustCompile("^[0-9a-f]{32}$")
 
 // Leftovers lists what the server has on this host besides its data directory:
 // control groups, mounts, loop devices. A stopped server has none.

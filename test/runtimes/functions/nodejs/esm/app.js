@@ -1,0 +1,3 @@
+const started = await Promise.resolve('awaited');
+
+export const handler = async () => started;

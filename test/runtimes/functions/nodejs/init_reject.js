@@ -1,0 +1,3 @@
+Promise.reject(new Error('rejected at start'));
+
+exports.handler = async () => 'never';
