@@ -11,7 +11,10 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/artifact"
@@ -48,8 +51,25 @@ type Options struct {
 }
 
 // Catalog is the catalog of one server. Its reads come from a snapshot and
-// never block; its writes are serialised per function.
-type Catalog struct{ opts Options }
+// never block; writes to one function follow each other, writes to different
+// ones go side by side. It is safe for concurrent use.
+type Catalog struct {
+	o         Options
+	functions table[function]
+	layers    table[layer]
+	gates     gates
+	wake      chan struct{} // tells Run that due is not empty
+
+	mu    sync.Mutex // guards writing to the tables, and the fields below
+	usage map[string]usage
+	due   map[id]bool // functions with versions to settle
+}
+
+// usage is what a namespace uses.
+type usage struct {
+	functions int
+	codeBytes int64
+}
 
 // Entry is what a name and qualifier stand for.
 type Entry struct {
@@ -126,99 +146,67 @@ type Policy struct {
 	RevisionID string
 }
 
-// Open loads the snapshot from the records.
-func Open(ctx context.Context, o Options) (*Catalog, error) { return &Catalog{opts: o}, nil }
+// Open loads the snapshot from the records. Versions that were Pending, and
+// updates that were InProgress, when their server ended are Active and
+// Successful in it.
+func Open(ctx context.Context, o Options) (*Catalog, error) {
+	if o.Records == nil || o.Artifacts == nil || o.Runtimes == nil || o.Region == "" {
+		return nil, lambent.Errorf(lambent.CodeInternal, "open catalog: records, artifacts, runtimes and region are required")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.NewID == nil {
+		o.NewID = uuid.NewString
+	}
+	c := &Catalog{o: o, wake: make(chan struct{}, 1), usage: map[string]usage{}, due: map[id]bool{}}
+	c.functions.init()
+	c.layers.init()
+	if err := c.load(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
 // Run drives versions from Pending to Active and updates from InProgress to
-// Successful until ctx ends.
-func (c *Catalog) Run(ctx context.Context) error { panic("todo") }
-
-// Resolve finds the version that a call of function with qualifier runs.
-func (c *Catalog) Resolve(ns, function, qualifier string) (*lambent.Version, error) { panic("todo") }
-
-// Get is Resolve for showing: an alias gives the version it mainly points at.
-func (c *Catalog) Get(ns, function, qualifier string) (Entry, error) { panic("todo") }
-
-func (c *Catalog) List(ns string, allVersions bool, after string, limit int) (items []*lambent.Version, next string) {
-	panic("todo")
+// Successful, within a moment of the write that made them so. It returns nil
+// when ctx ends.
+func (c *Catalog) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.wake:
+		}
+		for k := range c.takeDue() {
+			if err := c.settle(ctx, k); err != nil {
+				return nil // only ctx ends it
+			}
+		}
+	}
 }
 
-func (c *Catalog) Versions(ns, function, after string, limit int) (items []*lambent.Version, next string, err error) {
-	panic("todo")
+func (c *Catalog) takeDue() map[id]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	due := c.due
+	c.due = map[id]bool{}
+	return due
 }
 
-func (c *Catalog) Aliases(ns, function, version, after string, limit int) (items []*lambent.Alias, next string, err error) {
-	panic("todo")
-}
-
-func (c *Catalog) Alias(ns, function, name string) (*lambent.Alias, error) { panic("todo") }
-
-func (c *Catalog) Usage(ns string) (functions int, codeBytes int64) { panic("todo") }
-
-func (c *Catalog) Digests() map[lambent.Digest]bool { panic("todo") }
-
-func (c *Catalog) CreateFunction(ctx context.Context, in CreateFunction) (*lambent.Version, error) {
-	panic("todo")
-}
-
-func (c *Catalog) UpdateCode(ctx context.Context, in UpdateCode) (*lambent.Version, error) {
-	panic("todo")
-}
-
-func (c *Catalog) UpdateConfig(ctx context.Context, in UpdateConfig) (*lambent.Version, error) {
-	panic("todo")
-}
-
-func (c *Catalog) DeleteFunction(ctx context.Context, ns, function, qualifier string) error {
-	panic("todo")
-}
-
-func (c *Catalog) PublishVersion(ctx context.Context, in PublishVersion) (*lambent.Version, error) {
-	panic("todo")
-}
-
-func (c *Catalog) CreateAlias(ctx context.Context, in lambent.Alias) (*lambent.Alias, error) {
-	panic("todo")
-}
-
-func (c *Catalog) UpdateAlias(ctx context.Context, in UpdateAlias) (*lambent.Alias, error) {
-	panic("todo")
-}
-
-func (c *Catalog) DeleteAlias(ctx context.Context, ns, function, name string) error { panic("todo") }
-
-func (c *Catalog) Tag(ctx context.Context, ns, function string, tags map[string]string) error {
-	panic("todo")
-}
-
-func (c *Catalog) Untag(ctx context.Context, ns, function string, keys []string) error {
-	panic("todo")
-}
-
-func (c *Catalog) SetReserved(ctx context.Context, ns, function string, n *int) error { panic("todo") }
-
-func (c *Catalog) PublishLayer(ctx context.Context, in PublishLayer) (*lambent.LayerVersion, error) {
-	panic("todo")
-}
-
-func (c *Catalog) Layer(ns, name string, number int) (*lambent.LayerVersion, error) { panic("todo") }
-
-func (c *Catalog) Layers(ns, runtime, arch, after string, limit int) (latest []*lambent.LayerVersion, next string) {
-	panic("todo")
-}
-
-func (c *Catalog) LayerVersions(ns, name, runtime, arch, after string, limit int) (items []*lambent.LayerVersion, next string) {
-	panic("todo")
-}
-
-func (c *Catalog) DeleteLayer(ctx context.Context, ns, name string, number int) error { panic("todo") }
-
-func (c *Catalog) Policy(resource string) (Policy, bool) { panic("todo") }
-
-func (c *Catalog) AddStatement(ctx context.Context, resource string, st Statement, revision string) (Policy, error) {
-	panic("todo")
-}
-
-func (c *Catalog) RemoveStatement(ctx context.Context, resource, sid, revision string) error {
-	panic("todo")
+// settle ends the pending states of a function. Nothing is written: the record
+// has held the settled state since the write, so a restart comes to the same.
+func (c *Catalog) settle(ctx context.Context, k id) error {
+	leave, err := c.gates.enter(ctx, k.functionKey())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if f := c.functions.get(k); f != nil && len(f.unsettled) > 0 {
+		c.swapFunction(k, f.settled())
+	}
+	return nil
 }

@@ -1,0 +1,105 @@
+package catalog
+
+import (
+	"context"
+	"maps"
+
+	"lambent.dev/lambent"
+)
+
+const (
+	maxTags       = 50  // of one resource
+	minUnreserved = 100 // concurrent executions that no function may reserve
+)
+
+// Tag adds tags to a function, or replaces their values.
+func (c *Catalog) Tag(ctx context.Context, ns, name string, tags map[string]string) error {
+	k := id{ns, name}
+	return c.change(ctx, k, func(old *function) (*function, error) {
+		if old == nil {
+			return nil, c.functionNotFound(k, "")
+		}
+		if len(tags) == 0 {
+			return nil, invalid("NoTags", "An error occurred and the request cannot be processed.")
+		}
+		merged := maps.Clone(old.shared.Tags)
+		if merged == nil {
+			merged = map[string]string{}
+		}
+		maps.Copy(merged, tags)
+		if len(merged) > maxTags {
+			return nil, tooManyTags()
+		}
+		return c.tagged(old, merged), nil
+	})
+}
+
+// Untag removes tags from a function; keys that it does not have are skipped.
+func (c *Catalog) Untag(ctx context.Context, ns, name string, keys []string) error {
+	k := id{ns, name}
+	return c.change(ctx, k, func(old *function) (*function, error) {
+		if old == nil {
+			return nil, c.functionNotFound(k, "")
+		}
+		left := maps.Clone(old.shared.Tags)
+		for _, key := range keys {
+			delete(left, key)
+		}
+		if len(left) == len(old.shared.Tags) {
+			return old, nil
+		}
+		return c.tagged(old, left), nil
+	})
+}
+
+// tagged is f with these tags and, as AWS has it, another revision of the head.
+func (c *Catalog) tagged(f *function, tags map[string]string) *function {
+	next := f.clone()
+	next.shared.Tags = tags
+	head := *f.head
+	head.RevisionID = c.o.NewID()
+	next.put(&head)
+	return next
+}
+
+func tooManyTags() *lambent.Error {
+	return invalid("TooManyTags", "Number of tags exceeds resource tag limit.")
+}
+
+// SetReserved sets the reserved concurrency of a function; nil ends it.
+func (c *Catalog) SetReserved(ctx context.Context, ns, name string, n *int) error {
+	k := id{ns, name}
+	// The sum over all functions must hold, so one at a time in a namespace.
+	leave, err := c.gates.enter(ctx, "reserved/"+ns)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return c.change(ctx, k, func(old *function) (*function, error) {
+		if old == nil {
+			return nil, c.functionNotFound(k, lambent.Latest)
+		}
+		if n != nil && (*n < 0 || *n > 0 && c.reservedBesides(k)+*n > lambent.DefaultConcurrency-minUnreserved) {
+			return nil, invalid("UnreservedTooLow", "Specified ReservedConcurrentExecutions for function decreases account's "+
+				"UnreservedConcurrentExecution below its minimum value of [%d].", minUnreserved)
+		}
+		next := old.clone()
+		next.shared.Reserved = nil
+		if n != nil {
+			reserved := *n
+			next.shared.Reserved = &reserved
+		}
+		return next, nil
+	})
+}
+
+// reservedBesides is the reserved concurrency of the other functions.
+func (c *Catalog) reservedBesides(k id) int {
+	sum := 0
+	for other, f := range c.functions.all {
+		if other.ns == k.ns && other != k && f.shared.Reserved != nil {
+			sum += *f.shared.Reserved
+		}
+	}
+	return sum
+}
