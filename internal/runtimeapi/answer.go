@@ -19,7 +19,7 @@ import (
 const (
 	maxInitError = 1 << 20  // bytes of the body of /runtime/init/error
 	maxErrorType = 256      // bytes of an error's type
-	maxDrain     = 32 << 20 // bytes read and dropped so that a 413 can be read
+	maxDrain     = 32 << 20 // bytes of a refused body that are read and dropped
 )
 
 // Content types that are more than passed on.
@@ -42,6 +42,7 @@ type post struct {
 	body        io.Reader
 	// trailer reads a trailer after the end of body.
 	trailer func(name string) string
+	end     [1]byte // room to read the end of body
 }
 
 // receive reads a body of at most limit bytes. It is the one place where an
@@ -58,7 +59,7 @@ func receive(p *post, limit int) ([]byte, error) {
 		}
 		// The reader still has to see the end, as trailers and reuse of the
 		// connection hang on it.
-		if _, err := p.body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+		if _, err := p.body.Read(p.end[:]); err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read the end of the body: %w", err)
 		}
 		return b, nil
@@ -71,13 +72,6 @@ func receive(p *post, limit int) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	return b.Bytes(), nil
-}
-
-// drain reads what is left of a body that was refused, within bounds: a client
-// that is still sending reads the refusal only afterwards.
-func drain(p *post) {
-	// A client that breaks off is not told anything; there is nothing to handle.
-	_, _ = io.CopyN(io.Discard, p.body, maxDrain)
 }
 
 // tooLarge is what the caller gets for an answer over lambent.MaxPayload, in
@@ -99,13 +93,13 @@ func truncated() *sandbox.Failure {
 // too: aws-lambda-go reports an error that it meets while it sends in them.
 func success(p *post, body []byte) sandbox.Answer {
 	a := sandbox.Answer{Payload: body, ContentType: p.contentType}
-	failed := p.trailer("Lambda-Runtime-Function-Error-Type")
+	failed := p.trailer(headerErrorType)
 	if failed == "" {
 		return a
 	}
 	a.FunctionError, a.ErrorType = true, errorType(failed)
 	a.ContentType = typeJSON
-	object, err := base64.StdEncoding.DecodeString(p.trailer("Lambda-Runtime-Function-Error-Body"))
+	object, err := base64.StdEncoding.DecodeString(p.trailer(trailerErrorBody))
 	if err != nil || !json.Valid(object) {
 		object = errorObject("The runtime reported an error that cannot be read", failed)
 	}

@@ -1,6 +1,7 @@
 package runtimeapi
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 )
@@ -15,9 +16,12 @@ const (
 	headerClientContext = "Lambda-Runtime-Client-Context"
 	headerErrorType     = "Lambda-Runtime-Function-Error-Type"
 	headerResponseMode  = "Lambda-Runtime-Function-Response-Mode"
+	trailerErrorBody    = "Lambda-Runtime-Function-Error-Body"
 )
 
-// Handler answers the runtime's requests through net/http.
+// Handler answers the runtime's requests through net/http. Serve speaks HTTP
+// itself; this is for a runtime that is reached in another way, and the measure
+// that Serve is tested against.
 func (s *Session) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
 
 func (s *Session) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -37,6 +41,11 @@ func (s *Session) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		out = s.initError(postOf(r))
 	default:
 		out = s.do(op)
+	}
+	if out.status == http.StatusRequestEntityTooLarge {
+		// net/http would break the connection before the client has read why. A
+		// client that breaks off by itself needs no answer.
+		_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
 	}
 	writeReply(w, out)
 }

@@ -124,9 +124,7 @@ func (s *Session) answer(t step, id string, p *post) reply {
 	body, err := receive(p, lambent.MaxPayload)
 	switch {
 	case errors.Is(err, errTooLarge):
-		r := s.finish(x, p, sandbox.Answer{Failure: tooLarge()}, refuseSize(lambent.MaxPayload))
-		drain(p)
-		return r
+		return s.finish(x, p, sandbox.Answer{Failure: tooLarge()}, refuseSize(lambent.MaxPayload))
 	case err != nil:
 		s.opts.Log.Debug("runtime broke off its answer", "inv", x.event.RequestID, "error", err)
 		return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())
@@ -213,9 +211,6 @@ func (s *Session) initError(p *post) reply {
 	s.mu.Lock()
 	s.endFailedInit(*f)
 	s.mu.Unlock()
-	if errors.Is(err, errTooLarge) {
-		drain(p)
-	}
 	return r
 }
 

@@ -51,7 +51,7 @@ type Session struct {
 	waiter  *waiter             // the /next that is blocked, if one is
 	ready   chan struct{}       // see Ready
 	gone    *sandbox.Failure    // set once no event can be taken any more
-	conns   map[closer]struct{} // open connections and listeners of Serve
+	conns   map[closer]struct{} // open connections and the listener of Serve
 	serving sync.WaitGroup      // one for each connection's goroutine
 }
 
