@@ -9,5 +9,5 @@ import "embed"
 
 // Files holds python/, nodejs/ and java/, each as it is mounted at /var/runtime.
 //
-//go:embed python/*.py nodejs/*.mjs nodejs/*.cjs java/bootstrap.jar
+//go:embed python/*.py nodejs/*.cjs java/bootstrap.jar
 var Files embed.FS

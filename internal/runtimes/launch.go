@@ -38,7 +38,7 @@ func (c *Catalog) launch(v *lambent.Version, i interpreter) sandbox.Runtime {
 		rt.Command = []string{program, "-S", guestRuntime + "/bootstrap.py"}
 	case familyNode:
 		rt.Command = append([]string{program}, nodeFlags(v.MemoryMB)...)
-		rt.Command = append(rt.Command, guestRuntime+"/index.mjs")
+		rt.Command = append(rt.Command, guestRuntime+"/index.cjs")
 	case familyJava:
 		rt.Command = append([]string{program}, javaFlags(v.MemoryMB)...)
 		rt.Command = append(rt.Command, "-cp", guestRuntime+"/bootstrap.jar", "lambent.runtime.Main")

@@ -1,0 +1,64 @@
+'use strict';
+
+// Errors in the shapes that AWS shows them.
+
+const util = require('node:util');
+
+// RuntimeError is a fault in the handler's set-up; its name is the errorType.
+class RuntimeError extends Error {
+  constructor(name, message) {
+    super(message);
+    this.name = name;
+  }
+}
+
+function isError(value) {
+  return value instanceof Error || util.types.isNativeError(value);
+}
+
+// shape is the object for the caller: {errorType, errorMessage, trace}.
+function shape(error) {
+  try {
+    if (isError(error)) {
+      return {
+        errorType: String(error.name),
+        errorMessage: String(error.message),
+        trace: String(error.stack || '').split('\n'),
+      };
+    }
+    return { errorType: typeof error, errorMessage: String(error), trace: [] };
+  } catch {
+    // a getter that throws, or a proxy
+    return { errorType: 'handled', errorMessage: 'The error cannot be shown.', trace: [] };
+  }
+}
+
+// forLog is the text for the log: the shape with what else the error carries.
+function forLog(error) {
+  if (!isError(error)) return JSON.stringify(shape(error));
+  try {
+    const { errorType, errorMessage, trace } = shape(error);
+    const out = { errorType, errorMessage };
+    for (const name of ['code', 'cause', 'errno', 'syscall', 'reason']) {
+      if (error[name] !== undefined) out[name] = isError(error[name]) ? shape(error[name]) : error[name];
+    }
+    return JSON.stringify({ ...out, ...own(error), stack: trace });
+  } catch {
+    return JSON.stringify(shape(error));
+  }
+}
+
+function own(error) {
+  const out = {};
+  for (const name of Object.keys(error)) {
+    if (name !== 'name' && name !== 'message' && name !== 'stack') out[name] = isError(error[name]) ? shape(error[name]) : error[name];
+  }
+  return out;
+}
+
+// serialise is the shape as JSON; it never throws.
+function serialise(error) {
+  return JSON.stringify(shape(error));
+}
+
+module.exports = { RuntimeError, isError, shape, forLog, serialise };

@@ -1,0 +1,82 @@
+'use strict';
+
+// console.* writes lines in the function's log format.
+
+const fs = require('node:fs');
+const util = require('node:util');
+const { isError } = require('./errors.cjs');
+
+const LEVELS = { TRACE: 10, DEBUG: 20, INFO: 30, WARN: 40, ERROR: 50, FATAL: 60 };
+const METHODS = { trace: 'TRACE', debug: 'DEBUG', log: 'INFO', info: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
+
+const json = /^json$/i.test(process.env.AWS_LAMBDA_LOG_FORMAT || '');
+const threshold = (json && LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL || '').toUpperCase()]) || 0;
+
+let requestId;
+let tenantId;
+
+function setRequest(id, tenant) {
+  requestId = id;
+  tenantId = tenant;
+}
+
+// write is synchronous, so that no line is lost when the process ends. Somebody
+// who uses process.stdout too makes the pipe non-blocking: then it is tried again.
+function write(text) {
+  const data = Buffer.from(text);
+  for (let at = 0; at < data.length;) {
+    try {
+      at += fs.writeSync(1, data, at);
+    } catch (error) {
+      if (error.code !== 'EAGAIN') return;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}
+
+function line(level, args) {
+  const now = new Date().toISOString();
+  if (json) return jsonLine(now, level, args);
+  // One call is one event: the log is collected by lines.
+  const message = util.format(...args).replace(/\n/g, '\r');
+  return `${now}\t${requestId === undefined ? 'undefined' : requestId}\t${level}\t${message}\n`;
+}
+
+function jsonLine(timestamp, level, args) {
+  const out = { timestamp, level, requestId };
+  if (tenantId !== undefined) out.tenantId = tenantId;
+  if (args.length === 1) {
+    out.message = isError(args[0]) ? expand(args[0]) : args[0];
+    try {
+      return JSON.stringify(out, replace) + '\n';
+    } catch {
+      // circular, or with a BigInt: shown as text
+    }
+  }
+  out.message = util.format(...args);
+  const error = args.find(isError);
+  if (error) Object.assign(out, expand(error));
+  return JSON.stringify(out) + '\n';
+}
+
+function expand(error) {
+  return { errorType: error.name, errorMessage: error.message, stackTrace: String(error.stack || '').split('\n').slice(1) };
+}
+
+function replace(_, value) {
+  return isError(value) ? expand(value) : value;
+}
+
+function patchConsole() {
+  for (const [method, level] of Object.entries(METHODS)) {
+    console[method] = LEVELS[level] < threshold ? () => {} : (...args) => write(line(level, args));
+  }
+}
+
+// logError reports what the platform's own code found.
+function logError(what, error, formatted) {
+  if (json) write(jsonLine(new Date().toISOString(), 'ERROR', [error]));
+  else write(line('ERROR', [`${what} \t${formatted}`]));
+}
+
+module.exports = { patchConsole, setRequest, logError };
