@@ -171,6 +171,9 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	return c, nil
 }
 
+// now is the time as records keep it.
+func (c *Catalog) now() time.Time { return c.o.Now().UTC().Truncate(time.Millisecond) }
+
 // Run drives versions from Pending to Active and updates from InProgress to
 // Successful, within a moment of the write that made them so. It returns nil
 // when ctx ends.

@@ -72,7 +72,7 @@ func (c *Catalog) CreateFunction(ctx context.Context, in CreateFunction) (*lambe
 // newHead makes the first version of a function, all but its code.
 func (c *Catalog) newHead(in CreateFunction) (head *lambent.Version, warning string, err error) {
 	v := in.Version
-	v.Number, v.RevisionID, v.LastModified = lambent.Latest, c.o.NewID(), c.o.Now()
+	v.Number, v.RevisionID, v.LastModified = lambent.Latest, c.o.NewID(), c.now()
 	v.State, v.StateReason, v.StateReasonCode = lambent.StatePending, creating, creatingCode
 	v.UpdateStatus, v.UpdateReason, v.UpdateReasonCode = "", "", ""
 	v.Code, v.Layers = lambent.CodeRef{}, nil
@@ -146,7 +146,7 @@ func (c *Catalog) toUpdate(k id, f *function, revision string) error {
 // updating marks v, a copy of the head of f, as changed and being updated, and
 // makes it the head.
 func (c *Catalog) updating(f *function, v *lambent.Version, warning string) {
-	v.RevisionID, v.LastModified = c.o.NewID(), c.o.Now()
+	v.RevisionID, v.LastModified = c.o.NewID(), c.now()
 	v.UpdateStatus, v.UpdateReason, v.UpdateReasonCode = lambent.UpdateInProgress, creating, creatingCode
 	f.put(v)
 	f.settleLater(lambent.Latest, settlement{RevisionID: c.o.NewID(), Reason: warning})

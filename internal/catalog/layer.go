@@ -108,7 +108,7 @@ func (c *Catalog) PublishLayer(ctx context.Context, in PublishLayer) (*lambent.L
 	v := &lambent.LayerVersion{
 		Namespace: k.ns, Name: k.name, Description: in.Description, License: in.License,
 		Runtimes: slices.Clone(in.Runtimes), Archs: slices.Clone(in.Archs),
-		Digest: info.Digest, Size: info.Size, Unpacked: info.Unpacked, Created: c.o.Now(),
+		Digest: info.Digest, Size: info.Size, Unpacked: info.Unpacked, Created: c.now(),
 	}
 	err = c.changeLayer(ctx, k, func(old *layer) (*layer, error) {
 		next := &layer{next: 1}

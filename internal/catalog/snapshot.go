@@ -5,7 +5,6 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -194,11 +193,15 @@ func compareNumbers(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// isNumber tells whether a qualifier is a version number: digits without a
-// leading zero.
+// isNumber tells whether a qualifier is a version number. An alias has another
+// character than a digit in it (AWS Lambda API reference, CreateAlias).
 func isNumber(q string) bool {
-	n, err := strconv.ParseInt(q, 10, 32)
-	return err == nil && n > 0 && q[0] != '+' && q[0] != '0'
+	for i := range len(q) {
+		if q[i] < '0' || q[i] > '9' {
+			return false
+		}
+	}
+	return q != ""
 }
 
 // shards is how many maps a table is split into, so that adding one entry to

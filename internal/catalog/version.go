@@ -89,7 +89,7 @@ func (c *Catalog) publish(f *function, description, warning *string) *lambent.Ve
 	v := *f.head
 	v.Number = strconv.Itoa(f.shared.NextVersion)
 	f.shared.NextVersion++
-	v.RevisionID, v.LastModified = c.o.NewID(), c.o.Now()
+	v.RevisionID, v.LastModified = c.o.NewID(), c.now()
 	v.UpdateStatus, v.UpdateReason, v.UpdateReasonCode = lambent.UpdateSuccessful, "", ""
 	if warning != nil {
 		v.State, v.StateReason, v.StateReasonCode = lambent.StatePending, creating, creatingCode
