@@ -58,14 +58,14 @@ func noArtifact(d lambent.Digest) error {
 }
 
 // fault words a fault of the disk. An error of this room, a refusal above all,
-// passes unchanged.
+// passes alone.
 func fault(doing string, err error) error {
 	var ours *lambent.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &ours):
-		return err
+		return ours
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return &lambent.Error{Code: lambent.CodeUnavailable, Reason: ReasonDiskFull,
 			Message: doing + ": the disk is full; free some space", Cause: err}
