@@ -105,7 +105,8 @@ func (r *reader) next() (*request, error) {
 	}
 }
 
-// line reads a line without its end. It is valid until the next call.
+// line reads a line without its end, which must be CR LF: readers differ in what
+// else they take for one (RFC 9112, section 2.2). It is valid until the next call.
 func (r *reader) line() ([]byte, error) {
 	part, err := r.r.ReadSlice('\n')
 	line := part
@@ -121,8 +122,11 @@ func (r *reader) line() ([]byte, error) {
 	if r.budget -= len(line); r.budget < 0 {
 		return nil, errHeaderSize
 	}
-	line = line[:len(line)-1]
-	return bytes.TrimSuffix(line, []byte("\r")), nil
+	line, ok := bytes.CutSuffix(line, []byte("\r\n"))
+	if !ok {
+		return nil, bad("line ends without CR")
+	}
+	return line, nil
 }
 
 // longLine reads on where a line does not fit the buffer.
