@@ -104,6 +104,12 @@ func (c Config) Print() ([]byte, error) {
 	return yaml.MarshalWithOptions(c, yaml.IndentSequence(true))
 }
 
+// PrintJSON writes the same as JSON.
+func (c Config) PrintJSON() ([]byte, error) {
+	text, err := yaml.MarshalWithOptions(c, yaml.JSON())
+	return append(bytes.TrimSpace(text), '\n'), err
+}
+
 // DataDir is the data directory of this user when nothing names one:
 // /var/lib/lambent for root, else lambent in the XDG data directory (XDG Base
 // Directory Specification 0.8). It is empty when there is no home directory.

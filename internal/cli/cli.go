@@ -1,0 +1,201 @@
+// Package cli is the command line. Its commands speak to a server through package
+// client; only serve starts one. All of the operating system that it uses, the
+// arguments, environment, streams, signals and whether there is a terminal, comes
+// in as a [State], so that every command runs in a test as it does in a shell. It
+// refuses to know rooms: what it cannot do over HTTP, it does not do.
+//
+// The exit status is 0 for success, 1 for an error, 2 for a command line that
+// makes no sense, 3 when an invoked function failed, and 130 after an interrupt.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/client"
+)
+
+// Exit statuses.
+const (
+	exitOK            = 0
+	exitError         = 1
+	exitUsage         = 2
+	exitFunctionError = 3
+	exitInterrupted   = 130
+)
+
+// State is all of the operating system that the commands use.
+type State struct {
+	Args    []string // without the program's name
+	Environ []string // "KEY=value"
+	Dir     string   // working directory
+	UID     int
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	// StdinTerminal, StdoutTerminal and StderrTerminal tell which streams are a
+	// person's.
+	StdinTerminal, StdoutTerminal, StderrTerminal bool
+	// Interrupted gives a context that ends with the first signal to stop. A
+	// second signal ends the process in the usual way.
+	Interrupted func(context.Context) (context.Context, context.CancelFunc)
+}
+
+// OS is the state of this process.
+func OS() State {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "." // it was removed; relative paths fail where they are used
+	}
+	terminal := func(f *os.File) bool { return isatty.IsTerminal(f.Fd()) }
+	return State{
+		Args: os.Args[1:], Environ: os.Environ(), Dir: dir, UID: os.Geteuid(),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		StdinTerminal: terminal(os.Stdin), StdoutTerminal: terminal(os.Stdout), StderrTerminal: terminal(os.Stderr),
+		Interrupted: interrupted,
+	}
+}
+
+func interrupted(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	// From the first signal on, the next one has its default effect.
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// getenv looks a variable up in the state's environment; the last one wins.
+func (s *State) getenv(key string) string {
+	value := ""
+	for _, entry := range s.Environ {
+		if v, ok := strings.CutPrefix(entry, key+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+// app is one run of the command line.
+type app struct {
+	*State
+	endpoint string // --endpoint
+	data     string // --data
+	json     bool   // --json
+}
+
+// statusError ends the run with a status; its message has been printed.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Main runs the command line and returns the exit status.
+func Main(s State) int {
+	ctx, stop := s.Interrupted(context.Background())
+	defer stop()
+	a := &app{State: &s}
+	root := a.root()
+	root.SetArgs(s.Args)
+	root.SetIn(s.Stdin)
+	root.SetOut(s.Stdout)
+	root.SetErr(s.Stderr)
+	return a.exit(ctx, root.ExecuteContext(ctx))
+}
+
+// exit prints err as one line and turns it into a status.
+func (a *app) exit(ctx context.Context, err error) int {
+	var status statusError
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &status):
+		return int(status)
+	case lambent.CodeOf(err) == lambent.CodeCanceled && ctx.Err() != nil:
+		return exitInterrupted
+	}
+	_, _ = fmt.Fprintln(a.Stderr, "lambent: "+oneLine(err))
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitError
+}
+
+// oneLine is the text of an error without line breaks.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+// root is every command.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lambent",
+		Short:         "Your own Lambda: functions in a sandbox on your own machine",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
+	})
+	root.PersistentFlags().StringVar(&a.endpoint, "endpoint", "", "URL of the server (default: found by its data directory)")
+	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory of the server")
+	root.AddCommand(
+		a.serveCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand(), a.listCommand(),
+		a.deleteCommand(), a.runtimeCommand(), a.configCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// noCommand refuses arguments that are no command.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("unknown command %q: see `%s --help`", args[0], cmd.CommandPath())
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		message = fmt.Sprintf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return usageError{errors.New(message)}
+}
+
+// exactly wants n arguments; usage names them.
+func exactly(n int, usage string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("want %s: see `%s --help`", usage, cmd.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// client finds the server.
+func (a *app) client() (*client.Client, error) {
+	target, err := client.Find(client.FindOptions{
+		Endpoint: a.endpoint, Data: a.data, Dir: a.Dir, UID: a.UID, Getenv: a.getenv,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return client.New(target, nil), nil
+}
+
+// jsonFlag adds --json to a command.
+func (a *app) jsonFlag(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,372 @@
+package cli
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/cli/project"
+	"lambent.dev/lambent/internal/client"
+)
+
+// deployFlags are the choices of `lambent deploy`.
+type deployFlags struct {
+	project.Manifest
+	env     []string // K=V
+	timeout string
+	dryRun  bool
+}
+
+func (a *app) deployCommand() *cobra.Command {
+	var f deployFlags
+	cmd := &cobra.Command{
+		Use:   "deploy DIR|ZIP",
+		Short: "Create or update a function from a directory or a zip",
+		Long: "Create or update a function from a directory, a zip or a jar. What the directory's\n" +
+			project.ManifestFile + " and the flags do not say is guessed from the files; " + project.IgnoreFile + " has patterns\n" +
+			"of files to leave out. Deploying the same again changes nothing.",
+		Example: "  lambent deploy ./hello\n  lambent deploy ./api --name api --memory 512 --timeout 30 --env STAGE=dev",
+		Args:    exactly(1, "one directory or zip"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.deploy(cmd, args[0], f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.Name, "name", "", "name of the function (default: of the directory)")
+	flags.StringVar(&f.Runtime, "runtime", "", "such as python3.12 (default: guessed)")
+	flags.StringVar(&f.Handler, "handler", "", "such as app.handler (default: guessed)")
+	flags.StringVar(&f.Description, "description", "", "what the function is for")
+	flags.StringVar(&f.Arch, "arch", "", "x86_64 or arm64 (default: of the server)")
+	flags.IntVar(&f.Memory, "memory", 0, "MB, 128 to 10240 (default 128)")
+	flags.StringVar(&f.timeout, "timeout", "", "seconds, or a duration such as 2m (default 3)")
+	flags.StringVar(&f.Role, "role", "", "ARN of the role (default: one of the account)")
+	flags.StringVar(&f.Network, "network", "", "outbound, loopback or none (default outbound)")
+	flags.StringArrayVar(&f.env, "env", nil, "environment variable as KEY=VALUE; may be repeated")
+	flags.StringArrayVar(&f.Layers, "layer", nil, "ARN of a layer version; may be repeated")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be deployed, and stop")
+	return a.jsonFlag(cmd)
+}
+
+// source is code that is ready to be sent.
+type source struct {
+	manifest project.Manifest
+	guess    project.Guess
+	archive  project.Archive
+}
+
+func (a *app) deploy(cmd *cobra.Command, path string, f deployFlags) error {
+	over, err := f.manifest()
+	if err != nil {
+		return err
+	}
+	src, err := a.readSource(cmd.Context(), path, over)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.explain(src)
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	d, err := a.request(cmd.Context(), c, src)
+	if err != nil {
+		return err
+	}
+	stop := a.spin("deploying " + src.manifest.Name)
+	done, err := c.Deploy(cmd.Context(), src.manifest.Name, d)
+	stop()
+	if err != nil {
+		return err
+	}
+	return a.printDeployed(src, done)
+}
+
+// manifest is what the flags say.
+func (f *deployFlags) manifest() (project.Manifest, error) {
+	m := f.Manifest
+	if f.timeout != "" {
+		if err := m.Timeout.UnmarshalYAML([]byte(f.timeout)); err != nil {
+			return m, usageError{fmt.Errorf("--timeout %s: %w", f.timeout, err)}
+		}
+	}
+	for _, text := range f.env {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return m, usageError{fmt.Errorf("--env %s: want KEY=VALUE", text)}
+		}
+		if m.Env == nil {
+			m.Env = make(map[string]string)
+		}
+		m.Env[key] = value
+	}
+	return m, nil
+}
+
+// readSource reads and packs what path names.
+func (a *app) readSource(ctx context.Context, path string, over project.Manifest) (source, error) {
+	full := a.path(path)
+	info, err := os.Stat(full)
+	if err != nil {
+		return source{}, fmt.Errorf("read source: %w", err)
+	}
+	if !info.IsDir() {
+		return readZip(full, info.Size(), over)
+	}
+	root, err := os.OpenRoot(full)
+	if err != nil {
+		return source{}, fmt.Errorf("read source: %w", err)
+	}
+	defer root.Close()
+	return a.readTree(ctx, full, root.FS(), over)
+}
+
+// readZip takes a zip or a jar as it is.
+func readZip(path string, size int64, over project.Manifest) (source, error) {
+	if err := project.CheckSize(size); err != nil {
+		return source{}, err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return source{}, fmt.Errorf("read source: %w", err)
+	}
+	tree, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return source{}, fmt.Errorf("%s is neither a directory nor a zip: %w", path, err)
+	}
+	m, err := project.ReadManifest(tree)
+	if err != nil {
+		return source{}, err
+	}
+	src := source{manifest: m.Over(over), archive: project.Archive{Zip: data, Files: len(tree.File)}}
+	return src, src.complete(tree, path)
+}
+
+// readTree packs a directory, after building it where that is called for.
+func (a *app) readTree(ctx context.Context, path string, tree fs.FS, over project.Manifest) (source, error) {
+	m, err := project.ReadManifest(tree)
+	if err != nil {
+		return source{}, err
+	}
+	src := source{manifest: m.Over(over)}
+	if err := src.complete(tree, path); err != nil {
+		return src, err
+	}
+	switch {
+	case src.guess.Jar != "":
+		jar, err := fs.ReadFile(tree, src.guess.Jar)
+		if err != nil {
+			return src, fmt.Errorf("read source: %w", err)
+		}
+		src.archive = project.Archive{Zip: jar, Files: 1, Bytes: int64(len(jar))}
+		return src, project.CheckSize(int64(len(jar)))
+	case src.guess.GoBuild:
+		return src, a.buildGo(ctx, path, &src)
+	}
+	ignore, err := project.ReadIgnore(tree, src.manifest.Ignore)
+	if err != nil {
+		return src, err
+	}
+	stop := a.spin("packing " + path)
+	defer stop()
+	src.archive, err = project.Pack(tree, ignore)
+	return src, err
+}
+
+// complete guesses what the manifest leaves open.
+func (s *source) complete(tree fs.FS, path string) error {
+	var err error
+	if s.guess, err = project.Look(tree, s.manifest.Runtime, s.manifest.Handler); err != nil {
+		return err
+	}
+	s.manifest.Handler = s.guess.Handler
+	if s.manifest.Name == "" {
+		s.manifest.Name = project.FunctionName(filepath.Base(path))
+	}
+	if s.manifest.Name == "" {
+		return usageError{fmt.Errorf("no function name can be made of %s: choose one with --name", path)}
+	}
+	return nil
+}
+
+// buildGo builds a Go program as AWS documents it for its own runtimes ("Deploy Go
+// Lambda functions with .zip file archives").
+func (a *app) buildGo(ctx context.Context, path string, src *source) error {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		return fmt.Errorf("%s is a Go program, and there is no go command to build it with: install Go, or deploy a directory with a program named bootstrap", path)
+	}
+	out, err := os.MkdirTemp("", "lambent-deploy-")
+	if err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(out) }() // a leftover is in the temporary directory
+	stop := a.spin("building " + path)
+	defer stop()
+	arch := "amd64"
+	if src.manifest.Arch == "arm64" {
+		arch = "arm64"
+	}
+	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(out, "bootstrap"), ".")
+	cmd.Dir = path
+	cmd.Env = append(a.Environ[:len(a.Environ):len(a.Environ)], "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		stop()
+		a.note("%s", strings.TrimSpace(string(text)))
+		return fmt.Errorf("build %s: go build: %w", path, err)
+	}
+	root, err := os.OpenRoot(out)
+	if err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	defer root.Close()
+	src.archive, err = project.Pack(root.FS(), &project.Ignore{})
+	return err
+}
+
+// request is the deploy that makes the function what the source says.
+func (a *app) request(ctx context.Context, c *client.Client, src source) (client.Deploy, error) {
+	m := src.manifest
+	runtime, err := a.chooseRuntime(ctx, c, src)
+	if err != nil {
+		return client.Deploy{}, err
+	}
+	d := client.Deploy{
+		Zip: src.archive.Zip, Runtime: said(runtime), Handler: said(m.Handler), Description: said(m.Description),
+		Arch: said(m.Arch), MemoryMB: said(m.Memory), Role: said(m.Role), Network: said(m.Network),
+	}
+	if m.Timeout != 0 {
+		seconds := float64(m.Timeout)
+		d.Timeout = &seconds
+	}
+	if m.Env != nil {
+		d.Env = &m.Env
+	}
+	if m.Layers != nil {
+		d.Layers = &m.Layers
+	}
+	return d, nil
+}
+
+// said is nil for a value that nothing was said about.
+func said[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// firstChoice is the runtime of a family to ask for when the server has none
+// ready: its answer says how to get it.
+var firstChoice = map[string]string{
+	project.Python: "python3.12", project.Node: "nodejs22.x", project.Java: "java17", project.Provided: "provided.al2023",
+}
+
+// chooseRuntime is what was asked for, else what the function has already if it
+// suits the code, else the newest one that the server has ready.
+func (a *app) chooseRuntime(ctx context.Context, c *client.Client, src source) (string, error) {
+	if src.manifest.Runtime != "" {
+		return src.manifest.Runtime, nil
+	}
+	if src.guess.Runtime != "" {
+		return src.guess.Runtime, nil
+	}
+	f, err := c.Function(ctx, src.manifest.Name, "")
+	if err == nil && project.FamilyOf(f.Runtime) == src.guess.Family {
+		return f.Runtime, nil
+	}
+	if err != nil && lambent.CodeOf(err) != lambent.CodeNotFound {
+		return "", err
+	}
+	list, err := c.Runtimes(ctx)
+	if err != nil {
+		return "", err
+	}
+	best, bestNumber := firstChoice[src.guess.Family], -1
+	for _, r := range list {
+		if n := runtimeNumber(r.Name); r.State == "ready" && project.FamilyOf(r.Name) == src.guess.Family && n > bestNumber {
+			best, bestNumber = r.Name, n
+		}
+	}
+	return best, nil
+}
+
+// runtimeNumber orders the runtimes of a family: 3012 for python3.12.
+func runtimeNumber(name string) int {
+	n := 0
+	digits := strings.FieldsFunc(name, func(r rune) bool { return r < '0' || r > '9' })
+	for _, d := range digits {
+		part, err := strconv.Atoi(d)
+		if err != nil || part > 999 {
+			continue
+		}
+		n = n*1000 + part
+	}
+	return n
+}
+
+// explain says what would be deployed.
+func (a *app) explain(src source) error {
+	runtime := src.manifest.Runtime
+	if runtime == "" {
+		runtime = src.guess.Runtime
+	}
+	if runtime == "" {
+		runtime = src.guess.Family
+	}
+	if a.json {
+		return a.printJSON(map[string]any{
+			"name": src.manifest.Name, "runtime": runtime, "handler": src.manifest.Handler,
+			"because": src.guess.Because, "files": src.archive.Files, "zipBytes": len(src.archive.Zip),
+		})
+	}
+	a.explainGuess(src, runtime)
+	return a.printf("%s: %s, handler %s, %d files, %s\n", src.manifest.Name, runtime, src.manifest.Handler, src.archive.Files, bytesText(int64(len(src.archive.Zip))))
+}
+
+// explainGuess says what was guessed, and why.
+func (a *app) explainGuess(src source, runtime string) {
+	if len(src.guess.Because) > 0 {
+		a.note("guessed %s with the handler %s: %s", runtime, src.manifest.Handler, strings.Join(src.guess.Because, ", "))
+	}
+}
+
+// printDeployed says what was done and what can be done next.
+func (a *app) printDeployed(src source, d client.Deployed) error {
+	if a.json {
+		return a.printJSON(d)
+	}
+	f := d.Function
+	a.explainGuess(src, f.Runtime)
+	what := "unchanged"
+	switch {
+	case d.Created:
+		what = "created"
+	case len(d.Changed) > 0:
+		what = "updated: " + strings.Join(d.Changed, ", ")
+	}
+	var took time.Duration
+	for _, t := range d.Timings {
+		took += time.Duration(t.MS * float64(time.Millisecond))
+	}
+	if err := a.printf("%s %s (%s, %s, %d MB, %s in %s)\n", f.Name, what, f.Runtime, f.Handler, f.MemoryMB,
+		bytesText(f.CodeBytes), millis(float64(took.Microseconds())/1000)); err != nil {
+		return err
+	}
+	if f.StateReason != "" {
+		a.note("note: %s", printable(f.StateReason))
+	}
+	a.note("next: lambent invoke %s -d '{}'   lambent logs %s --follow", f.Name, f.Name)
+	return nil
+}

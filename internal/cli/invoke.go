@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/client"
+)
+
+// invokeFlags are the choices of `lambent invoke`.
+type invokeFlags struct {
+	data      string
+	qualifier string
+	tail      bool
+}
+
+func (a *app) invokeCommand() *cobra.Command {
+	var f invokeFlags
+	cmd := &cobra.Command{
+		Use:   "invoke NAME",
+		Short: "Call a function and print its answer",
+		Long: "Call a function, print its answer on standard output and the report of the call on\n" +
+			"standard error. The exit status is 3 when the function failed.",
+		Example:           "  lambent invoke hello -d '{\"name\": \"you\"}'\n  lambent invoke hello -d @event.json --tail\n  echo '[1, 2]' | lambent invoke hello -d -",
+		Args:              exactly(1, "the name of a function"),
+		ValidArgsFunction: a.completeFunctions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.invoke(cmd, args[0], f) },
+	}
+	// The inherited --data is the data directory; a payload is -d here.
+	cmd.Flags().StringVarP(&f.data, "payload", "d", "", "payload: JSON, @FILE, or - for standard input")
+	cmd.Flags().StringVar(&f.qualifier, "qualifier", "", "version or alias (default $LATEST)")
+	cmd.Flags().BoolVar(&f.tail, "tail", false, "print the last 4 KB of the log, too")
+	return a.jsonFlag(cmd)
+}
+
+func (a *app) invoke(cmd *cobra.Command, name string, f invokeFlags) error {
+	payload, err := a.payload(f.data)
+	if err != nil {
+		return err
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	if base, qualifier, ok := strings.Cut(name, ":"); ok && f.qualifier == "" {
+		name, f.qualifier = base, qualifier
+	}
+	stop := a.spin("invoking " + name)
+	result, err := c.Invoke(cmd.Context(), name, payload, client.InvokeOptions{Qualifier: f.qualifier, Tail: f.tail})
+	stop()
+	if err != nil {
+		return a.missing(err, name)
+	}
+	if err := a.printInvocation(result); err != nil {
+		return err
+	}
+	if result.Error != nil {
+		return statusError(exitFunctionError)
+	}
+	return nil
+}
+
+// missing adds to the error of a function that does not exist what to do.
+func (a *app) missing(err error, name string) error {
+	if lambent.CodeOf(err) != lambent.CodeNotFound {
+		return err
+	}
+	return lambent.Errorf(lambent.CodeNotFound, "%w (`lambent list` shows the functions, `lambent deploy DIR --name %s` makes this one)", err, name)
+}
+
+// payload reads the payload that a flag names. None is {}.
+func (a *app) payload(text string) ([]byte, error) {
+	var data []byte
+	var err error
+	switch {
+	case text == "":
+		return []byte("{}"), nil
+	case text == "-":
+		data, err = io.ReadAll(io.LimitReader(a.Stdin, lambent.MaxPayload+1))
+	case strings.HasPrefix(text, "@"):
+		data, err = os.ReadFile(a.path(text[1:]))
+	default:
+		data = []byte(text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read payload: %w", err)
+	}
+	if len(data) > lambent.MaxPayload {
+		return nil, fmt.Errorf("the payload has more than %d bytes, the most a function takes", lambent.MaxPayload)
+	}
+	if !json.Valid(data) {
+		return nil, fmt.Errorf("the payload is not JSON; a text needs its quotes: -d '\"text\"'")
+	}
+	return data, nil
+}
+
+// path is a path that the user gave.
+func (a *app) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(a.Dir, name)
+}
+
+func (a *app) printInvocation(r client.Invocation) error {
+	if a.json {
+		return a.printJSON(r)
+	}
+	text := string(r.Payload)
+	if a.StdoutTerminal {
+		text = terminalText(text)
+	}
+	if err := a.printf("%s\n", text); err != nil {
+		return err
+	}
+	if r.LogTail != "" {
+		_, _ = io.WriteString(a.Stderr, a.forStderr(r.LogTail))
+		if !strings.HasSuffix(r.LogTail, "\n") {
+			a.note("")
+		}
+	}
+	if r.Error != nil {
+		a.note("the function failed: %s", printable(strings.TrimSuffix(r.Error.Type+": "+r.Error.Message, ": ")))
+	}
+	a.note("%s", reportLine(r))
+	return nil
+}
+
+// forStderr is text of a function, made harmless when a terminal shows it.
+func (a *app) forStderr(text string) string {
+	if a.StderrTerminal {
+		return terminalText(text)
+	}
+	return text
+}
+
+// reportLine sums a call up.
+func reportLine(r client.Invocation) string {
+	p := r.Report
+	start := "warm"
+	if p.Cold {
+		start = "cold start " + millis(p.InitMS)
+	}
+	return fmt.Sprintf("%s  took %s (%s), billed %s, memory %d of %d MB, version %s",
+		r.RequestID, millis(p.DurationMS), start, millis(p.BilledMS), p.MaxMemoryMB, p.MemoryMB, printable(r.Version))
+}

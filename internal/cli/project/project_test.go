@@ -1,0 +1,314 @@
+package project
+
+import (
+	"archive/zip"
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"lambent.dev/lambent"
+)
+
+// files makes a tree of names and texts.
+func files(pairs ...string) fstest.MapFS {
+	tree := fstest.MapFS{}
+	for i := 0; i < len(pairs); i += 2 {
+		tree[pairs[i]] = &fstest.MapFile{Data: []byte(pairs[i+1]), Mode: 0o644}
+	}
+	return tree
+}
+
+func TestLook(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tree             fs.FS
+		runtime, handler string // known
+		want             Guess
+	}{
+		"python, AWS's own name": {tree: files("lambda_function.py", "import json\n\ndef lambda_handler(event, context):\n    pass\n"),
+			want: Guess{Family: Python, Handler: "lambda_function.lambda_handler"}},
+		"python app":     {tree: files("app.py", "def handler (e, c): return e"), want: Guess{Family: Python, Handler: "app.handler"}},
+		"python async":   {tree: files("main.py", "async def handler(e, c): ..."), want: Guess{Family: Python, Handler: "main.handler"}},
+		"python assign":  {tree: files("index.py", "handler = make()"), want: Guess{Family: Python, Handler: "index.handler"}},
+		"python other":   {tree: files("util.py", "x = 1", "zebra.py", "def handler(e, c): 1"), want: Guess{Family: Python, Handler: "zebra.handler"}},
+		"python version": {tree: files("app.py", "def handler(e, c): 1", ".python-version", "3.11.4\n"), want: Guess{Family: Python, Runtime: "python3.11", Handler: "app.handler"}},
+		"python known runtime": {tree: files("app.py", "def handler(e, c): 1", ".python-version", "3.11\n"), runtime: "python3.9",
+			want: Guess{Family: Python, Runtime: "python3.9", Handler: "app.handler"}},
+		"node cjs":          {tree: files("index.js", "exports.handler = async () => 1"), want: Guess{Family: Node, Handler: "index.handler"}},
+		"node module":       {tree: files("index.js", "module.exports.handler = () => 1"), want: Guess{Family: Node, Handler: "index.handler"}},
+		"node object":       {tree: files("app.js", "const handler = 1\nmodule.exports = { handler }"), want: Guess{Family: Node, Handler: "app.handler"}},
+		"node esm":          {tree: files("index.mjs", "import x from 'y'\nexport const handler = async (e) => e"), want: Guess{Family: Node, Handler: "index.handler"}},
+		"node esm function": {tree: files("index.mjs", "export async function handler(e) {}"), want: Guess{Family: Node, Handler: "index.handler"}},
+		"node esm list":     {tree: files("index.mjs", "function handler() {}\nexport { a, handler }"), want: Guess{Family: Node, Handler: "index.handler"}},
+		"node main": {tree: files("package.json", `{"main": "./src/run.js", "engines": {"node": "20.x"}}`, "src/run.js", "exports.handler = 1"),
+			want: Guess{Family: Node, Runtime: "nodejs20.x", Handler: "src/run.handler"}},
+		"node open range":  {tree: files("package.json", `{"engines": {"node": ">=18"}}`, "index.js", "exports.handler = 1"), want: Guess{Family: Node, Handler: "index.handler"}},
+		"provided":         {tree: files("bootstrap", "\x7fELF"), want: Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap"}},
+		"provided wins":    {tree: files("bootstrap", "\x7fELF", "go.mod", "module x"), want: Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap"}},
+		"go":               {tree: files("go.mod", "module x", "main.go", ""), want: Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap", GoBuild: true}},
+		"go, al2":          {tree: files("go.mod", "module x"), runtime: "provided.al2", want: Guess{Family: Provided, Runtime: "provided.al2", Handler: "bootstrap", GoBuild: true}},
+		"both, one chosen": {tree: files("app.py", "def handler(e, c): 1", "index.js", "exports.handler = 1"), runtime: "nodejs20.x", want: Guess{Family: Node, Runtime: "nodejs20.x", Handler: "index.handler"}},
+		"all known":        {tree: files("x.txt", ""), runtime: "ruby3.3", handler: "a.b", want: Guess{Runtime: "ruby3.3", Handler: "a.b"}},
+		"handler known":    {tree: files("x.py", ""), runtime: "python3.12", handler: "x.go", want: Guess{Family: Python, Runtime: "python3.12", Handler: "x.go"}},
+		"java in lib":      {tree: files("lib/a.jar", "", "example/H.class", string(classFile("example/H", 0x21, handlerInterfaces[0]))), want: Guess{Family: Java, Handler: "example.H::handleRequest"}},
+		"java jar": {tree: files("META-INF/MANIFEST.MF", "", "H.class", string(classFile("H", 0x21, handlerInterfaces[1])), "I.class", string(classFile("I", 0x621, handlerInterfaces[1]))),
+			want: Guess{Family: Java, Handler: "H::handleRequest"}},
+		"java built": {tree: files("pom.xml", "", "target/x-sources.jar", strings.Repeat("x", 9999), "target/x.jar", string(zipOf(t, "a/H.class", string(classFile("a/H", 0x21, handlerInterfaces[0]))))),
+			want: Guess{Family: Java, Handler: "a.H::handleRequest", Jar: "target/x.jar"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Look(tt.tree, tt.runtime, tt.handler)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Because = nil
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestLookRefuses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tree             fs.FS
+		runtime, handler string
+		want             string
+	}{
+		"nothing":         {tree: files("README", ""), want: "cannot tell what to run"},
+		"no handler":      {tree: files("app.py", "x = 1"), runtime: "python3.12", want: "name it with --handler, such as app.handler"},
+		"two":             {tree: files("app.py", "def handler(e, c): 1", "index.js", "exports.handler = 1"), want: "suggest both python (app.handler) and nodejs (index.handler)"},
+		"rust":            {tree: files("Cargo.toml", ""), want: "cargo build --release"},
+		"maven":           {tree: files("pom.xml", ""), want: "mvn package"},
+		"typescript":      {tree: files("index.ts", "export const handler = 1"), want: "compile it first"},
+		"damaged jar":     {tree: files("target/x.jar", "nope"), want: "target/x.jar is damaged"},
+		"two java":        {tree: files("META-INF/MANIFEST.MF", "", "A.class", string(classFile("A", 1, handlerInterfaces[0])), "B.class", string(classFile("B", 1, handlerInterfaces[0]))), want: "--handler, such as example.Handler::handleRequest"},
+		"handler, no way": {tree: files("x", ""), handler: "a.b", want: "cannot tell what to run"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := Look(tt.tree, tt.runtime, tt.handler)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || lambent.CodeOf(err) != lambent.CodeInvalid {
+				t.Errorf("got %+v, %v, want %q", g, err, tt.want)
+			}
+		})
+	}
+}
+
+// classFile writes the beginning of a class file.
+func classFile(name string, access uint16, interfaces ...string) []byte {
+	var b bytes.Buffer
+	u2 := func(n int) { b.Write([]byte{byte(n >> 8), byte(n)}) }
+	b.Write([]byte{0xCA, 0xFE, 0xBA, 0xBE, 0, 0, 0, 61})
+	texts := append([]string{name, "java/lang/Object"}, interfaces...)
+	u2(2*len(texts) + 3) // and a long, which takes two places
+	for _, text := range texts {
+		b.WriteByte(tagUTF8)
+		u2(len(text))
+		b.WriteString(text)
+	}
+	b.WriteByte(tagLong)
+	b.Write(make([]byte, 8))
+	for i := range texts {
+		b.WriteByte(tagClass)
+		u2(i + 1)
+	}
+	class := len(texts) + 3
+	u2(int(access))
+	u2(class)
+	u2(class + 1)
+	u2(len(interfaces))
+	for i := range interfaces {
+		u2(class + 2 + i)
+	}
+	return b.Bytes()
+}
+
+func FuzzHandlerClass(f *testing.F) {
+	f.Add(classFile("a/H", 0x21, handlerInterfaces[0]))
+	f.Add([]byte{0xCA, 0xFE, 0xBA, 0xBE})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		name, ok := handlerClass(data)
+		if ok && name == "" {
+			t.Error("a handler without a name")
+		}
+	})
+}
+
+func zipOf(t *testing.T, pairs ...string) []byte {
+	t.Helper()
+	a, err := Pack(files(pairs...), &Ignore{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Zip
+}
+
+func TestIgnore(t *testing.T) {
+	tree := files(IgnoreFile, "# comment\n*.log\n!keep.log\n/build\ndocs/*.md\n**/tmp/**\ndata/\n\\#odd\n")
+	g, err := ReadIgnore(tree, []string{"extra.txt"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"a.log": true, "x/y/a.log": true, "keep.log": false, "x/keep.log": false,
+		"build": true, "x/build": false, "docs/a.md": true, "docs/x/a.md": false,
+		"tmp/a": true, "x/tmp/y/z": true, "tmp": false, "data": false, "#odd": true, "extra.txt": true, "a/extra.txt": true,
+		"a.pyc": true, "lambent.yaml": true, "x/lambent.yaml": false, "node_modules/x/index.js": false, "index.js": false,
+	} {
+		if got := g.Match(name, false); got != want {
+			t.Errorf("Match(%q) = %t", name, got)
+		}
+	}
+	for name, want := range map[string]bool{"data": true, ".git": true, "x/__pycache__": true, "node_modules": false, "node_modules/.cache": true} {
+		if got := g.Match(name, true); got != want {
+			t.Errorf("Match(%q, dir) = %t", name, got)
+		}
+	}
+	if _, err := ReadIgnore(files(IgnoreFile, "[a"), nil); lambent.CodeOf(err) != lambent.CodeInvalid {
+		t.Errorf("malformed pattern: %v", err)
+	}
+}
+
+func FuzzIgnore(f *testing.F) {
+	f.Add("*.log\n!a", "x/a.log")
+	f.Add("**/a/**/b", "a/a/b/b")
+	f.Fuzz(func(t *testing.T, patterns, name string) {
+		if len(patterns) > 200 || len(name) > 100 {
+			t.Skip("longer patterns only take longer")
+		}
+		if strings.Count(patterns, "**") > 4 {
+			t.Skip("each ** multiplies the ways to match")
+		}
+		g, err := ReadIgnore(files(IgnoreFile, patterns), nil)
+		if err == nil {
+			g.Match(name, false)
+		}
+	})
+}
+
+func TestPackIsDeterministic(t *testing.T) {
+	tree := files("b.py", "b", "a/x.py", "x", "__pycache__/b.pyc", "no", ManifestFile, "name: x")
+	tree["run"] = &fstest.MapFile{Data: []byte("#!"), Mode: 0o700}
+	tree["link"] = &fstest.MapFile{Data: []byte("a/x.py"), Mode: fs.ModeSymlink | 0o777}
+	ignore, err := ReadIgnore(tree, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := Pack(tree, ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range tree {
+		f.ModTime = stamp.AddDate(40, 0, 0)
+	}
+	two, err := Pack(tree, ignore)
+	if err != nil || !bytes.Equal(one.Zip, two.Zip) {
+		t.Fatalf("the same files made other bytes (%v)", err)
+	}
+	r, err := zip.NewReader(bytes.NewReader(one.Zip), int64(len(one.Zip)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range r.File {
+		got = append(got, f.Name+" "+f.Mode().String())
+	}
+	want := []string{"a/x.py -rw-r--r--", "b.py -rw-r--r--", "link Lrwxrwxrwx", "run -rwxr-xr-x"}
+	if !slices.Equal(got, want) || one.Files != 4 {
+		t.Errorf("got %d files %q, want %q", one.Files, got, want)
+	}
+}
+
+func TestPackRefuses(t *testing.T) {
+	link := func(name, target string) fstest.MapFS {
+		return fstest.MapFS{name: {Data: []byte(target), Mode: fs.ModeSymlink}}
+	}
+	for name, tt := range map[string]struct {
+		tree fs.FS
+		code lambent.Code
+		want string
+	}{
+		"link up":       {link("a", "../x"), lambent.CodeInvalid, "a is a link to ../x"},
+		"link absolute": {link("a/b", "/etc/passwd"), lambent.CodeInvalid, "not in the directory"},
+		"link through":  {link("a/b", "c/../../../x"), lambent.CodeInvalid, "not in the directory"},
+		"pipe":          {fstest.MapFS{"p": {Mode: fs.ModeNamedPipe}}, lambent.CodeInvalid, "p is not a file"},
+		"empty":         {fstest.MapFS{}, lambent.CodeInvalid, "no file to deploy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Pack(tt.tree, &Ignore{})
+			if lambent.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	if err := CheckSize(lambent.MaxZipUpload); err != nil {
+		t.Error(err)
+	}
+	if err := CheckSize(lambent.MaxZipUpload + 1); lambent.CodeOf(err) != lambent.CodeTooLarge {
+		t.Error(err)
+	}
+}
+
+func TestPackRealDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"app.py": 0o600, "tool": 0o755} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("tool", filepath.Join(dir, "alias")); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	a, err := Pack(root.FS(), &Ignore{})
+	if err != nil || a.Files != 3 {
+		t.Fatalf("%d files, %v", a.Files, err)
+	}
+}
+
+func TestManifest(t *testing.T) {
+	m, err := ReadManifest(files(ManifestFile, "name: a\ntimeout: 2m\nmemory: 256\nenv: {A: '1', B: x}\nlayers: [l]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := m.Over(Manifest{Name: "b", Env: map[string]string{"B": "y"}})
+	want := Manifest{Name: "b", Timeout: 120, Memory: 256, Env: map[string]string{"A": "1", "B": "y"}, Layers: []string{"l"}}
+	if got.Ignore = nil; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if m.Env["B"] != "x" {
+		t.Error("Over changed its receiver")
+	}
+	if empty, err := ReadManifest(files()); err != nil || !reflect.DeepEqual(empty, Manifest{}) {
+		t.Errorf("no manifest: %+v, %v", empty, err)
+	}
+	for text, want := range map[string]string{
+		"nmae: x\n":         "lambent.yaml:1: unknown field",
+		"\ntimeout: soon\n": "want whole seconds",
+		"timeout: 1.5s\n":   "want whole seconds",
+	} {
+		if _, err := ReadManifest(files(ManifestFile, text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestFunctionName(t *testing.T) {
+	for base, want := range map[string]string{
+		"hello": "hello", "hello.zip": "hello", "my app (2)": "my-app-2", "..": "", "ünï": "n", "a.b.jar": "a-b",
+		strings.Repeat("x", 80): strings.Repeat("x", 64),
+	} {
+		if got := FunctionName(base); got != want {
+			t.Errorf("FunctionName(%q) = %q, want %q", base, got, want)
+		}
+	}
+}
