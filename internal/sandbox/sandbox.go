@@ -133,6 +133,10 @@ type Answer struct {
 type Failure struct {
 	Type    string // "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory", "Function.ResponseSizeTooLarge", "Runtime.InvalidEntrypoint" ...
 	Message string // without the "RequestId: ... Error: " prefix
+	// ReportType is the type that the REPORT line gives where it is not Type: AWS
+	// answers Runtime.ExitError to a runtime that was killed for its memory, and
+	// reports Runtime.OutOfMemory.
+	ReportType string
 	// Raw tells that Message stands alone, without that prefix.
 	Raw bool
 	// Payload, if set, is the whole error object as the runtime sent it.

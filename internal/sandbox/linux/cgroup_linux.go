@@ -1,0 +1,259 @@
+package linux
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// cpuPeriod is the scheduler's accounting period, the kernel's default.
+const cpuPeriod = 100 * time.Millisecond
+
+// limits of an instance.
+type limits struct {
+	memory int64   // bytes
+	cpus   float64 // processors
+	pids   int
+}
+
+// hierarchy is one side of the control groups, v1 or v2, with a directory of
+// ours in it. Both sides are thin: what differs is which file says what.
+type hierarchy interface {
+	// name is "v1", "v2" or "none".
+	name() string
+	// create makes the group of one instance, with its limits.
+	create(id string, l limits) (group, error)
+	// dirs are the directories that hold the instances' groups.
+	dirs() []string
+}
+
+// group is the control group of one instance.
+type group interface {
+	// join moves the calling thread, alone, into the group; where processes are
+	// born into groups by descriptor it does nothing.
+	join() error
+	// birth is that descriptor, or -1.
+	birth() int
+	setCPUs(cpus float64) error
+	usage() sandbox.Usage
+	freeze(on bool) error
+	// paths are the group's directories.
+	paths() []string
+	// close gives back descriptors. The directories stay.
+	close()
+}
+
+// mountPoint is one line of /proc/self/mountinfo that concerns cgroups.
+type mountPoint struct {
+	dir, root, fstype string
+	controllers       []string
+}
+
+// readMountInfo picks the cgroup mounts (proc(5), /proc/pid/mountinfo).
+func readMountInfo(r io.Reader) ([]mountPoint, error) {
+	var found []mountPoint
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		left, right := strings.Fields(before), strings.Fields(after)
+		if !ok || len(left) < 6 || len(right) < 3 || !strings.HasPrefix(right[0], "cgroup") {
+			continue
+		}
+		found = append(found, mountPoint{dir: left[4], root: left[3], fstype: right[0],
+			controllers: strings.Split(right[2], ",")})
+	}
+	return found, lines.Err()
+}
+
+// readMembership is /proc/self/cgroup: path by controller, "" for v2.
+func readMembership(r io.Reader) (map[string]string, error) {
+	member := map[string]string{}
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		f := strings.SplitN(lines.Text(), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		for _, c := range strings.Split(f[1], ",") {
+			member[c] = f[2]
+		}
+	}
+	return member, lines.Err()
+}
+
+// under is where path, as membership names it, is below the mount.
+func (m mountPoint) under(path string) string {
+	rel, err := filepath.Rel(m.root, path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		return m.dir
+	}
+	return filepath.Join(m.dir, rel)
+}
+
+// v1Controllers are the ones that are needed; freezer is the optional one.
+var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer"}
+
+// cgroupSpec says where to put groups.
+type cgroupSpec struct {
+	parent string // below each mount; "" is the server's own group
+	name   string // of the directory that is ours
+}
+
+// findHierarchy chooses the side that this host has the controllers on and makes
+// our directory in it.
+func findHierarchy(s cgroupSpec) (hierarchy, error) {
+	info, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer info.Close()
+	mounts, err := readMountInfo(info)
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	own, err := os.Open("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	member, err := readMembership(own)
+	if err != nil {
+		return nil, fmt.Errorf("read own cgroup: %w", err)
+	}
+	for _, m := range mounts {
+		if m.fstype == "cgroup2" && hasV2Controllers(m.dir) {
+			return newV2(s, m.place(s, member[""]))
+		}
+	}
+	dirs := map[string]string{}
+	for _, c := range v1Controllers {
+		for _, m := range mounts {
+			if m.fstype == "cgroup" && slices.Contains(m.controllers, c) {
+				dirs[c] = filepath.Join(m.place(s, member[c]), s.name)
+			}
+		}
+	}
+	return newV1(dirs)
+}
+
+// place is the directory to put ours in.
+func (m mountPoint) place(s cgroupSpec, own string) string {
+	if s.parent != "" {
+		return filepath.Join(m.dir, filepath.Clean("/"+s.parent))
+	}
+	return m.under(own)
+}
+
+// writeFile writes a control file in one write, without creating it.
+func writeFile(path, value string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if _, err := unix.Write(fd, []byte(value)); err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+// readNumber reads a control file with one number; anything else is 0.
+func readNumber(path string) int64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return n
+}
+
+// readKey reads one key of a control file of "key number" lines.
+func readKey(path, key string) int64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
+			n, _ := strconv.ParseInt(v, 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// quota is the processor time per period that amounts to cpus; the kernel's
+// least is one millisecond.
+func quota(cpus float64) time.Duration {
+	return max(time.Millisecond, time.Duration(cpus*float64(cpuPeriod)).Round(time.Microsecond))
+}
+
+// members lists the processes of a group by the host's numbers.
+func members(dir string) []int {
+	b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, f := range strings.Fields(string(b)) {
+		if n, err := strconv.Atoi(f); err == nil && n > 0 {
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+// killMembers kills every process of the group in dir. A number read from a
+// file may belong to someone else by the time it is used, so it is pinned by a
+// descriptor and looked up again first. The server itself is never killed.
+func killMembers(dir string) {
+	if writeFile(filepath.Join(dir, "cgroup.kill"), "1") == nil {
+		return
+	}
+	for _, pid := range members(dir) {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if slices.Contains(members(dir), pid) {
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		}
+		_ = unix.Close(fd)
+	}
+}
+
+// removeGroup removes a group's directories, killing what is still in them,
+// and retries while the kernel lets go of dead processes.
+func removeGroup(ctx context.Context, dirs []string) error {
+	for wait := 200 * time.Microsecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		var busy error
+		for _, dir := range dirs {
+			if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+				busy = &os.PathError{Op: "rmdir", Path: dir, Err: err}
+				_ = writeFile(filepath.Join(dir, "freezer.state"), "THAWED")
+				killMembers(dir)
+			}
+		}
+		if busy == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("remove cgroup: %w", errors.Join(ctx.Err(), busy))
+		case <-time.After(wait):
+		}
+	}
+}

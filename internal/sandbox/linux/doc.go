@@ -1,0 +1,13 @@
+// Package linux is the sandbox driver of one Linux machine: an instance is a
+// process tree in its own mount, pid, network, ipc, uts, cgroup and user
+// namespaces, under cgroup limits (v1 or v2), without capabilities and behind a
+// seccomp filter. It owns everything an instance has on the host (cgroup, loop
+// device, network link, user id range) and gives it back; it refuses to know
+// what the function is, where code comes from, or what the Runtime API says:
+// that is package runtimeapi, whose Session it serves to each instance. Its main
+// type is [Driver].
+//
+// There is no init process and no helper binary. A goroutine on its own thread
+// enters fresh namespaces, forks the runtime from there and lets the thread die,
+// so that everything it made lives exactly as long as the instance.
+package linux

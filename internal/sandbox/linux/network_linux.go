@@ -1,0 +1,286 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// runtimeAPIAddress is where the Runtime API listens in every sandbox. Each has
+// a loopback of its own, so they do not meet.
+const runtimeAPIAddress = "127.0.0.1:9001"
+
+// linkPrefix starts the name of the host end of every instance's link, of every
+// lambent on this host: the firewall goes by it.
+const linkPrefix = "lmb"
+
+// Both ends of a link have fixed addresses: there is nobody else on it.
+var (
+	hostMAC  = net.HardwareAddr{0x02, 'l', 'm', 'b', 0, 1}
+	guestMAC = net.HardwareAddr{0x02, 'l', 'm', 'b', 0, 2}
+)
+
+// network gives instances a way out: a veth pair each, routed on the host,
+// behind the host's address. It holds a netlink socket of the host's namespace,
+// which works from threads in any other.
+type network struct {
+	nl       *netlink.Handle
+	wall     *firewall
+	pool     netip.Prefix
+	gateway  netip.Addr // the pool's first; nobody has it, packets are only sent by way of it
+	prefix   string     // of our links: linkPrefix and the server's tag
+	offset   int        // where in the pool this server starts
+	forward  *forwarding
+	warnings []string
+}
+
+// networkSpec says how a server's network differs from another's.
+type networkSpec struct {
+	pool  netip.Prefix
+	tag   string // 4 characters
+	start uint32 // any number that differs between servers
+	state string // directory to remember changes of the host in
+	log   *slog.Logger
+}
+
+// newNetwork sets the host up, and proves on one link that it works.
+func newNetwork(s networkSpec) (*network, error) {
+	n := &network{pool: s.pool, gateway: s.pool.Masked().Addr().Next(), prefix: linkPrefix + s.tag + "-"}
+	n.offset = int(s.start) % n.size()
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	n.nl = nl
+	if _, err := n.removeLinks(); err != nil {
+		n.nl.Close()
+		return nil, err
+	}
+	if n.wall, err = newFirewall(s.tag, s.pool); err != nil {
+		n.nl.Close()
+		return nil, fmt.Errorf("set up nftables: %w", err)
+	}
+	n.forward = &forwarding{mark: filepath.Join(s.state, "ip_forward")}
+	if err := n.forward.on(); err != nil {
+		n.close()
+		return nil, fmt.Errorf("turn on forwarding: %w", err)
+	}
+	if err := n.probe(); err != nil {
+		n.close()
+		return nil, fmt.Errorf("try a link: %w", err)
+	}
+	if n.wall.blocked() {
+		n.warnings = append(n.warnings, "another firewall on this host drops forwarded packets: functions reach the outside only if it accepts those from "+linkPrefix+"*")
+	}
+	return n, nil
+}
+
+// size is the number of addresses for instances: not the pool's first two, nor
+// its last.
+func (n *network) size() int { return 1<<(32-n.pool.Bits()) - 3 }
+
+// address is that of the i-th try of a slot.
+func (n *network) address(i int) netip.Addr {
+	base := n.pool.Masked().Addr().As4()
+	v := uint32(base[0])<<24 | uint32(base[1])<<16 | uint32(base[2])<<8 | uint32(base[3])
+	v += 2 + uint32((n.offset+i)%n.size())
+	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+}
+
+func (n *network) probe() error {
+	var link string
+	var err error
+	onOwnThread(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			link, err = n.connect(0)
+		}
+	})
+	return errors.Join(err, n.remove(link))
+}
+
+// connect links the calling thread's network namespace to the host and returns
+// the name of the host's end.
+func (n *network) connect(slot int) (link string, err error) {
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return "", err
+	}
+	defer ns.Close()
+	link = n.prefix + strconv.Itoa(slot)
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: link, HardwareAddr: hostMAC, Flags: net.FlagUp},
+		PeerName: "eth0", PeerHardwareAddr: guestMAC, PeerNamespace: netlink.NsFd(int(ns.Fd()))}
+	if err := n.nl.LinkAdd(veth); err != nil {
+		return "", fmt.Errorf("add link %s: %w", link, err)
+	}
+	addr, err := n.route(veth, slot)
+	if err == nil {
+		err = n.guest(addr)
+	}
+	if err != nil {
+		return "", errors.Join(err, n.remove(link))
+	}
+	return link, nil
+}
+
+// route gives the host a way to an address of the instance. Servers share the
+// pool without knowing of each other: an address that has a route is taken.
+func (n *network) route(veth *netlink.Veth, slot int) (netip.Addr, error) {
+	if veth.Index == 0 {
+		l, err := n.nl.LinkByName(veth.Name)
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("find link: %w", err)
+		}
+		veth.Index = l.Attrs().Index
+	}
+	for try := range 64 {
+		addr := n.address(slot + try*257)
+		err := n.nl.RouteAdd(&netlink.Route{LinkIndex: veth.Index, Scope: netlink.SCOPE_LINK, Dst: host(addr)})
+		if err == nil {
+			return addr, nil
+		}
+		if !errors.Is(err, unix.EEXIST) {
+			return netip.Addr{}, fmt.Errorf("add route to %s: %w", addr, err)
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("no free address in %s", n.pool)
+}
+
+// guest sets up the far end, in the calling thread's namespace.
+func (n *network) guest(addr netip.Addr) error {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer nl.Close()
+	link, err := nl.LinkByName("eth0")
+	if err != nil {
+		return fmt.Errorf("find eth0: %w", err)
+	}
+	if err := nl.AddrAdd(link, &netlink.Addr{IPNet: host(addr), Flags: unix.IFA_F_NODAD}); err != nil {
+		return fmt.Errorf("add address %s: %w", addr, err)
+	}
+	if err := nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bring eth0 up: %w", err)
+	}
+	index := link.Attrs().Index
+	gateway := net.IP(n.gateway.AsSlice())
+	// Nobody has the gateway's address, so nobody would answer for it.
+	if err := nl.NeighAdd(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: gateway, HardwareAddr: hostMAC}); err != nil {
+		return fmt.Errorf("add neighbour: %w", err)
+	}
+	if err := nl.RouteAdd(&netlink.Route{LinkIndex: index, Gw: gateway, Flags: int(netlink.FLAG_ONLINK)}); err != nil {
+		return fmt.Errorf("add default route: %w", err)
+	}
+	return nil
+}
+
+func host(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: net.IP(a.AsSlice()), Mask: net.CIDRMask(32, 32)}
+}
+
+// remove deletes a link, both ends, with its routes.
+func (n *network) remove(link string) error {
+	if link == "" {
+		return nil
+	}
+	err := n.nl.LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: link}})
+	var missing netlink.LinkNotFoundError
+	if err == nil || errors.Is(err, unix.ENODEV) || errors.As(err, &missing) {
+		return nil
+	}
+	return fmt.Errorf("remove link %s: %w", link, err)
+}
+
+// removeLinks removes what an earlier server with our tag left.
+func (n *network) removeLinks() (int, error) {
+	links, err := n.nl.LinkList()
+	if err != nil {
+		return 0, fmt.Errorf("list links: %w", err)
+	}
+	removed := 0
+	for _, l := range links {
+		name := l.Attrs().Name
+		if !strings.HasPrefix(name, n.prefix) {
+			continue
+		}
+		if err := n.remove(name); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+func (n *network) close() error {
+	_, err := n.removeLinks()
+	others := n.wall.others()
+	err = errors.Join(err, n.wall.remove())
+	if n.forward != nil && !others {
+		err = errors.Join(err, n.forward.restore())
+	}
+	n.nl.Close()
+	return err
+}
+
+// forwarding is the host's switch for routing between its links. If it was off,
+// a file remembers that, past a crash, and it is turned off again.
+type forwarding struct{ mark string }
+
+const forwardSwitch = "/proc/sys/net/ipv4/ip_forward"
+
+func (f *forwarding) on() error {
+	b, err := os.ReadFile(forwardSwitch)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(string(b)) != "0" {
+		return nil
+	}
+	if err := os.WriteFile(f.mark, []byte("0\n"), 0o600); err != nil {
+		return err
+	}
+	return writeFile(forwardSwitch, "1")
+}
+
+func (f *forwarding) restore() error {
+	if _, err := os.Stat(f.mark); err != nil {
+		return nil
+	}
+	if err := writeFile(forwardSwitch, "0"); err != nil {
+		return err
+	}
+	return os.Remove(f.mark)
+}
+
+// loopbackUp brings up the loopback of the calling thread's namespace.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP)
+	return os.NewSyscallError("bring lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req))
+}
+
+// listen opens the Runtime API's listener in the calling thread's namespace. The
+// descriptor works from every thread.
+func listen(ctx context.Context) (net.Listener, error) {
+	var c net.ListenConfig
+	c.SetMultipathTCP(false) // costs, and loopback has one path
+	return c.Listen(ctx, "tcp4", runtimeAPIAddress)
+}
