@@ -136,7 +136,8 @@ func start(t *testing.T, f function) *rig {
 		server.CloseClientConnections()
 		server.Close()
 		if t.Failed() {
-			t.Logf("output of the function:\n%s", r.log)
+			out := r.log.String()
+			t.Logf("output of the function:\n%.4000s", out)
 		}
 	})
 	return r
@@ -197,7 +198,7 @@ func (r *rig) hear() said {
 	case s := <-r.said:
 		return s
 	case <-time.After(20 * time.Second):
-		r.t.Fatalf("the runtime says nothing; its output:\n%s", r.log)
+		r.t.Fatalf("the runtime says nothing; its output:\n%.2000s", r.log.String())
 		return said{}
 	}
 }
@@ -207,8 +208,8 @@ func (r *rig) expect(kind string) said {
 	r.t.Helper()
 	s := r.hear()
 	if s.kind != kind {
-		r.t.Fatalf("the runtime said %s %s (exit status %d), want %s; its output:\n%s",
-			s.kind, s.body, s.status, kind, r.log)
+		r.t.Fatalf("the runtime said %s %s (exit status %d), want %s; its output:\n%.2000s",
+			s.kind, s.body, s.status, kind, r.log.String())
 	}
 	return s
 }
@@ -232,7 +233,7 @@ func (r *rig) send(payload string, headers map[string]string) string {
 	select {
 	case r.events <- ev:
 	case <-time.After(20 * time.Second):
-		r.t.Fatalf("the runtime does not ask for an event; its output:\n%s", r.log)
+		r.t.Fatalf("the runtime does not ask for an event; its output:\n%.2000s", r.log.String())
 	}
 	return ev.id
 }

@@ -9,7 +9,8 @@ build() {
 	"$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
 		--target "$1/site" -r "$here/requirements.txt"
 	cp "$here/handler.py" "$1"
-	sed "s|@PYTHON@|$python|" "$here/bootstrap" >"$1/bootstrap"
+	minor=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+	sed -e "s|@PYTHON@|$python|" -e "s|@MINOR@|$minor|" "$here/bootstrap" >"$1/bootstrap"
 	chmod 755 "$1/bootstrap"
 }
 

@@ -1,0 +1,89 @@
+package lambent.runtime;
+
+import com.amazonaws.services.lambda.runtime.LambdaLogger;
+import com.amazonaws.services.lambda.runtime.logging.LogLevel;
+import java.io.BufferedOutputStream;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.Locale;
+
+/** The function's log: lines on standard output, as text or JSON. */
+public final class Log implements LambdaLogger {
+    public static final Log LOGGER = new Log();
+
+    static volatile String requestId;
+
+    private final boolean json = "json".equalsIgnoreCase(System.getenv("AWS_LAMBDA_LOG_FORMAT"));
+    private final LogLevel threshold = level(System.getenv("AWS_LAMBDA_LOG_LEVEL"));
+
+    private Log() {}
+
+    private LogLevel level(String name) {
+        if (!json || name == null) {
+            return LogLevel.UNDEFINED;
+        }
+        try {
+            return LogLevel.valueOf(name.toUpperCase(Locale.ROOT));
+        } catch (IllegalArgumentException e) {
+            return LogLevel.UNDEFINED;
+        }
+    }
+
+    /** Replaces the standard streams: UTF-8 whatever the locale, flushed with every line. */
+    static void install() {
+        System.setOut(stream(FileDescriptor.out));
+        System.setErr(stream(FileDescriptor.err));
+    }
+
+    private static PrintStream stream(FileDescriptor fd) {
+        return new PrintStream(new BufferedOutputStream(new FileOutputStream(fd), 8192), true, StandardCharsets.UTF_8);
+    }
+
+    @Override
+    public void log(String message) {
+        log(message, LogLevel.UNDEFINED);
+    }
+
+    @Override
+    public void log(byte[] message) {
+        log(message == null ? null : new String(message, StandardCharsets.UTF_8), LogLevel.UNDEFINED);
+    }
+
+    @Override
+    public void log(byte[] message, LogLevel level) {
+        log(message == null ? null : new String(message, StandardCharsets.UTF_8), level);
+    }
+
+    @Override
+    public void log(String message, LogLevel level) {
+        if (level != LogLevel.UNDEFINED && level.compareTo(threshold) < 0) {
+            return;
+        }
+        String text = String.valueOf(message);
+        if (json) {
+            text = format(text, level);
+        } else if (text.endsWith("\n")) {
+            text = text.substring(0, text.length() - 1);
+        }
+        // One call is one event: the log is collected by lines.
+        System.out.print(text.replace('\n', '\r') + "\n");
+        System.out.flush();
+    }
+
+    private static String format(String message, LogLevel level) {
+        StringBuilder b = new StringBuilder(160);
+        b.append("{\"timestamp\":\"").append(java.time.Instant.now().truncatedTo(java.time.temporal.ChronoUnit.MILLIS)).append("\"");
+        if (level != LogLevel.UNDEFINED) {
+            b.append(",\"level\":\"").append(level).append('"');
+        }
+        b.append(",\"message\":");
+        Json.quote(b, message);
+        if (requestId != null) {
+            b.append(",\"AWSRequestId\":");
+            Json.quote(b, requestId);
+        }
+        return b.append('}').toString();
+    }
+}
