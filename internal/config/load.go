@@ -3,6 +3,7 @@ package config
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -107,7 +108,13 @@ func (c Config) Print() ([]byte, error) {
 // PrintJSON writes the same as JSON.
 func (c Config) PrintJSON() ([]byte, error) {
 	text, err := yaml.MarshalWithOptions(c, yaml.JSON())
-	return append(bytes.TrimSpace(text), '\n'), err
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = json.Indent(&out, bytes.TrimSpace(text), "", "  ")
+	out.WriteByte('\n')
+	return out.Bytes(), err
 }
 
 // DataDir is the data directory of this user when nothing names one:
@@ -140,7 +147,7 @@ func (c *Config) complete(env map[string]string) error {
 		c.Data = abs
 	}
 	if c.Instances.Memory == 0 {
-		c.Instances.Memory = hostMemory() / 10 * 8
+		c.Instances.Memory = hostMemory() / 10 * 8 >> 20 << 20 // whole MiB
 	}
 	return nil
 }

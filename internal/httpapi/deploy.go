@@ -73,9 +73,9 @@ func readDeploy(c *call) (client.Deploy, error) {
 func readForm(form *multipart.Reader) (client.Deploy, error) {
 	var d client.Deploy
 	var zip []byte
-	for {
+	for parts := 0; ; parts++ {
 		part, err := form.NextPart()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && parts > 0 {
 			break
 		}
 		if err != nil {

@@ -125,6 +125,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // unrouted turns the mux's own answers, 404, 405 and redirects, into JSON.
 func (a *api) unrouted(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, w: w, requestID: uuid.NewString()}
+	w.Header().Set("X-Request-Id", c.requestID)
 	plain := &statusOnly{header: http.Header{}}
 	h.ServeHTTP(plain, r)
 	if plain.status == http.StatusMethodNotAllowed {
