@@ -30,6 +30,7 @@ type Query struct {
 	RequestID string
 	From, To  time.Time // [From, To); zero is open
 	After     string    // only events after this ID
+	Before    string    // only events before this ID
 	Limit     int       // 0 is no limit
 	Backward  bool      // newest first
 }

@@ -1,0 +1,185 @@
+package logs
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+// Format writes the platform's own lines about an invocation: as text, or as
+// JSON where the function's logging configuration says so. Its methods append a
+// line without its newline to dst, or nothing where the configured level leaves
+// the line out; they do nothing else. The wording is that of AWS Lambda developer
+// guide, "Sending Lambda function logs to CloudWatch Logs", the JSON that of
+// "Lambda Telemetry API Event schema reference".
+type Format struct {
+	JSON bool
+	// Level is the least level of the JSON lines: DEBUG, INFO or WARN. Text has
+	// all lines.
+	Level string
+}
+
+// FormatOf is the format that a version's logging configuration asks for.
+func FormatOf(l lambent.Logging) Format {
+	return Format{JSON: l.Format == "JSON", Level: l.SystemLevel}
+}
+
+// Result statuses, as REPORT and the telemetry events have them.
+const (
+	statusSuccess = "success"
+	statusError   = "error"
+	statusTimeout = "timeout"
+)
+
+// Status tells how the platform calls the end of an invocation, and the error's
+// type. An error that the handler returned is a success of the platform, in text
+// as in JSON: only the function's answer tells it.
+func Status(r *lambent.Result) (status, errorType string) {
+	if r.FunctionError == "" {
+		return statusSuccess, ""
+	}
+	switch kind, _, _ := strings.Cut(r.ErrorType, "."); {
+	case r.ErrorType == "Sandbox.Timedout":
+		return statusTimeout, ""
+	case kind == "Runtime" || kind == "Sandbox" || kind == "Extension" || kind == "Function":
+		return statusError, r.ErrorType
+	}
+	return statusSuccess, ""
+}
+
+// InitStart is written when an instance begins to initialise. runtime is as
+// "python:3.12.v18".
+func (f Format) InitStart(dst []byte, at time.Time, runtime, arn string) []byte {
+	if !f.JSON {
+		dst = append(append(dst, "INIT_START Runtime Version: "...), runtime...)
+		return append(append(dst, "\tRuntime Version ARN: "...), arn...)
+	}
+	return f.event(dst, at, "INFO", "platform.initStart", map[string]any{
+		"initializationType": "on-demand", "phase": "init", "runtimeVersion": runtime, "runtimeVersionArn": arn,
+	})
+}
+
+// Start is written before the event is handed over.
+func (f Format) Start(dst []byte, at time.Time, requestID, version string) []byte {
+	if !f.JSON {
+		dst = append(append(dst, "START RequestId: "...), requestID...)
+		return append(append(dst, " Version: "...), version...)
+	}
+	return f.event(dst, at, "INFO", "platform.start", map[string]any{"requestId": requestID, "version": version})
+}
+
+// End is written when the runtime has answered.
+func (f Format) End(dst []byte, at time.Time, requestID string, r *lambent.Result) []byte {
+	if !f.JSON {
+		return append(append(dst, "END RequestId: "...), requestID...)
+	}
+	record := f.record(requestID, r)
+	record["metrics"] = map[string]any{
+		"durationMs": number(milliseconds(r.Report.Duration)), "producedBytes": len(r.Payload),
+	}
+	return f.event(dst, at, f.levelOf(r, "DEBUG"), "platform.runtimeDone", record)
+}
+
+// Report is written last.
+func (f Format) Report(dst []byte, at time.Time, requestID string, r *lambent.Result) []byte {
+	if !f.JSON {
+		return appendReport(dst, requestID, r)
+	}
+	rep := r.Report
+	metrics := map[string]any{
+		"durationMs": number(milliseconds(rep.Duration)), "billedDurationMs": rep.Billed.Milliseconds(),
+		"memorySizeMB": rep.MemoryMB, "maxMemoryUsedMB": rep.MaxMemoryMB,
+	}
+	if rep.Init > 0 {
+		metrics["initDurationMs"] = number(milliseconds(rep.Init))
+	}
+	record := f.record(requestID, r)
+	record["metrics"] = metrics
+	return f.event(dst, at, f.levelOf(r, "INFO"), "platform.report", record)
+}
+
+// appendReport is the REPORT line. A status stands at its end and only when the
+// platform ended the invocation.
+func appendReport(dst []byte, requestID string, r *lambent.Result) []byte {
+	rep := r.Report
+	dst = append(append(dst, "REPORT RequestId: "...), requestID...)
+	dst = appendField(dst, "Duration: ", milliseconds(rep.Duration), " ms")
+	dst = appendField(dst, "Billed Duration: ", strconv.FormatInt(rep.Billed.Milliseconds(), 10), " ms")
+	dst = appendField(dst, "Memory Size: ", strconv.Itoa(rep.MemoryMB), " MB")
+	dst = appendField(dst, "Max Memory Used: ", strconv.Itoa(rep.MaxMemoryMB), " MB")
+	if rep.Init > 0 {
+		dst = appendField(dst, "Init Duration: ", milliseconds(rep.Init), " ms")
+	}
+	status, errorType := Status(r)
+	switch status {
+	case statusTimeout:
+		return append(dst, "\tStatus: timeout"...)
+	case statusError:
+		return appendField(append(dst, "\tStatus: error"...), "Error Type: ", errorType, "")
+	}
+	return append(dst, '\t')
+}
+
+func appendField(dst []byte, name, value, unit string) []byte {
+	dst = append(append(dst, '\t'), name...)
+	return append(append(dst, value...), unit...)
+}
+
+// milliseconds has two decimals, rounded.
+func milliseconds(d time.Duration) string {
+	return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 2, 64)
+}
+
+func number(s string) json.Number { return json.Number(s) }
+
+// TimedOut is what stands in the log of a function that ran out of time.
+func (f Format) TimedOut(dst []byte, at time.Time, requestID string, limit time.Duration) []byte {
+	text := fmt.Sprintf("%s %s Task timed out after %.2f seconds", stamp(at), requestID, limit.Seconds())
+	return append(dst, text...)
+}
+
+func (f Format) record(requestID string, r *lambent.Result) map[string]any {
+	status, errorType := Status(r)
+	record := map[string]any{"requestId": requestID, "status": status}
+	if errorType != "" {
+		record["errorType"] = errorType
+	}
+	return record
+}
+
+// levelOf is WARN for what the platform ended.
+func (Format) levelOf(r *lambent.Result, normal string) string {
+	if status, _ := Status(r); status != statusSuccess {
+		return "WARN"
+	}
+	return normal
+}
+
+// levels orders what PutFunctionConfiguration's SystemLogLevel may be.
+var levels = map[string]int{"DEBUG": 0, "INFO": 1, "WARN": 2}
+
+// event appends one JSON line, if its level is logged. INFO is the default.
+func (f Format) event(dst []byte, at time.Time, level, kind string, record map[string]any) []byte {
+	least, ok := levels[f.Level]
+	if !ok {
+		least = levels["INFO"]
+	}
+	if levels[level] < least {
+		return dst
+	}
+	text, err := json.Marshal(struct {
+		Time   string         `json:"time"`
+		Type   string         `json:"type"`
+		Record map[string]any `json:"record"`
+	}{stamp(at), kind, record})
+	if err != nil { // texts and numbers always marshal
+		return dst
+	}
+	return append(dst, text...)
+}
+
+func stamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -1,0 +1,187 @@
+package logs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+// retentions are the numbers of days that PutRetentionPolicy takes (CloudWatch
+// Logs API reference).
+var retentions = []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
+
+// CreateGroup makes an empty group. One that exists is a conflict.
+func (s *Store) CreateGroup(_ context.Context, namespace, name string) error {
+	if err := checkGroup(name); err != nil {
+		return err
+	}
+	return s.withGroup(namespace, name, func(g *group) error {
+		made, err := g.files.create(name, s.now())
+		if err == nil && !made {
+			return hasGroup()
+		}
+		return err
+	})
+}
+
+// DeleteGroup removes a group with all its events. What is logged afterwards
+// begins a new one.
+func (s *Store) DeleteGroup(_ context.Context, namespace, name string) error {
+	return s.withGroup(namespace, name, func(g *group) error {
+		if _, err := os.Stat(g.files.dir); errors.Is(err, fs.ErrNotExist) {
+			return noGroup()
+		}
+		s.buffered.Add(-int64(g.forget()))
+		g.files.drop()
+		if err := os.RemoveAll(g.files.dir); err != nil {
+			return fmt.Errorf("delete log group %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// SetRetention sets for how many days a group's events are kept; 0 is the
+// server's default.
+func (s *Store) SetRetention(_ context.Context, namespace, name string, days int) error {
+	if days != 0 && !slices.Contains(retentions, days) {
+		return lambent.Errorf(lambent.CodeInvalid, "retentionInDays must be one of %v", retentions).WithReason("InvalidParameterException")
+	}
+	return s.withGroup(namespace, name, func(g *group) error {
+		gf, err := readGroupFile(g.files.dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return noGroup()
+		}
+		if err != nil {
+			return fmt.Errorf("read log group %s: %w", name, err)
+		}
+		gf.RetentionDays = days
+		return writeGroupFile(g.files.dir, gf)
+	})
+}
+
+// withGroup does something to a group's folder while nothing is written to it.
+func (s *Store) withGroup(namespace, name string, do func(*group) error) error {
+	g := s.acquire(namespace, name)
+	defer s.release(g)
+	if err := g.flush(); err != nil {
+		return err
+	}
+	g.files.mu.Lock()
+	defer g.files.mu.Unlock()
+	return do(g)
+}
+
+// stored is a segment as the sweep sees it.
+type stored struct {
+	segment
+	namespace, group string
+	size             int64
+	changed          time.Time
+}
+
+// sweep removes segments whose events are all too old, and then the oldest of
+// all groups until they fit into MaxBytes.
+func (s *Store) sweep(ctx context.Context) {
+	s.fresh.Store(0)
+	var all []stored
+	var total int64
+	spaces, err := os.ReadDir(s.o.Dir)
+	if err != nil {
+		s.o.Log.Error("log retention could not be enforced", "err", err)
+		return
+	}
+	for _, space := range spaces {
+		kept, err := s.sweepNamespace(ctx, space.Name())
+		if err != nil {
+			s.o.Log.Error("log retention could not be enforced", "err", err)
+			return
+		}
+		all = append(all, kept...)
+	}
+	for _, seg := range all {
+		total += seg.size
+	}
+	if s.o.MaxBytes <= 0 || total <= s.o.MaxBytes {
+		return
+	}
+	slices.SortFunc(all, func(a, b stored) int { return cmp.Compare(a.first, b.first) })
+	for _, seg := range all {
+		if total <= s.o.MaxBytes {
+			return
+		}
+		if s.removeSegment(seg) {
+			total -= seg.size
+		}
+	}
+}
+
+// sweepNamespace removes what is too old and returns what is left.
+func (s *Store) sweepNamespace(ctx context.Context, namespace string) ([]stored, error) {
+	var kept []stored
+	err := s.eachGroup(ctx, namespace, func(dir string, gf groupFile) error {
+		age := s.o.MaxAge
+		if gf.RetentionDays > 0 {
+			age = time.Duration(gf.RetentionDays) * 24 * time.Hour
+		}
+		limit := s.now().Add(-age)
+		segs, err := listSegments(dir)
+		if err != nil {
+			return err
+		}
+		for _, seg := range segs {
+			info, err := os.Stat(seg.path())
+			if err != nil {
+				continue // sealed or removed meanwhile
+			}
+			st := stored{seg, namespace, gf.Name, info.Size(), info.ModTime()}
+			newest := st.changed
+			if seg.sealed {
+				newest = millis(seg.max)
+			}
+			if age > 0 && newest.Before(limit) && s.removeSegment(st) {
+				continue
+			}
+			kept = append(kept, st)
+		}
+		return nil
+	})
+	return kept, err
+}
+
+// removeSegment removes one segment, unless lines wait to be written to it.
+func (s *Store) removeSegment(seg stored) bool {
+	removed := false
+	err := s.withGroup(seg.namespace, seg.group, func(g *group) error {
+		if !seg.sealed {
+			if !g.quiet() {
+				return nil
+			}
+			g.files.drop()
+		}
+		removed = true
+		return seg.remove()
+	})
+	if err != nil {
+		s.o.Log.Error("log segment could not be removed", "group", seg.group, "err", err)
+		return false
+	}
+	return removed
+}
+
+// quiet tells that nothing is buffered, and makes the next line begin a segment.
+func (g *group) quiet() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.buf) > 0 {
+		return false
+	}
+	g.resume = true
+	return true
+}
