@@ -139,7 +139,8 @@ func initFailure(p *post, body []byte) *sandbox.Failure {
 	var object struct {
 		Message string `json:"errorMessage"`
 	}
-	if json.Unmarshal(body, &object) != nil { // not an object: ours stands in for it
+	isObject := bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+	if !isObject || json.Unmarshal(body, &object) != nil { // ours stands in for it
 		f.Payload = nil
 		f.Raw = false
 		f.Message = "The runtime failed to initialise"

@@ -107,6 +107,35 @@ func BenchmarkRoundTrip(b *testing.B) {
 	})
 }
 
+// The warm path has a budget; a round trip that suddenly costs more shows here
+// and not first in somebody's latency.
+func TestRoundTripAllocations(t *testing.T) {
+	const budget = 24
+	l := newPipeListener()
+	s := NewSession(Options{})
+	served, ended := make(chan error, 1), make(chan struct{})
+	go func() { served <- s.Serve(l) }()
+	c, err := l.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { fastRuntime(c); close(ended) }()
+	got := testing.AllocsPerRun(500, func() {
+		if _, err := s.Invoke(context.Background(), event("req", "{}")); err != nil {
+			t.Error(err)
+		}
+		<-s.Ready()
+	})
+	if got > budget {
+		t.Errorf("a round trip makes %.0f allocations, the budget is %d", got, budget)
+	}
+	s.Close()
+	<-ended
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
 func roundTrips(b *testing.B, l net.Listener, dial func() (net.Conn, error)) {
 	s := NewSession(Options{})
 	served, ended := make(chan error, 1), make(chan struct{})

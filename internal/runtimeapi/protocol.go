@@ -199,7 +199,8 @@ func (s *Session) initError(p *post) reply {
 		return s.refuseStep(at, stepInitError)
 	}
 	body, err := receive(p, maxInitError)
-	f, r := &sandbox.Failure{}, accepted
+	var f *sandbox.Failure
+	r := accepted
 	switch {
 	case errors.Is(err, errTooLarge):
 		f, r = initFailure(p, nil), refuseSize(maxInitError)
@@ -243,6 +244,7 @@ const (
 const (
 	base         = "/2018-06-01"
 	baseInvoke   = base + "/runtime/invocation/"
+	pathNext     = baseInvoke + "next"
 	maxRequestID = 128 // bytes; ours are UUIDs
 )
 
@@ -252,7 +254,7 @@ func route(method, path string) (op operation, id string) {
 	want := http.MethodPost
 	rest, invocation := strings.CutPrefix(path, baseInvoke)
 	switch {
-	case invocation && rest == "next":
+	case path == pathNext:
 		op, want = opNext, http.MethodGet
 	case invocation:
 		var verb string

@@ -21,8 +21,9 @@ import (
 	"lambent.dev/lambent/internal/sandbox"
 )
 
-// Options say whose session it is. The names are what the Extensions API tells
-// about the function; all of them may be empty.
+// Options say whose session it is. The names are what a registration with the
+// Extensions API is answered with, so nothing reads them until extensions are
+// served; all of them may be empty.
 type Options struct {
 	FunctionName    string
 	FunctionVersion string

@@ -143,7 +143,7 @@ func (s *Session) converse(c net.Conn) {
 	head := make([]byte, 0, 1<<10)
 	for {
 		req, err := r.next()
-		var wrong *badRequest
+		var wrong *requestError
 		if errors.As(err, &wrong) {
 			out := refuse(wrong.status, "InvalidRequest", wrong.reason)
 			_, _ = c.Write(append(appendHead(head[:0], out, false), out.body...)) // the last word

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lambent.dev/lambent"
@@ -313,6 +314,15 @@ func TestInit(t *testing.T) {
 		}
 		waitClosed(t, "ready", r.s.Ready())
 	})
+	t.Run("no object", func(t *testing.T) {
+		for _, body := range []string{"", "null", `"text"`, "[]", "{"} {
+			r := newRig(t)
+			r.post(base+"/runtime/init/error", body)
+			if res, _ := r.s.Init(context.Background()); res.Failure == nil || res.Failure.Payload != nil || res.Failure.Message == "" {
+				t.Errorf("%q: %+v", body, res.Failure)
+			}
+		}
+	})
 	t.Run("too large an error", func(t *testing.T) {
 		r := newRig(t)
 		if got := r.post(base+"/runtime/init/error", strings.Repeat("x", maxInitError+1)); got.status != 413 {
@@ -366,6 +376,21 @@ func TestTimeout(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The longest time-out there is, on a clock that does not take as long.
+func TestLongestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewSession(Options{})
+		defer s.Close()
+		go func() { _, _ = s.next(nil) }()
+		ctx, cancel := context.WithTimeout(t.Context(), lambent.MaxTimeout)
+		defer cancel()
+		a, err := s.Invoke(ctx, event("r", "{}"))
+		if err != nil || a.Failure == nil || a.Failure.Message != "Task timed out after 900.00 seconds" || a.Took != lambent.MaxTimeout {
+			t.Errorf("%+v %+v, %v", a, a.Failure, err)
+		}
+	})
 }
 
 func TestTimedOutText(t *testing.T) {

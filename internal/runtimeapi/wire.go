@@ -25,20 +25,20 @@ const (
 	keepLine   = 16 << 10       // of line buffer that a connection keeps
 )
 
-// badRequest is why a request cannot be understood. The connection cannot be
+// requestError is why a request cannot be understood. The connection cannot be
 // used any further.
-type badRequest struct {
+type requestError struct {
 	status int
 	reason string
 }
 
-func (e *badRequest) Error() string { return e.reason }
+func (e *requestError) Error() string { return e.reason }
 
-func bad(reason string) error { return &badRequest{400, reason} }
+func bad(reason string) error { return &requestError{400, reason} }
 
-// Parts of the two errors that are asked for by value.
+// Errors that come from more than one place.
 var (
-	errHeaderSize = &badRequest{431, "request header too large"}
+	errHeaderSize = &requestError{431, "request header too large"}
 	errTrailing   = bad("malformed chunk")
 )
 
@@ -75,7 +75,7 @@ func newReader(c net.Conn) *reader {
 }
 
 // next reads the head of the next request. The error is io.EOF when the
-// connection ended between requests, a *badRequest when what came is no request.
+// connection ended between requests, a *requestError when what came is no request.
 func (r *reader) next() (*request, error) {
 	r.req = request{post: post{trailer: r.req.post.trailer, body: r}, keepAlive: true}
 	r.budget, r.left, r.ended, r.started = maxHeader, 0, false, false
@@ -171,13 +171,12 @@ func (r *reader) requestLine(line []byte) error {
 	case "HTTP/1.0":
 		r.req.old, r.req.keepAlive = true, false
 	default:
-		return &badRequest{505, "unsupported HTTP version"}
+		return &requestError{505, "unsupported HTTP version"}
 	}
 	r.req.method = knownMethod(method)
 	target, _, _ = bytes.Cut(target, []byte("?"))
-	r.req.path = string(target)
-	if r.req.path == baseInvoke+"next" { // the one that is compared most
-		r.req.path = baseInvoke + "next"
+	if r.req.path = pathNext; string(target) != pathNext { // most often it is that one
+		r.req.path = string(target)
 	}
 	return nil
 }
@@ -224,14 +223,14 @@ func (r *reader) header(name, value []byte) error {
 		return r.contentLength(value)
 	case is("Transfer-Encoding"):
 		if r.req.chunked || r.req.old || !strings.EqualFold(string(value), "chunked") {
-			return &badRequest{501, "unsupported transfer encoding"}
+			return &requestError{501, "unsupported transfer encoding"}
 		}
 		r.req.chunked = true
 	case is("Connection"):
 		r.connection(value)
 	case is("Expect"):
 		if !strings.EqualFold(string(value), "100-continue") {
-			return &badRequest{417, "unsupported expectation"}
+			return &requestError{417, "unsupported expectation"}
 		}
 		r.req.expect = !r.req.old
 	case is("Host"):
