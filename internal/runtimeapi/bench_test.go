@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"io"
 	"net"
 	"strconv"
 	"syscall"
@@ -163,7 +162,7 @@ func roundTrips(b *testing.B, l net.Listener, dial func() (net.Conn, error)) {
 	b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	s.Close()
 	<-ended
-	if err := <-served; err != nil && err != io.EOF {
+	if err := <-served; err != nil {
 		b.Error(err)
 	}
 }

@@ -204,7 +204,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	pr, pw := io.Pipe()
 	defer pw.Close()
 	go func() {
-		req, _ := http.NewRequest("POST", r.url+baseInvoke+"r/response", pr)
+		req, _ := http.NewRequest(http.MethodPost, r.url+baseInvoke+"r/response", pr)
 		if res, err := r.http.Do(req); err == nil {
 			res.Body.Close()
 		}

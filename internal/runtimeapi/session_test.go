@@ -136,7 +136,7 @@ func TestTrailersCountInBufferedMode(t *testing.T) {
 	out := r.invoke(event("r", "{}"), long)
 	r.next()
 	object := `{"errorMessage":"late","errorType":"E"}`
-	req, _ := http.NewRequest("POST", r.url+baseInvoke+"r/response", io.MultiReader(strings.NewReader("part")))
+	req, _ := http.NewRequest(http.MethodPost, r.url+baseInvoke+"r/response", io.MultiReader(strings.NewReader("part")))
 	req.Trailer = http.Header{
 		headerErrorType:                      {"Function.Late"},
 		"Lambda-Runtime-Function-Error-Body": {base64.StdEncoding.EncodeToString([]byte(object))},

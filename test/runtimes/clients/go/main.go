@@ -51,9 +51,10 @@ func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 	return raw, nil
 }
 
+var held [][]byte
+
 // exhaust takes and touches memory until the function is ended.
 func exhaust() {
-	var held [][]byte
 	for {
 		b := make([]byte, 8<<20)
 		for i := 0; i < len(b); i += 4096 {
