@@ -53,7 +53,8 @@ type Instance interface {
 	// Usage reads the instance's counters.
 	Usage() Usage
 	// Stop ends the instance and everything in it, and returns when all of it is
-	// gone. It may be called again.
+	// gone. Done is closed before it waits for anything; if ctx ends, the rest is
+	// done in the background. It may be called again.
 	Stop(ctx context.Context) error
 }
 

@@ -1,0 +1,155 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"lambent.dev/lambent"
+)
+
+// Guard wraps a driver so that its instances keep three promises, whatever the
+// driver does: invocations on one instance go one after the other; the first
+// error of the platform ends the instance, because nobody knows what state it is
+// in; and a dead instance does nothing more, at no cost. The pool relies on them
+// and so needs no code for half-working instances. The caller's own impatience
+// (its ctx ended) is not a fault of the platform.
+func Guard(d Driver) Driver { return &guard{Driver: d} }
+
+type guard struct{ Driver }
+
+func (g *guard) Start(ctx context.Context, spec Spec) (Instance, error) {
+	i, err := g.Driver.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	w := &guarded{Instance: i, turn: make(chan struct{}, 1)}
+	if f, ok := i.(Freezer); ok {
+		return &guardedFreezer{guarded: w, freezer: f}, nil
+	}
+	return w, nil
+}
+
+// guarded is an instance behind the guard. What it does not define is the
+// instance's own.
+type guarded struct {
+	Instance
+	turn chan struct{} // holds a token while an Init or Invoke runs
+
+	mu  sync.Mutex // guards why
+	why *Failure   // set when the guard ended the instance
+}
+
+// enter waits for the instance's turn. leave ends it.
+func (g *guarded) enter(ctx context.Context) error {
+	select {
+	case g.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+	}
+	code := lambent.CodeCanceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		code = lambent.CodeTimeout
+	}
+	return lambent.Errorf(code, "wait for the instance: %w", ctx.Err())
+}
+
+func (g *guarded) leave() { <-g.turn }
+
+func (g *guarded) dead() bool {
+	select {
+	case <-g.Instance.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// Init passes on, once more after a death: the driver has the result that says
+// what the instance died of. Only an instance that the guard ended has none.
+func (g *guarded) Init(ctx context.Context) (InitResult, error) {
+	if err := g.enter(ctx); err != nil {
+		return InitResult{}, err
+	}
+	defer g.leave()
+	if why := g.ended(); why != nil {
+		return InitResult{}, errDead(why)
+	}
+	r, err := g.Instance.Init(ctx)
+	g.judge(ctx, err)
+	return r, err
+}
+
+// Invoke passes on to a living instance.
+func (g *guarded) Invoke(ctx context.Context, ev Event) (Answer, error) {
+	if err := g.enter(ctx); err != nil {
+		return Answer{}, err
+	}
+	defer g.leave()
+	if g.dead() {
+		return Answer{}, errDead(g.Why())
+	}
+	a, err := g.Instance.Invoke(ctx, ev)
+	g.judge(ctx, err)
+	return a, err
+}
+
+func errDead(why *Failure) error {
+	kind := "unknown"
+	if why != nil {
+		kind = why.Type
+	}
+	return lambent.Errorf(lambent.CodeUnavailable, "the instance has ended (%s)", kind)
+}
+
+// judge ends the instance if err is the platform's. The owner's Stop waits for
+// what is only begun here.
+func (g *guarded) judge(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	g.mu.Lock()
+	first := g.why == nil
+	if first {
+		g.why = &Failure{Type: "Sandbox.Failure", Message: "The sandbox failed"}
+	}
+	g.mu.Unlock()
+	if !first {
+		return
+	}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = g.Instance.Stop(over)
+}
+
+func (g *guarded) ended() *Failure {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.why
+}
+
+// Why prefers the guard's reason, which came first.
+func (g *guarded) Why() *Failure {
+	if why := g.ended(); why != nil {
+		return why
+	}
+	return g.Instance.Why()
+}
+
+// guardedFreezer is a guarded instance that can be frozen.
+type guardedFreezer struct {
+	*guarded
+	freezer Freezer
+}
+
+func (g *guardedFreezer) Freeze() error { return g.halt(g.freezer.Freeze) }
+func (g *guardedFreezer) Thaw() error   { return g.halt(g.freezer.Thaw) }
+
+func (g *guardedFreezer) halt(f func() error) error {
+	if g.dead() {
+		return nil
+	}
+	err := f()
+	g.judge(context.Background(), err)
+	return err
+}
