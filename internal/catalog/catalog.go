@@ -185,8 +185,8 @@ func (c *Catalog) Run(ctx context.Context) error {
 		case <-c.wake:
 		}
 		for k := range c.takeDue() {
-			if err := c.settle(ctx, k); err != nil {
-				return nil // only ctx ends it
+			if c.settle(ctx, k) != nil {
+				return nil // its gate was waited for until ctx ended
 			}
 		}
 	}

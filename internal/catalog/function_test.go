@@ -130,7 +130,22 @@ func TestRevisions(t *testing.T) {
 	x.settleAll()
 	fresh("updated config", x.head("f").RevisionID)
 
-	_, err = x.PublishVersion(t.Context(), PublishVersion{Namespace: ns, Function: "f", RevisionID: "wrong"})
+}
+
+// TestRevisionsOfVersionsAndAliases goes on where TestRevisions ends.
+func TestRevisionsOfVersionsAndAliases(t *testing.T) {
+	x := open(t)
+	x.create("f")
+	seen := map[string]string{x.head("f").RevisionID: "active"}
+	fresh := func(what, revision string) {
+		t.Helper()
+		if revision == "" || seen[revision] != "" {
+			t.Errorf("%s has the revision %q of %q", what, revision, seen[revision])
+		}
+		seen[revision] = what
+	}
+	const mismatch = "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
+	_, err := x.PublishVersion(t.Context(), PublishVersion{Namespace: ns, Function: "f", RevisionID: "wrong"})
 	x.refused(err, lambent.CodePrecondition, mismatch)
 	one := x.publishVersion("f")
 	fresh("version 1", one.RevisionID)

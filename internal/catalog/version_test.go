@@ -103,7 +103,7 @@ func TestVersionsAreManyAndInOrder(t *testing.T) {
 	}
 }
 
-func TestAliases(t *testing.T) {
+func TestAliasRefusals(t *testing.T) {
 	x := open(t)
 	_, err := x.CreateAlias(t.Context(), lambent.Alias{Namespace: ns, Function: "f", Name: "live", Version: "1"})
 	x.refused(err, lambent.CodeNotFound, "Function not found: A:function:f:1")
@@ -139,8 +139,16 @@ func TestAliases(t *testing.T) {
 			x.refused(err, tt.code, tt.message)
 		})
 	}
+}
+
+func TestAliasLifecycle(t *testing.T) {
+	x := open(t)
+	x.create("f")
+	x.publishVersion("f")
+	x.describe("f", "two")
+	x.publishVersion("f")
 	w := map[string]float64{"2": 0.25}
-	_, err = x.CreateAlias(t.Context(), lambent.Alias{Namespace: ns, Function: "f", Name: "live", Version: "1", Weights: w})
+	_, err := x.CreateAlias(t.Context(), lambent.Alias{Namespace: ns, Function: "f", Name: "live", Version: "1", Weights: w})
 	x.ok(err)
 	w["2"] = 1
 	_, err = x.CreateAlias(t.Context(), lambent.Alias{Namespace: ns, Function: "f", Name: "live", Version: "1"})
