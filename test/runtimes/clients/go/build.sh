@@ -4,7 +4,7 @@
 
 build() {
 	cd "$here"
-	CGO_ENABLED=0 go build -trimpath -o "$1/bootstrap" .
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o "$1/bootstrap" .
 }
 
 cached go "$(go version; cd "$here" && go list -m github.com/aws/aws-lambda-go)" build
