@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/server"
 	"lambent.dev/lambent/internal/telemetry"
 )
 
@@ -39,8 +40,8 @@ func (a *app) serve(ctx context.Context, c config.Config) error {
 	if err != nil {
 		return err
 	}
-	err = runServer(ctx, c, log, func(api, gateway string) {
-		_ = a.printf("api          %s\ngateway      %s\ncredentials  %s\n", api, gateway, filepath.Join(c.Data, "credentials"))
+	err = a.runServer(ctx, c, log, func(at server.Addresses) {
+		_ = a.printf("api          %s\ngateway      %s\ncredentials  %s\n", at.API, at.Gateway, filepath.Join(c.Data, "credentials"))
 	})
 	return plainStart(c, err)
 }

@@ -2,13 +2,40 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
 
-	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/server"
 )
 
 // runServer runs a server until ctx ends. ready is called once it answers.
-func runServer(context.Context, config.Config, *slog.Logger, func(api, gateway string)) error {
-	return lambent.Errorf(lambent.CodeUnsupported, "serve is not built in yet")
+func (a *app) runServer(ctx context.Context, c config.Config, log *slog.Logger, ready func(server.Addresses)) error {
+	s, err := server.New(ctx, c, log, server.Hooks{Ready: ready, Point: crashAt(a.getenv("LAMBENT_CRASH_AT"))})
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Run(ctx), s.Close())
+}
+
+// crashAt makes the hook of crash tests: "store.after-commit:3" ends the process
+// with SIGKILL at the third passage of that point. Anything else is no hook.
+func crashAt(where string) func(string) {
+	name, count, ok := strings.Cut(where, ":")
+	n, err := strconv.Atoi(count)
+	if !ok || err != nil {
+		return nil
+	}
+	var left atomic.Int64
+	left.Store(int64(n))
+	return func(point string) {
+		if point == name && left.Add(-1) == 0 {
+			_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
+			select {} // the signal is on its way
+		}
+	}
 }

@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/artifact"
+	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/httpapi"
+	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/store"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"lambent": func() { os.Exit(Main(OS())) }})
+}
+
+// TestScripts runs the command line as a shell would. Each script has a server of
+// its own in ./.lambent: the real dialect over the real catalog, with a spine
+// that answers by the function's name instead of running code.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               startServer,
+	})
+}
+
+func startServer(env *testscript.Env) error {
+	dir := filepath.Join(env.WorkDir, ".lambent")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	artifacts, err := artifact.Open(artifact.Options{Dir: filepath.Join(dir, "artifacts"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cat, err := catalog.Open(ctx, catalog.Options{Records: store.NewMemory(), Artifacts: artifacts, Runtimes: shelf{}, Region: "us-east-1"})
+	if err != nil {
+		cancel()
+		return err
+	}
+	var run sync.WaitGroup
+	run.Go(func() { _ = cat.Run(ctx) }) // the deferred function waits for it
+	keys, err := auth.Open(dir, auth.Options{Region: "us-east-1"})
+	if err != nil {
+		cancel()
+		return err
+	}
+	door := httpapi.New(httpapi.Options{Catalog: cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1"})
+	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{Region: "us-east-1"}))
+	env.Defer(func() { srv.Close(); cancel(); run.Wait() })
+	env.Setenv("URL", srv.URL)
+	return os.WriteFile(filepath.Join(dir, "endpoints.json"), fmt.Appendf(nil, `{"api": %q, "gateway": "http://127.0.0.1:1"}`, srv.URL), 0o600)
+}
+
+// spine fails for functions named so and echoes for others.
+type spine struct{ catalog *catalog.Catalog }
+
+func (s spine) Invoke(_ context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
+	v, err := s.catalog.Resolve(inv.Namespace, inv.Function, inv.Qualifier)
+	if err != nil {
+		return nil, err
+	}
+	r := &lambent.Result{ExecutedVersion: v.Number, Payload: inv.Payload, Report: lambent.Report{
+		Duration: 1500 * time.Microsecond, Billed: 2 * time.Millisecond, Init: 7 * time.Millisecond, MemoryMB: v.MemoryMB, MaxMemoryMB: 31, Cold: true,
+	}}
+	if inv.WantTail {
+		r.LogTail = []byte("\x1b[31mSTART RequestId\nEND\n")
+	}
+	if inv.Function == "fails" {
+		r.FunctionError, r.ErrorType, r.Payload = "Unhandled", "ValueError", []byte(`{"errorMessage":"bad value","errorType":"ValueError"}`)
+	}
+	return r, nil
+}
+
+// shelf has two Pythons ready.
+type shelf struct{}
+
+func (shelf) List() []runtimes.Info {
+	return []runtimes.Info{
+		{Name: "python3.9", State: runtimes.StateReady, Version: "3.9.2", Where: "/usr/bin/python3.9"},
+		{Name: "python3.11", State: runtimes.StateReady, Version: "3.11.2", Where: "/usr/bin/python3.11"},
+		{Name: "provided.al2023", State: runtimes.StateReady},
+		{Name: "nodejs22.x", State: runtimes.StateInstallable, Note: "lambent runtime install nodejs22.x"},
+	}
+}
+
+func (shelf) Check(name, _ string) (string, error) {
+	for _, r := range (shelf{}).List() {
+		if r.Name == name && r.State == runtimes.StateReady {
+			return "", nil
+		}
+	}
+	return "", lambent.Errorf(lambent.CodeInvalid, "runtime %s is not installed: run `lambent runtime install %s`", name, name).WithReason("RuntimeNotInstalled")
+}
+
+func (shelf) Install(_ context.Context, name string, progress func(string)) error {
+	progress("fetching " + name)
+	progress("unpacking")
+	return nil
+}
+
+// paper has the same two lines for every function.
+type paper struct{}
+
+func (paper) Events(_ context.Context, q logs.Query) iter.Seq2[logs.Event, error] {
+	return func(yield func(logs.Event, error) bool) {
+		for _, e := range []logs.Event{
+			{ID: "1", Time: time.Now().Add(-time.Hour), RequestID: "r-old", Message: "an hour ago\n"},
+			{ID: "2", Time: time.Now(), RequestID: "r-new", Message: "just now\n"},
+		} {
+			if (q.RequestID == "" || q.RequestID == e.RequestID) && !e.Time.Before(q.From) && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (paper) Follow(context.Context, logs.Query) iter.Seq2[logs.Event, error] {
+	return func(yield func(logs.Event, error) bool) {
+		yield(logs.Event{ID: "3", Time: time.Now(), Message: "at last\n"}, nil)
+	}
+}
+
+func (paper) Groups(context.Context, string, string) ([]logs.Group, error) { return nil, nil }
+
+func (paper) Streams(context.Context, string, string, string) ([]logs.StreamInfo, error) {
+	return nil, nil
+}
+
+// terminal is a person's terminal that keeps what is shown.
+type terminal struct {
+	mu  sync.Mutex // guards buf: the spinner writes too
+	buf bytes.Buffer
+}
+
+func (t *terminal) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.Write(p)
+}
+
+func (t *terminal) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.String()
+}
+
+func TestSpinStopsAndCleansUp(t *testing.T) {
+	out := &terminal{}
+	a := &app{State: &State{Stderr: out, StderrTerminal: true}}
+	stop := a.spin("working")
+	stop()
+	stop()
+	if got := out.String(); got != "" {
+		t.Errorf("a quick command showed %q", got)
+	}
+	quiet := &terminal{}
+	(&app{State: &State{Stderr: quiet}}).spin("working")()
+	if got := quiet.String(); got != "" {
+		t.Errorf("without a terminal it showed %q", got)
+	}
+}
+
+func TestDeleteAsks(t *testing.T) {
+	for answer, want := range map[string]int{"": exitError, "n\n": exitError, "y\n": exitError} {
+		out := &terminal{}
+		s := State{
+			Args: []string{"delete", "hello", "--endpoint", "http://127.0.0.1:1"}, Dir: t.TempDir(), UID: 1,
+			Environ: []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=s"},
+			Stdin:   strings.NewReader(answer), Stdout: io.Discard, Stderr: out, StdinTerminal: true, StderrTerminal: true,
+			Interrupted: interrupted,
+		}
+		got := Main(s)
+		asked, tried := strings.Contains(out.String(), "[y/N]"), strings.Contains(out.String(), "no lambent server answers")
+		if got != want || !asked || tried != (answer == "y\n") {
+			t.Errorf("answer %q: status %d, asked %t, tried %t: %s", answer, got, asked, tried, out)
+		}
+	}
+}
+
+func TestExit(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, tt := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want int
+		text string
+	}{
+		"none":        {t.Context(), nil, exitOK, ""},
+		"status":      {t.Context(), statusError(exitFunctionError), exitFunctionError, ""},
+		"usage":       {t.Context(), usageError{errors.New("what")}, exitUsage, "lambent: what\n"},
+		"two lines":   {t.Context(), errors.Join(errors.New("a"), errors.New("b")), exitError, "lambent: a; b\n"},
+		"interrupted": {ended, lambent.Errorf(lambent.CodeCanceled, "x"), exitInterrupted, ""},
+	} {
+		out := &terminal{}
+		a := &app{State: &State{Stderr: out}}
+		if got := a.exit(tt.ctx, tt.err); got != tt.want || out.String() != tt.text {
+			t.Errorf("%s: status %d, %q", name, got, out)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[31m\nb\u009bc"); got != "a�[31m�b�c" {
+		t.Errorf("printable: %q", got)
+	}
+	if got := terminalText("a\x1b\tb\n\r"); got != "a�\tb\n�" {
+		t.Errorf("terminalText: %q", got)
+	}
+}
+
+func TestRuntimeNumber(t *testing.T) {
+	order := []string{"provided", "java8.al2", "java17", "java21"}
+	for i := 1; i < len(order); i++ {
+		if order[i] != "java17" && runtimeNumber(order[i-1]) >= runtimeNumber(order[i]) {
+			t.Errorf("%s is not before %s", order[i-1], order[i])
+		}
+	}
+	if runtimeNumber("python3.9") >= runtimeNumber("python3.10") {
+		t.Error("3.9 is not before 3.10")
+	}
+}
