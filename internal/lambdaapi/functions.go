@@ -215,6 +215,13 @@ func (h *handler) deleteFunction(ctx context.Context, c caller, in *wire.DeleteF
 	if err != nil {
 		return nil, err
 	}
+	// A qualifier that no version or alias can have says nothing about aliases;
+	// AWS was recorded to look for the function first.
+	if t.qualifier != "" && t.qualifier != lambent.Latest && !lambent.ValidName(t.qualifier) {
+		if _, err := h.Catalog.Get(c.namespace, t.function, ""); err != nil {
+			return nil, err
+		}
+	}
 	return empty, h.Catalog.DeleteFunction(ctx, c.namespace, t.function, t.qualifier)
 }
 

@@ -140,11 +140,17 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, namespace string
 	if err != nil {
 		return err
 	}
+	c := caller{namespace: namespace, base: func() string { return h.BaseURL(r) }}
 	run, ok := h.operations[op.Name]
 	if !ok {
+		if name := params["FunctionName"]; name != "" {
+			if _, err := h.target(c, name, nil); err != nil {
+				return err
+			}
+		}
 		return notImplemented(op.Name)
 	}
-	out, err := run(r.Context(), caller{namespace: namespace, base: func() string { return h.BaseURL(r) }}, in)
+	out, err := run(r.Context(), c, in)
 	if err != nil {
 		return err
 	}

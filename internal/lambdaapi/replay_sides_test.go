@@ -263,6 +263,7 @@ func tagLimits(s *session) {
 		}
 		return out
 	}
+	s.create("create_function_invalid_tags", m{"FunctionName": "other", "Tags": tags(51)})
 	s.do("tag_lambda_too_many_tags", "TagResource", m{"Resource": s.arn(), "Tags": tags(51)})
 	s.do("tag_response", "TagResource", m{"Resource": s.arn(), "Tags": tags(50)})
 	s.do("list_tags_response", "ListTags", m{"Resource": s.arn()})

@@ -29,7 +29,9 @@ func versionScenarios() map[string]scenario {
 			s.do("first_publish_get_function_after_update", "GetFunction", one)
 			s.do("second_publish_response", "PublishVersion", m{"FunctionName": s.fn})
 			s.do("third_publish_response", "PublishVersion", m{"FunctionName": s.fn, "Description": "Third version description :)))"})
-			s.do("list_versions_result_end", "ListVersionsByFunction", m{"FunctionName": s.fn})
+			s.do("list_versions_result_after_third_publish", "ListVersionsByFunction", m{"FunctionName": s.fn})
+			s.send("DeleteFunction", m{"FunctionName": s.fn + ":1"})
+			s.do("list_versions_result_after_deletion_of_first_version", "ListVersionsByFunction", m{"FunctionName": s.fn})
 		},
 		"TestLambdaVersions::test_publish_with_wrong_sha256": func(s *session) {
 			s.create("create_response", nil)
@@ -71,13 +73,13 @@ func versionScenarios() map[string]scenario {
 			s.fixture("create_function_response_rev1", m{"Handler": "index.handler"})
 			get := m{"FunctionName": s.fn}
 			rev2 := revision(s.do("get_function_response_rev2", "GetFunction", get))
-			code := archive("index.py", "echo")
+			code := archive("index.py", "code of "+s.fn)
 			s.do("update_function_revision_exception", "UpdateFunctionCode", m{"FunctionName": s.fn, "ZipFile": code, "RevisionId": "wrong"})
 			s.do("update_function_code_response_rev3", "UpdateFunctionCode", m{"FunctionName": s.fn, "ZipFile": code, "RevisionId": rev2})
 			s.settle(s.fn)
 			rev4 := revision(s.do("get_function_response_rev4", "GetFunction", get))
-			s.do("update_function_configuration_revision_exception", "UpdateFunctionConfiguration", m{"FunctionName": s.fn, "Runtime": "python3.11", "RevisionId": "wrong"})
-			s.do("update_function_configuration_response_rev5", "UpdateFunctionConfiguration", m{"FunctionName": s.fn, "Runtime": "python3.11", "RevisionId": rev4})
+			s.do("update_function_configuration_revision_exception", "UpdateFunctionConfiguration", m{"FunctionName": s.fn, "Runtime": "python3.8", "RevisionId": "wrong"})
+			s.do("update_function_configuration_response_rev5", "UpdateFunctionConfiguration", m{"FunctionName": s.fn, "Runtime": "python3.8", "RevisionId": rev4})
 			s.settle(s.fn)
 			s.do("get_function_response_rev6", "GetFunction", get)
 		},
