@@ -5,13 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/store/storetest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestMemoryConforms(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Records {
