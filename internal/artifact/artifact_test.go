@@ -15,13 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/artifact"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t testing.TB, o artifact.Options) *artifact.Store {
 	t.Helper()
