@@ -21,7 +21,7 @@ var probe = fake.Script{
 		case slices.Contains(i.Spec.Env, "PROBE_INIT=exit"):
 			return fake.End(sandbox.Failure{Type: "Runtime.ExitError", Message: "Runtime exited with error: exit status 3"})
 		case slices.Contains(i.Spec.Env, "PROBE_INIT=error"):
-			return fake.End(sandbox.Failure{Type: "Probe.InitFailed"})
+			return fake.End(sandbox.Failure{Type: "Function.ProbeInitFailed"})
 		case slices.Contains(i.Spec.Env, "PROBE_INIT=sleep"):
 			<-ctx.Done()
 			return lambent.Errorf(lambent.CodeTimeout, "init: %w", ctx.Err())
@@ -38,7 +38,7 @@ var probe = fake.Script{
 			b, err := json.Marshal(c.Args)
 			return sandbox.Answer{Payload: b}, err
 		case "error":
-			return sandbox.Answer{Payload: fmt.Appendf(nil, `{"errorMessage":%q}`, c.Args[0]), FunctionError: true, ErrorType: "Probe.Error"}, nil
+			return sandbox.Answer{Payload: fmt.Appendf(nil, `{"errorMessage":%q}`, c.Args[0]), FunctionError: true, ErrorType: "Function.ProbeError"}, nil
 		case "exit":
 			f := sandbox.Failure{Type: "Runtime.ExitError", Message: "Runtime exited without providing a reason"}
 			if c.N != 0 {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
@@ -24,7 +25,7 @@ type Instance struct {
 	session  *runtimeapi.Session
 	group    group
 	slot     *slot
-	link     string
+	link     netlink.Link
 	listener net.Listener
 	output   *output
 	process  spawned

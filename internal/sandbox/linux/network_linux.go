@@ -98,7 +98,7 @@ func (n *network) address(i int) netip.Addr {
 }
 
 func (n *network) probe() error {
-	var link string
+	var link netlink.Link
 	var err error
 	onOwnThread(func() {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
@@ -109,27 +109,26 @@ func (n *network) probe() error {
 }
 
 // connect links the calling thread's network namespace to the host and returns
-// the name of the host's end.
-func (n *network) connect(slot int) (link string, err error) {
+// the host's end.
+func (n *network) connect(slot int) (netlink.Link, error) {
 	ns, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer ns.Close()
-	link = n.prefix + strconv.Itoa(slot)
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: link, HardwareAddr: hostMAC, Flags: net.FlagUp},
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: n.prefix + strconv.Itoa(slot), HardwareAddr: hostMAC, Flags: net.FlagUp},
 		PeerName: "eth0", PeerHardwareAddr: guestMAC, PeerNamespace: netlink.NsFd(int(ns.Fd()))}
 	if err := n.nl.LinkAdd(veth); err != nil {
-		return "", fmt.Errorf("add link %s: %w", link, err)
+		return nil, fmt.Errorf("add link %s: %w", veth.Name, err)
 	}
 	addr, err := n.route(veth, slot)
 	if err == nil {
 		err = n.guest(addr)
 	}
 	if err != nil {
-		return "", errors.Join(err, n.remove(link))
+		return nil, errors.Join(err, n.remove(veth))
 	}
-	return link, nil
+	return veth, nil
 }
 
 // route gives the host a way to an address of the instance. Servers share the
@@ -188,17 +187,16 @@ func host(a netip.Addr) *net.IPNet {
 	return &net.IPNet{IP: net.IP(a.AsSlice()), Mask: net.CIDRMask(32, 32)}
 }
 
-// remove deletes a link, both ends, with its routes.
-func (n *network) remove(link string) error {
-	if link == "" {
+// remove deletes a link, both ends, with its routes. It may have gone with its
+// namespace already.
+func (n *network) remove(link netlink.Link) error {
+	if link == nil || link.Attrs().Index == 0 {
 		return nil
 	}
-	err := n.nl.LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: link}})
-	var missing netlink.LinkNotFoundError
-	if err == nil || errors.Is(err, unix.ENODEV) || errors.As(err, &missing) {
-		return nil
+	if err := n.nl.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove link %s: %w", link.Attrs().Name, err)
 	}
-	return fmt.Errorf("remove link %s: %w", link, err)
+	return nil
 }
 
 // removeLinks removes what an earlier server with our tag left.
@@ -209,11 +207,10 @@ func (n *network) removeLinks() (int, error) {
 	}
 	removed := 0
 	for _, l := range links {
-		name := l.Attrs().Name
-		if !strings.HasPrefix(name, n.prefix) {
+		if !strings.HasPrefix(l.Attrs().Name, n.prefix) {
 			continue
 		}
-		if err := n.remove(name); err != nil {
+		if err := n.remove(l); err != nil {
 			return removed, err
 		}
 		removed++

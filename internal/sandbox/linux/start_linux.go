@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
@@ -104,7 +105,7 @@ type builder struct {
 	group    group
 	mounts   []attachment
 	listener net.Listener
-	link     string
+	link     netlink.Link
 	output   *output
 	write    *os.File // the function's end of output
 	process  spawned

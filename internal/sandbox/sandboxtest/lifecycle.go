@@ -16,7 +16,7 @@ func (h Harness) lifecycle(t *testing.T) {
 	if n, err := d.Recover(t.Context()); n != 0 || err != nil {
 		t.Errorf("recover of nothing: %d, %v", n, err)
 	}
-	code := Probe(t)
+	code := h.code(t)
 	spec := Spec("life", code, nil)
 	var stages []string
 	spec.Stage = func(name string, start time.Time, took time.Duration) {
@@ -35,7 +35,7 @@ func (h Harness) lifecycle(t *testing.T) {
 		}
 	}
 	a := l.Invoke(Command{Do: "error", Args: []string{"oh no"}}, time.Second)
-	if !a.FunctionError || a.ErrorType != "Probe.Error" || !strings.Contains(string(a.Payload), "oh no") || a.Failure != nil {
+	if !a.FunctionError || a.ErrorType != "Function.ProbeError" || !strings.Contains(string(a.Payload), "oh no") || a.Failure != nil {
 		t.Errorf("error: %+v, payload %s", a, a.Payload)
 	}
 	closed(t, "Ready", l.Ready())
@@ -54,7 +54,7 @@ func (h Harness) lifecycle(t *testing.T) {
 
 func (h Harness) failures(t *testing.T) {
 	d := h.driver(t)
-	code := Probe(t)
+	code := h.code(t)
 	t.Run("exit", func(t *testing.T) {
 		for _, c := range []struct {
 			id, message string
@@ -101,7 +101,7 @@ func (h Harness) initFailures(t *testing.T, d sandbox.Driver, code string) {
 			change(&spec)
 		}
 		l := launch(t, d, spec)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		r, err := l.Init(ctx)
 		return l, r, err
@@ -115,7 +115,7 @@ func (h Harness) initFailures(t *testing.T, d sandbox.Driver, code string) {
 	}
 	closed(t, "Done", l.Done())
 
-	if _, r, err := init("init-error", "error", nil); err != nil || r.Failure == nil || r.Failure.Type != "Probe.InitFailed" {
+	if _, r, err := init("init-error", "error", nil); err != nil || r.Failure == nil || r.Failure.Type != "Function.ProbeInitFailed" {
 		t.Errorf("error: %+v, %v", r.Failure, err)
 	}
 	if _, _, err := init("init-sleep", "sleep", nil); lambent.CodeOf(err) != lambent.CodeTimeout {
@@ -139,7 +139,7 @@ func (h Harness) initFailures(t *testing.T, d sandbox.Driver, code string) {
 
 func (h Harness) stop(t *testing.T) {
 	d := h.driver(t)
-	code := Probe(t)
+	code := h.code(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 

@@ -265,3 +265,12 @@ func (h Harness) leavesNothing(t *testing.T, before []string) {
 	}
 	t.Errorf("left behind:\n%s", strings.Join(more, "\n"))
 }
+
+// code is the directory of the probe, or nothing for a driver that runs none.
+func (h Harness) code(t *testing.T) string {
+	t.Helper()
+	if !h.Isolates {
+		return "/"
+	}
+	return Probe(t)
+}

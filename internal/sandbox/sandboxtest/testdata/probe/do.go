@@ -76,6 +76,9 @@ func files(e event, arg func(int) string) (any, error, bool) {
 	case "read":
 		b, err := os.ReadFile(arg(0))
 		return string(b), err, true
+	case "link":
+		target, err := os.Readlink(arg(0))
+		return target, err, true
 	case "write":
 		return nil, os.WriteFile(arg(0), []byte(arg(1)), 0o644), true
 	case "list":

@@ -34,7 +34,7 @@ func main() {
 	case "sleep":
 		time.Sleep(time.Hour)
 	case "error":
-		post("/init/error", "Probe.InitFailed", []byte(`{"errorType":"Probe.InitFailed","errorMessage":"as asked"}`))
+		post("/init/error", "Function.ProbeInitFailed", []byte(`{"errorType":"Function.ProbeInitFailed","errorMessage":"as asked"}`))
 		os.Exit(1)
 	}
 	for {
@@ -89,7 +89,7 @@ func serve() {
 
 func fail(id string, err error) {
 	var typed interface{ errorType() string }
-	name := "Probe.Error"
+	name := "Function.ProbeError"
 	if errors.As(err, &typed) {
 		name = typed.errorType()
 	}

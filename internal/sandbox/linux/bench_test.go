@@ -1,0 +1,87 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/sandbox/sandboxtest"
+)
+
+// BenchmarkColdStart is from Start to the runtime's first request for an event,
+// with what each stage took of it, and the time that Stop takes afterwards.
+func BenchmarkColdStart(b *testing.B) {
+	needRoot(b)
+	for _, network := range []struct {
+		name string
+		kind lambent.Network
+	}{{"outbound", lambent.NetworkOutbound}, {"loopback", lambent.NetworkLoopback}} {
+		b.Run(network.name, func(b *testing.B) { coldStart(b, network.kind) })
+	}
+}
+
+func coldStart(b *testing.B, network lambent.Network) {
+	d := newDriver(b, Options{DataDir: b.TempDir()})
+	defer d.Close()
+	var mu sync.Mutex
+	stages := map[string]time.Duration{}
+	spec := sandboxtest.Spec("", sandboxtest.Probe(b), &sandboxtest.Lines{})
+	spec.Version.Network = network
+	spec.Stage = func(name string, _ time.Time, took time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		stages[name] += took
+	}
+	var init, stop time.Duration
+	n := 0
+	for b.Loop() {
+		n++
+		spec.ID = fmt.Sprintf("cold-%d", n)
+		i, err := d.Start(context.Background(), spec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r, err := i.Init(context.Background())
+		if err != nil || r.Failure != nil {
+			b.Fatal(r.Failure, err)
+		}
+		init += r.Took
+		b.StopTimer()
+		begin := time.Now()
+		if err := i.Stop(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		stop += time.Since(begin)
+		b.StartTimer()
+	}
+	for name, d := range stages {
+		b.ReportMetric(d.Seconds()*1e6/float64(n), name+"-µs")
+	}
+	b.ReportMetric(init.Seconds()*1e6/float64(n), "init-µs")
+	b.ReportMetric(stop.Seconds()*1e6/float64(n), "stop-µs")
+}
+
+// BenchmarkInvoke is a warm invocation, through the Runtime API and back.
+func BenchmarkInvoke(b *testing.B) {
+	needRoot(b)
+	d := newDriver(b, Options{DataDir: b.TempDir()})
+	defer d.Close()
+	spec := sandboxtest.Spec("warm", sandboxtest.Probe(b), nil)
+	spec.Version.MemoryMB = 1769
+	l := sandboxtest.Start(b, d, spec)
+	ev := sandbox.Event{RequestID: "00000000-0000-4000-8000-000000000000", Payload: []byte(`{"do":"echo","args":["x"]}`),
+		Deadline: time.Now().Add(time.Hour)}
+	ctx, cancel := context.WithDeadline(context.Background(), ev.Deadline)
+	defer cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		if a, err := l.Instance.Invoke(ctx, ev); err != nil || a.Failure != nil {
+			b.Fatal(a.Failure, err)
+		}
+		<-l.Ready()
+	}
+}
