@@ -185,9 +185,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 		case <-c.wake:
 		}
 		for k := range c.takeDue() {
-			if c.settle(ctx, k) != nil {
-				return nil // its gate was waited for until ctx ended
-			}
+			c.settle(ctx, k)
 		}
 	}
 }
@@ -202,14 +200,14 @@ func (c *Catalog) takeDue() map[id]bool {
 
 // settle ends the pending states of a function. Nothing is written: the record
 // has held the settled state since the write, so a restart comes to the same.
-func (c *Catalog) settle(ctx context.Context, k id) error {
+// Nothing happens when ctx ends first.
+func (c *Catalog) settle(ctx context.Context, k id) {
 	leave, err := c.gates.enter(ctx, k.functionKey())
 	if err != nil {
-		return err
+		return
 	}
 	defer leave()
 	if f := c.functions.get(k); f != nil && len(f.unsettled) > 0 {
 		c.swapFunction(k, f.settled())
 	}
-	return nil
 }
