@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -57,9 +59,18 @@ func plainStart(c config.Config, err error) error {
 		{syscall.EROFS, "it cannot be written: choose another place with --data"},
 		{syscall.EACCES, "it cannot be written by this user: choose another place with --data"},
 	} {
-		if errors.Is(err, fault.is) {
+		if errors.Is(err, fault.is) && concerns(err, c.Data) {
 			return fmt.Errorf("data directory %s: %s (%w)", c.Data, fault.text, err)
 		}
 	}
 	return err
+}
+
+// concerns tells whether err is about a path in or above a directory.
+func concerns(err error, dir string) bool {
+	var p *fs.PathError
+	if !errors.As(err, &p) {
+		return false
+	}
+	return strings.HasPrefix(p.Path, dir) || strings.HasPrefix(dir, p.Path)
 }

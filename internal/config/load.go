@@ -35,8 +35,8 @@ type Options struct {
 const envPrefix = "LAMBENT_"
 
 // envOther are variables of that prefix that are not settings: the file's path,
-// and what the client reads.
-var envOther = []string{"LAMBENT_CONFIG", "LAMBENT_ENDPOINT"}
+// what the client reads, and where a crash test ends the server.
+var envOther = []string{"LAMBENT_CONFIG", "LAMBENT_ENDPOINT", "LAMBENT_CRASH_AT"}
 
 // Load puts file, environment and flags over the defaults, fills in what depends
 // on the host, and validates. Its errors have CodeInvalid, fit on one line and

@@ -90,6 +90,9 @@ func (c *call) lines() *lines {
 	return &lines{out: c.w, control: http.NewResponseController(c.w)}
 }
 
+// end lifts the deadline, which would outlive the answer on a kept connection.
+func (l *lines) end() { _ = l.control.SetWriteDeadline(time.Time{}) }
+
 // write adds a line. After its first error it does nothing but return it.
 func (l *lines) write(v any, flush bool) error {
 	l.mu.Lock()

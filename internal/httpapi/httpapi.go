@@ -33,7 +33,7 @@ type Runtimes interface {
 	Install(ctx context.Context, name string, progress func(string)) error
 }
 
-// Options are the rooms behind the door. All but Log are required.
+// Options are the rooms behind the door. All but Log and Stopping are required.
 type Options struct {
 	Catalog  *catalog.Catalog
 	Invoker  Invoker
@@ -41,6 +41,9 @@ type Options struct {
 	Runtimes Runtimes
 	Region   string
 	Log      *slog.Logger // discarded when nil
+	// Stopping, if set, is closed when the server begins to stop: those who follow
+	// a log are let go then, and do not hold up the end.
+	Stopping <-chan struct{}
 }
 
 // api is the door.

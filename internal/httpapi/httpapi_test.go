@@ -390,6 +390,23 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+func TestFollowersAreLetGo(t *testing.T) {
+	stopping := make(chan struct{})
+	own := auth.Identity{AccountID: "000000000000", ARN: "arn:aws:iam::000000000000:root", Service: "lambent"}
+	paper := &paper{more: make(chan logs.Event)}
+	a := &api{o: Options{Logs: paper, Stopping: stopping}}
+	w := httptest.NewRecorder()
+	c := &call{Request: httptest.NewRequest("GET", "/", nil), w: w, id: own}
+	var follow sync.WaitGroup
+	follow.Go(func() { a.stream(c, logs.Query{}, true) }) // waited for below
+	paper.more <- logs.Event{Message: "live\n"}
+	close(stopping)
+	follow.Wait()
+	if !strings.Contains(w.Body.String(), "live") || strings.Contains(w.Body.String(), "error") {
+		t.Errorf("followed %s", w.Body)
+	}
+}
+
 func TestRuntimes(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	list, err := r.Runtimes(ctx)

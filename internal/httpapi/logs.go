@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"strconv"
+	"sync"
 	"time"
 
 	"lambent.dev/lambent"
@@ -40,6 +41,7 @@ func (a *api) logs(c *call) error {
 // stream writes the lines that are there and, with follow, those that come.
 func (a *api) stream(c *call, q logs.Query, follow bool) {
 	out := c.lines()
+	defer out.end()
 	for e, err := range a.o.Logs.Events(c.Context(), q) {
 		if err != nil {
 			a.fail(c, out, err)
@@ -54,8 +56,19 @@ func (a *api) stream(c *call, q logs.Query, follow bool) {
 	if out.control.Flush() != nil || !follow {
 		return
 	}
-	for e, err := range a.o.Logs.Follow(c.Context(), q) {
-		if c.Context().Err() != nil {
+	ctx, cancel := context.WithCancel(c.Context())
+	var watch sync.WaitGroup
+	watch.Go(func() { // waited for below
+		select {
+		case <-a.o.Stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	defer watch.Wait()
+	defer cancel()
+	for e, err := range a.o.Logs.Follow(ctx, q) {
+		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {

@@ -29,6 +29,7 @@ func (a *api) installRuntime(c *call) error {
 		return lambent.Errorf(lambent.CodeNotFound, "there is no runtime %q: `lambent runtime list` shows the names", clip(name)).WithReason("UnknownRuntime")
 	}
 	out := c.lines()
+	defer out.end()
 	err := a.o.Runtimes.Install(c.Context(), name, func(step string) {
 		_ = out.write(client.Progress{Progress: step}, true) // a caller who went away ends the context
 	})
