@@ -1,0 +1,124 @@
+package logsapi
+
+import (
+	"regexp"
+	"strings"
+)
+
+// maxPattern is the length of a filter pattern (CloudWatch Logs API reference).
+const maxPattern = 1024
+
+// matcher tells whether a message is wanted.
+type matcher func(message string) bool
+
+// parsePattern reads a filter pattern (CloudWatch Logs user guide, "Filter
+// pattern syntax"): terms that must all be there, "quoted phrases", -excluded
+// ones, ?alternatives, of which one must be there and which count only when there
+// are no plain terms, %regular expressions%, and { conditions } on JSON. Patterns
+// of [space, delimited, fields] are refused.
+func parsePattern(pattern string) (matcher, error) {
+	if len(pattern) > maxPattern {
+		return nil, invalid("1 validation error detected: Value at 'filterPattern' failed to satisfy constraint: Member must have length less than or equal to 1024")
+	}
+	pattern = strings.TrimSpace(pattern)
+	switch {
+	case pattern == "":
+		return func(string) bool { return true }, nil
+	case pattern[0] == '{':
+		return parseCondition(pattern)
+	case pattern[0] == '[':
+		return nil, invalid("Invalid filter pattern: patterns of space-delimited fields are not supported.")
+	}
+	var all, any, none []matcher
+	for rest := pattern; rest != ""; rest = strings.TrimLeft(rest, " \t\r\n") {
+		sign := rest[0]
+		if sign == '-' || sign == '?' {
+			rest = rest[1:]
+		}
+		m, after, err := parseTerm(rest)
+		if err != nil {
+			return nil, err
+		}
+		rest = after
+		switch sign {
+		case '-':
+			none = append(none, m)
+		case '?':
+			any = append(any, m)
+		default:
+			all = append(all, m)
+		}
+	}
+	return combine(all, any, none), nil
+}
+
+// parseTerm reads one term and gives what follows it.
+func parseTerm(s string) (matcher, string, error) {
+	if s == "" || strings.ContainsRune(" \t\r\n", rune(s[0])) {
+		return nil, "", invalid("Invalid filter pattern: a term is missing.")
+	}
+	switch s[0] {
+	case '"':
+		phrase, rest, err := quoted(s)
+		return containing(phrase), rest, err
+	case '%':
+		expr, rest, ok := strings.Cut(s[1:], "%")
+		if !ok {
+			return nil, "", invalid("Invalid filter pattern: a regular expression has no end.")
+		}
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			return nil, "", invalid("Invalid filter pattern: a regular expression is malformed.")
+		}
+		return re.MatchString, rest, nil
+	}
+	end := strings.IndexAny(s, " \t\r\n\"")
+	if end < 0 {
+		end = len(s)
+	}
+	return containing(s[:end]), s[end:], nil
+}
+
+// quoted reads a phrase in double quotes; a backslash makes the next character
+// literal.
+func quoted(s string) (phrase, rest string, err error) {
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return b.String(), s[i+1:], nil
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return "", "", invalid("Invalid filter pattern: a quoted phrase has no end.")
+}
+
+func containing(term string) matcher {
+	return func(message string) bool { return strings.Contains(message, term) }
+}
+
+func combine(all, any, none []matcher) matcher {
+	return func(message string) bool {
+		for _, m := range none {
+			if m(message) {
+				return false
+			}
+		}
+		for _, m := range all {
+			if !m(message) {
+				return false
+			}
+		}
+		if len(all) > 0 || len(any) == 0 {
+			return true
+		}
+		for _, m := range any {
+			if m(message) {
+				return true
+			}
+		}
+		return false
+	}
+}
