@@ -3,6 +3,8 @@ package runtimes
 import (
 	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // interpreter is a language implementation on this host.
@@ -21,13 +25,14 @@ type interpreter struct {
 	version      string // "3.12.1"
 	program      string // resolved path on the host
 	prefix       string // what holds bin/ and lib/ on the host
+	key          string // names this very file: path, size and time
 }
 
 // probeTimeout bounds one run of an interpreter that is asked for its version.
 const probeTimeout = 10 * time.Second
 
 // DefaultSearch lists where distributions and version managers put
-// interpreters. Each is a prefix that holds bin/. Home directories other than
+// interpreters. Each is a folder that holds bin/. Home directories other than
 // root's are left out: programs found here are run, as root where the server is.
 func DefaultSearch() []string {
 	return []string{
@@ -48,92 +53,196 @@ func DefaultSearch() []string {
 
 var pythonProgram = regexp.MustCompile(`^python3\.([0-9]{1,2})$`)
 
-// scan lists the interpreters under the patterns, best first, each once. known
-// spares the ones that were probed before.
-func scan(ctx context.Context, patterns []string, known map[string]interpreter) []interpreter {
-	var found []interpreter
+// scan lists the interpreters under the patterns, best first, each once.
+func (c *Catalog) scan(ctx context.Context) []interpreter {
+	var all []interpreter
 	seen := map[string]bool{}
-	for _, pattern := range patterns {
-		prefixes, err := filepath.Glob(pattern)
+	for _, pattern := range append([]string{filepath.Join(c.dir, "*")}, c.o.Search...) {
+		places, err := filepath.Glob(pattern)
 		if err != nil {
 			continue // a malformed pattern matches nothing
 		}
-		for _, prefix := range prefixes {
-			for _, c := range candidates(prefix) {
-				if seen[c.program] {
-					continue
-				}
-				seen[c.program] = true
-				if old, ok := known[c.program]; ok {
-					found = append(found, old)
-				} else if err := probe(ctx, &c); err == nil {
-					found = append(found, c)
+		for _, place := range places {
+			for _, i := range candidates(place) {
+				if !seen[i.program] {
+					seen[i.program] = true
+					all = append(all, i)
 				}
 			}
 		}
 	}
+	return c.probeAll(ctx, all)
+}
+
+// probeAll fills in the versions, several at a time, and leaves out what does not
+// run. What was learnt about the same files before is taken as it is.
+func (c *Catalog) probeAll(ctx context.Context, all []interpreter) []interpreter {
+	known := c.readCache()
+	var group errgroup.Group
+	group.SetLimit(4)
+	ok := make([]bool, len(all))
+	fresh := false
+	for n := range all {
+		i := &all[n]
+		if version, found := known[i.key]; found && c.compiled(*i) {
+			ok[n] = i.setVersion(version) == nil
+			continue
+		}
+		fresh = true
+		group.Go(func() error {
+			err := c.probe(ctx, i)
+			if err != nil {
+				c.o.Log.Debug("cannot use a runtime", "program", i.program, "err", err)
+			}
+			ok[n] = err == nil
+			return nil // one that does not run hinders no other
+		})
+	}
+	_ = group.Wait() // no function fails
+	var found []interpreter
+	for n, i := range all {
+		if ok[n] {
+			found = append(found, i)
+		}
+	}
+	if fresh {
+		c.writeCache(found)
+	}
 	return found
 }
 
-// candidates are the programs in prefix/bin that look like interpreters.
-func candidates(prefix string) []interpreter {
+// candidates are what looks like an interpreter: the program at place, or those
+// in place/bin.
+func candidates(place string) []interpreter {
 	var out []interpreter
-	entries, err := os.ReadDir(filepath.Join(prefix, "bin"))
-	if err != nil {
+	bin, names := filepath.Dir(place), []string{filepath.Base(place)}
+	if info, err := os.Stat(place); err != nil {
 		return nil
+	} else if info.IsDir() {
+		bin = filepath.Join(place, "bin")
+		names = list(bin)
 	}
-	for _, e := range entries {
+	for _, name := range names {
 		c := interpreter{}
-		switch m := pythonProgram.FindStringSubmatch(e.Name()); {
+		switch m := pythonProgram.FindStringSubmatch(name); {
 		case m != nil:
 			c.family, c.major = familyPython, 3
 			c.minor, _ = strconv.Atoi(m[1]) // the pattern lets only digits through
-		case e.Name() == "node":
+		case name == "node":
 			c.family = familyNode
-		case e.Name() == "java":
+		case name == "java":
 			c.family = familyJava
 		default:
 			continue
 		}
-		program, err := filepath.EvalSymlinks(filepath.Join(prefix, "bin", e.Name()))
-		if err != nil || !trusted(program) {
+		program, err := filepath.EvalSymlinks(filepath.Join(bin, name))
+		if err != nil {
+			continue
+		}
+		info, err := os.Stat(program)
+		if err != nil || !trusted(info) {
 			continue
 		}
 		c.program, c.prefix = program, filepath.Dir(filepath.Dir(program))
+		c.key = fmt.Sprintf("%s %d %d", program, info.Size(), info.ModTime().UnixNano())
 		out = append(out, c)
 	}
 	return out
 }
 
+// list names what is in a folder, in order; nothing if it cannot be read.
+func list(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
 // trusted tells whether only root or the server's own user could have put the
 // program there: it will be run by the server.
-func trusted(program string) bool {
-	info, err := os.Stat(program)
-	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 || info.Mode()&0o002 != 0 {
+func trusted(info os.FileInfo) bool {
+	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 || info.Mode()&0o002 != 0 {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
+// probePython prints the version and, for a Python that the bootstrap supports,
+// leaves its byte code beside it: the folder is read-only in a sandbox, so that
+// every start would compile it again. Byte code that is not checked against its
+// source spares a stat, and the folder's name vouches for it.
+const probePython = `
+import sys
+print("%d.%d.%d" % sys.version_info[:3])
+if sys.version_info >= (3, 8):
+    import py_compile
+    py_compile.compile(sys.argv[1], dfile="/var/runtime/lambent_runtime.py",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+`
+
 // probe fills in the version.
-func probe(ctx context.Context, c *interpreter) error {
-	switch c.family {
+func (c *Catalog) probe(ctx context.Context, i *interpreter) error {
+	switch i.family {
 	case familyJava:
-		return probeJava(c)
+		return probeJava(i)
 	case familyPython:
-		text, err := output(ctx, c.program, "-S", "-E", "-c",
-			"import sys; print('%d.%d.%d' % sys.version_info[:3])")
+		text, err := output(ctx, i.program, "-S", "-E", "-c", probePython,
+			filepath.Join(c.layout, "python", "lambent_runtime.py"))
 		if err != nil {
 			return err
 		}
-		return c.setVersion(text)
+		return i.setVersion(text)
 	default:
-		text, err := output(ctx, c.program, "--version")
+		text, err := output(ctx, i.program, "--version")
 		if err != nil {
 			return err
 		}
-		return c.setVersion(strings.TrimPrefix(text, "v"))
+		return i.setVersion(strings.TrimPrefix(text, "v"))
+	}
+}
+
+// compiled tells whether an interpreter's byte code of the bootstrap is there.
+func (c *Catalog) compiled(i interpreter) bool {
+	if i.family != familyPython || i.minor < 8 {
+		return true
+	}
+	name := fmt.Sprintf("lambent_runtime.cpython-3%d.pyc", i.minor)
+	_, err := os.Stat(filepath.Join(c.layout, "python", "__pycache__", name))
+	return err == nil
+}
+
+// cacheFile keeps versions over a restart: to run every interpreter on the host
+// takes about a second.
+func (c *Catalog) cacheFile() string { return filepath.Join(c.dir, ".found.json") }
+
+func (c *Catalog) readCache() map[string]string {
+	known := map[string]string{}
+	if data, err := os.ReadFile(c.cacheFile()); err == nil {
+		if err := json.Unmarshal(data, &known); err != nil {
+			return nil // it will be written anew
+		}
+	}
+	return known
+}
+
+func (c *Catalog) writeCache(found []interpreter) {
+	known := map[string]string{}
+	for _, i := range found {
+		known[i.key] = i.version
+	}
+	data, err := json.Marshal(known)
+	if err == nil {
+		tmp := c.cacheFile() + ".tmp"
+		err = errors.Join(os.WriteFile(tmp, data, 0o600), os.Rename(tmp, c.cacheFile()))
+	}
+	if err != nil {
+		c.o.Log.Warn("cannot keep what is known of the runtimes", "err", err)
 	}
 }
 

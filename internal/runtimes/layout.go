@@ -1,7 +1,6 @@
 package runtimes
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -76,24 +75,4 @@ func place(dir, target string, fill func(tmp string) error) error {
 		return fmt.Errorf("move %s into place: %w", target, err)
 	}
 	return nil
-}
-
-// compilePython writes the bootstrap's byte code for one interpreter beside its
-// source: the folder is read-only in a sandbox, so that every start would
-// compile it again. Byte code that is not checked against the source needs no
-// stat, and the folder's name vouches for it.
-const compilePython = `
-import importlib.util, os, py_compile, sys
-source = sys.argv[1]
-if not os.path.exists(importlib.util.cache_from_source(source)):
-    py_compile.compile(source, dfile="/var/runtime/lambent_runtime.py", doraise=True,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-`
-
-func (c *Catalog) precompile(ctx context.Context, i interpreter) {
-	source := filepath.Join(c.layout, "python", "lambent_runtime.py")
-	if _, err := output(ctx, i.program, "-S", "-E", "-c", compilePython, source); err != nil {
-		// It works without, only slower.
-		c.o.Log.Warn("cannot precompile the Python runtime", "program", i.program, "err", err)
-	}
 }

@@ -25,8 +25,8 @@ import (
 type Options struct {
 	// DataDir is the server's data directory; runtimes/ beneath it is this room's.
 	DataDir string
-	// Search lists glob patterns of prefixes (folders that hold bin/) outside the
-	// data directory, best first. Nil is [DefaultSearch].
+	// Search lists glob patterns of interpreters, and of the folders that hold
+	// their bin/, outside the data directory, best first. Nil is [DefaultSearch].
 	Search []string
 	// NPMRegistry is where Node.js is installed from; "" is
 	// https://registry.npmjs.org.
@@ -39,6 +39,8 @@ type Catalog struct {
 	o      Options
 	dir    string // runtimes/ of the data directory
 	layout string // where the bootstraps are
+	// distribution is whose package manager can help.
+	distribution distribution
 	// found is the last scan's result, never modified.
 	found atomic.Pointer[[]interpreter]
 	// mu makes scans go one at a time and guards scanned.
@@ -82,7 +84,7 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the runtimes folder: %w", err)
 	}
-	c := &Catalog{o: o, dir: dir}
+	c := &Catalog{o: o, dir: dir, distribution: hostDistribution("/etc/os-release")}
 	if c.layout, err = layOut(dir); err != nil {
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "lay out the runtimes: %w", err)
 	}
@@ -97,19 +99,7 @@ func (c *Catalog) rescan(ctx context.Context, age time.Duration) {
 	if age > 0 && time.Since(c.scanned) < age {
 		return
 	}
-	known := map[string]interpreter{}
-	for _, i := range c.interpreters() {
-		known[i.program] = i
-	}
-	found := scan(ctx, append([]string{filepath.Join(c.dir, "*")}, c.o.Search...), known)
-	for _, i := range found {
-		if _, old := known[i.program]; !old {
-			c.o.Log.Debug("found a runtime", "language", i.family, "version", i.version, "program", i.program)
-			if i.family == familyPython && i.minor >= 8 {
-				c.precompile(ctx, i)
-			}
-		}
-	}
+	found := c.scan(ctx)
 	c.found.Store(&found)
 	c.scanned = time.Now()
 }
