@@ -14,7 +14,6 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/catalog"
-	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/telemetry"
@@ -92,42 +91,34 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent
 const maxAttempts = 3
 
 // run sends the invocation to the leased instance and records its result.
-func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version, inv *lambent.Invocation) (*lambent.Result, error) {
-	log := lease.Log()
-	log.Begin(inv.RequestID, inv.WantTail)
-	begin := time.Now()
-	deadline := begin.Add(v.Timeout)
-	ended := false
+func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version, inv *lambent.Invocation) (res *lambent.Result, err error) {
+	rec := begin(lease.Log(), v, inv)
+	deadline := rec.began.Add(v.Timeout)
+	// One place lets go of the instance and its log, whatever became of the call.
 	defer func() {
-		if !ended {
-			log.End()
+		if err != nil {
+			lease.Log().End()
 		}
 		lease.Release(deadline)
 	}()
 
-	res := &lambent.Result{ExecutedVersion: v.Number, Report: lambent.Report{MemoryMB: v.MemoryMB}}
-	cold, isCold := lease.Cold()
-	if isCold {
-		res.Report.Cold, res.Report.Init, res.Report.Stages = true, cold.Init, cold.Stages
-	}
 	var answer sandbox.Answer
 	if failure := lease.Failed(); failure != nil {
 		answer.Failure = failure
 	} else {
 		callCtx, cancel := context.WithDeadline(ctx, deadline)
-		var err error
 		answer, err = lease.Invoke(callCtx, s.event(v, inv, deadline))
 		cancel()
 		if err != nil {
 			return nil, err
 		}
 	}
-	finish(res, inv, &answer)
+	res = finish(inv, v, &answer)
+	if cold, first := lease.Cold(); first {
+		res.Report.Cold, res.Report.Init, res.Report.Stages = true, cold.Init, cold.Stages
+	}
 	res.Report.MaxMemoryMB = lease.MaxMemoryMB()
-	report := logs.Report{RequestID: inv.RequestID, Result: res, Began: begin, Failure: answer.Failure != nil}
-	report.Write(log, v)
-	res.LogTail = log.End()
-	ended = true
+	res.LogTail = rec.end(res, &answer)
 	return res, nil
 }
 

@@ -14,10 +14,13 @@ import (
 const unhandled = "Unhandled"
 
 // finish turns an instance's answer into the invocation's result.
-func finish(res *lambent.Result, inv *lambent.Invocation, a *sandbox.Answer) {
-	res.Payload, res.ContentType = a.Payload, a.ContentType
-	res.Report.Duration = a.Took
-	res.Report.Billed = roundUp(a.Took)
+func finish(inv *lambent.Invocation, v *lambent.Version, a *sandbox.Answer) *lambent.Result {
+	res := &lambent.Result{
+		ExecutedVersion: v.Number,
+		Payload:         a.Payload,
+		ContentType:     a.ContentType,
+		Report:          lambent.Report{Duration: a.Took, Billed: roundUp(a.Took), MemoryMB: v.MemoryMB},
+	}
 	switch {
 	case a.Failure != nil:
 		res.FunctionError, res.ErrorType = unhandled, a.Failure.Type
@@ -26,6 +29,7 @@ func finish(res *lambent.Result, inv *lambent.Invocation, a *sandbox.Answer) {
 	case a.FunctionError:
 		res.FunctionError, res.ErrorType = unhandled, a.ErrorType
 	}
+	return res
 }
 
 // failurePayload is the error object that AWS returns when the platform, not the

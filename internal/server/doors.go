@@ -11,7 +11,6 @@ import (
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/lambdaapi"
-	"lambent.dev/lambent/internal/logsapi"
 )
 
 // apiHandler is the map of the API address: what is open, and the doors behind
@@ -19,11 +18,11 @@ import (
 func (s *Server) apiHandler() http.Handler {
 	lambda := lambdaapi.New(lambdaapi.Options{
 		Catalog: s.catalog, Invoker: s.invoke, Blobs: s.artifacts,
-		Region: s.config.Region, Log: s.log, Account: s.config.Account,
+		Region: s.config.Region, Log: s.log, Concurrency: s.config.Instances.Concurrency,
 	})
 	doors := dialects{
 		lambda: lambda,
-		logs:   logsapi.New(logsapi.Options{Logs: s.logs, Region: s.config.Region, Log: s.log}),
+		logs:   http.NotFoundHandler(),
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.invoke, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log,

@@ -22,7 +22,7 @@ func newLinux(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	}
 	driver, err := linux.New(linux.Options{
 		DataDir: c.Data, CgroupRoot: c.Sandbox.CgroupRoot, NetworkPool: prefix,
-		Outbound: c.Sandbox.Outbound, Log: log,
+		NoNetwork: !c.Sandbox.Outbound, Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)

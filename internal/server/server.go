@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -134,7 +135,7 @@ func (s *Server) openArtifacts(context.Context) (err error) {
 
 func (s *Server) openRuntimes(ctx context.Context) (err error) {
 	s.runtimes, err = runtimes.Open(ctx, runtimes.Options{
-		DataDir: s.config.Data, Search: s.config.Runtimes.Search, NPMRegistry: s.config.Runtimes.NPM, Log: s.log,
+		DataDir: s.config.Data, Search: slices.Concat(s.config.Runtimes.Search, runtimes.DefaultSearch()), NPMRegistry: s.config.Runtimes.NPM, Log: s.log,
 	})
 	return err
 }
@@ -155,7 +156,9 @@ func (s *Server) retire(namespace, function, number string) {
 	}
 }
 
-func (s *Server) openLogs(context.Context) (err error) {
+// openLogs starts the log room too: it must take lines until the last instance
+// is gone, and so outlives Run.
+func (s *Server) openLogs(ctx context.Context) (err error) {
 	s.logs, err = logs.Open(logs.Options{
 		Dir: filepath.Join(s.config.Data, "logs"), MaxAge: s.config.Logs.MaxAge,
 		MaxBytes: int64(s.config.Logs.MaxBytes), Log: s.log,
@@ -163,7 +166,10 @@ func (s *Server) openLogs(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, s.logs.Close)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- s.logs.Run(ctx) }() // waited for by the closer
+	s.closers = append(s.closers, func() error { stop(); return <-done })
 	return nil
 }
 
@@ -198,11 +204,19 @@ func (s *Server) openPool(context.Context) error {
 		MaxWait: 10 * time.Second, NewID: newInstanceID,
 	})
 	s.closers = append(s.closers, s.closePool)
+	s.metrics.WatchInstances(s.countInstances)
 	s.invoke = invoke.New(invoke.Options{
 		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Log: s.log,
 		Region: s.config.Region, Concurrency: s.config.Instances.Concurrency, NewID: uuid.NewString,
 	})
 	return nil
+}
+
+func (s *Server) countInstances() map[telemetry.InstanceState]int {
+	st := s.pool.Stats()
+	return map[telemetry.InstanceState]int{
+		telemetry.InstanceStarting: st.Starting, telemetry.InstanceBusy: st.Busy, telemetry.InstanceIdle: st.Idle,
+	}
 }
 
 func (s *Server) environment(v *lambent.Version, stream string) []string {
@@ -223,7 +237,6 @@ func (s *Server) closePool() error {
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.catalog.Run(ctx) })
-	group.Go(func() error { return s.logs.Run(ctx) })
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serve(ctx, s.api, s.apiHandler()) })

@@ -24,7 +24,6 @@ type Metrics struct {
 	running     prometheus.Gauge
 	coldStarts  *prometheus.CounterVec
 	stages      *prometheus.HistogramVec
-	instances   *prometheus.GaugeVec
 }
 
 // The buckets are in seconds. Warm calls sit at the low end of the first, the
@@ -54,11 +53,10 @@ func NewMetrics() *Metrics {
 		running:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "lambent_invocations_running", Help: "Invocations inside the platform now."}),
 		coldStarts:  counter("lambent_cold_starts_total", "Instances started.", "runtime"),
 		stages:      histogram("lambent_cold_start_stage_seconds", "Time of each step of a cold start.", stageBuckets, "runtime", "stage"),
-		instances:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lambent_instances", Help: "Live instances by state."}, []string{"state"}),
 	}
 	m.registry.MustRegister(
 		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.billed,
-		m.running, m.coldStarts, m.stages, m.instances,
+		m.running, m.coldStarts, m.stages,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -116,28 +114,34 @@ func (m *Metrics) ColdStarted(runtime string, stages []lambent.Stage) {
 	}
 }
 
-// InstanceState is where an instance is in its life, as a metric's label.
+// InstanceState is what an instance does, as a metric's label.
 type InstanceState string
 
-// The states. NoInstance is before the first and after the last.
+// The states.
 const (
-	NoInstance       InstanceState = ""
 	InstanceStarting InstanceState = "starting"
 	InstanceBusy     InstanceState = "busy"
 	InstanceIdle     InstanceState = "idle"
-	InstanceStopping InstanceState = "stopping"
 )
 
-// InstanceMoved records that an instance went from one state to another.
-func (m *Metrics) InstanceMoved(from, to InstanceState) {
-	if m == nil {
-		return
-	}
-	if from != NoInstance {
-		m.instances.WithLabelValues(string(from)).Dec()
-	}
-	if to != NoInstance {
-		m.instances.WithLabelValues(string(to)).Inc()
+// WatchInstances lets each scrape ask count how many instances are in which
+// state. It is called once.
+func (m *Metrics) WatchInstances(count func() map[InstanceState]int) {
+	m.registry.MustRegister(instanceCollector{count})
+}
+
+var instancesDesc = prometheus.NewDesc("lambent_instances", "Live instances by state.", []string{"state"}, nil)
+
+// instanceCollector reads the pool's own count instead of keeping a second one.
+type instanceCollector struct {
+	count func() map[InstanceState]int
+}
+
+func (instanceCollector) Describe(ch chan<- *prometheus.Desc) { ch <- instancesDesc }
+
+func (c instanceCollector) Collect(ch chan<- prometheus.Metric) {
+	for state, n := range c.count() {
+		ch <- prometheus.MustNewConstMetric(instancesDesc, prometheus.GaugeValue, float64(n), string(state))
 	}
 }
 

@@ -25,8 +25,7 @@ func TestMetrics(t *testing.T) {
 	v := &lambent.Version{Namespace: "000000000000", Function: "hello", Runtime: "python3.12"}
 	m.Running(1)
 	m.ColdStarted(v.Runtime, []lambent.Stage{{Name: "fork", Took: 3 * time.Millisecond}})
-	m.InstanceMoved(NoInstance, InstanceStarting)
-	m.InstanceMoved(InstanceStarting, InstanceBusy)
+	m.WatchInstances(func() map[InstanceState]int { return map[InstanceState]int{InstanceStarting: 0, InstanceBusy: 1} })
 	m.Invoked(v, &lambent.Result{Report: lambent.Report{Duration: 2 * time.Millisecond, Billed: 2 * time.Millisecond}})
 	m.Invoked(v, &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Timedout"})
 	m.Invoked(v, &lambent.Result{FunctionError: "Unhandled", ErrorType: "whatever the function says"})
@@ -66,7 +65,6 @@ func TestNilMetricsDoNothing(t *testing.T) {
 	m.Throttled("", "")
 	m.Refused("")
 	m.ColdStarted("", nil)
-	m.InstanceMoved("", InstanceIdle)
 	m.Forget("", "")
 }
 
