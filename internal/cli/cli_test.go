@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 	"lambent.dev/lambent/internal/artifact"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/runtimes"
@@ -232,13 +235,26 @@ func TestPrintable(t *testing.T) {
 }
 
 func TestRuntimeNumber(t *testing.T) {
-	order := []string{"provided", "java8.al2", "java17", "java21"}
-	for i := 1; i < len(order); i++ {
-		if order[i] != "java17" && runtimeNumber(order[i-1]) >= runtimeNumber(order[i]) {
-			t.Errorf("%s is not before %s", order[i-1], order[i])
+	for _, order := range [][]string{
+		{"java8.al2", "java11", "java17", "java21", "java25"}, {"python3.9", "python3.10", "python3.13"}, {"nodejs", "nodejs8.10", "nodejs20.x", "nodejs22.x"},
+	} {
+		for i := 1; i < len(order); i++ {
+			if runtimeNumber(order[i-1]) >= runtimeNumber(order[i]) {
+				t.Errorf("%s is not before %s", order[i-1], order[i])
+			}
 		}
 	}
-	if runtimeNumber("python3.9") >= runtimeNumber("python3.10") {
-		t.Error("3.9 is not before 3.10")
+}
+
+func TestPlainStart(t *testing.T) {
+	c := config.Config{Data: "/d"}
+	mine := &fs.PathError{Op: "mkdir", Path: "/d/logs", Err: syscall.ENOSPC}
+	if got := plainStart(c, mine); !strings.Contains(got.Error(), "the disk is full") || !errors.Is(got, syscall.ENOSPC) {
+		t.Errorf("disk full: %v", got)
+	}
+	for _, err := range []error{nil, &fs.PathError{Op: "open", Path: "/sys/x", Err: syscall.EACCES}, lambent.Errorf(lambent.CodeUnavailable, "worded: %w", mine)} {
+		if got := plainStart(c, err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -302,18 +303,20 @@ func (a *app) chooseRuntime(ctx context.Context, c *client.Client, src source) (
 	return best, nil
 }
 
-// runtimeNumber orders the runtimes of a family: 3012 for python3.12.
+// runtimeVersion finds the version in the name of a runtime: 3 and 12 in
+// python3.12, 8 in java8.al2.
+var runtimeVersion = regexp.MustCompile(`^[a-z]+(\d{1,4})(?:\.(\d{1,4}))?`)
+
+// runtimeNumber orders the runtimes of a family.
 func runtimeNumber(name string) int {
-	n := 0
-	digits := strings.FieldsFunc(name, func(r rune) bool { return r < '0' || r > '9' })
-	for _, d := range digits {
-		part, err := strconv.Atoi(d)
-		if err != nil || part > 999 {
-			continue
-		}
-		n = n*1000 + part
+	m := runtimeVersion.FindStringSubmatch(name)
+	if m == nil {
+		return 0
 	}
-	return n
+	// The expression lets only short numbers through; the minor one may be absent.
+	major, _ := strconv.Atoi(m[1])
+	minor, _ := strconv.Atoi(m[2])
+	return major*10_000 + minor
 }
 
 // explain says what would be deployed.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/server"
 	"lambent.dev/lambent/internal/telemetry"
@@ -48,8 +49,12 @@ func (a *app) serve(ctx context.Context, c config.Config) error {
 	return plainStart(c, err)
 }
 
-// plainStart says of the faults of a data directory what they mean.
+// plainStart says of the faults of a data directory what they mean, where the room
+// that met them has not.
 func plainStart(c config.Config, err error) error {
+	if lambent.CodeOf(err) != lambent.CodeInternal {
+		return err
+	}
 	for _, fault := range []struct {
 		is   error
 		text string

@@ -304,6 +304,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 			Message: fmt.Sprintf("no lambent server answers at %s: start one with `%s`", c.target.Endpoint, start),
 		}
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return lambent.Errorf(lambent.CodeUnavailable, "%s broke off its answer: the server has stopped (%w)", c.target.Endpoint, err)
+	}
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
