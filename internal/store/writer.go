@@ -84,7 +84,7 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	for _, text := range []string{revisionOfSQL, putSQL, deleteSQL, revisionSQL, oldestSQL, forgetSQL, compactSQL} {
-		if w.stmts[text], err = w.conn.PrepareContext(ctx, text); err != nil {
+		if w.stmts[text], err = w.conn.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // close does it
 			return err
 		}
 	}
