@@ -71,8 +71,20 @@ func startServer(env *testscript.Env) error {
 	}
 	door := httpapi.New(httpapi.Options{Catalog: cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1"})
 	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{Region: "us-east-1"}))
-	env.Defer(func() { srv.Close(); cancel(); run.Wait() })
+	held, err := store.OpenSQLite(ctx, store.Options{Dir: filepath.Join(env.WorkDir, "held")})
+	env.Defer(func() {
+		srv.Close()
+		cancel()
+		run.Wait()
+		if held != nil {
+			_ = held.Close() // nothing was written
+		}
+	})
+	if err != nil {
+		return err
+	}
 	env.Setenv("URL", srv.URL)
+	env.Setenv("ADDRESS", srv.Listener.Addr().String())
 	return os.WriteFile(filepath.Join(dir, "endpoints.json"), fmt.Appendf(nil, `{"api": %q, "gateway": "http://127.0.0.1:1"}`, srv.URL), 0o600)
 }
 
