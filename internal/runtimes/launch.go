@@ -84,6 +84,8 @@ func javaFlags(memory int) []string {
 	return []string{
 		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData",
 		fmt.Sprintf("-Xmx%dm", heap), "-Xss1m",
+		// The sandbox has no locale but C, which would make it ASCII.
+		"-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8",
 		"-Djava.net.preferIPv4Stack=true",
 	}
 }

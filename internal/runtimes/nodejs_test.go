@@ -56,7 +56,7 @@ func TestNodeErrors(t *testing.T) {
 	got := r.invoke("error", `{"do": "error", "message": "boom é"}`)
 	m := decode(t, got.body)
 	trace, _ := m["trace"].([]any) // nil fails below
-	if m["errorMessage"] != "boom é" || m["errorType"] != "Custom" || len(trace) < 2 || trace[0] != "Custom: boom é" {
+	if m["errorMessage"] != "boom é" || m["errorType"] != "Custom" || len(trace) != 3 || trace[0] != "Custom: boom é" {
 		t.Errorf("error object %s", got.body)
 	}
 	if h := got.header.Get("Lambda-Runtime-Function-Error-Type"); h != "Custom" {

@@ -23,7 +23,7 @@ function shape(error) {
       return {
         errorType: String(error.name),
         errorMessage: String(error.message),
-        trace: String(error.stack || '').split('\n'),
+        trace: trace(error),
       };
     }
     return { errorType: typeof error, errorMessage: String(error), trace: [] };
@@ -33,16 +33,23 @@ function shape(error) {
   }
 }
 
+// trace is the stack down to the function's own code: what called that is ours.
+function trace(error) {
+  const lines = String(error.stack || '').split('\n');
+  const own = lines.findIndex((line, i) => i > 0 && line.includes(__dirname + '/'));
+  return own < 0 ? lines : lines.slice(0, own);
+}
+
 // forLog is the text for the log: the shape with what else the error carries.
 function forLog(error) {
   if (!isError(error)) return JSON.stringify(shape(error));
   try {
-    const { errorType, errorMessage, trace } = shape(error);
+    const { errorType, errorMessage, trace: stack } = shape(error);
     const out = { errorType, errorMessage };
     for (const name of ['code', 'cause', 'errno', 'syscall', 'reason']) {
       if (error[name] !== undefined) out[name] = isError(error[name]) ? shape(error[name]) : error[name];
     }
-    return JSON.stringify({ ...out, ...own(error), stack: trace });
+    return JSON.stringify({ ...out, ...own(error), stack });
   } catch {
     return JSON.stringify(shape(error));
   }
