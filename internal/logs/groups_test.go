@@ -51,6 +51,14 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+func TestNewGroupIsListed(t *testing.T) {
+	s := open(t)
+	s.Open(ns, fn, strm).WriteLine(t0, []byte("x"))
+	if list, err := s.Groups(context.Background(), ns, "/aws/"); err != nil || len(list) != 1 || list[0].Bytes == 0 {
+		t.Errorf("groups %+v, error %v", list, err)
+	}
+}
+
 func TestDeleteGroup(t *testing.T) {
 	s := open(t)
 	ctx := context.Background()

@@ -207,6 +207,25 @@ func (s *Store) settle(namespace, name string) error {
 	return g.flush()
 }
 
+// settleAll does so for all groups of a namespace: one that is new has no folder
+// before.
+func (s *Store) settleAll(namespace string) error {
+	var list []*group
+	s.mu.Lock()
+	for key, g := range s.groups {
+		if key.namespace == namespace {
+			list = append(list, g)
+		}
+	}
+	s.mu.Unlock()
+	for _, g := range list {
+		if err := g.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // segments lists a group's segments.
 func (s *Store) segments(namespace, name string) ([]segment, error) {
 	list, err := listSegments(s.groupDir(namespace, name))
@@ -221,13 +240,13 @@ func (s *Store) segments(namespace, name string) ([]segment, error) {
 
 // Groups implements Reader. They come sorted by name.
 func (s *Store) Groups(ctx context.Context, namespace, prefix string) ([]Group, error) {
+	if err := s.settleAll(namespace); err != nil {
+		return nil, err
+	}
 	var list []Group
 	err := s.eachGroup(ctx, namespace, func(dir string, gf groupFile) error {
 		if !strings.HasPrefix(gf.Name, prefix) {
 			return nil
-		}
-		if err := s.settle(namespace, gf.Name); err != nil {
-			return err
 		}
 		g := Group{Name: gf.Name, Created: gf.Created, RetentionDays: gf.RetentionDays}
 		segs, err := listSegments(dir)
