@@ -20,8 +20,8 @@ func (h *handler) createFunction(ctx context.Context, c caller, in *wire.CreateF
 	if err != nil {
 		return nil, err
 	}
-	if deref(in.PackageType) == "Image" || in.Code.ImageUri != nil {
-		return nil, notImplemented("PackageType Image")
+	if err := unsupported(in); err != nil {
+		return nil, err
 	}
 	src, err := source(in.Code)
 	if err != nil {
@@ -59,6 +59,23 @@ func (h *handler) createFunction(ctx context.Context, c caller, in *wire.CreateF
 		return nil, err
 	}
 	return h.detail(made, ""), nil
+}
+
+// unsupported refuses what would change how a function is made or signed, and
+// must not be passed over.
+func unsupported(in *wire.CreateFunctionRequest) error {
+	switch {
+	case deref(in.PackageType) == "Image" || in.Code.ImageUri != nil:
+		return notImplemented("PackageType Image")
+	case in.PublishTo != nil:
+		return notImplemented("PublishTo")
+	case deref(in.CodeSigningConfigArn) != "":
+		return &lambent.Error{
+			Code: lambent.CodeNotFound, Reason: "CodeSigningConfigNotFoundException",
+			Message: "The code signing configuration cannot be found. Check that the provided configuration is not deleted: " + *in.CodeSigningConfigArn + ".",
+		}
+	}
+	return nil
 }
 
 // variables tells an environment that is there but empty from none: AWS shows
@@ -133,6 +150,9 @@ func (h *handler) updateFunctionCode(ctx context.Context, c caller, in *wire.Upd
 	}
 	if _, err := h.Catalog.Get(c.namespace, function, ""); err != nil {
 		return nil, err
+	}
+	if in.PublishTo != nil {
+		return nil, notImplemented("PublishTo")
 	}
 	if in.ImageUri != nil {
 		return nil, invalid("Please don't provide ImageUri when updating a function with packageType Zip.")

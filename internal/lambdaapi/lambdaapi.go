@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -209,12 +208,10 @@ func notImplemented(what string) error {
 
 // fail answers with an error. What is ours to mend is logged here, where it ends.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, requestID string, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		return // nobody is there to read it
-	}
 	a := answerTo(err, requestID)
-	if a.Status >= http.StatusInternalServerError && lambent.CodeOf(err) != lambent.CodeUnsupported {
-		h.Log.Error("request failed", "request", requestID, "method", r.Method, "path", r.URL.Path, "code", lambent.CodeOf(err), "error", causes(err))
+	code := lambent.CodeOf(err)
+	if a.Status >= http.StatusInternalServerError && code != lambent.CodeUnsupported && code != lambent.CodeCanceled {
+		h.Log.Error("request failed", "request", requestID, "method", r.Method, "path", r.URL.Path, "code", code, "error", causes(err))
 	}
 	a.write(w)
 }

@@ -307,13 +307,21 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	scenarios := scenarios()
+	sessions := map[string]*session{}
+	t.Run("all", func(t *testing.T) { // ends when all of its parts have
+		for full, test := range tests {
+			_, name, _ := strings.Cut(full, "::")
+			if run, ok := scenarios[name]; ok {
+				sessions[name] = replay(t, name, test.Content, run)
+			}
+		}
+	})
 	matched, total := 0, 0
 	var problems, uncovered []string
 	for _, full := range slices.Sorted(maps.Keys(tests)) {
 		_, name, _ := strings.Cut(full, "::")
 		content := tests[full].Content
-		run, ok := scenarios[name]
-		if !ok {
+		if scenarios[name] == nil {
 			if reason := outOfScope(name); reason == "" && len(content) > 0 {
 				t.Errorf("%s is neither replayed nor out of scope", name)
 			} else if len(content) > 0 {
@@ -321,7 +329,7 @@ func TestReplay(t *testing.T) {
 			}
 			continue
 		}
-		s := replay(t, name, content, run)
+		s := sessions[name]
 		matched, total = matched+s.matched, total+len(content)
 		for _, p := range s.problems {
 			step, _, _ := strings.Cut(strings.TrimSpace(p), ":")
@@ -353,6 +361,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// replay starts the replay of one test; it is over when t's parallel parts are.
 func replay(t *testing.T, name string, content map[string]any, run scenario) *session {
 	t.Helper()
 	s := &session{
@@ -360,6 +369,7 @@ func replay(t *testing.T, name string, content map[string]any, run scenario) *se
 		bound: map[string]string{"<partition>": "aws", "<region>": region}, owner: map[string]string{}, s3: map[string][]byte{},
 	}
 	t.Run(name, func(t *testing.T) {
+		t.Parallel()
 		s.t = t
 		s.handler, s.catalog = server(t, s.s3)
 		run(s)

@@ -188,11 +188,11 @@ func TestSDKVersionsAndAliases(t *testing.T) {
 		FunctionName: name, Qualifier: live, Payload: []byte(`{"a":1}`), LogType: types.LogTypeTail,
 		ClientContext: aws.String(base64.StdEncoding.EncodeToString([]byte(`{}`))),
 	}))
-	if string(out.Payload) != `{"a":1}` || *out.ExecutedVersion != "1" || out.StatusCode != 200 || out.LogResult == nil || out.FunctionError != nil {
+	if string(out.Payload) != `{"a":1}` || *out.ExecutedVersion != "1" || out.StatusCode != http.StatusOK || out.LogResult == nil || out.FunctionError != nil {
 		t.Errorf("invoked: %+v", out)
 	}
 	dry := must[*awslambda.InvokeOutput](t)(c.Invoke(ctx, &awslambda.InvokeInput{FunctionName: aws.String("hello:live"), InvocationType: types.InvocationTypeDryRun}))
-	if dry.StatusCode != 204 {
+	if dry.StatusCode != http.StatusNoContent {
 		t.Errorf("a dry run answers %d", dry.StatusCode)
 	}
 	_, err := c.Invoke(ctx, &awslambda.InvokeInput{FunctionName: aws.String("hello:gone"), InvocationType: types.InvocationTypeDryRun})
