@@ -265,7 +265,7 @@ func TestPlainStart(t *testing.T) {
 		t.Errorf("disk full: %v", got)
 	}
 	for _, err := range []error{nil, &fs.PathError{Op: "open", Path: "/sys/x", Err: syscall.EACCES}, lambent.Errorf(lambent.CodeUnavailable, "worded: %w", mine)} {
-		if got := plainStart(c, err); got != err {
+		if got := plainStart(c, err); fmt.Sprint(got) != fmt.Sprint(err) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}

@@ -128,7 +128,7 @@ func (a *app) readSource(ctx context.Context, path string, over project.Manifest
 	if err != nil {
 		return source{}, fmt.Errorf("read source: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // only read from
 	return a.readTree(ctx, full, root.FS(), over)
 }
 
@@ -230,7 +230,7 @@ func (a *app) buildGo(ctx context.Context, path string, src *source) error {
 	if err != nil {
 		return fmt.Errorf("build: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // only read from
 	src.archive, err = project.Pack(root.FS(), &project.Ignore{})
 	return err
 }

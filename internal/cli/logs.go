@@ -66,10 +66,10 @@ func (a *app) logs(cmd *cobra.Command, name string, f logFlags) error {
 
 // ended makes an interrupt the regular end of --follow.
 func (a *app) ended(cmd *cobra.Command, f logFlags, err error) error {
-	if f.follow && cmd.Context().Err() != nil {
-		return nil
+	if !f.follow || cmd.Context().Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func nothingLogged(name string, f logFlags) string {

@@ -159,7 +159,7 @@ func hostMemory() Size {
 	if err != nil {
 		return unknown
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if rest, ok := strings.CutPrefix(lines.Text(), "MemTotal:"); ok {
 			// proc_meminfo(5): the unit is always KiB.

@@ -396,7 +396,7 @@ func TestFollowersAreLetGo(t *testing.T) {
 	paper := &paper{more: make(chan logs.Event)}
 	a := &api{o: Options{Logs: paper, Stopping: stopping}}
 	w := httptest.NewRecorder()
-	c := &call{Request: httptest.NewRequest("GET", "/", nil), w: w, id: own}
+	c := &call{Request: httptest.NewRequest(http.MethodGet, "/", nil), w: w, id: own}
 	var follow sync.WaitGroup
 	follow.Go(func() { a.stream(c, logs.Query{}, true) }) // waited for below
 	paper.more <- logs.Event{Message: "live\n"}

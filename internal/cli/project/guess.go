@@ -129,7 +129,7 @@ func source(tree fs.FS, name string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	data := make([]byte, maxSource)
 	n, _ := readFull(f, data) // what can be read is enough to guess by
 	return string(data[:n])

@@ -42,8 +42,8 @@ func guessJava(tree fs.FS) (Guess, bool, error) {
 		}
 		return javaHandler(inside, Guess{Family: Java, Jar: jar, Because: []string{"it was built to " + jar}}), true, nil
 	}
-	jars, err := fs.Glob(tree, "lib/*.jar")
-	if err != nil || len(jars) == 0 {
+	jars, _ := fs.Glob(tree, "lib/*.jar") // the pattern is well formed
+	if len(jars) == 0 {
 		return Guess{}, false, nil
 	}
 	return javaHandler(tree, Guess{Family: Java, Because: []string{"there are jars in lib/"}}), true, nil

@@ -113,7 +113,7 @@ func add(w *zip.Writer, tree fs.FS, name string, d fs.DirEntry) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	return copyInto(w, head, io.LimitReader(f, lambent.MaxUnzipped+1))
 }
 
