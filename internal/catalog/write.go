@@ -118,7 +118,12 @@ func (c *Catalog) commitError(err error, what, arn string) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &lambent.Error{Code: lambent.CodeTimeout, Message: "the store did not answer in time; " + what + " may have been written", Cause: err}
 	}
-	return &lambent.Error{Code: lambent.CodeUnavailable, Message: "the store could not write " + what, Cause: err}
+	e := &lambent.Error{Code: lambent.CodeUnavailable, Message: "the store could not write " + what, Cause: err}
+	switch reason := lambent.ReasonOf(err); reason {
+	case store.ReasonDiskFull, store.ReasonReadOnly:
+		e.Reason, e.Message = reason, e.Message+": "+err.Error() // the operator can mend these
+	}
+	return e
 }
 
 // refreshFunction brings the snapshot back to the store after a failed commit,

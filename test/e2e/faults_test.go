@@ -93,7 +93,9 @@ func tail(t *testing.T, out *lambda.InvokeOutput) string {
 
 func TestMisbehavingFunctions(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
-	deployProbe(t, s, harness.Function{Name: "probe", Memory: 128, Timeout: 2, Ephemeral: 512})
+	deployProbe(t, s, harness.Function{Name: "probe", Memory: 128, Timeout: 2})
+	// What needs processor time has the memory that comes with it.
+	deployProbe(t, s, harness.Function{Name: "strong", Memory: 1769, Timeout: 60, Ephemeral: 600})
 
 	exited := func(how string) failure {
 		return failure{"Runtime.ExitError", "RequestId: %s Error: Runtime exited " + how}
@@ -118,34 +120,38 @@ func TestMisbehavingFunctions(t *testing.T) {
 			wantPayload(t, s.Invoke(t, "probe", `{"do":"echo"}`), `{"do":"echo"}`)
 		})
 	}
-	for _, c := range []struct{ name, event, want string }{
-		{"largest answer", `{"do":"size","n":6291556}`, `"` + strings.Repeat("a", lambent.MaxPayload-2) + `"`},
-		{"answer twice", `{"do":"twice"}`, `"first"`},
-		{"fill /tmp", `{"do":"filltmp"}`, ""},
-		{"fork bomb", `{"do":"fork"}`, ""},
-		{"never call next", `{"do":"nonext"}`, `"answered"`},
-		{"garbage to the Runtime API", `{"do":"garbage"}`, `"survived"`},
-		{"100 MB of log", `{"do":"log","n":100}`, `"logged"`},
+	for _, c := range []struct{ name, function, event, want string }{
+		{"largest answer", "probe", `{"do":"size","n":6291556}`, `"` + strings.Repeat("a", lambent.MaxPayload-2) + `"`},
+		{"answer twice", "probe", `{"do":"twice"}`, `"first"`},
+		{"never call next", "probe", `{"do":"nonext"}`, `"answered"`},
+		{"garbage to the Runtime API", "strong", `{"do":"garbage"}`, `"survived"`},
+		{"100 MB of log", "strong", `{"do":"log","n":100}`, `"logged"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out := s.Invoke(t, "probe", c.event)
-			if c.want != "" {
-				wantPayload(t, out, c.want)
-			}
-			switch c.name {
-			case "fill /tmp":
-				var n int
-				if _, err := fmt.Sscanf(string(out.Payload), `"full after %d`, &n); err != nil || n < 450 || n > 512 {
-					t.Errorf("payload %s: want full after nearly 512 MB", out.Payload)
-				}
-			case "fork bomb":
-				if !strings.Contains(string(out.Payload), "stopped after true") {
-					t.Errorf("payload %s: want the bomb stopped", out.Payload)
-				}
-			}
-			wantPayload(t, s.Invoke(t, "probe", `{"do":"echo"}`), `{"do":"echo"}`)
+			wantPayload(t, s.Invoke(t, c.function, c.event), c.want)
+			wantPayload(t, s.Invoke(t, c.function, `{"do":"echo"}`), `{"do":"echo"}`)
 		})
 	}
+	t.Run("fill /tmp", func(t *testing.T) {
+		out := s.Invoke(t, "strong", `{"do":"filltmp"}`)
+		var n int
+		if _, err := fmt.Sscanf(string(out.Payload), `"full after %d`, &n); err != nil || n < 590 || n > 620 {
+			t.Errorf("payload %s: want full after about 600 MB", out.Payload)
+		}
+		wantPayload(t, s.Invoke(t, "strong", `{"do":"echo"}`), `{"do":"echo"}`)
+	})
+	t.Run("/tmp does not count as memory", func(t *testing.T) {
+		deployProbe(t, s, harness.Function{Name: "small", Memory: 256, Timeout: 60})
+		if out := s.Invoke(t, "small", `{"do":"filltmp"}`); !strings.Contains(string(out.Payload), "full after") {
+			t.Errorf("payload %s: want /tmp filled beyond the memory size", out.Payload)
+		}
+	})
+	t.Run("fork bomb", func(t *testing.T) {
+		if out := s.Invoke(t, "strong", `{"do":"fork"}`); !strings.Contains(string(out.Payload), "stopped after true") {
+			t.Errorf("payload %s: want the bomb stopped", out.Payload)
+		}
+		wantPayload(t, s.Invoke(t, "strong", `{"do":"echo"}`), `{"do":"echo"}`)
+	})
 	t.Run("answer for another request", func(t *testing.T) {
 		s.Invoke(t, "probe", `{"do":"echo"}`)
 		out := s.Invoke(t, "probe", `{"do":"other"}`)

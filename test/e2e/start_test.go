@@ -71,7 +71,7 @@ func TestServerRefusesToStart(t *testing.T) {
 	})
 	t.Run("two servers", func(t *testing.T) {
 		s := harness.Start(t, harness.Options{})
-		wantWords(t, refused(t, on(s.Data)...), "another server", s.Data)
+		wantWords(t, refused(t, on(s.Data)...), "in use by process", s.Data)
 		if _, err := s.Lambda().GetAccountSettings(context.Background(), nil); err != nil {
 			t.Errorf("the first server does not answer any more: %v", err)
 		}
@@ -83,7 +83,7 @@ func TestServerRefusesToStart(t *testing.T) {
 	t.Run("disk full", func(t *testing.T) {
 		data := mount(t, "size=64k")
 		_ = os.WriteFile(filepath.Join(data, "fill"), make([]byte, 64<<10), 0o644)
-		wantWords(t, refused(t, on(data)...), "no space left", data)
+		wantWords(t, refused(t, on(data)...), "disk is full", data)
 	})
 	t.Run("unknown setting", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "lambent.yaml")
@@ -122,7 +122,7 @@ func TestDiskFullLater(t *testing.T) {
 	if err == nil {
 		t.Error("a deploy on a full disk succeeded")
 	}
-	wantWords(t, stderr, "no space left")
+	wantWords(t, stderr, "disk is full")
 	wantPayload(t, s.Invoke(t, "before", `{"do":"echo"}`), `{"do":"echo"}`)
 
 	if err := os.Remove(fill); err != nil {

@@ -123,9 +123,14 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	s.cgroup = fmt.Sprintf("lambent-test-%d-%d", os.Getpid(), servers.Add(1))
 	t.Cleanup(func() {
-		s.Stop()
-		if left := s.Leftovers(); len(left) > 0 {
-			t.Errorf("the server left something behind:\n%s\n%s", strings.Join(left, "\n"), s.Stderr())
+		s.end()
+		// The kernel takes namespaces apart a moment after their last process.
+		left := s.Leftovers()
+		for deadline := time.Now().Add(3 * time.Second); len(left) > 0 && time.Now().Before(deadline); left = s.Leftovers() {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if len(left) > 0 {
+			t.Errorf("the server left something behind:\n%s", strings.Join(left, "\n"))
 		}
 	})
 	if err := s.Launch(); err != nil {
@@ -171,6 +176,21 @@ func (s *Server) Launch() error {
 		}
 	}
 	return errors.New("server is not ready after 30 s")
+}
+
+// end stops the server for good. One that was killed is started again first: what
+// it left is its successor's to remove.
+func (s *Server) end() {
+	select {
+	case <-s.exited:
+		s.opts.Env = nil
+		if err := s.Launch(); err != nil {
+			s.t.Errorf("start after a kill: %v\n%s", err, s.Stderr())
+			return
+		}
+	default:
+	}
+	s.Stop()
 }
 
 // Exited is closed when the process has ended; Err is its status from then on.
@@ -293,7 +313,8 @@ func (s *Server) Leftovers() []string {
 			s.t.Fatal(err)
 		}
 		for line := range strings.Lines(string(body)) {
-			if strings.Contains(line, s.Data) {
+			// The directory itself may be a mount of the test's.
+			if strings.Contains(line, s.Data) && !strings.Contains(line, " "+s.Data+" ") {
 				left = append(left, "mount "+strings.TrimSpace(line))
 			}
 		}

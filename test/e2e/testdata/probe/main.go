@@ -174,7 +174,7 @@ func garbage(id string) {
 	for _, text := range []string{
 		"\x00\x01\x02\r\n\r\n",
 		"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-		"POST /2018-06-01/runtime/invocation/" + id + "/response HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nshort",
+		"POST /2018-06-01/runtime/invocation/none-" + id + "/response HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nshort",
 		strings.Repeat("A", 1<<20),
 	} {
 		conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
