@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -56,17 +57,27 @@ func writeError(c *call, status int, e client.Error) {
 // answer writes v as JSON. Its error is always nil, so that handlers may return
 // it: once the head is out, a caller who went away cannot be told anything.
 func (c *call) answer(status int, v any) error {
-	body, err := json.Marshal(v)
+	body, err := marshal(v)
 	if err != nil {
 		return lambent.Errorf(lambent.CodeInternal, "write answer: %w", err)
 	}
 	h := c.w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(append(body, '\n'))
+	_, _ = c.w.Write(body)
 	return nil
+}
+
+// marshal writes v as one line of JSON, without the escapes that only HTML needs:
+// a function's answer passes as it wrote it.
+func marshal(v any) ([]byte, error) {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(v)
+	return line.Bytes(), err
 }
 
 // stallLimit is how long a reader of a streamed answer may take none of it.
@@ -100,11 +111,11 @@ func (l *lines) write(v any, flush bool) error {
 	if l.failed != nil {
 		return l.failed
 	}
-	line, err := json.Marshal(v)
+	line, err := marshal(v)
 	if err == nil {
 		// Not every ResponseWriter has deadlines; one without waits for ever.
 		_ = l.control.SetWriteDeadline(time.Now().Add(stallLimit))
-		_, err = l.out.Write(append(line, '\n'))
+		_, err = l.out.Write(line)
 	}
 	if err == nil && flush {
 		err = l.control.Flush()
