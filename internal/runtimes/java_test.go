@@ -114,6 +114,7 @@ func TestJavaHandlerForms(t *testing.T) {
 		"fn.Forms::length":   {`[1,2,3]`, `3`},
 		"fn.Forms::shout":    {`"hey"`, `"hey! fn"`},
 		"fn.Forms::streams":  {`7`, `[7]`},
+		"fn.Forms::fixed":    {`{"Name":"n","at":1480641523.5}`, `{"name":"n","at":1480641523500}`},
 		"fn.Forms::nothing":  {`{}`, `"nothing needed"`},
 	} {
 		t.Run(handler, func(t *testing.T) {

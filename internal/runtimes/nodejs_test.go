@@ -120,6 +120,7 @@ func TestNodeInitErrors(t *testing.T) {
 		"index.text":             {"Runtime.HandlerNotFound", "index.text is not a function"},
 		"syntax_error.handler":   {"Runtime.UserCodeSyntaxError", "SyntaxError: "},
 		"init_error.handler":     {"TypeError", "broken at start"},
+		"init_reject.handler":    {"Runtime.UnhandledPromiseRejection", "Error: rejected at start"},
 	} {
 		t.Run(handler, func(t *testing.T) {
 			t.Parallel()
@@ -132,10 +133,10 @@ func TestNodeInitErrors(t *testing.T) {
 			if h := got.header.Get("Lambda-Runtime-Function-Error-Type"); h != want.kind {
 				t.Errorf("error type header %q", h)
 			}
-			if s := r.expect("exit"); s.status != 1 {
+			if s := r.expect("exit"); s.status != 1 && s.status != 128 {
 				t.Errorf("exit status %d", s.status)
 			}
-			r.logged("ERROR\tUncaught Exception \t{")
+			r.logged("\tERROR\tUn") // caught Exception, or handled Promise Rejection
 		})
 	}
 }

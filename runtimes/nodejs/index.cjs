@@ -222,6 +222,8 @@ async function main() {
   try {
     const { load } = require('./load.cjs');
     handler = await load(process.env.LAMBDA_TASK_ROOT || '/var/task', process.env._HANDLER || '');
+    // A promise that the module left rejected is told of only after this turn.
+    await new Promise(setImmediate);
   } catch (error) {
     logError('Uncaught Exception', error, forLog(error));
     return initError(error, 1);

@@ -266,7 +266,9 @@ final class Mapper {
     /** Times, dates, identifiers: what its class can make of a string or a number. */
     private static Object fromScalar(Object v, Class<?> c) {
         if (c == java.util.Date.class && v instanceof Number) {
-            return new java.util.Date(((Number) v).longValue());
+            // Events of streams count seconds, everybody else milliseconds.
+            double d = ((Number) v).doubleValue();
+            return new java.util.Date((long) (Math.abs(d) < 1e11 ? d * 1000 : d));
         }
         if (c == java.util.Date.class && v instanceof String) {
             return java.util.Date.from(java.time.OffsetDateTime.parse((String) v).toInstant());
@@ -316,15 +318,44 @@ final class Mapper {
         }
     }
 
+    /** As make, but a class without a constructor for it is made as deserialization makes one. */
+    private static Object makeBean(Class<?> c) {
+        try {
+            c.getDeclaredConstructor();
+        } catch (NoSuchMethodException e) {
+            if (!Modifier.isAbstract(c.getModifiers())) {
+                return allocate(c);
+            }
+        }
+        return make(c);
+    }
+
+    private static Object allocate(Class<?> c) {
+        try {
+            Class<?> factory = Class.forName("sun.reflect.ReflectionFactory");
+            Object f = factory.getMethod("getReflectionFactory").invoke(null);
+            Constructor<?> k = (Constructor<?>) factory
+                    .getMethod("newConstructorForSerialization", Class.class, Constructor.class)
+                    .invoke(f, c, Object.class.getConstructor());
+            return k.newInstance();
+        } catch (ReflectiveOperationException e) {
+            throw new MappingException("Cannot make a " + c.getName() + ": it has no usable constructor", e);
+        }
+    }
+
     private static Object toBean(Map<?, ?> v, Class<?> c, Type type) {
         if (c.isRecord()) {
             return toRecord(v, c);
         }
-        Object bean = make(c);
+        if (c.getName().startsWith("java.")) {
+            throw mismatch(v, c);
+        }
+        Object bean = makeBean(c);
         Map<TypeVariable<?>, Type> bound = bindings(c, type);
         Map<String, Object> members = members(c);
         for (Map.Entry<?, ?> e : v.entrySet()) {
-            Object member = members.get(String.valueOf(e.getKey()).toLowerCase(Locale.ROOT));
+            String name = String.valueOf(e.getKey()).toLowerCase(Locale.ROOT);
+            Object member = members.containsKey(name) ? members.get(name) : members.get(name.replace("-", ""));
             if (member == null) {
                 continue;
             }
@@ -393,8 +424,8 @@ final class Mapper {
         Map<String, Object> found = new HashMap<>();
         for (Class<?> k = c; k != null && k != Object.class; k = k.getSuperclass()) {
             for (Field f : k.getDeclaredFields()) {
-                int mod = f.getModifiers();
-                if (Modifier.isPublic(mod) && !Modifier.isStatic(mod) && !Modifier.isFinal(mod)) {
+                // Private ones too: AWS's S3Event and its like have constructors instead of setters.
+                if (!Modifier.isStatic(f.getModifiers()) && !f.isSynthetic()) {
                     f.setAccessible(true);
                     found.putIfAbsent(f.getName().toLowerCase(Locale.ROOT), f);
                 }

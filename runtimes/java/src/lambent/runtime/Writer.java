@@ -214,10 +214,10 @@ final class Writer {
                 }
             }
         }
-        if (n.length() > 3 && n.startsWith("get") && !Character.isLowerCase(n.charAt(3))) {
+        if (n.length() > 3 && n.startsWith("get")) {
             return decapitalize(n.substring(3));
         }
-        if (n.length() > 2 && n.startsWith("is") && !Character.isLowerCase(n.charAt(2))
+        if (n.length() > 2 && n.startsWith("is")
                 && (m.getReturnType() == boolean.class || m.getReturnType() == Boolean.class)) {
             return decapitalize(n.substring(2));
         }

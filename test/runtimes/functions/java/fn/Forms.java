@@ -48,6 +48,24 @@ public class Forms {
         }
     }
 
+    /** Immutable: no setters, no constructor without arguments, private fields. */
+    public static class Fixed {
+        private final String name;
+        private final java.util.Date at;
+
+        public Fixed(String name, java.util.Date at) {
+            this.name = name;
+            this.at = at;
+        }
+
+        public String getName() { return name; }
+        public java.util.Date getAt() { return at; }
+    }
+
+    public Fixed fixed(Fixed in) {
+        return in;
+    }
+
     abstract static class Base<T> implements RequestHandler<T, String> {
         @Override
         public String handleRequest(T in, Context context) {

@@ -68,7 +68,7 @@ public class Main implements RequestHandler<Object, Object> {
                 System.exit((int) number(event, "code", 1));
                 return null;
             case "crash":
-                return new ProcessBuilder("kill", "-ABRT", Long.toString(ProcessHandle.current().pid())).start().waitFor();
+                return crash();
             case "sleep":
                 TimeUnit.SECONDS.sleep(number(event, "seconds", 3600));
                 return "woke";
@@ -114,6 +114,19 @@ public class Main implements RequestHandler<Object, Object> {
                 return probe(event);
             default:
                 throw new Custom("no such verb: " + event, null);
+        }
+    }
+
+    /** Writes to address 0. A signal would not do: the first process of a sandbox ignores it. */
+    private static Object crash() {
+        try {
+            Class<?> unsafe = Class.forName("sun.misc.Unsafe");
+            java.lang.reflect.Field f = unsafe.getDeclaredField("theUnsafe");
+            f.setAccessible(true);
+            unsafe.getMethod("putAddress", long.class, long.class).invoke(f.get(null), 0L, 0L);
+            return "alive";
+        } catch (ReflectiveOperationException e) {
+            throw new Custom(e.toString(), e);
         }
     }
 
