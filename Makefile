@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X lambent.dev/lambent/internal/config.Version=$(VERSION)
+LDFLAGS := -s -w -X lambent.dev/lambent/internal/telemetry.version=$(VERSION)
 GOLANGCI_LINT := .cache/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 

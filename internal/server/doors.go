@@ -11,6 +11,7 @@ import (
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/lambdaapi"
+	"lambent.dev/lambent/internal/logsapi"
 )
 
 // apiHandler is the map of the API address: what is open, and the doors behind
@@ -22,10 +23,10 @@ func (s *Server) apiHandler() http.Handler {
 	})
 	doors := dialects{
 		lambda: lambda,
-		logs:   http.NotFoundHandler(),
+		logs:   logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.invoke, Logs: s.logs, Runtimes: s.runtimes,
-			Region: s.config.Region, Log: s.log,
+			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
 		}),
 	}
 	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{Region: s.config.Region, Log: s.log})

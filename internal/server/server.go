@@ -71,13 +71,14 @@ type Server struct {
 	invoke    *invoke.Service
 
 	api, gateway net.Listener
+	stopping     chan struct{}  // closed when Run begins to stop
 	closers      []func() error // in the order of opening
 }
 
 // New opens every room on the data directory. Its error is one clear line; on
 // error nothing is left open.
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
-	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics()}
+	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.listen, s.openArtifacts, s.openRuntimes,
 		s.openCatalog, s.openLogs, s.openDriver, s.openPool,
@@ -122,9 +123,13 @@ func (s *Server) listen(ctx context.Context) (err error) {
 func (s *Server) openArtifacts(context.Context) (err error) {
 	endpoints := make([]artifact.S3Endpoint, 0, len(s.config.S3))
 	for _, e := range s.config.S3 {
+		keys, err := e.Keys()
+		if err != nil {
+			return err
+		}
 		endpoints = append(endpoints, artifact.S3Endpoint{
 			Bucket: strings.TrimPrefix(e.Bucket, "*"), Endpoint: e.Endpoint, Region: e.Region,
-			AccessKey: e.AccessKey, SecretKey: string(e.SecretKey), PathStyle: e.PathStyle,
+			AccessKey: keys.AccessKey, SecretKey: string(keys.SecretKey), PathStyle: e.PathStyle,
 		})
 	}
 	s.artifacts, err = artifact.Open(artifact.Options{
@@ -149,8 +154,12 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 	return err
 }
 
-// retire ends the instances of a version that changed or is gone.
+// retire ends the instances of a version that changed or is gone, and drops the
+// series of a function that is.
 func (s *Server) retire(namespace, function, number string) {
+	if _, err := s.catalog.Get(namespace, function, ""); err != nil {
+		s.metrics.Forget(namespace, function)
+	}
 	if s.pool != nil {
 		s.pool.Retire(namespace, function, number)
 	}
@@ -223,11 +232,16 @@ func (s *Server) environment(v *lambent.Version, stream string) []string {
 	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream})
 }
 
-// drainTimeout is how long running invocations may take to finish at the end.
-const drainTimeout = 5 * time.Second
+// drainTimeout is how long running requests may take to finish at the end. By
+// then their connections are cut, and what still runs answers nobody: killTimeout
+// is all that it gets.
+const (
+	drainTimeout = 5 * time.Second
+	killTimeout  = 200 * time.Millisecond
+)
 
 func (s *Server) closePool() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
 	defer cancel()
 	return s.pool.Close(ctx)
 }
@@ -247,6 +261,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		<-ctx.Done()
 		s.ready.Store(false)
+		close(s.stopping)
 		return os.Remove(s.endpointsFile())
 	})
 	return group.Wait()
