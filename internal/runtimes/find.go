@@ -182,9 +182,13 @@ import sys
 print("%d.%d.%d" % sys.version_info[:3])
 if sys.version_info >= (3, 8):
     import py_compile
-    py_compile.compile(sys.argv[1], dfile="/var/runtime/lambent_runtime.py",
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    for name in sys.argv[2:]:
+        py_compile.compile(sys.argv[1] + "/" + name + ".py", dfile="/var/runtime/" + name + ".py",
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 `
+
+// pythonModules are the bootstrap's parts that are worth compiling.
+var pythonModules = []string{"lambent_runtime", "lambent_log", "lambent_mobile"}
 
 // probe fills in the version.
 func (c *Catalog) probe(ctx context.Context, i *interpreter) error {
@@ -192,8 +196,8 @@ func (c *Catalog) probe(ctx context.Context, i *interpreter) error {
 	case familyJava:
 		return probeJava(i)
 	case familyPython:
-		text, err := output(ctx, i.program, "-S", "-E", "-c", probePython,
-			filepath.Join(c.layout, "python", "lambent_runtime.py"))
+		args := append([]string{"-S", "-E", "-c", probePython, filepath.Join(c.layout, "python")}, pythonModules...)
+		text, err := output(ctx, i.program, args...)
 		if err != nil {
 			return err
 		}
@@ -212,9 +216,13 @@ func (c *Catalog) compiled(i interpreter) bool {
 	if i.family != familyPython || i.minor < 8 {
 		return true
 	}
-	name := fmt.Sprintf("lambent_runtime.cpython-3%d.pyc", i.minor)
-	_, err := os.Stat(filepath.Join(c.layout, "python", "__pycache__", name))
-	return err == nil
+	for _, module := range pythonModules {
+		name := fmt.Sprintf("%s.cpython-3%d.pyc", module, i.minor)
+		if _, err := os.Stat(filepath.Join(c.layout, "python", "__pycache__", name)); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // cacheFile keeps versions over a restart: to run every interpreter on the host

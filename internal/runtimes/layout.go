@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	bootstraps "lambent.dev/lambent/runtimes"
 )
@@ -25,8 +26,8 @@ func layOut(dir string) (string, error) {
 		if err != nil {
 			return fmt.Errorf("read embedded %s: %w", path, err)
 		}
-		fmt.Fprintf(digest, "%s %d\n", path, len(data)) // a hash takes every write
-		digest.Write(data)
+		digest.Write([]byte(path + "\x00" + strconv.Itoa(len(data)) + "\x00"))
+		digest.Write(data) // a hash takes every write
 		files[path] = data
 		return nil
 	})

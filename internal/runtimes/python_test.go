@@ -83,6 +83,16 @@ func TestPythonError(t *testing.T) {
 	}
 }
 
+// With no file left nothing can be imported: the error is told all the same.
+func TestPythonOutOfFiles(t *testing.T) {
+	r := pythonMain(t, "python3.12")
+	m := decode(t, r.invoke("error", `{"do": "leak_files"}`).body)
+	if m["errorType"] != "OSError" || !strings.Contains(m["errorMessage"].(string), "Too many open files") {
+		t.Errorf("error object %v", m)
+	}
+	r.invoke("response", `"still there"`)
+}
+
 func TestPythonInitErrors(t *testing.T) {
 	nested := "nested/deep/mod.handler"
 	for handler, want := range map[string]struct{ kind, message string }{

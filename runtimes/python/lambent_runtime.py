@@ -14,9 +14,9 @@ import _socket
 _API = "/2018-06-01/runtime"
 _OPT = "/opt/python"
 
-# The invocation that is being handled; the log formatters read it.
-_request_id = None
-_tenant_id = None
+# The invocation that is being handled; lambent_log reads it.
+request_id = None
+tenant_id = None
 
 
 # ---------------------------------------------------------------- Runtime API
@@ -195,12 +195,12 @@ def _codec():
     ascii_only = sys.version_info < (3, 12)
     space = " \t\n\r"
 
-    def slow_loads(text):
+    def slowloads(text):
         import json
 
         return json.loads(text)
 
-    def slow_dumps(value):
+    def slowdumps(value):
         import json
 
         return json.dumps(value, default=_default, ensure_ascii=ascii_only)
@@ -222,7 +222,7 @@ def _codec():
                     return value
             except StopIteration:
                 pass
-            return slow_loads(text)  # raises the proper error
+            return slowloads(text)  # raises the proper error
 
         def dumps(value):
             encode = make({}, _default, escape, None, ": ", ", ", False, False, True)
@@ -236,48 +236,16 @@ def _codec():
         return slow_loads, slow_dumps
 
 
-_loads, _dumps = _codec()
+loads, dumps = _codec()
 
 
 # -------------------------------------------------------------------- context
 
 
-class _Fields:
-    """An object with fixed attributes, None where the JSON has none."""
-
-    __slots__ = ()
-
-    def __init__(self, source=None):
-        source = source or {}
-        for name in self.__slots__:
-            setattr(self, name, source.get(name))
-
-    def __repr__(self):
-        pairs = ",".join("%s=%s" % (n, getattr(self, n)) for n in self.__slots__)
-        return "%s([%s])" % (type(self).__name__, pairs)
-
-
-class CognitoIdentity(_Fields):
-    __slots__ = ["cognito_identity_id", "cognito_identity_pool_id"]
-
-
-class Client(_Fields):
-    __slots__ = [
-        "installation_id",
-        "app_title",
-        "app_version_name",
-        "app_version_code",
-        "app_package_name",
-    ]
-
-
-class ClientContext(_Fields):
-    __slots__ = ["custom", "env", "client"]
-
-    def __init__(self, source=None):
-        _Fields.__init__(self, source)
-        if source and source.get("client"):
-            self.client = Client(source["client"])
+class CognitoIdentity:
+    def __init__(self, source):
+        self.cognito_identity_id = source.get("cognitoIdentityId")
+        self.cognito_identity_pool_id = source.get("cognitoIdentityPoolId")
 
 
 class LambdaContext:
@@ -293,10 +261,14 @@ class LambdaContext:
         self.function_version = env.get("AWS_LAMBDA_FUNCTION_VERSION")
         self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn")
         self.tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+        self.client_context = None
         client = headers.get("lambda-runtime-client-context")
-        self.client_context = ClientContext(_loads(_text(client))) if client else None
+        if client:
+            import lambent_mobile
+
+            self.client_context = lambent_mobile.ClientContext(loads(_text(client)))
         identity = headers.get("lambda-runtime-cognito-identity")
-        self.identity = _identity(_loads(_text(identity)) if identity else {})
+        self.identity = CognitoIdentity(loads(_text(identity)) if identity else {})
         self._epoch_deadline_time_in_ms = int(
             headers.get("lambda-runtime-deadline-ms") or 0
         )
@@ -323,16 +295,7 @@ def _text(header):
     return header.encode("latin-1").decode("utf-8", "replace")
 
 
-def _identity(source):
-    return CognitoIdentity(
-        {
-            "cognito_identity_id": source.get("cognitoIdentityId"),
-            "cognito_identity_pool_id": source.get("cognitoIdentityPoolId"),
-        }
-    )
-
-
-# -------------------------------------------------------------------- logging
+# ------------------------------------------------------- logging and errors
 
 
 class _LoggingFinder:
@@ -349,173 +312,21 @@ class _LoggingFinder:
 
         def exec_module(module):
             run(module)
-            _set_up_logging(module)
+            import lambent_log
+
+            lambent_log.set_up(module)
 
         spec.loader.exec_module = exec_module
         return spec
 
 
-def _json_logs():
-    return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").lower() == "json"
-
-
-def _set_up_logging(logging):
-    class Handler(logging.Handler):
-        def emit(self, record):
-            try:
-                # One record is one event: the log is collected by lines.
-                text = self.format(record).rstrip("\n").replace("\n", "\r")
-                sys.stdout.write(text + "\n")
-                sys.stdout.flush()
-            except Exception:
-                self.handleError(record)
-
-    class RequestFilter(logging.Filter):
-        def filter(self, record):
-            record.aws_request_id = _request_id or ""
-            record.tenant_id = _tenant_id
-            return True
-
-    class TextFormatter(logging.Formatter):
-        converter = time.gmtime
-
-    class JSONFormatter(logging.Formatter):
-        converter = time.gmtime
-
-        def format(self, record):
-            return _dumps_any(_json_record(self, record))
-
-    handler = Handler()
-    handler.addFilter(RequestFilter())
-    root = logging.getLogger()
-    if _json_logs():
-        handler.setFormatter(JSONFormatter())
-        level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
-        level = {"TRACE": "NOTSET", "FATAL": "CRITICAL"}.get(level, level)
-        if level in ("NOTSET", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"):
-            root.setLevel(level)
-    else:
-        layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
-        handler.setFormatter(TextFormatter(layout, "%Y-%m-%dT%H:%M:%S"))
-    root.addHandler(handler)
-
-
-# Attributes that every log record has; what else it carries came by extra=.
-_RECORD_FIELDS = frozenset(
-    "name msg args levelname levelno pathname filename module exc_info exc_text "
-    "stack_info lineno funcName created msecs relativeCreated thread threadName "
-    "processName process taskName message asctime aws_request_id tenant_id".split()
-)
-
-
-def _json_record(formatter, record):
-    out = {
-        "timestamp": formatter.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
-        "level": record.levelname,
-        "message": record.getMessage(),
-        "logger": record.name,
-    }
-    if record.exc_info and record.exc_info[0]:
-        import traceback
-
-        kind, value, trace = record.exc_info
-        out["stackTrace"] = [line.rstrip("\n") for line in traceback.format_tb(trace)]
-        out["errorType"] = kind.__name__
-        out["errorMessage"] = str(value)
-        out["location"] = "%s:%s:%d" % (record.pathname, record.funcName, record.lineno)
-    if record.stack_info:
-        out["stackTrace"] = record.stack_info.split("\n")
-    for name, value in record.__dict__.items():
-        if name not in _RECORD_FIELDS and name not in out:
-            out[name] = value
-    if record.tenant_id:
-        out["tenantId"] = record.tenant_id
-    if record.aws_request_id:
-        out["requestId"] = record.aws_request_id
-    return out
-
-
-def _dumps_any(value):
-    """JSON of anything: what has no JSON form is shown by str or repr."""
-    import json
-
-    return json.dumps(value, default=lambda o: str(o), ensure_ascii=False, skipkeys=True)
-
-
-def _now():
-    at = time.time()
-    return "%s.%03dZ" % (
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)),
-        int(at * 1000) % 1000,
-    )
-
-
-def _log_error(error):
-    if _json_logs():
-        line = {"timestamp": _now(), "log_level": "ERROR"}
-        line.update(error)
-        _write(_dumps_any(line))
-        return
-    kind, message = error.get("errorType"), error.get("errorMessage")
-    first = "[ERROR] " + ": ".join(str(p) for p in (kind, message) if p)
-    trace = error.get("stackTrace") or []
-    # Carriage returns and no-break spaces keep a stack trace in one event.
-    lines = [first, "Traceback (most recent call last):"]
-    for entry in trace:
-        for line in entry.rstrip("\n").split("\n"):
-            body = line.lstrip(" ")
-            lines.append("\u00a0" * (len(line) - len(body)) + body)
-    _write("\r".join(line.replace("\n", "\r") for line in lines))
-
-
-def _write(line):
-    try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except (OSError, ValueError, UnicodeError):
-        pass  # the function closed or replaced its own output
-
-
-# --------------------------------------------------------------------- errors
-
-
-class _Fault(Exception):
+class Fault(Exception):
     """A handler that cannot be used; kind is the errorType."""
 
     def __init__(self, kind, message, trace=None):
         Exception.__init__(self, message)
         self.kind = kind
         self.trace = trace or []
-
-
-def _error_object(error, request_id, hide):
-    """The error as AWS shows it. hide names files whose frames lead the trace."""
-    if isinstance(error, _Fault):
-        kind, message, trace = error.kind, str(error), error.trace
-    else:
-        import traceback
-
-        kind = type(error).__name__
-        message = str(error)
-        frames = traceback.extract_tb(error.__traceback__)
-        while frames and frames[0].filename.startswith(hide):
-            frames = frames[1:]
-        trace = traceback.format_list(frames)
-    return {
-        "errorMessage": message,
-        "errorType": kind,
-        "requestId": request_id,
-        "stackTrace": trace,
-    }
-
-
-def _encode_error(error):
-    try:
-        return _dumps(error).encode("utf-8")
-    except UnicodeEncodeError:  # lone surrogates
-        import json
-
-        return json.dumps(error).encode("ascii")
 
 
 # -------------------------------------------------------------------- handler
@@ -525,11 +336,11 @@ def _load(handler):
     try:
         module_name, name = handler.rsplit(".", 1)
     except ValueError as error:
-        raise _Fault(
+        raise Fault(
             "Runtime.MalformedHandlerName", "Bad handler '%s': %s" % (handler, error)
         )
     if module_name.split(".")[0] in sys.builtin_module_names:
-        raise _Fault(
+        raise Fault(
             "Runtime.BuiltInModuleConflict",
             "Cannot use built-in module %s as a handler module" % module_name,
         )
@@ -538,12 +349,12 @@ def _load(handler):
 
         module = importlib.import_module(module_name.replace("/", "."))
     except ImportError as error:
-        raise _Fault(
+        raise Fault(
             "Runtime.ImportModuleError",
             "Unable to import module '%s': %s" % (module_name, error),
         )
     except SyntaxError as error:
-        raise _Fault(
+        raise Fault(
             "Runtime.UserCodeSyntaxError",
             "Syntax error in module '%s': %s" % (module_name, error),
             ['  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)],
@@ -551,7 +362,7 @@ def _load(handler):
     try:
         return getattr(module, name)
     except AttributeError:
-        raise _Fault(
+        raise Fault(
             "Runtime.HandlerNotFound",
             "Handler '%s' missing on module '%s'" % (name, module_name),
         )
@@ -560,10 +371,26 @@ def _load(handler):
 def _init_error(client, error):
     # importlib's own frames say nothing to the person who reads the trace.
     hide = (__file__, "<frozen importlib", os.path.dirname(os.__file__) + "/importlib/")
-    shown = _error_object(error, "", hide)
-    _log_error(shown)
-    headers = [("Lambda-Runtime-Function-Error-Type", _header(shown["errorType"]))]
-    client.post("/init/error", _encode_error(shown), headers)
+    kind, body = _report(error, "", hide)
+    headers = [("Lambda-Runtime-Function-Error-Type", _header(kind))]
+    client.post("/init/error", body, headers)
+
+
+def _report(error, request_id, hide):
+    """Logs an error; returns its type and its form for the caller."""
+    try:
+        import lambent_log
+
+        shown = lambent_log.error_object(error, request_id, hide)
+        lambent_log.log_error(shown)
+        return shown["errorType"], lambent_log.encode_error(shown)
+    except (OSError, ImportError, MemoryError, RecursionError):
+        # A function that is out of files or memory can import nothing more; its
+        # error is worth more than its trace.
+        kind = error.kind if isinstance(error, Fault) else type(error).__name__
+        shown = '{"errorMessage": "%s", "errorType": "%s", "requestId": "%s", "stackTrace": []}'
+        plain = "".join(c for c in str(error) if " " <= c <= "~" and c not in '"\\')
+        return kind, (shown % (plain, kind, request_id)).encode("ascii", "replace")
 
 
 def _header(value):
@@ -596,10 +423,9 @@ def _prepare():
 
 
 def _handle(client, handler, headers, body):
-    global _request_id, _tenant_id
+    global request_id, tenant_id
     request_id = headers.get("lambda-runtime-aws-request-id", "")
-    _request_id = request_id
-    _tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+    tenant_id = headers.get("lambda-runtime-aws-tenant-id")
     trace = headers.get("lambda-runtime-trace-id")
     if trace:
         os.environ["_X_AMZN_TRACE_ID"] = trace
@@ -613,34 +439,33 @@ def _handle(client, handler, headers, body):
     try:
         answer, kind = _call(handler, headers, body)
     except Exception as error:
-        shown = _error_object(error, request_id, (__file__,))
-        _log_error(shown)
+        kind, body = _report(error, request_id, (__file__,))
         sent.append(("Content-Type", "application/json"))
-        sent.append(("Lambda-Runtime-Function-Error-Type", _header(shown["errorType"])))
-        client.post(path + "/error", _encode_error(shown), sent)
+        sent.append(("Lambda-Runtime-Function-Error-Type", _header(kind)))
+        client.post(path + "/error", body, sent)
     else:
         sent.append(("Content-Type", kind))
         _flush()
         client.post(path + "/response", answer, sent)
     finally:
-        _request_id = None
+        request_id = None
 
 
 def _call(handler, headers, body):
     try:
         if headers.get("content-type", "application/json") == "application/json":
-            event = _loads(body.decode("utf-8"))
+            event = loads(body.decode("utf-8"))
         else:
             event = bytes(body)
     except Exception as error:
-        raise _Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error)
+        raise Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % error)
     answer = handler(event, LambdaContext(headers))
     if isinstance(answer, bytes):
         return answer, "application/unknown"
     try:
-        return _dumps(answer).encode("utf-8"), "application/json"
+        return dumps(answer).encode("utf-8"), "application/json"
     except Exception as error:
-        raise _Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error)
+        raise Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error)
 
 
 def _flush():

@@ -177,6 +177,12 @@ def open_files(event, context):
     return {"opened": len(opened), "errno": errno}
 
 
+def leak_files(event, context):
+    """Fails because it has no file left, and keeps all it has."""
+    while True:
+        KEPT.append(os.open("/dev/null", os.O_RDONLY))
+
+
 def close_sockets(event, context):
     os.closerange(3, 1024)
     return "closed"
