@@ -485,5 +485,8 @@ def main():
         _init_error(client, error)
         sys.exit(1)
     while True:
-        headers, body = client.next()
+        try:
+            headers, body = client.next()
+        except OSError as error:
+            sys.exit("lambent: %s" % error)
         _handle(client, handler, headers, body)
