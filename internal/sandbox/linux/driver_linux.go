@@ -46,7 +46,10 @@ type Options struct {
 	// the share that goes with the memory holds; 0 is 1. Without it a small
 	// function would start at a tenth of the speed, which AWS does not do either.
 	InitCPUs float64
-	Log      *slog.Logger
+	// Ready is how many sandboxes are made ahead, without a function; 0 is 2,
+	// below 0 is none.
+	Ready int
+	Log   *slog.Logger
 }
 
 // Defaults of Options.
@@ -64,6 +67,7 @@ type Driver struct {
 	opts    Options
 	dir     string // ours, below the data directory
 	slots   *slots
+	shells  *shells
 	roots   *roots
 	scratch *scratch
 	cgroups hierarchy
@@ -122,6 +126,9 @@ func (o *Options) complete() error {
 	if o.InitCPUs <= 0 {
 		o.InitCPUs = 1
 	}
+	if o.Ready == 0 {
+		o.Ready = 2
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -157,6 +164,7 @@ func (d *Driver) prepare() error {
 		d.warn("/tmp counts against the function's memory here: " + err.Error())
 		d.scratch = nil
 	}
+	d.shells = newShells(d, max(d.opts.Ready, 0))
 	return nil
 }
 
@@ -372,6 +380,9 @@ func (d *Driver) Close() error {
 // release gives back whatever prepare got.
 func (d *Driver) release() error {
 	var errs []error
+	if d.shells != nil {
+		d.shells.close()
+	}
 	if d.network != nil {
 		errs = append(errs, d.network.close())
 	}

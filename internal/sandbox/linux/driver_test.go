@@ -3,10 +3,10 @@ package linux
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
 	"lambent.dev/lambent/internal/sandbox"
@@ -44,9 +44,10 @@ func TestConformance(t *testing.T) {
 }
 
 // traces lists what a driver could leave on the host: mounts, cgroups, links,
-// children, bound loop devices.
-func traces(t *testing.T) []string {
+// firewall tables, bound loop devices, children.
+func traces(t *testing.T, dir string) []string {
 	t.Helper()
+	tag, _ := (&Driver{opts: Options{DataDir: dir}}).tag()
 	var list []string
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -60,24 +61,40 @@ func traces(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, l := range links {
-		list = append(list, "link "+l.Attrs().Name)
+		if strings.HasPrefix(l.Attrs().Name, linkPrefix+tag[:4]) {
+			list = append(list, "link "+l.Attrs().Name)
+		}
 	}
-	groups, _ := filepath.Glob("/sys/fs/cgroup/memory/process_api/*/lambent-*")
-	more, _ := filepath.Glob("/sys/fs/cgroup/*/lambent-*")
-	for _, g := range append(groups, more...) {
-		list = append(list, "cgroup "+g)
+	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/*/"} {
+		groups, _ := filepath.Glob(pattern + "lambent-" + tag[:8])
+		for _, g := range groups {
+			list = append(list, "cgroup "+g)
+		}
 	}
 	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	for _, l := range loops {
-		list = append(list, "loop "+l)
+		if b, _ := os.ReadFile(l); strings.HasPrefix(string(b), dir) {
+			list = append(list, "loop "+l)
+		}
 	}
 	tasks, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, f := range tasks {
 		b, _ := os.ReadFile(f)
 		for _, pid := range strings.Fields(string(b)) {
-			if n, _ := strconv.Atoi(pid); n > 0 {
-				list = append(list, "process "+pid)
-			}
+			list = append(list, "process "+pid)
+		}
+	}
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	walls, err := tables(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range walls {
+		if w.Name == tablePrefix+tag[:4] {
+			list = append(list, "table "+w.Name)
 		}
 	}
 	return list

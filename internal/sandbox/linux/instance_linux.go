@@ -127,6 +127,7 @@ func (i *Instance) kill() { _ = unix.PidfdSendSignal(i.process.pidfd, unix.SIGKI
 // Init waits for the runtime, and takes the processor's extra share back.
 func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 	r, err := i.session.Init(ctx)
+	i.driver.shells.refill()
 	if err != nil {
 		return r, err
 	}

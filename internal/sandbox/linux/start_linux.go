@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
@@ -101,16 +99,14 @@ type builder struct {
 	spec   sandbox.Spec
 	stage  time.Time // when the current stage began
 
-	slot     *slot
-	group    group
-	mounts   []attachment
-	listener net.Listener
-	link     netlink.Link
-	output   *output
-	write    *os.File // the function's end of output
-	process  spawned
-	pidfd    *os.File
-	cleanup  []func()
+	shell   *shell
+	group   group
+	mounts  []attachment
+	output  *output
+	write   *os.File // the function's end of output
+	process spawned
+	pidfd   *os.File
+	cleanup []func()
 }
 
 // attachment is a mount that waits for its place.
@@ -142,40 +138,51 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.takeSlot(); err != nil {
+	if err := b.takeShell(); err != nil {
 		return nil, err
 	}
-	b.done("slot")
 	if err := b.makeGroup(); err != nil {
 		return nil, err
 	}
 	b.done("cgroup")
-	if err := b.collectMounts(); err != nil {
-		return nil, err
-	}
-	b.done("storage")
 	if b.output, b.write, err = newOutput(b.spec.Output); err != nil {
 		return nil, err
 	}
 	b.defers(func() { _ = b.output.pipe.Close() })
+	if err := b.collectMounts(); err != nil {
+		return nil, err
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	onOwnThread(func() { err = b.enter(ctx, base) })
+	b.shell.run(func() { err = b.arrangeMounts(base) })
 	if err != nil {
 		return nil, err
 	}
+	b.done("mounts")
+	b.shell.run(func() { err = b.spawn() })
+	if err != nil {
+		return nil, err
+	}
+	b.done("spawn")
 	return b.finish()
 }
 
-func (b *builder) takeSlot() error {
-	slot, err := b.driver.slots.take()
-	if err != nil {
-		return err
+// takeShell takes a shell that was made ahead, or makes one.
+func (b *builder) takeShell() error {
+	v := b.spec.Version
+	s := b.driver.shells.take(v.Network)
+	if s != nil {
+		b.done("shell")
+	} else {
+		var err error
+		if s, err = b.driver.newShell(shellKind{network: v.Network, tmpMB: v.EphemeralMB}, b.done); err != nil {
+			return err
+		}
 	}
-	b.slot = slot
-	b.defers(func() { b.driver.slots.give(slot) })
-	return b.driver.slots.open(slot)
+	b.shell = s
+	b.defers(s.discard)
+	return s.makeTmp(b.driver, v.EphemeralMB)
 }
 
 func (b *builder) makeGroup() error {
@@ -199,8 +206,8 @@ func (b *builder) makeGroup() error {
 	return nil
 }
 
-// collectMounts makes the mounts that this instance alone has. They are made
-// where the host's paths are, attached to nothing, and need no path later.
+// collectMounts makes the mounts of code and layers. They are made where the
+// host's paths are, attached to nothing, and need no path later.
 func (b *builder) collectMounts() error {
 	add := func(at string, fd int, err error) error {
 		if err != nil {
@@ -213,21 +220,15 @@ func (b *builder) collectMounts() error {
 	if err := add("/var/task", fd, err); err != nil {
 		return err
 	}
-	switch n := len(b.spec.Layers); n {
+	switch len(b.spec.Layers) {
 	case 0:
+		return nil
 	case 1:
 		fd, err = detached(b.spec.Layers[0], 0)
-		if err := add("/opt", fd, err); err != nil {
-			return err
-		}
 	default:
 		fd, err = overlay(b.spec.Layers)
-		if err := add("/opt", fd, err); err != nil {
-			return err
-		}
 	}
-	fd, err = b.driver.mountTmp(b.spec.Version.EphemeralMB)
-	return add("/tmp", fd, err)
+	return add("/opt", fd, err)
 }
 
 // mountTmp makes an instance's /tmp, of the kind that this host can do.
@@ -250,34 +251,19 @@ func (b *builder) closeStartOnly() {
 	if b.group != nil {
 		b.group.close()
 	}
+	if b.shell != nil {
+		b.shell.finish()
+	}
 }
 
-// enter makes the calling thread's surroundings those of the instance, and forks
-// the runtime from there.
-func (b *builder) enter(ctx context.Context, base *os.File) error {
-	// File system attributes first: a thread that shares them cannot change its
-	// mount namespace.
-	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS); err != nil {
-		return os.NewSyscallError("unshare", err)
-	}
-	if err := unix.Sethostname([]byte(guestHostname)); err != nil {
-		return os.NewSyscallError("set host name", err)
-	}
-	b.done("namespaces")
-	if err := b.makeNetwork(ctx); err != nil {
-		return err
-	}
-	b.done("network")
-	if err := b.arrangeMounts(base); err != nil {
-		return err
-	}
-	b.done("mounts")
+// spawn forks the runtime from the shell's thread, whose surroundings it gets.
+func (b *builder) spawn() error {
 	if err := b.group.join(); err != nil {
 		return fmt.Errorf("join cgroup: %w", err)
 	}
 	p, err := spawn(spawnSpec{
 		command: b.spec.Runtime.Command, env: b.environment(),
-		userns: int(b.slot.userns.Fd()), null: int(b.driver.null.Fd()), output: int(b.write.Fd()), cgroup: b.group.birth(),
+		userns: int(b.shell.slot.userns.Fd()), null: int(b.driver.null.Fd()), output: int(b.write.Fd()), cgroup: b.group.birth(),
 		filter: b.driver.filter, lastCap: b.driver.lastCap, existing: b.driver.limits,
 	})
 	if err != nil {
@@ -285,42 +271,14 @@ func (b *builder) enter(ctx context.Context, base *os.File) error {
 	}
 	b.process = p
 	// Watched by Go's poller, so that waiting for the process takes no thread.
-	if err := unix.SetNonblock(p.pidfd, true); err != nil {
-		return errors.Join(os.NewSyscallError("set nonblocking", err), unix.Close(p.pidfd))
-	}
+	err = unix.SetNonblock(p.pidfd, true)
 	b.pidfd = os.NewFile(uintptr(p.pidfd), "pidfd")
 	b.defers(func() {
 		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
 		_, _ = syscall.Wait4(p.pid, nil, 0, nil)
 		_ = b.pidfd.Close()
 	})
-	b.done("spawn")
-	return nil
-}
-
-func (b *builder) makeNetwork(ctx context.Context) error {
-	if err := loopbackUp(); err != nil {
-		return err
-	}
-	l, err := listen(ctx)
-	if err != nil {
-		return fmt.Errorf("open the Runtime API: %w", err)
-	}
-	b.listener = l
-	b.defers(func() { _ = l.Close() })
-	// NetworkNone is loopback too: the Runtime API needs one, and nobody else is
-	// on it.
-	n := b.driver.network
-	if n == nil || b.spec.Version.Network != lambent.NetworkOutbound {
-		return nil
-	}
-	link, err := n.connect(b.slot.n)
-	if err != nil {
-		return err
-	}
-	b.link = link
-	b.defers(func() { _ = n.remove(link) })
-	return nil
+	return os.NewSyscallError("set nonblocking", err)
 }
 
 // arrangeMounts takes a copy of the prepared tree and puts the instance's own
@@ -332,7 +290,7 @@ func (b *builder) arrangeMounts(base *os.File) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return os.NewSyscallError("unshare mnt", err)
 	}
-	for _, m := range b.mounts {
+	for _, m := range append(b.mounts, attachment{fd: b.shell.tmp, at: "/tmp"}) {
 		if err := attach(m.fd, m.at); err != nil {
 			return err
 		}
@@ -364,8 +322,8 @@ func (b *builder) environment() []string {
 func (b *builder) finish() (*Instance, error) {
 	v := b.spec.Version
 	i := &Instance{
-		id: b.spec.ID, driver: b.driver, group: b.group, slot: b.slot, link: b.link,
-		listener: b.listener, output: b.output, process: b.process, pidfd: b.pidfd, share: v.CPUs(),
+		id: b.spec.ID, driver: b.driver, group: b.group, slot: b.shell.slot, link: b.shell.link,
+		listener: b.shell.listener, output: b.output, process: b.process, pidfd: b.pidfd, share: v.CPUs(),
 		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
 			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log}),
 		done: make(chan struct{}), exited: make(chan struct{}), gone: make(chan struct{}),

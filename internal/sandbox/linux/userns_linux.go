@@ -93,7 +93,10 @@ func newUserNamespace(hostID int) (*os.File, error) {
 	// the child waits. It waits until its copy of the pipe has no writer left.
 	c := newChild()
 	c.clone.flags = unix.CLONE_NEWUSER
-	c.do("close", unix.SYS_CLOSE, uintptr(wait[1]))
+	// Nor may it hold a writer of another such pipe, or two children made at once
+	// would wait for each other: it keeps the one descriptor that it reads from.
+	c.do("close_range", unix.SYS_CLOSE_RANGE, uintptr(wait[0]+1), uintptr(^uint32(0)))
+	c.do("close_range", unix.SYS_CLOSE_RANGE, 0, uintptr(wait[0]-1))
 	c.do("read", unix.SYS_READ, uintptr(wait[0]), place(c, new([8]byte)), 1)
 	pid, err := c.start()
 	if err != nil {

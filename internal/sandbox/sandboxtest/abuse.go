@@ -54,10 +54,7 @@ func (h Harness) abuse(t *testing.T) {
 // directory ends them, and another server's are not touched.
 func (h Harness) recovers(t *testing.T) {
 	dir := t.TempDir()
-	var before []string
-	if h.Traces != nil {
-		before = h.Traces(t)
-	}
+	check := h.watch(t, dir)
 	dead := h.New(t, dir)
 	code := h.code(t)
 	var left []sandbox.Instance
@@ -94,7 +91,5 @@ func (h Harness) recovers(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	_ = other.Close()
-	if h.Traces != nil {
-		h.leavesNothing(t, before)
-	}
+	check()
 }

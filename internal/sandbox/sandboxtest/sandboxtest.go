@@ -30,9 +30,10 @@ type Harness struct {
 	// Isolates tells that instances are real processes in a real sandbox; the
 	// driver then runs the probe that Spec.Code has.
 	Isolates bool
-	// Traces, if set, lists what the driver has on the host now (mounts, groups,
-	// links, processes ...); the suite compares before and after.
-	Traces func(t *testing.T) []string
+	// Traces, if set, lists what the driver of that data directory has on the host
+	// now (mounts, groups, links, processes ...); the suite compares before and
+	// after.
+	Traces func(t *testing.T, dataDir string) []string
 }
 
 // Run runs the suite.
@@ -235,35 +236,38 @@ func closed(t testing.TB, what string, c <-chan struct{}) {
 // driver makes a driver for one test and closes it.
 func (h Harness) driver(t *testing.T) sandbox.Driver {
 	t.Helper()
-	var before []string
-	if h.Traces != nil {
-		before = h.Traces(t)
-	}
-	d := h.New(t, t.TempDir())
+	dir := t.TempDir()
+	check := h.watch(t, dir)
+	d := h.New(t, dir)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		if h.Traces != nil {
-			h.leavesNothing(t, before)
-		}
+		check()
 	})
 	return d
 }
 
-// leavesNothing compares the host with before; the kernel takes a moment to let
-// go of some things.
-func (h Harness) leavesNothing(t *testing.T, before []string) {
+// watch notes what is on the host; the function that it returns fails the test
+// if there is more. The kernel takes a moment to let go of some things.
+func (h Harness) watch(t *testing.T, dir string) (check func()) {
 	t.Helper()
-	var more []string
-	for range 100 {
-		more = slices.DeleteFunc(h.Traces(t), func(s string) bool { return slices.Contains(before, s) })
-		if len(more) == 0 {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
+	if h.Traces == nil {
+		return func() {}
 	}
-	t.Errorf("left behind:\n%s", strings.Join(more, "\n"))
+	before := h.Traces(t, dir)
+	return func() {
+		t.Helper()
+		var more []string
+		for range 100 {
+			more = slices.DeleteFunc(h.Traces(t, dir), func(s string) bool { return slices.Contains(before, s) })
+			if len(more) == 0 {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Errorf("left behind:\n%s", strings.Join(more, "\n"))
+	}
 }
 
 // code is the directory of the probe, or nothing for a driver that runs none.
