@@ -202,5 +202,6 @@ func zipped(files map[string][]byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return buf.Bytes(), w.Close()
+	err := w.Close() // writes the directory, so it precedes Bytes
+	return buf.Bytes(), err
 }

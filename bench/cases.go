@@ -12,6 +12,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"lambent.dev/lambent"
 )
 
 // cases are all that is measured, each on a fresh server.
@@ -41,7 +43,8 @@ func pair(ctx context.Context, b *bed) (ours, direct target, err error) {
 	if err != nil {
 		return ours, direct, err
 	}
-	if err := b.create(ctx, "echo", "provided.al2023", "bootstrap", archive, 256); err != nil {
+	// With a whole processor, so that what is measured is not the limit.
+	if err := b.create(ctx, "echo", "provided.al2023", "bootstrap", archive, lambent.MemoryPerCPU); err != nil {
 		return ours, direct, err
 	}
 	if direct, err = b.bare(binary, event); err != nil {

@@ -4,10 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -93,18 +93,38 @@ func connection(t target, until time.Time) ([]time.Duration, error) {
 	return latencies, nil
 }
 
-// skipAnswer reads one HTTP answer and fails unless it is a 200.
+// skipAnswer reads one HTTP answer and fails unless it is a 200 with a
+// Content-Length.
 func skipAnswer(r *bufio.Reader) error {
-	resp, err := http.ReadResponse(r, nil)
+	status, err := r.ReadSlice('\n')
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
-		return fmt.Errorf("answer %s: %s", resp.Status, body)
+	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 200 "))
+	var first string
+	if !ok {
+		first = string(bytes.TrimSpace(status)) // the slice is good until the next read
 	}
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
+	length := -1
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			break
+		}
+		if name, value, found := bytes.Cut(line, []byte(": ")); found && bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return fmt.Errorf("answer with Content-Length %q", value)
+			}
+		}
 	}
-	return resp.Body.Close()
+	if !ok || length < 0 {
+		body, _ := r.Peek(min(max(length, 0), r.Buffered()))
+		return fmt.Errorf("answer %s, Content-Length %d: %s", first, length, body)
+	}
+	_, err = r.Discard(length)
+	return err
 }
