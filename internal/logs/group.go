@@ -64,10 +64,13 @@ type stream struct {
 	gen     uint32 // of the group when no and req were given
 	no, req uint32
 	request string
-	keeping bool
-	tail    []byte
-	dropped int64
-	closed  bool
+	// keeping says that lines are added to the tail; fresh that the tail holds
+	// what was written before the first request, which belongs to it: the
+	// instance was started for it.
+	keeping, fresh bool
+	tail           []byte
+	dropped        int64
+	closed         bool
 }
 
 // WriteLine implements Stream.
@@ -194,7 +197,10 @@ func (st *stream) Begin(requestID string, tail bool) {
 	st.g.mu.Lock()
 	defer st.g.mu.Unlock()
 	st.request, st.req = requestID, 0
-	st.keeping, st.tail = tail, st.tail[:0]
+	if !st.fresh || !tail {
+		st.tail = nil
+	}
+	st.keeping, st.fresh = tail, false
 }
 
 // End implements Stream.

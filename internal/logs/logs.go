@@ -74,7 +74,8 @@ type Stream interface {
 	// buffer is dropped and counted, and the count is logged. p is not kept.
 	WriteLine(at time.Time, p []byte)
 	// Begin sets the request that following lines belong to and, with tail set,
-	// starts to keep the last lambent.LogTail bytes for it.
+	// starts to keep the last lambent.LogTail bytes for it. The first request's
+	// tail begins with what was written since Open.
 	Begin(requestID string, tail bool)
 	// End clears the request and returns the tail that was kept.
 	End() []byte

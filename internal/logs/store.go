@@ -185,7 +185,7 @@ func (s *Store) Open(namespace, group, name string) Stream {
 	if len(name) > maxName {
 		name = name[:maxName]
 	}
-	return &stream{g: s.acquire(namespace, group), name: name}
+	return &stream{g: s.acquire(namespace, group), name: name, keeping: true, fresh: true}
 }
 
 // acquire gives the group of this name, and keeps it until release.

@@ -68,7 +68,7 @@ func TestWriteAndRead(t *testing.T) {
 	a.WriteLine(t0.Add(time.Second), []byte("one"))
 	b.WriteLine(t0.Add(2*time.Second), []byte("two"))
 	a.WriteLine(t0.Add(3*time.Second), nil)
-	if got := string(a.End()); got != "one\n\n" {
+	if got := string(a.End()); got != "init\none\n\n" {
 		t.Errorf("tail %q", got)
 	}
 	if got := b.End(); got != nil {

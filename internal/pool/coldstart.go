@@ -2,11 +2,15 @@ package pool
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -56,6 +60,10 @@ func (p *Pool) start(ctx context.Context, m *member) (*sandbox.Failure, error) {
 	rt, err := p.o.Runtimes.Resolve(v)
 	if err != nil {
 		return nil, fmt.Errorf("resolve runtime %s: %w", v.Runtime, err)
+	}
+	at := time.Now()
+	if line := logs.FormatOf(v.Logging).InitStart(nil, at, versionText(rt), runtimeARN(p.o.Region, rt)); len(line) > 0 {
+		m.stream.WriteLine(at, line)
 	}
 	spec := sandbox.Spec{
 		ID:      m.cold.ID,
@@ -128,4 +136,19 @@ func (m *member) stages() func(string, time.Time, time.Duration) {
 // streamName is how Lambda names the log stream of an instance.
 func streamName(at time.Time, version, id string) string {
 	return at.UTC().Format("2006/01/02") + "/[" + version + "]" + id
+}
+
+// versionText names a runtime as INIT_START does: "python:3.12.1".
+func versionText(rt sandbox.Runtime) string {
+	family := strings.TrimRight(rt.Name, "0123456789.x")
+	if rt.Version == "" {
+		return rt.Name
+	}
+	return family + ":" + rt.Version
+}
+
+// runtimeARN names the interpreter that is used, as AWS names its own: by a hash.
+func runtimeARN(region string, rt sandbox.Runtime) string {
+	sum := sha256.Sum256([]byte(rt.Name + " " + rt.Version))
+	return "arn:aws:lambda:" + region + "::runtime:" + hex.EncodeToString(sum[:])
 }
