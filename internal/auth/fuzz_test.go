@@ -21,7 +21,7 @@ func FuzzAuthorization(f *testing.F) {
 	f.Add("", "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="+docAccess+"%2F20260101%2Fus-east-1%2Flambda%2Faws4_request&X-Amz-Date=20260101T001500Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature="+strings.Repeat("a", 64), "")
 	h := handler()
 	f.Fuzz(func(t *testing.T, auth, query, date string) {
-		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/a", RawQuery: query}, Host: "h", Header: http.Header{}, Body: http.NoBody}
+		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/a", RawQuery: query}, Host: "h", Header: http.Header{}, Body: http.NoBody}
 		if auth != "" {
 			r.Header["Authorization"] = []string{auth}
 		}
@@ -49,7 +49,7 @@ func FuzzCanonical(f *testing.F) {
 	f.Add("//%zz/..", "&&==&%", "content-length", "")
 	f.Add("/\xff", "\xff=\n", "host", "\t")
 	f.Fuzz(func(t *testing.T, path, query, name, value string) {
-		r := &http.Request{Method: "GET", RequestURI: path, URL: &url.URL{Path: path, RawQuery: query}, Host: "h", Header: http.Header{}}
+		r := &http.Request{Method: http.MethodGet, RequestURI: path, URL: &url.URL{Path: path, RawQuery: query}, Host: "h", Header: http.Header{}}
 		r.Header[http.CanonicalHeaderKey(name)] = []string{value}
 		c := claim{service: "lambda", signed: "host"}
 		for _, order := range []queryOrder{byEncoded, byDecoded} {

@@ -245,7 +245,7 @@ func TestRefusesInJSONProtocol(t *testing.T) {
 	if w.Code != http.StatusBadRequest || w.Body.String() != want || w.Header().Get("Content-Type") != "application/x-amz-json-1.1" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	r := httptest.NewRequest("POST", "/", nil)
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("X-Amz-Target", "Logs_20140328.DescribeLogGroups")
 	if w := serve(h, r); !strings.Contains(w.Body.String(), "Request is missing Authentication Token") {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -288,7 +288,7 @@ func TestBodyCutShort(t *testing.T) {
 
 func TestPresigned(t *testing.T) {
 	presign := func(service, target, expires string) *http.Request {
-		r, _ := http.NewRequest("GET", "http://127.0.0.1:9000"+target+"X-Amz-Expires="+expires, nil)
+		r, _ := http.NewRequest(http.MethodGet, "http://127.0.0.1:9000"+target+"X-Amz-Expires="+expires, nil)
 		payload := emptySHA256
 		if service == "s3" {
 			payload = payloadUnsigned
