@@ -61,13 +61,10 @@ type chunkReader struct {
 }
 
 // newChunkReader prepares the body of r, whose seed signature has been verified.
-func newChunkReader(r *http.Request, c *claim, s *signer, mode string, most int64) (*chunkReader, *lambent.Error) {
+func newChunkReader(r *http.Request, c *claim, s *signer, mode string) (*chunkReader, *lambent.Error) {
 	length, err := strconv.ParseInt(r.Header.Get("X-Amz-Decoded-Content-Length"), 10, 64)
 	if err != nil || length < 0 {
 		return nil, badBody("X-Amz-Decoded-Content-Length is required with a streaming payload and must be a length in bytes.")
-	}
-	if length > most {
-		return nil, tooLarge(most)
 	}
 	cr := &chunkReader{
 		src: bufio.NewReaderSize(r.Body, maxChunkLine), body: r.Body,

@@ -81,7 +81,7 @@ func FuzzChunks(f *testing.F) {
 			mode = payloadChunksTrailer
 		}
 		c := claim{date: "20260101"}
-		cr, refusal := newChunkReader(r, &c, newSigner("s", &c), mode, 100)
+		cr, refusal := newChunkReader(r, &c, newSigner("s", &c), mode)
 		if refusal != nil {
 			t.Fatal(refusal)
 		}

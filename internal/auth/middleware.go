@@ -146,9 +146,12 @@ func (g *gate) admitDeclared(r *http.Request, c *claim, s *signer, declared stri
 }
 
 func (g *gate) admitChunks(r *http.Request, c *claim, s *signer, mode string) *lambent.Error {
-	cr, refusal := newChunkReader(r, c, s, mode, g.o.MaxBody)
+	cr, refusal := newChunkReader(r, c, s, mode)
 	if refusal != nil {
 		return refusal
+	}
+	if cr.left > g.o.MaxBody {
+		return tooLarge(g.o.MaxBody)
 	}
 	r.Body = cr
 	r.ContentLength = cr.left

@@ -299,7 +299,7 @@ func TestPresigned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := httptest.NewRequest("GET", url, nil)
+		got := httptest.NewRequest(http.MethodGet, url, nil)
 		got.RequestURI = strings.TrimPrefix(url, "http://127.0.0.1:9000")
 		return got
 	}
