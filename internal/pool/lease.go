@@ -40,7 +40,7 @@ func (l *Lease) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, e
 
 // MaxMemoryMB is the most memory the instance has used so far, rounded up.
 func (l *Lease) MaxMemoryMB() int {
-	return int((l.m.inst.Usage().MaxMemoryBytes + 1<<20 - 1) >> 20)
+	return int((l.m.inst.MaxMemory() + 1<<20 - 1) >> 20)
 }
 
 // Release gives the instance back: to the next caller as soon as its runtime

@@ -100,7 +100,8 @@ func (i *scriptedInstance) Invoke(ctx context.Context, _ sandbox.Event) (sandbox
 func (i *scriptedInstance) Ready() <-chan struct{} { i.mu.Lock(); defer i.mu.Unlock(); return i.ready }
 func (i *scriptedInstance) Done() <-chan struct{}  { return i.done }
 func (i *scriptedInstance) Why() *sandbox.Failure  { return nil }
-func (i *scriptedInstance) Usage() sandbox.Usage   { return sandbox.Usage{MaxMemoryBytes: 5 << 20} }
+func (i *scriptedInstance) Usage() sandbox.Usage   { return sandbox.Usage{} }
+func (i *scriptedInstance) MaxMemory() int64       { return 5 << 20 }
 func (i *scriptedInstance) Stop(context.Context) error {
 	i.once.Do(func() {
 		close(i.done)

@@ -50,8 +50,10 @@ type Instance interface {
 	// reason from then on.
 	Done() <-chan struct{}
 	Why() *Failure
-	// Usage reads the instance's counters.
+	// Usage reads the instance's counters. MaxMemory is the one of them that every
+	// invocation asks for, in bytes: it costs no more than one system call.
 	Usage() Usage
+	MaxMemory() int64
 	// Stop ends the instance and everything in it, and returns when all of it is
 	// gone. Done is closed before it waits for anything; if ctx ends, the rest is
 	// done in the background. It may be called again.

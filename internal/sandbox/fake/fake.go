@@ -311,6 +311,9 @@ func (i *Instance) Usage() sandbox.Usage {
 	return i.usage
 }
 
+// MaxMemory is what SetUsage said.
+func (i *Instance) MaxMemory() int64 { return i.Usage().MaxMemoryBytes }
+
 // Stop ends the instance.
 func (i *Instance) Stop(ctx context.Context) error {
 	i.Die(sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})

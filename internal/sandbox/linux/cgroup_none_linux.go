@@ -8,6 +8,7 @@ type none struct{}
 
 func (none) name() string                         { return "none" }
 func (none) dirs() []string                       { return nil }
+func (none) made() []string                       { return nil }
 func (none) create(string, limits) (group, error) { return noGroup{}, nil }
 
 type noGroup struct{}
@@ -16,6 +17,7 @@ func (noGroup) join() error           { return nil }
 func (noGroup) birth() int            { return -1 }
 func (noGroup) setCPUs(float64) error { return nil }
 func (noGroup) usage() sandbox.Usage  { return sandbox.Usage{} }
+func (noGroup) peak() int64           { return 0 }
 func (noGroup) freeze(bool) error     { return errNoFreezer }
 func (noGroup) paths() []string       { return nil }
 func (noGroup) close()                {}

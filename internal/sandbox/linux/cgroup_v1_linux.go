@@ -18,6 +18,7 @@ import (
 type v1 struct {
 	byController map[string]string // our directory on each; co-mounted ones share it
 	unique       []string
+	above        []string
 	swap         bool // memory.memsw is there
 }
 
@@ -29,6 +30,7 @@ func newV1(dirs map[string]string) (*v1, error) {
 	}
 	h := &v1{byController: dirs, unique: distinct(dirs)}
 	for _, dir := range h.unique {
+		h.above = append(h.above, missing(dir)...)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make cgroup: %w", err)
 		}
@@ -52,6 +54,7 @@ func distinct(dirs map[string]string) []string {
 
 func (h *v1) name() string   { return "v1" }
 func (h *v1) dirs() []string { return h.unique }
+func (h *v1) made() []string { return h.above }
 
 func (h *v1) create(id string, l limits) (group, error) {
 	g := &v1Group{byController: make(map[string]string, len(h.byController))}
@@ -82,6 +85,7 @@ type v1Group struct {
 	byController map[string]string
 	unique       []string
 	tasks        []int // descriptors, until close: join runs where there is no path to them
+	peakFile     counter
 }
 
 func (g *v1Group) undo() {
@@ -110,6 +114,10 @@ func (g *v1Group) limit(l limits, swap bool) error {
 		_ = writeFile(g.file("memory", "swappiness"), "0")
 	}
 	if err := writeFile(g.file("pids", "max"), strconv.Itoa(l.pids)); err != nil {
+		return err
+	}
+	period := strconv.FormatInt(cpuPeriod.Microseconds(), 10)
+	if err := writeFile(g.file("cpu", "cfs_period_us"), period); err != nil {
 		return err
 	}
 	return g.setCPUs(l.cpus)
@@ -154,6 +162,8 @@ func (g *v1Group) usage() sandbox.Usage {
 	}
 }
 
+func (g *v1Group) peak() int64 { return g.peakFile.read(g.file("memory", "max_usage_in_bytes")) }
+
 var errNoFreezer = errors.New("cgroup controller freezer is not mounted")
 
 func (g *v1Group) freeze(on bool) error {
@@ -174,4 +184,5 @@ func (g *v1Group) close() {
 		_ = unix.Close(fd)
 	}
 	g.tasks = nil
+	g.peakFile.close()
 }

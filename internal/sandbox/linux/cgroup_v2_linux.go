@@ -15,7 +15,10 @@ import (
 )
 
 // v2 is one directory for everything (kernel documentation, cgroup-v2.rst).
-type v2 struct{ dir string }
+type v2 struct {
+	dir   string
+	above []string
+}
 
 var v2Controllers = []string{"memory", "cpu", "pids"}
 
@@ -40,6 +43,8 @@ func readWords(path string) []string {
 }
 
 func newV2(s cgroupSpec, parent string) (*v2, error) {
+	h := &v2{dir: filepath.Join(parent, s.name)}
+	h.above = missing(h.dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, fmt.Errorf("make cgroup: %w", err)
 	}
@@ -58,7 +63,6 @@ func newV2(s cgroupSpec, parent string) (*v2, error) {
 			return nil, fmt.Errorf("delegate cgroup controllers: %w", err)
 		}
 	}
-	h := &v2{dir: filepath.Join(parent, s.name)}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make cgroup: %w", err)
 	}
@@ -85,6 +89,7 @@ func delegate(dir string) error {
 
 func (h *v2) name() string   { return "v2" }
 func (h *v2) dirs() []string { return []string{h.dir} }
+func (h *v2) made() []string { return h.above }
 
 func (h *v2) create(id string, l limits) (group, error) {
 	g := &v2Group{dir: filepath.Join(h.dir, id), fd: -1}
@@ -106,8 +111,9 @@ func (h *v2) create(id string, l limits) (group, error) {
 
 // v2Group is an instance's group.
 type v2Group struct {
-	dir string
-	fd  int
+	dir      string
+	fd       int
+	peakFile counter // memory.peak
 }
 
 // settings are the files of the limits and what to write there.
@@ -154,6 +160,13 @@ func (g *v2Group) usage() sandbox.Usage {
 	return u
 }
 
+func (g *v2Group) peak() int64 {
+	if peak := g.peakFile.read(filepath.Join(g.dir, "memory.peak")); peak > 0 {
+		return peak
+	}
+	return g.usage().MaxMemoryBytes
+}
+
 func (g *v2Group) freeze(on bool) error {
 	state := "0"
 	if on {
@@ -169,4 +182,5 @@ func (g *v2Group) close() {
 		_ = unix.Close(g.fd)
 		g.fd = -1
 	}
+	g.peakFile.close()
 }

@@ -189,43 +189,76 @@ func (d *Driver) prepareCgroups() error {
 	return d.rememberCgroups()
 }
 
-// rememberCgroups notes where the groups are. The next server may be started in
-// another group than this one and has to find what this one leaves.
-func (d *Driver) rememberCgroups() error {
-	known := d.knownCgroups()
-	for _, dir := range d.cgroups.dirs() {
-		if !slices.Contains(known, dir) {
-			known = append(known, dir)
-		}
-	}
-	return d.writeKnown(known)
+// cgroupNote is a file that remembers, past a crash, where the groups are (the
+// next server may be started in another group than this one and has to find what
+// this one leaves) and which directories above them are ours to remove.
+type cgroupNote struct {
+	Groups []string `json:"groups"`
+	Made   []string `json:"made"`
 }
 
-func (d *Driver) writeKnown(dirs []string) error {
-	b, err := json.Marshal(dirs)
+func (d *Driver) rememberCgroups() error {
+	note := d.readNote()
+	for _, dir := range d.cgroups.dirs() {
+		if !slices.Contains(note.Groups, dir) {
+			note.Groups = append(note.Groups, dir)
+		}
+	}
+	for _, dir := range d.cgroups.made() {
+		if !slices.Contains(note.Made, dir) {
+			note.Made = append(note.Made, dir)
+		}
+	}
+	return d.writeNote(note)
+}
+
+func (d *Driver) writeNote(n cgroupNote) error {
+	b, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(d.knownFile(), b, 0o600)
+	return os.WriteFile(d.noteFile(), b, 0o600)
 }
 
-func (d *Driver) knownFile() string { return filepath.Join(d.dir, "cgroups.json") }
+func (d *Driver) noteFile() string { return filepath.Join(d.dir, "cgroups.json") }
 
-// knownCgroups reads the note. Only directories of our own name count: the file
-// decides what gets killed.
-func (d *Driver) knownCgroups() []string {
-	b, err := os.ReadFile(d.knownFile())
-	if err != nil {
-		return nil
-	}
-	var dirs []string
-	if json.Unmarshal(b, &dirs) != nil {
-		return nil
+// readNote reads the file. Only directories of our own name count as groups: the
+// file decides what gets killed.
+func (d *Driver) readNote() cgroupNote {
+	var n cgroupNote
+	b, err := os.ReadFile(d.noteFile())
+	if err != nil || json.Unmarshal(b, &n) != nil {
+		return cgroupNote{}
 	}
 	tag, _ := d.tag()
-	return slices.DeleteFunc(dirs, func(dir string) bool {
-		return filepath.Base(dir) != "lambent-"+tag[:8] || !strings.HasPrefix(dir, "/sys/fs/cgroup/")
+	foreign := func(dir string) bool {
+		return dir != filepath.Clean(dir) || !strings.HasPrefix(dir, "/sys/fs/cgroup/")
+	}
+	n.Groups = slices.DeleteFunc(n.Groups, func(dir string) bool {
+		return foreign(dir) || filepath.Base(dir) != "lambent-"+tag[:8]
 	})
+	n.Made = slices.DeleteFunc(n.Made, foreign)
+	return n
+}
+
+// removeCgroups removes our directories. Those above go if nobody else has put
+// anything into them.
+func (d *Driver) removeCgroups() error {
+	var errs []error
+	for _, dir := range d.cgroups.dirs() {
+		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, &os.PathError{Op: "rmdir", Path: dir, Err: err})
+		}
+	}
+	note := d.readNote()
+	for _, dir := range note.Made {
+		_ = unix.Rmdir(dir)
+	}
+	if len(errs) == 0 {
+		note.Made = nil
+		errs = append(errs, d.writeNote(note))
+	}
+	return errors.Join(errs...)
 }
 
 func (d *Driver) prepareNetwork() {
@@ -263,49 +296,49 @@ func (d *Driver) Describe() sandbox.Description {
 // links and firewall went when this driver was made, its mounts, loop devices
 // and sockets go with the processes.
 func (d *Driver) Recover(ctx context.Context) (int, error) {
-	ended := map[string]bool{}
-	var errs []error
-	var kept []string
-	for _, dir := range d.knownCgroups() {
-		ids, err := removeLeftovers(ctx, dir)
-		for _, id := range ids {
-			ended[id] = true
+	note := d.readNote()
+	known := note.Groups
+	ended, err := removeLeftovers(ctx, known)
+	if err == nil {
+		// Directories of a server in another group than this one are used up.
+		for _, dir := range known {
+			if !slices.Contains(d.cgroups.dirs(), dir) {
+				_ = unix.Rmdir(dir)
+			}
 		}
-		current := slices.Contains(d.cgroups.dirs(), dir)
-		if err == nil && !current {
-			_ = unix.Rmdir(dir)
-		}
-		if err != nil || current {
-			kept = append(kept, dir)
-		}
-		errs = append(errs, err)
-	}
-	errs = append(errs, d.writeKnown(kept))
-	if err := errors.Join(errs...); err != nil {
-		return len(ended), lambent.Errorf(lambent.CodeInternal, "end sandboxes of an earlier server: %w", err)
-	}
-	return len(ended), nil
-}
-
-// removeLeftovers ends and removes every instance's group in dir.
-func removeLeftovers(ctx context.Context, dir string) (ids []string, err error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		note.Groups = d.cgroups.dirs()
+		err = d.writeNote(note)
 	}
 	if err != nil {
-		return nil, err
+		return ended, lambent.Errorf(lambent.CodeInternal, "end sandboxes of an earlier server: %w", err)
 	}
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
+	return ended, nil
+}
+
+// removeLeftovers ends and removes every instance's group in dirs, and counts
+// them. The directories of one group go together: a process that is frozen by
+// one of them does not die by another.
+func removeLeftovers(ctx context.Context, dirs []string) (int, error) {
+	groups := map[string][]string{}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return 0, err
 		}
-		if err := removeGroup(ctx, []string{filepath.Join(dir, e.Name())}); err != nil {
-			return ids, err
+		for _, e := range entries {
+			if e.IsDir() {
+				groups[e.Name()] = append(groups[e.Name()], filepath.Join(dir, e.Name()))
+			}
 		}
-		ids = append(ids, e.Name())
 	}
-	return ids, nil
+	ended := 0
+	for _, paths := range groups {
+		if err := removeGroup(ctx, paths); err != nil {
+			return ended, err
+		}
+		ended++
+	}
+	return ended, nil
 }
 
 // enter counts a Start, unless the driver is closed. The caller ends it with
@@ -387,11 +420,7 @@ func (d *Driver) release() error {
 		errs = append(errs, d.network.close())
 	}
 	if d.cgroups != nil {
-		for _, dir := range d.cgroups.dirs() {
-			if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-				errs = append(errs, &os.PathError{Op: "rmdir", Path: dir, Err: err})
-			}
-		}
+		errs = append(errs, d.removeCgroups())
 	}
 	if d.roots != nil {
 		d.roots.close()

@@ -197,6 +197,16 @@ func (i *Instance) Usage() sandbox.Usage {
 	return i.group.usage()
 }
 
+// MaxMemory reads the one counter that every invocation reports.
+func (i *Instance) MaxMemory() int64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.last != nil {
+		return i.last.MaxMemoryBytes
+	}
+	return i.group.peak()
+}
+
 // Freeze halts every process of the instance where it is.
 func (i *Instance) Freeze() error { return i.group.freeze(true) }
 

@@ -126,6 +126,9 @@ func network(e event, arg func(int) string) (any, error, bool) {
 		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
 		b, err := io.ReadAll(io.LimitReader(c, 1024))
 		return string(b), err, true
+	case "listen":
+		address, err := listen()
+		return address, err, true
 	case "addresses":
 		addrs, err := net.InterfaceAddrs()
 		var list []string
@@ -135,6 +138,34 @@ func network(e event, arg func(int) string) (any, error, bool) {
 		return list, err, true
 	}
 	return nil, nil, false
+}
+
+// listen greets everyone who comes to the outside address.
+func listen() (string, error) {
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(c, "here")
+			c.Close()
+		}
+	}()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			return fmt.Sprintf("%s:%d", ip.IP, l.Addr().(*net.TCPAddr).Port), nil
+		}
+	}
+	return "", errors.New("no outside address")
 }
 
 func spin(d time.Duration) int {
