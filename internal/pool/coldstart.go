@@ -87,11 +87,11 @@ func (p *Pool) start(ctx context.Context, m *member) (*sandbox.Failure, error) {
 	init, err := inst.Init(ctx)
 	m.cold.Init = time.Since(begin)
 	stage("init", begin, m.cold.Init)
-	if err != nil {
-		if ctx.Err() != nil {
-			return &sandbox.Failure{Type: "Sandbox.Timedout",
-				Message: fmt.Sprintf("Task timed out after %.2f seconds", v.Timeout.Seconds())}, nil
-		}
+	switch {
+	case ctx.Err() != nil: // the runtime had all the time that it may have
+		return &sandbox.Failure{Type: "Sandbox.Timedout",
+			Message: fmt.Sprintf("Task timed out after %.2f seconds", v.Timeout.Seconds())}, nil
+	case err != nil:
 		return nil, fmt.Errorf("initialise instance of %s: %w", v.Function, err)
 	}
 	return init.Failure, nil

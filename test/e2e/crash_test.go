@@ -270,8 +270,11 @@ func (w *writer) read(c *lambda.Client) (state, error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	code, err := io.ReadAll(resp.Body)
-	if err != nil || sum(code) != *out.Configuration.CodeSha256 {
-		return state{}, fmt.Errorf("the code is not what the record says: %d bytes, %v", len(code), err)
+	if err != nil {
+		return state{}, fmt.Errorf("download code: %w", err)
+	}
+	if sum(code) != *out.Configuration.CodeSha256 {
+		return state{}, fmt.Errorf("the code is not what the record says: %d bytes", len(code))
 	}
 	versions, err := c.ListVersionsByFunction(ctx, &lambda.ListVersionsByFunctionInput{FunctionName: &w.name})
 	if err != nil {

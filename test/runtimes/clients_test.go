@@ -32,7 +32,7 @@ func deployClient(t *testing.T, s *harness.Server, client, name string, env map[
 		f.Runtime, f.Env["AWS_LAMBDA_EXEC_WRAPPER"] = "python3.11", "/var/task/wrap"
 		f.Env["PYTHONPATH"] = "/var/task/site:/var/task"
 	case "java":
-		f.Memory = 1024
+		f.Memory, f.Handler = 1024, "Handler::handle"
 	}
 	for k, v := range env {
 		f.Env[k] = v

@@ -1,14 +1,17 @@
 package linux
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/sandbox/sandboxtest"
 )
@@ -98,4 +101,102 @@ func traces(t *testing.T, dir string) []string {
 		}
 	}
 	return list
+}
+
+// TestCgroupRoot: a directory of the operator's choosing is used, and is removed
+// again if it was not there before.
+func TestCgroupRoot(t *testing.T) {
+	needRoot(t)
+	const root = "lambent-root-test/inner"
+	d := newDriver(t, Options{DataDir: t.TempDir(), CgroupRoot: root, NoNetwork: true, Ready: -1})
+	if d.Describe().Cgroups == "none" {
+		t.Skip("no cgroups on this host")
+	}
+	if d.Describe().Network != "loopback" {
+		t.Errorf("network %q, although there is to be none", d.Describe().Network)
+	}
+	l := sandboxtest.Start(t, d, sandboxtest.Spec("rooted", sandboxtest.Probe(t), nil))
+	for _, dir := range l.Instance.(*Instance).group.paths() {
+		if !strings.Contains(dir, "/"+root+"/lambent-") {
+			t.Errorf("group at %s", dir)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/lambent-root-test"); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	if _, err := d.Start(t.Context(), sandboxtest.Spec("late", "/", &sandboxtest.Lines{})); lambent.CodeOf(err) != lambent.CodeUnavailable {
+		t.Errorf("start after close: %v", err)
+	}
+}
+
+// TestTmpfsFallback: where there is no loop device the size of /tmp still holds.
+func TestTmpfsFallback(t *testing.T) {
+	needRoot(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), NoNetwork: true, Ready: -1})
+	defer d.Close()
+	d.scratch = nil
+	spec := sandboxtest.Spec("tmpfs", sandboxtest.Probe(t), nil)
+	spec.Version.EphemeralMB = 32
+	l := sandboxtest.Start(t, d, spec)
+	if got := l.Do("fill", 64, "/tmp/x"); got != "32 ENOSPC" {
+		t.Errorf("room in a tmpfs of 32 MB: %s", got)
+	}
+}
+
+// TestManyAtOnce starts instances side by side: slots, threads and links of one
+// do not meet another's.
+func TestManyAtOnce(t *testing.T) {
+	needRoot(t)
+	d := newDriver(t, Options{DataDir: t.TempDir()})
+	defer d.Close()
+	code := sandboxtest.Probe(t)
+	var wg sync.WaitGroup
+	for n := range 12 {
+		wg.Go(func() {
+			id := fmt.Sprintf("many-%d", n)
+			i, err := d.Start(t.Context(), sandboxtest.Spec(id, code, &sandboxtest.Lines{}))
+			if err != nil {
+				t.Errorf("%s: %v", id, err)
+				return
+			}
+			if r, err := i.Init(t.Context()); err != nil || r.Failure != nil {
+				t.Errorf("%s: %+v, %v", id, r.Failure, err)
+			}
+			if err := i.Stop(t.Context()); err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestBadSpecs: nothing is made for a spec that cannot be right.
+func TestBadSpecs(t *testing.T) {
+	good := sandboxtest.Spec("good", "/code", &sandboxtest.Lines{})
+	if err := check(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*sandbox.Spec){
+		"id":         func(s *sandbox.Spec) { s.ID = "../x" },
+		"no id":      func(s *sandbox.Spec) { s.ID = "" },
+		"version":    func(s *sandbox.Spec) { s.Version = nil },
+		"output":     func(s *sandbox.Spec) { s.Output = nil },
+		"command":    func(s *sandbox.Spec) { s.Runtime.Command = nil },
+		"relative":   func(s *sandbox.Spec) { s.Runtime.Command = []string{"bootstrap"} },
+		"code":       func(s *sandbox.Spec) { s.Code = "code" },
+		"layer":      func(s *sandbox.Spec) { s.Layers = []string{"x"} },
+		"mount host": func(s *sandbox.Spec) { s.Runtime.Mounts = []sandbox.Mount{{Host: "x", Guest: "/var/lang"}} },
+		"mount etc":  func(s *sandbox.Spec) { s.Runtime.Mounts = []sandbox.Mount{{Host: "/x", Guest: "/etc"}} },
+		"mount up":   func(s *sandbox.Spec) { s.Runtime.Mounts = []sandbox.Mount{{Host: "/x", Guest: "/var/../etc"}} },
+		"zero byte":  func(s *sandbox.Spec) { s.Env = []string{"A=b\x00c"} },
+	} {
+		bad := good
+		spoil(&bad)
+		if err := check(bad); lambent.CodeOf(err) != lambent.CodeInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -1,6 +1,10 @@
 package linux
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // The filter is a deny-list: runtimes of every language use most of the system
 // call table, so the list names what can widen the attack surface of the kernel
@@ -104,9 +108,6 @@ func seccompFilter() []unix.SockFilter {
 	}
 	// The same goes for x32, which shares the architecture's name.
 	prog = append(prog, refuseForeignABI...)
-	for _, nr := range append(append([]uint32(nil), deniedEverywhere...), deniedHere...) {
-		prog = append(prog, when(nr, refuse(unix.EPERM))...)
-	}
 	// The flags of clone3 are behind a pointer, where a filter cannot look. C
 	// libraries fall back to clone when it is not there.
 	prog = append(prog, when(unix.SYS_CLONE3, refuse(unix.ENOSYS))...)
@@ -125,5 +126,23 @@ func seccompFilter() []unix.SockFilter {
 		oneOf(seccompArg0, []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6}, allow, refuse(unix.EAFNOSUPPORT))...)...)...)
 	prog = append(prog, when(unix.SYS_SOCKETPAIR,
 		oneOf(seccompArg0, []uint32{unix.AF_UNIX}, allow, refuse(unix.EAFNOSUPPORT))...)...)
-	return append(prog, allow)
+	denied := slices.Concat(deniedEverywhere, deniedHere)
+	slices.Sort(denied)
+	return append(prog, among(denied, refuse(unix.EPERM), allow)...)
+}
+
+// among gives verdict yes if the system call is in the sorted list, else no. It
+// searches by halves: when the filter is installed, the kernel runs it once for
+// every number there is, and that is on the path of a cold start.
+func among(sorted []uint32, yes, no unix.SockFilter) []unix.SockFilter {
+	if len(sorted) <= 3 {
+		var prog []unix.SockFilter
+		for _, nr := range sorted {
+			prog = append(prog, when(nr, yes)...)
+		}
+		return append(prog, no)
+	}
+	half := len(sorted) / 2
+	low, high := among(sorted[:half], yes, no), among(sorted[half:], yes, no)
+	return slices.Concat([]unix.SockFilter{jump(unix.BPF_JGE, sorted[half], len(low), 0)}, low, high)
 }

@@ -50,6 +50,47 @@ func (h Harness) abuse(t *testing.T) {
 	}
 }
 
+// freezes: an idle instance can be halted and goes on where it was, and a frozen
+// one can be stopped.
+func (h Harness) freezes(t *testing.T) {
+	d := h.driver(t)
+	l := Start(t, d, Spec("freeze", h.code(t), nil))
+	f, ok := l.Instance.(sandbox.Freezer)
+	if !ok {
+		t.Skip("the driver cannot")
+	}
+	l.Do("writer", 0)
+	quiet := func() bool {
+		time.Sleep(50 * time.Millisecond)
+		before := len(l.Out.All())
+		time.Sleep(100 * time.Millisecond)
+		return len(l.Out.All()) == before
+	}
+	if quiet() {
+		t.Error("the writer does not write")
+	}
+	if err := f.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if !quiet() {
+		t.Error("a frozen instance goes on")
+	}
+	if err := f.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Do("echo", 0, "x"); got != `["x"]` || quiet() {
+		t.Errorf("after thawing: %s", got)
+	}
+	if err := f.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := l.Stop(ctx); err != nil {
+		t.Errorf("stop of a frozen instance: %v", err)
+	}
+}
+
 // recovers: a server that was killed leaves instances; the next one on the same
 // directory ends them, and another server's are not touched.
 func (h Harness) recovers(t *testing.T) {

@@ -49,6 +49,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Limits", h.limits)
 	t.Run("Escape", h.escape)
 	t.Run("Abuse", h.abuse)
+	t.Run("Freeze", h.freezes)
 	t.Run("Recover", h.recovers)
 }
 
