@@ -212,6 +212,7 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 	if err := i.begin(); err != nil {
 		return sandbox.Answer{}, err
 	}
+	defer i.work.Done()
 	begin := time.Now()
 	a, err := i.answer(ctx, ev)
 	a.Took = time.Since(begin)
@@ -266,6 +267,7 @@ func (i *Instance) begin() error {
 		return lambent.Errorf(lambent.CodeConflict, "the instance is busy")
 	}
 	i.busy = true
+	i.work.Add(1) // before Stop can wait: it comes after why is set
 	i.ready = make(chan struct{})
 	return nil
 }
