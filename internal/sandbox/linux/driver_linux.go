@@ -153,9 +153,11 @@ func (d *Driver) prepare() error {
 	d.slots = &slots{base: d.opts.UIDBase, max: d.opts.MaxInstances}
 	d.roots = &roots{staging: staging, byKey: map[string]*os.File{}}
 	d.scratch = &scratch{dir: d.dir, templates: map[int]*template{}}
-	if _, err := d.roots.get(nil); err != nil {
+	root, err := d.roots.get(nil)
+	if err != nil {
 		return err
 	}
+	_ = root.Close()
 	if err := d.prepareCgroups(); err != nil {
 		return err
 	}

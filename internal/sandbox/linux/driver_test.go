@@ -200,3 +200,40 @@ func TestBadSpecs(t *testing.T) {
 		}
 	}
 }
+
+// TestDescriptors: an instance's life leaves no descriptor open in the server.
+func TestDescriptors(t *testing.T) {
+	needRoot(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), Ready: -1})
+	defer d.Close()
+	code := sandboxtest.Probe(t)
+	live := func(n int) {
+		t.Helper()
+		i, err := d.Start(t.Context(), sandboxtest.Spec(fmt.Sprintf("fd-%d", n), code, &sandboxtest.Lines{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := i.Init(t.Context()); err != nil || r.Failure != nil {
+			t.Fatal(r.Failure, err)
+		}
+		_ = i.MaxMemory()
+		if err := i.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	live(0)
+	before := open()
+	for n := range 5 {
+		live(n + 1)
+	}
+	if after := open(); after > before {
+		t.Errorf("%d descriptors before, %d after five instances", before, after)
+	}
+}

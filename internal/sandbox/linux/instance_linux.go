@@ -242,6 +242,7 @@ func (i *Instance) teardown() {
 	u := i.group.usage()
 	i.mu.Lock()
 	i.last = &u
+	i.group.close()
 	i.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -25,37 +25,53 @@ import (
 type roots struct {
 	staging string // an empty directory of ours
 
-	mu    sync.Mutex // guards byKey; held while one is built
-	byKey map[string]*os.File
+	mu       sync.Mutex // guards the rest; held while one is built
+	byKey    map[string]*os.File
+	resolver string // the /etc/resolv.conf that all of them have
 }
 
+// get gives the namespace for these runtime mounts. The caller closes it.
 func (r *roots) get(mounts []sandbox.Mount) (*os.File, error) {
+	resolver := resolvConf()
 	var key strings.Builder
 	for _, m := range mounts {
 		fmt.Fprintf(&key, "%s\x00%s\x00", m.Host, m.Guest)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f := r.byKey[key.String()]; f != nil {
-		return f, nil
+	if resolver != r.resolver {
+		// The host moved to another network: functions shall find its resolver.
+		r.forget()
+		r.resolver = resolver
 	}
-	var f *os.File
-	var err error
-	onOwnThread(func() { f, err = r.build(mounts) })
+	f := r.byKey[key.String()]
+	if f == nil {
+		var err error
+		onOwnThread(func() { f, err = r.build(mounts) })
+		if err != nil {
+			return nil, fmt.Errorf("build the root: %w", err)
+		}
+		r.byKey[key.String()] = f
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("build the root: %w", err)
+		return nil, os.NewSyscallError("dup", err)
 	}
-	r.byKey[key.String()] = f
-	return f, nil
+	return os.NewFile(uintptr(fd), "root"), nil
+}
+
+// forget closes all. It is called with mu held.
+func (r *roots) forget() {
+	for _, f := range r.byKey {
+		_ = f.Close()
+	}
+	clear(r.byKey)
 }
 
 func (r *roots) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, f := range r.byKey {
-		_ = f.Close()
-	}
-	r.byKey = nil
+	r.forget()
 }
 
 // build makes the tree in a mount namespace of the calling thread, which ends
@@ -64,6 +80,7 @@ func (r *roots) build(mounts []sandbox.Mount) (*os.File, error) {
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 		return nil, os.NewSyscallError("unshare", err)
 	}
+	unix.Umask(0o022) // the thread's own now: what is made here is for everyone to read
 	ns, err := os.Open("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return nil, err
@@ -83,7 +100,7 @@ func (r *roots) fill(mounts []sandbox.Mount) error {
 	if err := unix.Mount("lambent", r.staging, "tmpfs", unix.MS_NOSUID, "mode=755,size=1m"); err != nil {
 		return os.NewSyscallError("mount root", err)
 	}
-	t := &tree{at: r.staging}
+	t := &tree{at: r.staging, resolver: r.resolver}
 	t.directories()
 	t.system()
 	t.etc()
@@ -99,8 +116,9 @@ func (r *roots) fill(mounts []sandbox.Mount) error {
 
 // tree builds a root beneath a directory. The first error sticks.
 type tree struct {
-	at  string
-	err error
+	at       string
+	resolver string // content of /etc/resolv.conf
+	err      error
 }
 
 func (t *tree) path(guest string) string { return filepath.Join(t.at, filepath.Clean("/"+guest)) }
@@ -198,7 +216,7 @@ func (t *tree) etc() {
 	t.write("/etc/hosts", "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n")
 	t.write("/etc/hostname", guestHostname+"\n")
 	t.write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")
-	t.write("/etc/resolv.conf", resolvConf())
+	t.write("/etc/resolv.conf", t.resolver)
 	for _, p := range []string{"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates",
 		"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
 		"/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/os-release"} {

@@ -73,6 +73,7 @@ func (s *shell) make(d *Driver, kind shellKind, done func(stage string)) error {
 		// File system attributes as well: a thread that shares them cannot change
 		// its mount namespace later.
 		err = os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS))
+		unix.Umask(0o022) // the thread's own now, as AWS has it
 		if err == nil {
 			err = os.NewSyscallError("set host name", unix.Sethostname([]byte(guestHostname)))
 		}

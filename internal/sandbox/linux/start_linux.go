@@ -138,6 +138,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer base.Close()
 	if err := b.takeShell(); err != nil {
 		return nil, err
 	}
