@@ -61,8 +61,8 @@ const (
 
 var defaultPool = netip.MustParsePrefix("10.201.0.0/16")
 
-// Driver starts instances as Linux sandboxes. It needs root, Linux 5.14 or
-// later, and tells in Describe what else the host could not give.
+// Driver starts instances as Linux sandboxes. It needs root and Linux
+// 5.12 (mount_setattr), and tells in Describe what else the host could not give.
 type Driver struct {
 	opts    Options
 	dir     string // ours, below the data directory

@@ -117,7 +117,8 @@ func (s *scratch) format(mb int) (*template, error) {
 	}
 	defer f.Close()
 	defer os.Remove(f.Name())
-	size := int64(mb)<<20 + int64(mb)<<14 + 2<<20 // and room for the inode tables
+	// And room for the metadata, mostly inodes: 256 bytes for every 16 KiB.
+	size := int64(mb)<<20 + int64(mb)<<14 + int64(mb)<<12 + 4<<20
 	if err := f.Truncate(size); err != nil {
 		return nil, err
 	}
@@ -125,8 +126,8 @@ func (s *scratch) format(mb int) (*template, error) {
 	// extents. No checksums: nobody else writes the image.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, mke2fs(), "-q", "-F", "-t", "ext4", "-m", "0", "-i", "65536", "-I", "128",
-		"-O", "^has_journal,^metadata_csum,^64bit,^resize_inode,^ext_attr",
+	cmd := exec.CommandContext(ctx, mke2fs(), "-q", "-F", "-t", "ext4", "-m", "0", "-i", "16384",
+		"-O", "^has_journal,^metadata_csum,^64bit,^resize_inode",
 		"-E", "nodiscard,packed_meta_blocks=1,root_owner=0:0", f.Name())
 	cmd.Env = []string{"MKE2FS_CONFIG=/dev/null", "LC_ALL=C"}
 	if out, err := cmd.CombinedOutput(); err != nil {
