@@ -2,6 +2,7 @@ package runtimes
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ type Env struct {
 // sorted by name.
 func Environment(e Env) []string {
 	r, _ := lookup(e.Version.Runtime) // no release: only the common part
-	vars := defaults(r)
+	vars := defaults(e.Version, r)
 	maps.Copy(vars, e.Version.Env)
 	maps.Copy(vars, reserved(e, r))
 	out := make([]string, 0, len(vars))
@@ -39,7 +40,7 @@ func Environment(e Env) []string {
 }
 
 // defaults are the variables that a function may set for itself.
-func defaults(r release) map[string]string {
+func defaults(v *lambent.Version, r release) map[string]string {
 	vars := map[string]string{
 		"PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
 		"LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:" +
@@ -51,6 +52,11 @@ func defaults(r release) map[string]string {
 		"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
 	}
 	switch r.family {
+	case familyProvided:
+		// A Go program sizes its scheduler by the processor quota of its cgroup,
+		// which it cannot see here; with more threads than that its goroutines
+		// wake each other across processors for nothing.
+		vars["GOMAXPROCS"] = strconv.Itoa(max(1, int(math.Ceil(v.CPUs()))))
 	case familyPython:
 		vars["PYTHONPATH"] = guestRuntime
 	case familyNode:
