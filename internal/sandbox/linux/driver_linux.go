@@ -268,7 +268,7 @@ func (d *Driver) prepareNetwork() {
 		return
 	}
 	tag, number := d.tag()
-	n, err := newNetwork(networkSpec{pool: d.opts.NetworkPool, tag: tag[:4], start: number, state: d.dir, log: d.opts.Log})
+	n, err := newNetwork(networkSpec{pool: d.opts.NetworkPool, tag: tag[:4], start: number})
 	if err != nil {
 		d.warn("functions have no network but loopback: " + err.Error())
 		return

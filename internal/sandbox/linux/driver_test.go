@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
 	"lambent.dev/lambent"
@@ -87,17 +86,13 @@ func traces(t *testing.T, dir string) []string {
 			list = append(list, "process "+pid)
 		}
 	}
-	c, err := nftables.New()
+	walls, err := tables()
 	if err != nil {
 		t.Fatal(err)
 	}
-	walls, err := tables(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, w := range walls {
-		if w.Name == tablePrefix+tag[:4] {
-			list = append(list, "table "+w.Name)
+	for _, name := range walls {
+		if name == tablePrefix+tag[:4] {
+			list = append(list, "table "+name)
 		}
 	}
 	return list

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -25,7 +26,7 @@ var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
 // newFirewall makes the table, in place of one that an earlier server left.
 func newFirewall(tag string, pool netip.Prefix) (*firewall, error) {
 	w := &firewall{name: tablePrefix + tag, pool: pool}
-	if err := w.remove(); err != nil {
+	if err := removeTable(w.name); err != nil {
 		return nil, err
 	}
 	c, err := nftables.New()
@@ -98,48 +99,51 @@ func address(offset uint32, p netip.Prefix) []expr.Any {
 	}
 }
 
-// tables lists lambent's tables, ours or others'.
-func tables(c *nftables.Conn) ([]*nftables.Table, error) {
+// forwardMark is an empty table that every lambent on the host sees: one of them
+// turned forwarding on. It lives as long as that does, past a crash, until the
+// next boot.
+const forwardMark = tablePrefix + "turned_forwarding_on"
+
+func markForwarding() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: forwardMark})
+	return c.Flush()
+}
+
+// tables lists lambent's tables, ours and others', by name.
+func tables() ([]string, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, err
+	}
 	all, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return nil, err
 	}
-	var found []*nftables.Table
+	var names []string
 	for _, t := range all {
 		if strings.HasPrefix(t.Name, tablePrefix) {
-			found = append(found, t)
+			names = append(names, t.Name)
 		}
 	}
-	return found, nil
+	return names, nil
 }
 
-// remove removes our table, if it is there.
-func (w *firewall) remove() error {
+// removeTable removes a table, if it is there.
+func removeTable(name string) error {
+	list, err := tables()
+	if err != nil || !slices.Contains(list, name) {
+		return err
+	}
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	list, err := tables(c)
-	if err != nil {
-		return err
-	}
-	for _, t := range list {
-		if t.Name == w.name {
-			c.DelTable(t)
-			return c.Flush()
-		}
-	}
-	return nil
-}
-
-// others tells whether another server on this host has a table.
-func (w *firewall) others() bool {
-	c, err := nftables.New()
-	if err != nil {
-		return true
-	}
-	list, err := tables(c)
-	return err != nil || len(list) > 1
+	c.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: name})
+	return c.Flush()
 }
 
 // blocked tells whether somebody else's chain drops forwarded packets unless it

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -40,7 +38,6 @@ type network struct {
 	gateway  netip.Addr // the pool's first; nobody has it, packets are only sent by way of it
 	prefix   string     // of our links: linkPrefix and the server's tag
 	offset   int        // where in the pool this server starts
-	forward  *forwarding
 	warnings []string
 }
 
@@ -49,8 +46,6 @@ type networkSpec struct {
 	pool  netip.Prefix
 	tag   string // 4 characters
 	start uint32 // any number that differs between servers
-	state string // directory to remember changes of the host in
-	log   *slog.Logger
 }
 
 // newNetwork sets the host up, and proves on one link that it works.
@@ -70,8 +65,7 @@ func newNetwork(s networkSpec) (*network, error) {
 		n.nl.Close()
 		return nil, fmt.Errorf("set up nftables: %w", err)
 	}
-	n.forward = &forwarding{mark: filepath.Join(s.state, "ip_forward")}
-	if err := n.forward.on(); err != nil {
+	if err := n.forwardOn(); err != nil {
 		n.close()
 		return nil, fmt.Errorf("turn on forwarding: %w", err)
 	}
@@ -220,22 +214,16 @@ func (n *network) removeLinks() (int, error) {
 
 func (n *network) close() error {
 	_, err := n.removeLinks()
-	others := n.wall.others()
-	err = errors.Join(err, n.wall.remove())
-	if n.forward != nil && !others {
-		err = errors.Join(err, n.forward.restore())
-	}
+	err = errors.Join(err, removeTable(n.wall.name), n.forwardRestore())
 	n.nl.Close()
 	return err
 }
 
-// forwarding is the host's switch for routing between its links. If it was off,
-// a file remembers that, past a crash, and it is turned off again.
-type forwarding struct{ mark string }
-
 const forwardSwitch = "/proc/sys/net/ipv4/ip_forward"
 
-func (f *forwarding) on() error {
+// forwardOn lets the host route between its links. If it did not before, a mark
+// says so, and the last server that closes turns it off again.
+func (n *network) forwardOn() error {
 	b, err := os.ReadFile(forwardSwitch)
 	if err != nil {
 		return err
@@ -243,20 +231,25 @@ func (f *forwarding) on() error {
 	if strings.TrimSpace(string(b)) != "0" {
 		return nil
 	}
-	if err := os.WriteFile(f.mark, []byte("0\n"), 0o600); err != nil {
+	if err := markForwarding(); err != nil {
 		return err
 	}
 	return writeFile(forwardSwitch, "1")
 }
 
-func (f *forwarding) restore() error {
-	if _, err := os.Stat(f.mark); err != nil {
+func (n *network) forwardRestore() error {
+	list, err := tables()
+	if err != nil {
+		return err
+	}
+	// Somebody's own table is there: they need it on.
+	if len(list) != 1 || list[0] != forwardMark {
 		return nil
 	}
 	if err := writeFile(forwardSwitch, "0"); err != nil {
 		return err
 	}
-	return os.Remove(f.mark)
+	return removeTable(forwardMark)
 }
 
 // loopbackUp brings up the loopback of the calling thread's namespace.

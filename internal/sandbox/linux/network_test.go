@@ -181,3 +181,53 @@ func TestUsableResolvers(t *testing.T) {
 }
 
 var _ sandbox.Freezer = (*Instance)(nil)
+
+// TestForwardingIsRestored runs on a host of its own, as far as networks go: two
+// servers come and go, and the last one leaves it as the first one found it.
+func TestForwardingIsRestored(t *testing.T) {
+	needRoot(t)
+	onOwnThread(func() {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		forwards := func(want string) {
+			t.Helper()
+			if b, err := os.ReadFile(forwardSwitch); err != nil || strings.TrimSpace(string(b)) != want {
+				t.Errorf("ip_forward is %q, %v; want %s", b, err, want)
+			}
+		}
+		if err := writeFile(forwardSwitch, "0"); err != nil {
+			t.Error(err)
+			return
+		}
+		server := func(tag string) *network {
+			n, err := newNetwork(networkSpec{pool: defaultPool, tag: tag})
+			if err != nil {
+				t.Errorf("server %s: %v", tag, err)
+			}
+			return n
+		}
+		a, b := server("aaaa"), server("bbbb")
+		if a == nil || b == nil {
+			return
+		}
+		forwards("1")
+		if err := a.close(); err != nil {
+			t.Error(err)
+		}
+		forwards("1")
+		// A crash in between: the mark outlives it.
+		b.nl.Close()
+		if b = server("bbbb"); b == nil {
+			return
+		}
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+		forwards("0")
+		if left, err := tables(); err != nil || len(left) > 0 {
+			t.Errorf("tables left: %q, %v", left, err)
+		}
+	})
+}
