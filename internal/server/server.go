@@ -5,6 +5,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,7 +129,7 @@ func (s *Server) openArtifacts(context.Context) (err error) {
 			return err
 		}
 		endpoints = append(endpoints, artifact.S3Endpoint{
-			Bucket: strings.TrimPrefix(e.Bucket, "*"), Endpoint: e.Endpoint, Region: e.Region,
+			Bucket: strings.TrimPrefix(e.Bucket, "*"), Endpoint: e.Endpoint, Region: cmp.Or(e.Region, s.config.Region),
 			AccessKey: keys.AccessKey, SecretKey: string(keys.SecretKey), PathStyle: e.PathStyle,
 		})
 	}

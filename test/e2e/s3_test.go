@@ -42,7 +42,7 @@ func TestCodeFromS3(t *testing.T) {
 		return err
 	}
 	if err := create("from-s3", "probe.zip"); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, s.Stderr())
 	}
 	wantPayload(t, s.Invoke(t, "from-s3", `{"do":"echo"}`), `{"do":"echo"}`)
 	var invalid *types.InvalidParameterValueException
