@@ -58,7 +58,7 @@ func (g *guarded) leave() { <-g.turn }
 
 func (g *guarded) dead() bool {
 	select {
-	case <-g.Instance.Done():
+	case <-g.Done():
 		return true
 	default:
 		return false
@@ -119,7 +119,7 @@ func (g *guarded) judge(ctx context.Context, err error) {
 	}
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = g.Instance.Stop(over)
+	_ = g.Stop(over)
 }
 
 func (g *guarded) ended() *Failure {

@@ -148,7 +148,7 @@ func readCgroups() ([]mountPoint, map[string]string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer info.Close()
+	defer func() { _ = info.Close() }()
 	mounts, err := readMountInfo(info)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read mounts: %w", err)
@@ -157,7 +157,7 @@ func readCgroups() ([]mountPoint, map[string]string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer own.Close()
+	defer func() { _ = own.Close() }()
 	member, err := readMembership(own)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read own cgroup: %w", err)

@@ -96,7 +96,7 @@ func New(o Options) (*Driver, error) {
 	d := &Driver{opts: o, dir: filepath.Join(o.DataDir, "sandbox"), live: map[string]*Instance{},
 		filter: seccompFilter(), lastCap: readLastCap(), about: sandbox.Description{Name: "linux", Network: "loopback"}}
 	if err := d.prepare(); err != nil {
-		d.release()
+		err = errors.Join(err, d.release())
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "prepare the linux sandbox: %w", err)
 	}
 	return d, nil

@@ -66,12 +66,10 @@ func newNetwork(s networkSpec) (*network, error) {
 		return nil, fmt.Errorf("set up nftables: %w", err)
 	}
 	if err := n.forwardOn(); err != nil {
-		n.close()
-		return nil, fmt.Errorf("turn on forwarding: %w", err)
+		return nil, fmt.Errorf("turn on forwarding: %w", errors.Join(err, n.close()))
 	}
 	if err := n.probe(); err != nil {
-		n.close()
-		return nil, fmt.Errorf("try a link: %w", err)
+		return nil, fmt.Errorf("try a link: %w", errors.Join(err, n.close()))
 	}
 	if n.wall.blocked() {
 		n.warnings = append(n.warnings, "another firewall on this host drops forwarded packets: functions reach the outside only if it accepts those from "+linkPrefix+"*")
@@ -109,7 +107,7 @@ func (n *network) connect(slot int) (netlink.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: n.prefix + strconv.Itoa(slot), HardwareAddr: hostMAC, Flags: net.FlagUp},
 		PeerName: "eth0", PeerHardwareAddr: guestMAC, PeerNamespace: netlink.NsFd(int(ns.Fd()))}
 	if err := n.nl.LinkAdd(veth); err != nil {

@@ -138,7 +138,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer base.Close()
+	defer func() { _ = base.Close() }()
 	if err := b.takeShell(); err != nil {
 		return nil, err
 	}

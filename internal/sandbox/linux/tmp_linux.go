@@ -53,7 +53,7 @@ func (s *scratch) mount(mb int) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("make image: %w", err)
 	}
-	defer image.Close()
+	defer func() { _ = image.Close() }()
 	if err := t.writeTo(image); err != nil {
 		return -1, fmt.Errorf("write image: %w", err)
 	}
@@ -115,8 +115,7 @@ func (s *scratch) format(mb int) (*template, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	defer os.Remove(f.Name())
+	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
 	// And room for the metadata, mostly inodes: 256 bytes for every 16 KiB.
 	size := int64(mb)<<20 + int64(mb)<<14 + int64(mb)<<12 + 4<<20
 	if err := f.Truncate(size); err != nil {

@@ -120,14 +120,14 @@ func (h Harness) sockets(t *testing.T, l *Live) {
 			defer close(done)
 			if c, err := n.Accept(); err == nil {
 				close(reached)
-				c.Close()
+				_ = c.Close()
 			}
 		}()
 		a := l.Invoke(Command{Do: "dial", Args: []string{at.network, n.Addr().String()}, N: 500}, 5e9)
 		if !a.FunctionError {
 			t.Errorf("the host's %s answers: %s", n.Addr(), a.Payload)
 		}
-		n.Close()
+		_ = n.Close()
 		<-done
 		select {
 		case <-reached:
