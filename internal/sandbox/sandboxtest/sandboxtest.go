@@ -57,7 +57,7 @@ func Run(t *testing.T, h Harness) {
 // built once for each run of the tests.
 func Probe(t testing.TB) string {
 	t.Helper()
-	dir, err := buildProbe()
+	probe, err := buildProbe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,27 +65,27 @@ func Probe(t testing.TB) string {
 	if err := os.Chmod(code, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Link(filepath.Join(dir, "bootstrap"), filepath.Join(code, "bootstrap")); err != nil {
+	if err := os.WriteFile(filepath.Join(code, "bootstrap"), probe, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return code
 }
 
-var buildProbe = sync.OnceValues(func() (string, error) {
+var buildProbe = sync.OnceValues(func() ([]byte, error) {
 	_, file, _, _ := runtime.Caller(0)
-	// Beside the tests' own directories, so that they can link to it; the go
-	// command's cache makes every build but the first one a copy.
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("lambent-probe-%d", os.Getuid()))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
+	dir, err := os.MkdirTemp("", "probe-")
+	if err != nil {
+		return nil, err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "bootstrap"), ".")
+	defer func() { _ = os.RemoveAll(dir) }()
+	program := filepath.Join(dir, "bootstrap")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, ".")
 	cmd.Dir = filepath.Join(filepath.Dir(file), "testdata", "probe")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the probe: %w\n%s", err, out)
+		return nil, fmt.Errorf("build the probe: %w\n%s", err, out)
 	}
-	return dir, nil
+	return os.ReadFile(program)
 })
 
 // Lines is an Output that remembers.
