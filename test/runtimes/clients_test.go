@@ -4,8 +4,6 @@
 package runtimes
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,20 +52,6 @@ func withWrapper(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	return copied
-}
-
-type failure struct {
-	Type    string `json:"errorType"`
-	Message string `json:"errorMessage"`
-}
-
-func failureOf(t *testing.T, out *lambda.InvokeOutput) failure {
-	t.Helper()
-	var f failure
-	if out.FunctionError == nil || json.Unmarshal(out.Payload, &f) != nil {
-		t.Errorf("FunctionError %v, payload %.300s: want an error object", out.FunctionError, out.Payload)
-	}
-	return f
 }
 
 // payloadOf is a JSON string of n bytes in an event.
@@ -139,15 +123,4 @@ func testOutOfMemory(t *testing.T, s *harness.Server, client string) {
 	default:
 		t.Errorf("out of memory: %+v", f)
 	}
-}
-
-func logOf(out *lambda.InvokeOutput) string {
-	if out.LogResult == nil {
-		return ""
-	}
-	text, err := base64.StdEncoding.DecodeString(*out.LogResult)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
 }

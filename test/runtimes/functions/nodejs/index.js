@@ -65,6 +65,7 @@ const verbs = {
     cwd: process.cwd(),
     uid: process.getuid(),
     gid: process.getgid(),
+    user: os.userInfo().username,
     hostname: os.hostname(),
     task: fs.readdirSync('.').sort(),
     version: process.versions.node,
@@ -131,6 +132,7 @@ const verbs = {
     child.unref();
     return child.pid;
   },
+  run: (event) => require('node:child_process').execFileSync(event.command[0], event.command.slice(1), { stdio: 'pipe' }).toString(),
   never: () => new Promise(() => {}),
   throw_later: async () => { setTimeout(() => { throw new Custom('later'); }, 1); await sleep(3600000); },
   reject_later: async () => { Promise.reject(new Custom('rejected')); await sleep(3600000); },

@@ -1,54 +1,63 @@
 'use strict';
 
-// Attempts to get out of the sandbox with what Node.js has. The Python function
-// tries the system calls that need a foreign function interface.
+// Attempts to get out of the sandbox with what Node.js has, in the function's own
+// process. The program in ../provided tries the system calls that need more.
+// Nothing here does harm where it works: a test runs it outside as well.
 
 const fs = require('node:fs');
 const net = require('node:net');
-const { execFileSync } = require('node:child_process');
+const path = require('node:path');
 
 const read = (at) => fs.readFileSync(at, 'latin1').slice(0, 64);
-const write = (at) => { fs.appendFileSync(at, 'x'); return 'wrote'; };
-const run = (...command) => execFileSync(command[0], command.slice(1), { stdio: 'pipe', timeout: 5000 }).toString();
+const open = (at, flags) => { fs.closeSync(fs.openSync(at, flags)); return 'opened'; };
+const create = (dir) => {
+  const name = path.join(dir, `lambent-probe-${process.pid}`);
+  fs.closeSync(fs.openSync(name, 'wx'));
+  fs.unlinkSync(name);
+  return 'made';
+};
 const connect = (options) => new Promise((resolve, reject) => {
   const socket = net.connect(options, () => { socket.destroy(); resolve('connected'); });
-  socket.setTimeout(1000, () => { socket.destroy(); reject(new Error('timeout')); });
+  socket.setTimeout(1500, () => { socket.destroy(); reject(Object.assign(new Error('timeout'), { code: 'timeout' })); });
   socket.once('error', reject);
 });
 
 const probes = {
   'read /etc/shadow': () => read('/etc/shadow'),
-  'read /root': () => fs.readdirSync('/root'),
-  "read the host's root through /proc/1": () => fs.readdirSync('/proc/1/root/root'),
-  'read kernel memory': () => fs.readSync(fs.openSync('/proc/kcore', 'r'), Buffer.alloc(16)),
-  'write /proc/sys': () => write('/proc/sys/kernel/core_pattern'),
-  'write /sys': () => write('/sys/kernel/uevent_helper'),
-  'write the code': () => write('/var/task/index.js'),
-  'write the runtime': () => write('/var/runtime/index.cjs'),
-  'write /usr': () => write('/usr/bin/new'),
-  'write /etc': () => write('/etc/passwd'),
+  'read /root': () => fs.readdirSync('/root').length,
+  'read kernel memory': () => open('/proc/kcore', 'r'),
+  'write /proc/sys': () => open('/proc/sys/kernel/core_pattern', 'r+'),
+  'write /sys': () => open('/sys/kernel/mm/transparent_hugepage/enabled', 'r+'),
+  'write /etc/passwd': () => open('/etc/passwd', 'r+'),
+  'write into /usr/bin': () => create('/usr/bin'),
+  'write into /': () => create('/'),
   'become root': () => { process.setuid(0); return 'root'; },
-  mount: () => run('mount', '-t', 'tmpfs', 'none', '/tmp'),
-  unshare: () => run('unshare', '-r', 'id'),
-  'signal process 1': () => { if (process.ppid !== 1 && process.pid !== 1) { process.kill(1, 'SIGKILL'); return 'killed'; } throw new Error('own'); },
-  'reach the metadata service': () => connect({ host: '169.254.169.254', port: 80 }),
+  'raise priority': () => { require('node:os').setPriority(-5); return 'raised'; },
 };
 
 exports.run = async (event) => {
   const all = { ...probes };
-  for (const at of event.read || []) all[`read ${at}`] = () => (fs.statSync(at).isDirectory() ? fs.readdirSync(at) : read(at));
-  for (const target of event.connect || []) {
-    const colon = target.lastIndexOf(':');
-    all[`connect to ${target}`] = () => connect({ host: target.slice(0, colon), port: Number(target.slice(colon + 1)) });
+  for (const at of event.read || []) all[`read ${at}`] = () => (fs.statSync(at).isDirectory() ? fs.readdirSync(at).length : read(at));
+  for (const dir of event.write || []) all[`write into ${dir}`] = () => create(dir);
+  for (const pid of event.process || []) all[`signal ${pid}`] = () => process.kill(pid, 0);
+  for (const target of (event.dial || []).filter((d) => !d.includes('%'))) {
+    const [network, address] = target.split(' ');
+    const colon = address.lastIndexOf(':');
+    const to = { host: address.slice(0, colon).replace(/[[\]]/g, ''), port: Number(address.slice(colon + 1)) };
+    if (network === 'tcp') all[`dial ${target}`] = () => connect(to);
+    if (network === 'unix' && !address.startsWith('@')) all[`dial ${target}`] = () => connect({ path: address });
   }
-  for (const at of event.unix || []) all[`connect to ${at}`] = () => connect({ path: at });
-  const succeeded = {};
-  for (const [name, probe] of Object.entries(all)) {
+  if (event.seek) all["find another's /tmp"] = () => read(path.join('/tmp', event.seek));
+  const outcome = { worked: {}, refused: {}, broken: {} };
+  await Promise.all(Object.entries(all).map(async ([name, probe]) => {
     try {
-      succeeded[name] = String(JSON.stringify(await probe())).slice(0, 200);
-    } catch {
-      // refused, as it should be
+      outcome.worked[name] = String(JSON.stringify(await probe())).slice(0, 200);
+    } catch (error) {
+      if (error.code === 'EINVAL' && name === 'become root') error.code = 'EPERM'; // there is no such user here
+      outcome[error.code ? 'refused' : 'broken'][name] = error.code || String(error);
     }
-  }
-  return { tried: Object.keys(all).length, succeeded };
+  }));
+  return outcome;
 };
+
+if (require.main === module) exports.run(JSON.parse(process.argv[2])).then((outcome) => console.log(JSON.stringify(outcome)));

@@ -83,10 +83,13 @@ def env(event, context):
 
 
 def where(event, context):
+    import pwd
+
     return {
         "cwd": os.getcwd(),
         "uid": os.getuid(),
         "gid": os.getgid(),
+        "user": pwd.getpwuid(os.getuid()).pw_name,
         "hostname": os.uname().nodename,
         "task": sorted(os.listdir(".")),
         "path": sys.path,
@@ -206,6 +209,13 @@ def background(event, context):
 
     threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
     return subprocess.Popen(["sleep", "3600"]).pid
+
+
+def run(event, context):
+    """Runs a command and returns what it prints."""
+    import subprocess
+
+    return subprocess.run(event["command"], capture_output=True, text=True, check=True).stdout
 
 
 def probe(event, context):

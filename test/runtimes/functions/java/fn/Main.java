@@ -6,8 +6,6 @@ import com.amazonaws.services.lambda.runtime.logging.LogLevel;
 import java.io.File;
 import java.io.FileOutputStream;
 import java.io.IOException;
-import java.net.InetSocketAddress;
-import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -110,8 +108,10 @@ public class Main implements RequestHandler<Object, Object> {
                 return layer(text(event, "module", "layer.FromLayer"));
             case "background":
                 return new ProcessBuilder("sleep", "3600").start().pid();
+            case "run":
+                return command((List<?>) event.get("command"));
             case "probe":
-                return probe(event);
+                return Probes.run(event);
             default:
                 throw new Custom("no such verb: " + event, null);
         }
@@ -230,50 +230,15 @@ public class Main implements RequestHandler<Object, Object> {
         }
     }
 
-    /** Attempts to get out of the sandbox with what the JDK has. */
-    private static Object probe(Map<?, ?> event) throws IOException, InterruptedException {
-        Map<String, String> succeeded = new TreeMap<>();
-        List<String> read = new ArrayList<>(List.of("/etc/shadow", "/root", "/proc/1/root/root", "/proc/kcore"));
-        List<String> write = List.of("/proc/sys/kernel/core_pattern", "/sys/kernel/uevent_helper", "/var/task/new",
-                "/var/runtime/new", "/usr/bin/new", "/etc/passwd", "/new", "/opt/new");
-        List<String> connect = new ArrayList<>(List.of("169.254.169.254:80"));
-        add(read, event.get("read"));
-        add(connect, event.get("connect"));
-        for (String path : read) {
-            File f = new File(path);
-            if (f.isDirectory() ? f.list() != null : f.canRead()) {
-                succeeded.put("read " + path, f.isDirectory() ? "listed" : "readable");
-            }
+    private static Object command(List<?> words) throws IOException, InterruptedException {
+        List<String> command = new ArrayList<>();
+        add(command, words);
+        Process p = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+        String out = new String(p.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        if (p.waitFor() != 0) {
+            throw new Custom("exit status " + p.exitValue(), null);
         }
-        for (String path : write) {
-            try (FileOutputStream out = new FileOutputStream(path, true)) {
-                out.write("x".getBytes(StandardCharsets.UTF_8));
-                succeeded.put("write " + path, "wrote");
-            } catch (IOException e) {
-                // refused, as it should be
-            }
-        }
-        for (String target : connect) {
-            int colon = target.lastIndexOf(':');
-            try (Socket s = new Socket()) {
-                s.connect(new InetSocketAddress(target.substring(0, colon),
-                        Integer.parseInt(target.substring(colon + 1))), 1000);
-                succeeded.put("connect to " + target, "connected");
-            } catch (IOException e) {
-                // refused, as it should be
-            }
-        }
-        String[][] commands = {{"mount", "-t", "tmpfs", "none", "/tmp"}, {"unshare", "-r", "id"}, {"chroot", "/tmp"}};
-        for (String[] c : commands) {
-            try {
-                if (new ProcessBuilder(c).redirectErrorStream(true).start().waitFor() == 0) {
-                    succeeded.put("run " + String.join(" ", c), "ran");
-                }
-            } catch (IOException e) {
-                // not there
-            }
-        }
-        return Map.of("tried", read.size() + write.size() + connect.size() + commands.length, "succeeded", succeeded);
+        return out;
     }
 
     private static void add(List<String> to, Object from) {
