@@ -87,11 +87,12 @@ func (p *Pool) start(ctx context.Context, m *member) (*sandbox.Failure, error) {
 	init, err := inst.Init(ctx)
 	m.cold.Init = time.Since(begin)
 	stage("init", begin, m.cold.Init)
-	switch {
-	case ctx.Err() != nil: // the runtime had all the time that it may have
-		return &sandbox.Failure{Type: "Sandbox.Timedout",
+	if ctx.Err() != nil {
+		// The runtime had all the time that it may have: the function's failure.
+		return &sandbox.Failure{Type: "Sandbox.Timedout", //nolint:nilerr // see above
 			Message: fmt.Sprintf("Task timed out after %.2f seconds", v.Timeout.Seconds())}, nil
-	case err != nil:
+	}
+	if err != nil {
 		return nil, fmt.Errorf("initialise instance of %s: %w", v.Function, err)
 	}
 	return init.Failure, nil
