@@ -32,7 +32,7 @@ finish() {
   status=$?
   trap - EXIT INT TERM
   if [ -n "$server" ]; then
-    kill -INT "$server" 2>/dev/null || true
+    kill -TERM "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
   fi
   if $once; then rm -rf "$data"; fi
