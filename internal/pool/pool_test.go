@@ -14,103 +14,36 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/sandbox/fake"
 )
 
-// scripted is a driver in memory whose instances start, answer and come back
-// after given times of the test's clock.
+// scripted says how instances behave, in times of the test's clock.
 type scripted struct {
 	start, init, settle time.Duration
 	failInit            bool
 	failStart           error
-
-	mu      sync.Mutex // guards live
-	live    map[string]*scriptedInstance
-	started atomic.Int64
-	stopped atomic.Int64
 }
 
-func (d *scripted) Start(_ context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
-	time.Sleep(d.start)
-	if d.failStart != nil {
-		return nil, d.failStart
-	}
-	d.started.Add(1)
-	i := &scriptedInstance{driver: d, spec: spec, done: make(chan struct{}), ready: make(chan struct{})}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.live == nil {
-		d.live = map[string]*scriptedInstance{}
-	}
-	d.live[spec.ID] = i
-	return i, nil
-}
-
-func (d *scripted) Recover(context.Context) (int, error) { return 0, nil }
-func (d *scripted) Describe() sandbox.Description        { return sandbox.Description{Name: "scripted"} }
-func (d *scripted) Close() error                         { return nil }
-func (d *scripted) alive() int                           { d.mu.Lock(); defer d.mu.Unlock(); return len(d.live) }
-
-type scriptedInstance struct {
-	driver *scripted
-	spec   sandbox.Spec
-	mu     sync.Mutex // guards ready
-	ready  chan struct{}
-	done   chan struct{}
-	once   sync.Once
-	calls  atomic.Int64
-	active atomic.Int64
-}
-
-func (i *scriptedInstance) Init(ctx context.Context) (sandbox.InitResult, error) {
-	select {
-	case <-time.After(i.driver.init):
-	case <-ctx.Done():
-		return sandbox.InitResult{}, ctx.Err()
-	}
-	if i.driver.failInit {
-		return sandbox.InitResult{Failure: &sandbox.Failure{Type: "Runtime.ExitError", Message: "Runtime exited with error: exit status 1"}}, nil
-	}
-	close(i.ready)
-	return sandbox.InitResult{Took: i.driver.init}, nil
-}
-
-func (i *scriptedInstance) Invoke(ctx context.Context, _ sandbox.Event) (sandbox.Answer, error) {
-	if i.active.Add(1) != 1 {
-		panic("two invocations on one instance")
-	}
-	defer i.active.Add(-1)
-	i.calls.Add(1)
-	ready := make(chan struct{})
-	i.mu.Lock()
-	i.ready = ready
-	i.mu.Unlock()
-	select {
-	case <-time.After(10 * time.Millisecond):
-	case <-i.done:
-		return sandbox.Answer{}, errors.New("instance is gone")
-	}
-	if i.driver.settle == 0 {
-		close(ready)
-	} else {
-		time.AfterFunc(i.driver.settle, func() { close(ready) })
-	}
-	return sandbox.Answer{Payload: []byte("{}"), Took: 10 * time.Millisecond}, nil
-}
-
-func (i *scriptedInstance) Ready() <-chan struct{} { i.mu.Lock(); defer i.mu.Unlock(); return i.ready }
-func (i *scriptedInstance) Done() <-chan struct{}  { return i.done }
-func (i *scriptedInstance) Why() *sandbox.Failure  { return nil }
-func (i *scriptedInstance) Usage() sandbox.Usage   { return sandbox.Usage{} }
-func (i *scriptedInstance) MaxMemory() int64       { return 5 << 20 }
-func (i *scriptedInstance) Stop(context.Context) error {
-	i.once.Do(func() {
-		close(i.done)
-		i.driver.stopped.Add(1)
-		i.driver.mu.Lock()
-		delete(i.driver.live, i.spec.ID)
-		i.driver.mu.Unlock()
+// driver makes a fake driver that behaves so. An invocation takes 10 ms.
+func (d scripted) driver() *fake.Driver {
+	return fake.New(fake.Script{
+		Start: func(context.Context, sandbox.Spec) error {
+			time.Sleep(d.start)
+			return d.failStart
+		},
+		Init: func(context.Context, *fake.Instance) error {
+			time.Sleep(d.init)
+			if d.failInit {
+				return fake.End(sandbox.Failure{Type: "Runtime.ExitError", Message: "Runtime exited with error: exit status 1"})
+			}
+			return nil
+		},
+		Invoke: func(_ context.Context, _ *fake.Instance, ev sandbox.Event) (sandbox.Answer, error) {
+			time.Sleep(10 * time.Millisecond)
+			return sandbox.Answer{Payload: ev.Payload, Took: 10 * time.Millisecond}, nil
+		},
+		AfterAnswer: func(*fake.Instance) { time.Sleep(d.settle) },
 	})
-	return nil
 }
 
 // rooms stand in for the pool's neighbours.
@@ -137,8 +70,9 @@ func version(name string) *lambent.Version {
 
 // inPool runs a test in a bubble of time, with a pool that is closed at its end
 // and must then hold nothing.
-func inPool(t *testing.T, d *scripted, change func(*Options), test func(t *testing.T, p *Pool)) {
+func inPool(t *testing.T, how scripted, change func(*Options), test func(t *testing.T, p *Pool, d *fake.Driver)) {
 	synctest.Test(t, func(t *testing.T) {
+		d := how.driver()
 		r := &rooms{}
 		var id atomic.Int64
 		o := Options{Driver: d, Artifacts: r, Runtimes: r, Logs: r, Region: "us-east-1", Log: slog.New(slog.DiscardHandler),
@@ -152,13 +86,13 @@ func inPool(t *testing.T, d *scripted, change func(*Options), test func(t *testi
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = p.Run(ctx) })
-		test(t, p)
+		test(t, p, d)
 		if err := p.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 		cancel()
 		wg.Wait()
-		if n := d.alive(); n != 0 {
+		if n := d.Live(); n != 0 {
 			t.Errorf("%d instances are left after Close", n)
 		}
 		if n := r.pinned.Load(); n != 0 {
@@ -191,8 +125,8 @@ func call(t *testing.T, p *Pool, v *lambent.Version) (cold bool) {
 }
 
 func TestSecondCallIsWarm(t *testing.T) {
-	d := &scripted{start: 20 * time.Millisecond, init: 30 * time.Millisecond}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{start: 20 * time.Millisecond, init: 30 * time.Millisecond}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")
 		begin := time.Now()
 		if !call(t, p, v) {
@@ -208,15 +142,15 @@ func TestSecondCallIsWarm(t *testing.T) {
 		if took := time.Since(begin); took != 10*time.Millisecond {
 			t.Errorf("warm call took %v, want 10ms", took)
 		}
-		if n := d.started.Load(); n != 1 {
+		if n := d.Starts(); n != 1 {
 			t.Errorf("%d instances were started, want 1", n)
 		}
 	})
 }
 
 func TestIdleInstancesAreReusedNewestFirstAndReaped(t *testing.T) {
-	d := &scripted{}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")
 		var wg sync.WaitGroup
 		for range 3 {
@@ -232,6 +166,7 @@ func TestIdleInstancesAreReusedNewestFirstAndReaped(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			call(t, p, v)
 		}
+		synctest.Wait()
 		if s := p.Stats(); s.Idle != 1 {
 			t.Errorf("%+v after a while of single calls, want 1 idle", s)
 		}
@@ -239,15 +174,15 @@ func TestIdleInstancesAreReusedNewestFirstAndReaped(t *testing.T) {
 		if s := p.Stats(); s.Instances != 0 {
 			t.Errorf("%+v after two idle minutes, want none", s)
 		}
-		if n := d.started.Load(); n != 3 {
+		if n := d.Starts(); n != 3 {
 			t.Errorf("%d starts, want 3", n)
 		}
 	})
 }
 
 func TestFreedInstanceServesWaiterBeforeColdOne(t *testing.T) {
-	d := &scripted{init: time.Second}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{init: time.Second}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")
 		call(t, p, v)
 		// The second call of the pair finds the instance busy and asks for a cold
@@ -267,15 +202,15 @@ func TestFreedInstanceServesWaiterBeforeColdOne(t *testing.T) {
 func TestSettlingInstanceIsWaitedFor(t *testing.T) {
 	for _, c := range []struct {
 		settle time.Duration
-		starts int64
+		starts int
 	}{{time.Millisecond, 1}, {time.Second, 2}} {
 		t.Run(c.settle.String(), func(t *testing.T) {
-			d := &scripted{init: 50 * time.Millisecond, settle: c.settle}
-			inPool(t, d, nil, func(t *testing.T, p *Pool) {
+			how := scripted{init: 50 * time.Millisecond, settle: c.settle}
+			inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 				v := version("f")
 				call(t, p, v)
 				call(t, p, v)
-				if n := d.started.Load(); n != c.starts {
+				if n := d.Starts(); n != c.starts {
 					t.Errorf("%d starts, want %d", n, c.starts)
 				}
 			})
@@ -284,20 +219,20 @@ func TestSettlingInstanceIsWaitedFor(t *testing.T) {
 }
 
 func TestRuntimeThatNeverComesBackIsEnded(t *testing.T) {
-	d := &scripted{settle: time.Hour}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{settle: time.Hour}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")
 		call(t, p, v)
 		time.Sleep(v.Timeout + time.Second)
-		if n := d.alive(); n != 0 {
+		if n := d.Live(); n != 0 {
 			t.Errorf("%d instances live after the function's timeout", n)
 		}
 	})
 }
 
 func TestChangedVersionIsNotServedByOldInstances(t *testing.T) {
-	d := &scripted{}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")
 		call(t, p, v)
 		renamed := *v
@@ -311,15 +246,15 @@ func TestChangedVersionIsNotServedByOldInstances(t *testing.T) {
 			t.Error("an instance of the old configuration served the new one")
 		}
 		synctest.Wait()
-		if n := d.alive(); n != 1 {
+		if n := d.Live(); n != 1 {
 			t.Errorf("%d instances live, want the new one", n)
 		}
 	})
 }
 
 func TestRetireEndsIdleNowAndBusyAfterTheirCall(t *testing.T) {
-	d := &scripted{}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")
 		l, err := p.Acquire(context.Background(), v)
 		if err != nil {
@@ -328,7 +263,7 @@ func TestRetireEndsIdleNowAndBusyAfterTheirCall(t *testing.T) {
 		call(t, p, v)
 		p.Retire(v.Namespace, v.Function, "")
 		synctest.Wait()
-		if n := d.alive(); n != 1 {
+		if n := d.Live(); n != 1 {
 			t.Errorf("%d instances live, want the busy one", n)
 		}
 		if _, err := l.Invoke(context.Background(), sandbox.Event{}); err != nil {
@@ -336,15 +271,15 @@ func TestRetireEndsIdleNowAndBusyAfterTheirCall(t *testing.T) {
 		}
 		l.Release(time.Now().Add(time.Second))
 		synctest.Wait()
-		if n := d.alive(); n != 0 {
+		if n := d.Live(); n != 0 {
 			t.Errorf("%d instances live after the busy call", n)
 		}
 	})
 }
 
 func TestFailedInitReachesOneCallerEach(t *testing.T) {
-	d := &scripted{failInit: true}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{failInit: true}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
@@ -361,24 +296,24 @@ func TestFailedInitReachesOneCallerEach(t *testing.T) {
 		}
 		wg.Wait()
 		synctest.Wait()
-		if n := d.alive(); n != 0 {
+		if n := d.Live(); n != 0 {
 			t.Errorf("%d failed instances live", n)
 		}
 	})
 }
 
 func TestFailedStartIsAnError(t *testing.T) {
-	d := &scripted{failStart: errors.New("no namespaces here")}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
-		if _, err := p.Acquire(context.Background(), version("f")); !errors.Is(err, d.failStart) {
+	how := scripted{failStart: errors.New("no namespaces here")}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		if _, err := p.Acquire(context.Background(), version("f")); !errors.Is(err, how.failStart) {
 			t.Errorf("acquire: %v, want the driver's error", err)
 		}
 	})
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	d := &scripted{}
-	inPool(t, d, func(o *Options) { o.MemoryMB = 256 }, func(t *testing.T, p *Pool) {
+	how := scripted{}
+	inPool(t, how, func(o *Options) { o.MemoryMB = 256 }, func(t *testing.T, p *Pool, d *fake.Driver) {
 		a, b, c := version("a"), version("b"), version("c")
 		call(t, p, a)
 		call(t, p, b)
@@ -409,8 +344,8 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func TestCallerThatGoesAwayLeavesTheInstanceToOthers(t *testing.T) {
-	d := &scripted{init: time.Second}
-	inPool(t, d, nil, func(t *testing.T, p *Pool) {
+	how := scripted{init: time.Second}
+	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
@@ -426,8 +361,8 @@ func TestCallerThatGoesAwayLeavesTheInstanceToOthers(t *testing.T) {
 
 // TestHammer lets many callers meet updates, retirements and a tight budget.
 func TestHammer(t *testing.T) {
-	d := &scripted{start: time.Millisecond, init: 3 * time.Millisecond, settle: time.Millisecond}
-	inPool(t, d, func(o *Options) { o.MemoryMB, o.MaxWait = 1024, time.Hour }, func(t *testing.T, p *Pool) {
+	how := scripted{start: time.Millisecond, init: 3 * time.Millisecond, settle: time.Millisecond}
+	inPool(t, how, func(o *Options) { o.MemoryMB, o.MaxWait = 1024, time.Hour }, func(t *testing.T, p *Pool, d *fake.Driver) {
 		var wg sync.WaitGroup
 		for i := range 40 {
 			wg.Go(func() {
