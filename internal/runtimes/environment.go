@@ -1,6 +1,7 @@
 package runtimes
 
 import (
+	"crypto/rand"
 	"maps"
 	"math"
 	"slices"
@@ -15,7 +16,10 @@ type Env struct {
 	Version   *lambent.Version
 	Region    string
 	LogStream string
-	// Credentials for the function; an empty one leaves its variable out.
+	// Credentials for the function. With no AccessKeyID it gets some that open
+	// nothing: SDKs refuse to make a client without any, and the names are reserved,
+	// so that a function could not set its own. An empty one of the others leaves
+	// its variable out.
 	AccessKeyID, SecretAccessKey, SessionToken string
 }
 
@@ -37,6 +41,15 @@ func Environment(e Env) []string {
 		out = append(out, name+"="+vars[name])
 	}
 	return out
+}
+
+// powerless are credentials of the length and letters that AWS gives to
+// functions, new ones each time. No service knows them.
+func powerless(e Env) Env {
+	e.AccessKeyID = "ASIA" + rand.Text()[:16] // base32, as AWS's own
+	e.SecretAccessKey = (rand.Text() + rand.Text())[:40]
+	e.SessionToken = strings.Repeat(rand.Text(), 10)
+	return e
 }
 
 // defaults are the variables that a function may set for itself.
@@ -69,6 +82,9 @@ func defaults(v *lambent.Version, r release) map[string]string {
 // reserved are the variables that only the platform sets.
 func reserved(e Env, r release) map[string]string {
 	v := e.Version
+	if e.AccessKeyID == "" {
+		e = powerless(e)
+	}
 	vars := map[string]string{
 		"_HANDLER":                        v.Handler,
 		"LAMBDA_TASK_ROOT":                "/var/task",

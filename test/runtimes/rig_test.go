@@ -213,3 +213,6 @@ func some(names []string) []string {
 	}
 	return names
 }
+
+// account that test servers have.
+const account = "000000000000"

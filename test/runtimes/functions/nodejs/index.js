@@ -24,7 +24,7 @@ const verbs = {
   error: (event) => { throw new Custom(event.message || 'went wrong'); },
   exit: (event) => process.exit(event.code === undefined ? 1 : event.code),
   crash: () => process.abort(),
-  sleep: async (event) => { await sleep((event.seconds || 3600) * 1000); return 'woke'; },
+  sleep: async (event) => { counter++; await sleep((event.seconds || 3600) * 1000); return 'woke'; },
   spin: () => { for (;;); },
   oom: () => { for (;;) kept.push(Buffer.alloc(8 << 20, 1)); },
   big: (event) => 'x'.repeat(event.bytes === undefined ? 6 << 20 : event.bytes),

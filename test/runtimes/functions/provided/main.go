@@ -67,6 +67,7 @@ func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 	case "exit":
 		os.Exit(e.Code)
 	case "sleep":
+		count++
 		time.Sleep(time.Duration(e.Seconds * float64(time.Second)))
 		return "woke", nil
 	case "oom":

@@ -32,6 +32,7 @@ def crash(event, context):
 
 
 def sleep(event, context):
+    count(event, context)
     time.sleep(event.get("seconds", 3600))
     return "woke"
 
@@ -43,7 +44,7 @@ def spin(event, context):
 
 def oom(event, context):
     while True:
-        KEPT.append(bytearray(8 << 20))
+        KEPT.append(b"x" * (8 << 20))
 
 
 def big(event, context):

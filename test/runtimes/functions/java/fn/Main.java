@@ -68,6 +68,7 @@ public class Main implements RequestHandler<Object, Object> {
             case "crash":
                 return crash();
             case "sleep":
+                counter++;
                 TimeUnit.SECONDS.sleep(number(event, "seconds", 3600));
                 return "woke";
             case "spin":
