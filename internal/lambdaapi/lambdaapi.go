@@ -122,6 +122,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Operation names what a request asks for, for messages about requests that do
+// not get as far as the handler; "" when the API has no such path.
+func Operation(r *http.Request) string {
+	op, _ := wire.Match(r.Method, r.URL.EscapedPath(), r.URL.Query())
+	if op == nil {
+		return ""
+	}
+	return op.Name
+}
+
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, namespace string) error {
 	query := r.URL.Query()
 	op, params := wire.Match(r.Method, r.URL.EscapedPath(), query)

@@ -29,7 +29,9 @@ func (s *Server) apiHandler() http.Handler {
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
 		}),
 	}
-	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{Region: s.config.Region, Log: s.log})
+	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{
+		Region: s.config.Region, Operation: lambdaapi.Operation, Log: s.log,
+	})
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -38,7 +40,15 @@ func (s *Server) apiHandler() http.Handler {
 	mux.Handle("GET "+lambdaapi.CodePath, lambda)
 	mux.HandleFunc("GET /{$}", s.welcome)
 	mux.Handle("/", signed)
-	return mux
+	// Nothing that is open lies below the Lambda API's own paths: they skip the
+	// mux, which would cost more than the signature's parsing.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/20") {
+			signed.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
