@@ -48,7 +48,9 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, refusal := g.admit(r)
 	if refusal != nil {
 		if refusal.Code == lambent.CodeTooLarge && g.o.Operation != nil {
-			refusal.Message += " for the " + g.o.Operation(r) + " operation"
+			if name := g.o.Operation(r); name != "" {
+				refusal.Message += " for the " + name + " operation"
+			}
 		}
 		logRefusal(r.Context(), g.o.Log, r, refusal)
 		drain(w, r, 2*g.o.MaxBody)
