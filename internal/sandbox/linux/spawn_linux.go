@@ -49,6 +49,7 @@ var (
 // spawnSpec is what a runtime process is made of.
 type spawnSpec struct {
 	command  []string
+	absent   []string // programs that were looked for, if none of several is there
 	env      []string
 	userns   int // descriptor of the user namespace to live in
 	null     int // /dev/null
@@ -94,6 +95,9 @@ func spawn(s spawnSpec) (spawned, error) {
 		// The wording of Go's os/exec, which is what the AWS runtime manager shows.
 		p.entry = &sandbox.Failure{Type: "Runtime.InvalidEntrypoint",
 			Message: "fork/exec " + s.command[0] + ": " + c.errno.Error()}
+		if len(s.absent) > 0 {
+			p.entry.Message = fmt.Sprintf("Couldn't find valid bootstrap(s): %s", s.absent)
+		}
 		return p, nil
 	}
 	_, _ = syscall.Wait4(pid, nil, 0, nil)

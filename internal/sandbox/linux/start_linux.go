@@ -257,13 +257,30 @@ func (b *builder) closeStartOnly() {
 	}
 }
 
+// chooseProgram is the command with the first of its programs that is there, as
+// seen by the calling thread. If none of several is, they are listed in absent.
+func chooseProgram(rt sandbox.Runtime) (command, absent []string) {
+	if len(rt.Fallback) == 0 {
+		return rt.Command, nil
+	}
+	all := append([]string{rt.Command[0]}, rt.Fallback...)
+	for _, program := range all {
+		var st unix.Stat_t
+		if err := unix.Stat(program, &st); !errors.Is(err, unix.ENOENT) {
+			return append([]string{program}, rt.Command[1:]...), nil
+		}
+	}
+	return rt.Command, all
+}
+
 // spawn forks the runtime from the shell's thread, whose surroundings it gets.
 func (b *builder) spawn() error {
 	if err := b.group.join(); err != nil {
 		return fmt.Errorf("join cgroup: %w", err)
 	}
+	command, absent := chooseProgram(b.spec.Runtime)
 	p, err := spawn(spawnSpec{
-		command: b.spec.Runtime.Command, env: b.environment(),
+		command: command, absent: absent, env: b.environment(),
 		userns: int(b.shell.slot.userns.Fd()), null: int(b.driver.null.Fd()), output: int(b.write.Fd()), cgroup: b.group.birth(),
 		filter: b.driver.filter, lastCap: b.driver.lastCap, existing: b.driver.limits,
 	})
