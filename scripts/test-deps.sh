@@ -17,7 +17,10 @@ have mvn || missing+=(maven)
 # The Rust client needs a newer compiler than the distribution's own "rustc".
 have cargo || missing+=(rustc-web cargo-web)
 have gcc || missing+=(gcc g++ libc6-dev)
-{ aws --version; /usr/bin/aws --version; } 2>/dev/null | grep -q '^aws-cli/2' || missing+=(awscli)
+case "$(aws --version 2>/dev/null || true) $(/usr/bin/aws --version 2>/dev/null || true)" in
+  *aws-cli/2*) ;;
+  *) missing+=(awscli) ;;
+esac
 # The official Node client compiles native code.
 have cmake || missing+=(cmake)
 have autoreconf || missing+=(autoconf automake libtool)
