@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -417,6 +418,14 @@ func newNeighbour(t *testing.T, s *harness.Server) *neighbour {
 	s.Create(t, harness.Function{Name: "neighbour", Runtime: pythons[0], Handler: "main.handler", Zip: harness.Zip(t, map[string]string{"main.py": neighbourCode})})
 	state := n.invoke(t, s)
 	n.dial = []string{"tcp " + state.Address + ":4567", "tcp " + state.Address + ":9001"}
+	// An address of the same pool that nobody has must not be looked for outside.
+	address, err := netip.ParseAddr(state.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := address.As4()
+	free[3] ^= 0x55
+	n.dial = append(n.dial, "tcp "+netip.AddrFrom4(free).String()+":4567")
 	return n
 }
 

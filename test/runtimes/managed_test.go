@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -124,7 +125,7 @@ var javaLanguage = language{
 }
 
 var providedLanguage = language{
-	name: "provided", thrown: "Custom", outOfMemory: killed,
+	name: "provided", thrown: "CustomError", outOfMemory: killed,
 	object: func(t *testing.T, _ string, m map[string]any) {
 		if len(m) != 2 {
 			t.Errorf("error object %v", m)
@@ -365,7 +366,7 @@ func (c *contract) errors() {
 		c.Fatal(err)
 	}
 	c.l.object(c.T, c.idOf(out), m)
-	if out.StatusCode != 200 || *out.ExecutedVersion != "$LATEST" {
+	if out.StatusCode != http.StatusOK || *out.ExecutedVersion != "$LATEST" {
 		c.Errorf("status %d, version %v", out.StatusCode, out.ExecutedVersion)
 	}
 	c.alive()

@@ -51,8 +51,10 @@ func newFirewall(tag string, pool netip.Prefix) (*firewall, error) {
 	rule(input, from, drop)
 
 	forward := chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
-	// One instance to another, of whichever server.
+	// One instance to another, of whichever server, and to one that is no more:
+	// without a link its address would be looked for outside.
 	rule(forward, from, to, drop)
+	rule(forward, from, destination(w.pool), drop)
 	// The metadata services of clouds, and everything else that is link-local.
 	rule(forward, from, destination(linkLocal), drop)
 	// Nobody connects to an instance: only answers come in.

@@ -5,13 +5,15 @@
 #                             to fill as its argument, unless it is there
 #
 # TOOLS is the version text of whatever compiles, as it is part of the key. The
-# cache is $LAMBENT_TEST_CACHE, or lambent-test in the user's cache directory.
+# cache is $LAMBENT_TEST_CACHE, or .cache/test in the repository, as for all tests.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 
 cached() {
-	root=${LAMBENT_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/lambent-test}/clients
+	root=${LAMBENT_TEST_CACHE:-$here/../../../../.cache/test}
+	mkdir -p "$root"
+	root=$(cd "$root" && pwd)/clients
 	mkdir -p "$root"
 	key=$({ echo "$2"; uname -m; cd "$here" && cat ../cache.sh && find . -type f | LC_ALL=C sort | xargs sha256sum; } | sha256sum | cut -c1-16)
 	ready=$root/$1-$key

@@ -13,6 +13,11 @@ build() {
 	cp "$here/package.json" "$here/handler.mjs" "$1"
 	cp "$here/bootstrap" "$1"
 	cd "$1"
+	# The headers that came with node, else node-gyp fetches them.
+	prefix=$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")
+	if [ -f "$prefix/include/node/node_api.h" ]; then
+		export npm_config_nodedir="$prefix"
+	fi
 	npm install --no-audit --no-fund --no-package-lock --foreground-scripts >"$2/npm.log" 2>&1 || {
 		tail -n 20 "$2/npm.log" >&2
 		return 1

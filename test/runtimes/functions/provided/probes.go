@@ -333,9 +333,13 @@ func descriptors() (string, error) {
 		}
 		for _, e := range entries {
 			link, err := os.Readlink("/proc/" + pid + "/fd/" + e.Name())
-			if err == nil && !slices.ContainsFunc(allowed, func(p string) bool { return strings.HasPrefix(link, p) }) && !(strings.Contains(link, "pidfd") && own(pid, e.Name())) {
-				return pid + ": " + link, nil
+			if err != nil || slices.ContainsFunc(allowed, func(p string) bool { return strings.HasPrefix(link, p) }) {
+				continue
 			}
+			if strings.Contains(link, "pidfd") && own(pid, e.Name()) {
+				continue
+			}
+			return pid + ": " + link, nil
 		}
 	}
 	return "", unix.ENOENT
@@ -410,10 +414,10 @@ func limits(asked) map[string]attempt {
 		return func() (string, error) {
 			var l unix.Rlimit
 			if err := unix.Getrlimit(kind, &l); err != nil {
-				return "", fmt.Errorf("read it: %v", err)
+				return "", errors.New("read it: " + err.Error())
 			}
 			if err := unix.Setrlimit(kind, &l); err != nil { // so that the refusal below means the figure
-				return "", fmt.Errorf("set it to what it is: %v", err)
+				return "", errors.New("set it to what it is: " + err.Error())
 			}
 			if l.Max == unix.RLIM_INFINITY {
 				return "is unlimited", nil
