@@ -11,6 +11,7 @@ node_major() { node --version 2>/dev/null | sed -E 's/v([0-9]+).*/\1/'; }
 
 missing=()
 have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 have npm || missing+=(nodejs npm)
 have javac || missing+=(openjdk-17-jdk-headless)
 have mvn || missing+=(maven)
