@@ -42,6 +42,7 @@ func (p *Pool) coldStart(g *group, v *lambent.Version, print string, memory int)
 
 	p.mu.Lock()
 	g.starting--
+	g.lastCold = m.cold.Total
 	p.mu.Unlock()
 	p.o.Metrics.ColdStarted(v.Runtime, m.cold.Stages)
 	if err != nil {

@@ -52,9 +52,14 @@ type Runtimes interface {
 	Resolve(v *lambent.Version) (sandbox.Runtime, error)
 }
 
-// finishGrace is how long a call waits for an instance that has answered but has
-// not asked for its next event yet, before it pays for a cold start.
-const finishGrace = 10 * time.Millisecond
+// A call that finds only instances which have answered, but have not asked for
+// their next event yet, waits for them as long as the version's last cold start
+// took, and then pays for one: it never costs more than twice the better choice.
+// The bounds hold for a first guess and for very slow starts.
+const (
+	minGrace = 10 * time.Millisecond
+	maxGrace = 200 * time.Millisecond
+)
 
 // Pool is safe for use from any goroutine.
 type Pool struct {
@@ -78,6 +83,7 @@ type group struct {
 	print    string           // fingerprint of what the instances were started from
 	idle     []*member        // newest last
 	starting int              // cold starts under way
+	lastCold time.Duration    // what the last one took in all
 	busy     map[*member]struct{}
 	settling map[*member]struct{} // answered, not ready for the next event yet
 	waiters  []*waiter            // first come first
@@ -153,8 +159,10 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 	}
 	w := &waiter{out: make(chan outcome, 1)}
 	g.waiters = append(g.waiters, w)
-	grace := len(g.settling) >= len(g.waiters)
-	if !grace {
+	var grace time.Duration
+	if len(g.settling) >= len(g.waiters) {
+		grace = min(max(g.lastCold, minGrace), maxGrace)
+	} else {
 		p.wantLocked(g)
 	}
 	p.mu.Unlock()
@@ -164,10 +172,10 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 // await waits for w's outcome. With grace, an instance is about to be free and a
 // cold start is only asked for after a moment; a call that still waits for
 // memory after MaxWait is throttled.
-func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace bool) (*Lease, error) {
+func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace time.Duration) (*Lease, error) {
 	wait := p.o.MaxWait
-	if grace {
-		wait = finishGrace
+	if grace > 0 {
+		wait = grace
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -182,10 +190,10 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace bool) (*Lea
 			starved := g.starved
 			p.wantLocked(g)
 			p.mu.Unlock()
-			if starved && !grace {
+			if starved && grace == 0 {
 				return p.abandon(g, w, errNoMemory())
 			}
-			grace = false
+			grace = 0
 			timer.Reset(p.o.MaxWait)
 		}
 	}

@@ -203,7 +203,7 @@ func TestSettlingInstanceIsWaitedFor(t *testing.T) {
 	for _, c := range []struct {
 		settle time.Duration
 		starts int
-	}{{time.Millisecond, 1}, {time.Second, 2}} {
+	}{{time.Millisecond, 1}, {45 * time.Millisecond, 1}, {time.Second, 2}} {
 		t.Run(c.settle.String(), func(t *testing.T) {
 			how := scripted{init: 50 * time.Millisecond, settle: c.settle}
 			inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
