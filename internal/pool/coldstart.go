@@ -78,6 +78,7 @@ func (p *Pool) start(ctx context.Context, m *member) (*sandbox.Failure, error) {
 	if err := p.pin(ctx, m, &spec); err != nil {
 		return nil, err
 	}
+	spec.Tmp = p.heirloom(m)
 	stage("code", begin, time.Since(begin))
 	inst, err := p.o.Driver.Start(ctx, spec)
 	if err != nil {

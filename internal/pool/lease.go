@@ -13,6 +13,7 @@ type Lease struct {
 	pool     *Pool
 	m        *member
 	failure  *sandbox.Failure
+	ended    string // type of the failure that ended the instance, if any
 	released bool
 }
 
@@ -35,7 +36,11 @@ func (l *Lease) InstanceID() string { return l.m.cold.ID }
 
 // Invoke hands the event to the instance. See [sandbox.Instance.Invoke].
 func (l *Lease) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, error) {
-	return l.m.inst.Invoke(ctx, ev)
+	a, err := l.m.inst.Invoke(ctx, ev)
+	if a.Failure != nil {
+		l.ended = a.Failure.Type
+	}
+	return a, err
 }
 
 // MaxMemoryMB is the most memory the instance has used so far, rounded up.
@@ -59,6 +64,9 @@ func (l *Lease) Release(deadline time.Time) {
 	}
 	select {
 	case <-m.inst.Done():
+		if l.ended == "Sandbox.Timedout" || l.ended == "Runtime.ExitError" {
+			l.pool.inherit(m)
+		}
 		l.pool.end(m, "ended")
 	case <-m.inst.Ready():
 		l.pool.settled(m)
@@ -106,4 +114,53 @@ func (p *Pool) settled(m *member) {
 	delete(m.group.busy, m)
 	p.mu.Unlock()
 	p.deliver(m.group, outcome{m: m})
+}
+
+// inherit saves the /tmp of an instance whose runtime timed out or exited for the
+// next one of the same version: on AWS they share an environment.
+func (p *Pool) inherit(m *member) {
+	keeper, ok := m.inst.(sandbox.Keeper)
+	if !ok {
+		return
+	}
+	tmp := keeper.KeepTmp()
+	if tmp == nil {
+		return
+	}
+	p.mu.Lock()
+	if m.print == m.group.print && !p.closed {
+		tmp, m.group.tmp = m.group.tmp, tmp
+		m.group.tmpAt = time.Now()
+	}
+	p.mu.Unlock()
+	p.closeTmp(tmp)
+}
+
+// heirloom takes the group's saved /tmp for a cold start.
+func (p *Pool) heirloom(m *member) sandbox.Tmp {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.print != m.group.print {
+		return nil
+	}
+	tmp := m.group.tmp
+	m.group.tmp = nil
+	return tmp
+}
+
+// dropTmpLocked closes the group's saved /tmp.
+func (p *Pool) dropTmpLocked(g *group) {
+	if tmp := g.tmp; tmp != nil {
+		g.tmp = nil
+		p.wg.Go(func() { p.closeTmp(tmp) })
+	}
+}
+
+func (p *Pool) closeTmp(tmp sandbox.Tmp) {
+	if tmp == nil {
+		return
+	}
+	if err := tmp.Close(); err != nil {
+		p.o.Log.Error("close a saved /tmp", "err", err)
+	}
 }

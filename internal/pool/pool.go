@@ -89,6 +89,8 @@ type group struct {
 	waiters  []*waiter            // first come first
 	starved  bool                 // is in Pool.starved
 	stale    bool                 // print does not speak of version any more
+	tmp      sandbox.Tmp          // of an instance that timed out or exited; nil if none
+	tmpAt    time.Time            // when it was saved
 }
 
 // member is one instance in the pool.

@@ -48,7 +48,10 @@ func (p *Pool) reap(now time.Time) {
 		}
 		clear(g.idle[len(kept):])
 		g.idle = kept
-		if len(g.idle)+len(g.busy)+len(g.settling)+len(g.waiters)+g.starting == 0 {
+		if g.tmp != nil && now.Sub(g.tmpAt) >= p.o.Idle {
+			p.dropTmpLocked(g)
+		}
+		if len(g.idle)+len(g.busy)+len(g.settling)+len(g.waiters)+g.starting == 0 && g.tmp == nil {
 			delete(p.groups, k)
 		}
 	}
@@ -77,6 +80,7 @@ func (p *Pool) retireLocked(g *group, reason string) {
 		p.endLocked(m, reason)
 	}
 	g.idle = nil
+	p.dropTmpLocked(g)
 }
 
 // evictLocked ends the longest idle instances until mb are free; it tells

@@ -136,6 +136,14 @@ func (g *guarded) Why() *Failure {
 	return g.Instance.Why()
 }
 
+// KeepTmp passes on; an instance that cannot has nothing to keep.
+func (g *guarded) KeepTmp() Tmp {
+	if k, ok := g.Instance.(Keeper); ok {
+		return k.KeepTmp()
+	}
+	return nil
+}
+
 // guardedFreezer is a guarded instance that can be frozen.
 type guardedFreezer struct {
 	*guarded

@@ -66,6 +66,18 @@ type Freezer interface {
 	Thaw() error
 }
 
+// Keeper is the optional ability to save /tmp from an instance that has ended,
+// for its successor: on AWS a runtime that timed out or exited is started again
+// with the files it had.
+type Keeper interface {
+	// KeepTmp takes /tmp out of the instance; nil when it cannot be saved. It is
+	// called before Stop, once Done is closed.
+	KeepTmp() Tmp
+}
+
+// Tmp is a saved /tmp. It goes into a [Spec], or is closed.
+type Tmp interface{ Close() error }
+
 // Spec says what to start. Paths are the host's.
 type Spec struct {
 	ID      string // unique on this host, [a-z0-9-]{1,40}
@@ -78,6 +90,9 @@ type Spec struct {
 	// which the driver adds.
 	Env    []string
 	Output Output
+	// Tmp, if set, is the /tmp of a predecessor with the same version. Start takes
+	// it over, whatever comes of the start.
+	Tmp Tmp
 	// Stage, if set, is called at the end of each step of the start.
 	Stage func(name string, start time.Time, took time.Duration)
 }

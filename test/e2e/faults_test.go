@@ -235,3 +235,22 @@ func TestLogOfAnInvocation(t *testing.T) {
 		}
 	}
 }
+
+// TestTmpOutlivesTheRuntime checks what AWS keeps when a runtime is ended inside
+// an invocation: the files in /tmp, and nothing of the process.
+func TestTmpOutlivesTheRuntime(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	for _, end := range []string{`{"do":"sleep","n":60000}`, `{"do":"exit","n":3}`} {
+		name := "keeps-" + strings.Trim(strings.Split(end, `"`)[3], `"`)
+		deployProbe(t, s, harness.Function{Name: name, Memory: 512, Timeout: 1})
+		wantPayload(t, s.Invoke(t, name, `{"do":"count"}`), `"count 1, file 1"`)
+		wantPayload(t, s.Invoke(t, name, `{"do":"count"}`), `"count 2, file 2"`)
+		if out := s.Invoke(t, name, end); out.FunctionError == nil {
+			t.Fatalf("%s did not end the runtime", end)
+		}
+		wantPayload(t, s.Invoke(t, name, `{"do":"count"}`), `"count 1, file 3"`)
+	}
+	// A changed function starts anew.
+	deployProbe(t, s, harness.Function{Name: "other", Memory: 512, Timeout: 1})
+	wantPayload(t, s.Invoke(t, "other", `{"do":"count"}`), `"count 1, file 1"`)
+}

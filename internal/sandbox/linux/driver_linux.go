@@ -280,11 +280,11 @@ func (d *Driver) prepareNetwork() {
 
 // tryScratch makes one /tmp of the usual size, which also formats it.
 func (d *Driver) tryScratch() error {
-	fd, err := d.scratch.mount(lambent.DefaultEphemeralMB)
+	v, err := d.scratch.mount(lambent.DefaultEphemeralMB)
 	if err != nil {
 		return err
 	}
-	return unix.Close(fd)
+	return v.Close()
 }
 
 // Describe says what holds on this host.

@@ -39,8 +39,9 @@ type Instance struct {
 
 	stopOnce sync.Once
 
-	// mu guards why, last and stopErr.
+	// mu guards why, last, stopErr and tmp.
 	mu      sync.Mutex
+	tmp     *volume // nil when it was kept
 	why     *sandbox.Failure
 	last    *sandbox.Usage // counters as they were in the end
 	stopErr error
@@ -49,6 +50,7 @@ type Instance struct {
 var (
 	_ sandbox.Instance = (*Instance)(nil)
 	_ sandbox.Freezer  = (*Instance)(nil)
+	_ sandbox.Keeper   = (*Instance)(nil)
 )
 
 // run starts the instance's three goroutines. Stop waits for them.
@@ -207,6 +209,18 @@ func (i *Instance) MaxMemory() int64 {
 	return i.group.peak()
 }
 
+// KeepTmp takes the content of /tmp out of the instance's end.
+func (i *Instance) KeepTmp() sandbox.Tmp {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	v := i.tmp
+	if v == nil || !v.mapped {
+		return nil
+	}
+	i.tmp = nil
+	return v
+}
+
 // Freeze halts every process of the instance where it is.
 func (i *Instance) Freeze() error { return i.group.freeze(true) }
 
@@ -243,6 +257,10 @@ func (i *Instance) teardown() {
 	i.mu.Lock()
 	i.last = &u
 	i.group.close()
+	if i.tmp != nil {
+		_ = i.tmp.Close()
+		i.tmp = nil
+	}
 	i.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -23,8 +23,7 @@ import (
 type shell struct {
 	slot     *slot
 	network  lambent.Network
-	tmp      int // mount of tmpMB, or -1
-	tmpMB    int
+	tmp      *volume // nil before it is made and after it was given away
 	listener net.Listener
 	link     netlink.Link
 
@@ -45,7 +44,7 @@ var usual = shellKind{network: lambent.NetworkOutbound, tmpMB: lambent.DefaultEp
 
 // newShell makes a shell and reports the stages.
 func (d *Driver) newShell(kind shellKind, done func(stage string)) (*shell, error) {
-	s := &shell{network: kind.network, tmp: -1}
+	s := &shell{network: kind.network}
 	if err := s.make(d, kind, done); err != nil {
 		s.discard()
 		return nil, err
@@ -114,22 +113,44 @@ func (s *shell) run(f func()) {
 
 // makeTmp makes /tmp of this size, unless that is what there is.
 func (s *shell) makeTmp(d *Driver, mb int) error {
-	if s.tmp >= 0 && s.tmpMB == mb {
+	if s.tmp != nil && s.tmp.mb == mb {
 		return nil
 	}
 	s.closeTmp()
-	fd, err := d.mountTmp(mb)
+	v, err := d.mountTmp(mb)
 	if err != nil {
 		return fmt.Errorf("make /tmp: %w", err)
 	}
-	s.tmp, s.tmpMB = fd, mb
+	v.mapTo(s.slot)
+	s.tmp = v
 	return nil
 }
 
+// inheritTmp puts a predecessor's /tmp in place of the empty one.
+func (s *shell) inheritTmp(v *volume) error {
+	if err := v.remount(); err != nil {
+		return fmt.Errorf("mount the kept /tmp: %w", err)
+	}
+	if v.mapTo(s.slot); !v.mapped {
+		return errors.New("mount the kept /tmp: its files would be somebody else's")
+	}
+	s.closeTmp()
+	s.tmp = v
+	return nil
+}
+
+// takeTmp gives the volume to the instance that it is mounted in.
+func (s *shell) takeTmp() *volume {
+	v := s.tmp
+	s.tmp = nil
+	v.closeMount()
+	return v
+}
+
 func (s *shell) closeTmp() {
-	if s.tmp >= 0 {
-		_ = unix.Close(s.tmp)
-		s.tmp = -1
+	if s.tmp != nil {
+		_ = s.tmp.Close()
+		s.tmp = nil
 	}
 }
 

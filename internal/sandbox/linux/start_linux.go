@@ -24,19 +24,30 @@ import (
 // Start makes the sandbox and starts the runtime in it. A program that cannot be
 // executed is no error here: the instance's Init says so.
 func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
-	if err := check(spec); err != nil {
-		return nil, err
-	}
+	b := &builder{driver: d, spec: spec, stage: time.Now()}
 	if !d.enter() {
+		b.closeStartOnly()
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "start sandbox %s: %w", spec.ID, errClosed)
 	}
 	defer d.starts.Done()
-	b := &builder{driver: d, spec: spec, stage: time.Now()}
-	i, err := b.build(ctx)
+	i, err := b.start(ctx)
+	// The thread in the namespaces is among what closes here: its cgroup can only
+	// be taken back afterwards.
 	b.closeStartOnly()
 	if err != nil {
 		b.undo()
-		return nil, lambent.Errorf(codeOf(ctx, err), "start sandbox %s: %w", spec.ID, err)
+		return nil, err
+	}
+	return i, nil
+}
+
+func (b *builder) start(ctx context.Context) (*Instance, error) {
+	if err := check(b.spec); err != nil {
+		return nil, err
+	}
+	i, err := b.build(ctx)
+	if err != nil {
+		return nil, lambent.Errorf(codeOf(ctx, err), "start sandbox %s: %w", b.spec.ID, err)
 	}
 	return i, nil
 }
@@ -183,6 +194,14 @@ func (b *builder) takeShell() error {
 	}
 	b.shell = s
 	b.defers(s.discard)
+	if kept, ok := b.spec.Tmp.(*volume); ok && kept.mb == v.EphemeralMB {
+		err := s.inheritTmp(kept)
+		if err == nil {
+			b.spec.Tmp = nil // the shell's now
+			return nil
+		}
+		b.driver.opts.Log.Warn("a function starts with an empty /tmp", "fn", v.Function, "err", err)
+	}
 	return s.makeTmp(b.driver, v.EphemeralMB)
 }
 
@@ -233,7 +252,7 @@ func (b *builder) collectMounts() error {
 }
 
 // mountTmp makes an instance's /tmp, of the kind that this host can do.
-func (d *Driver) mountTmp(mb int) (int, error) {
+func (d *Driver) mountTmp(mb int) (*volume, error) {
 	if d.scratch == nil {
 		return tmpfs(mb)
 	}
@@ -254,6 +273,9 @@ func (b *builder) closeStartOnly() {
 	}
 	if b.shell != nil {
 		b.shell.finish()
+	}
+	if b.spec.Tmp != nil {
+		_ = b.spec.Tmp.Close() // it was not used
 	}
 }
 
@@ -308,7 +330,7 @@ func (b *builder) arrangeMounts(base *os.File) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return os.NewSyscallError("unshare mnt", err)
 	}
-	for _, m := range append(b.mounts, attachment{fd: b.shell.tmp, at: "/tmp"}) {
+	for _, m := range append(b.mounts, attachment{fd: b.shell.tmp.fd, at: "/tmp"}) {
 		if err := attach(m.fd, m.at); err != nil {
 			return err
 		}
@@ -340,7 +362,7 @@ func (b *builder) environment() []string {
 func (b *builder) finish() (*Instance, error) {
 	v := b.spec.Version
 	i := &Instance{
-		id: b.spec.ID, driver: b.driver, group: b.group, slot: b.shell.slot, link: b.shell.link,
+		id: b.spec.ID, driver: b.driver, group: b.group, slot: b.shell.slot, link: b.shell.link, tmp: b.shell.takeTmp(),
 		listener: b.shell.listener, output: b.output, process: b.process, pidfd: b.pidfd, share: v.CPUs(),
 		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
 			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log}),
@@ -349,6 +371,7 @@ func (b *builder) finish() (*Instance, error) {
 	// Functions go before the server does when the host runs out of memory.
 	_ = writeFile("/proc/"+strconv.Itoa(b.process.pid)+"/oom_score_adj", "500")
 	if err := b.driver.add(i); err != nil {
+		_ = i.tmp.Close()
 		return nil, err
 	}
 	i.run()

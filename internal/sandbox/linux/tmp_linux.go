@@ -44,26 +44,83 @@ type extent struct {
 var scratchOptions = [][2]string{{"noinit_itable", ""}, {"nobarrier", ""}}
 
 // mount makes an empty /tmp of mb megabytes, attached nowhere.
-func (s *scratch) mount(mb int) (int, error) {
+func (s *scratch) mount(mb int) (*volume, error) {
 	t, err := s.template(mb)
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
 	image, err := s.nameless()
 	if err != nil {
-		return -1, fmt.Errorf("make image: %w", err)
+		return nil, fmt.Errorf("make image: %w", err)
 	}
 	defer func() { _ = image.Close() }()
 	if err := t.writeTo(image); err != nil {
-		return -1, fmt.Errorf("write image: %w", err)
+		return nil, fmt.Errorf("write image: %w", err)
 	}
-	return mountImage(image)
+	v, err := mountImage(image)
+	if err != nil {
+		return nil, err
+	}
+	v.mb = mb
+	return v, nil
 }
 
 // tmpfs is the stand-in where there is no loop device or no mke2fs.
-func tmpfs(mb int) (int, error) {
-	return newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV,
+func tmpfs(mb int) (*volume, error) {
+	fd, err := newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV,
 		[][2]string{{"source", "tmp"}, {"size", strconv.Itoa(mb) + "m"}, {"mode", "1777"}})
+	if err != nil {
+		return nil, err
+	}
+	return &volume{fd: fd, loop: -1, mb: mb}, nil
+}
+
+// volume is one /tmp: a mount that waits for its place, and the loop device below
+// it, whose descriptor keeps the content alive beyond every mount of it.
+type volume struct {
+	fd     int // of the mount, or -1
+	loop   int // of the device, or -1 for a tmpfs
+	device string
+	mb     int
+	mapped bool // files belong to the function's user, whichever slot it is in
+}
+
+// mapTo makes the mount show the files of the function's user as the slot's: on
+// the disk they belong to the id inside, so that a successor in another slot
+// finds them its own (mount_setattr(2), "ID-mapped mounts"). It must be called
+// before the mount is attached. Kernels before 5.12 cannot do it.
+func (v *volume) mapTo(sl *slot) {
+	if v.loop < 0 {
+		return
+	}
+	err := unix.MountSetattr(v.fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(sl.userns.Fd())})
+	v.mapped = err == nil
+}
+
+// remount mounts what the volume has once more, for another instance.
+func (v *volume) remount() (err error) {
+	v.closeMount()
+	v.fd, err = mountLoop(v.device)
+	return err
+}
+
+func (v *volume) closeMount() {
+	if v.fd >= 0 {
+		_ = unix.Close(v.fd)
+		v.fd = -1
+	}
+}
+
+// Close lets go of the volume. Its content goes with its last mount.
+func (v *volume) Close() error {
+	v.closeMount()
+	if v.loop < 0 {
+		return nil
+	}
+	loop := v.loop
+	v.loop = -1
+	return os.NewSyscallError("close loop device", unix.Close(loop))
 }
 
 // nameless makes a file that is gone when its last user is, even after a crash.
@@ -127,7 +184,9 @@ func (s *scratch) format(mb int) (*template, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, mke2fs(), "-q", "-F", "-t", "ext4", "-m", "0", "-i", "16384",
 		"-O", "^has_journal,^metadata_csum,^64bit,^resize_inode",
-		"-E", "nodiscard,packed_meta_blocks=1,root_owner=0:0", f.Name())
+		// The root belongs to the function's user: in an id-mapped mount nobody may
+		// write to what belongs to an id that is not mapped.
+		"-E", fmt.Sprintf("nodiscard,packed_meta_blocks=1,root_owner=%d:%d", guestUID, guestGID), f.Name())
 	cmd.Env = []string{"MKE2FS_CONFIG=/dev/null", "LC_ALL=C"}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("mke2fs: %w: %s", err, bytes.TrimSpace(out))
@@ -152,11 +211,12 @@ func mke2fs() string {
 // finishImage gives the root directory its mode, and removes what mke2fs puts
 // into it.
 func finishImage(f *os.File) error {
-	fd, err := mountImage(f)
+	v, err := mountImage(f)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer func() { _ = v.Close() }()
+	fd := v.fd
 	if err := unix.Unlinkat(fd, "lost+found", unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
 		return os.NewSyscallError("remove lost+found", err)
 	}
@@ -196,14 +256,22 @@ func readExtents(f *os.File) ([]extent, error) {
 	}
 }
 
-// mountImage mounts the file system in f on a loop device that goes with it.
-func mountImage(f *os.File) (int, error) {
+// mountImage mounts the file system in f on a loop device that goes with its last
+// user.
+func mountImage(f *os.File) (*volume, error) {
 	loop, device, err := attachLoop(f)
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
-	// The mount holds the device from here on.
-	defer func() { _ = unix.Close(loop) }()
+	fd, err := mountLoop(device)
+	if err != nil {
+		_ = unix.Close(loop)
+		return nil, err
+	}
+	return &volume{fd: fd, loop: loop, device: device}, nil
+}
+
+func mountLoop(device string) (int, error) {
 	return newMount("ext4", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOATIME,
 		append([][2]string{{"source", device}}, scratchOptions...))
 }

@@ -70,7 +70,7 @@ func (h Harness) surroundings(t *testing.T) {
 		{"read", []string{"/opt/first"}, "1"},
 		{"read", []string{"/var/lang/readme"}, "mounted"},
 		{"read", []string{"/var/runtime/file"}, "mounted"},
-		{"stat", []string{"/tmp"}, "dtrwxrwxrwx 65534:65534"},
+		{"stat", []string{"/tmp"}, "dtrwxrwxrwx 993:990"},
 		{"list", []string{"/tmp"}, "[]"},
 		{"list", []string{"/"}, `["bin","dev","etc","home","lib","lib64","opt","proc","run","sbin","tmp","usr","var"]`},
 		{"list", []string{"/home"}, "[]"},

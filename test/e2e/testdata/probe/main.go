@@ -119,12 +119,27 @@ func answer(id, previous string, body []byte, e event) {
 	case "garbage":
 		garbage(id)
 		respond(id, `"survived"`)
+	case "count":
+		respond(id, strconv.Quote(count()))
 	case "print":
 		fmt.Println(e.Text)
 		respond(id, `"printed"`)
 	default:
 		respond(id, `"unknown"`)
 	}
+}
+
+var counted int
+
+// count counts in the process and in a file.
+func count() string {
+	counted++
+	text, _ := os.ReadFile("/tmp/count")
+	n, _ := strconv.Atoi(string(text))
+	if err := os.WriteFile("/tmp/count", []byte(strconv.Itoa(n+1)), 0o600); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("count %d, file %d", counted, n+1)
 }
 
 // eat takes memory until something stops it.
