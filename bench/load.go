@@ -1,15 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // target is one prepared request: its bytes are made once, so that making and
@@ -43,88 +45,145 @@ func (s sample) quantile(q float64) time.Duration {
 	return s.latencies[min(int(q*float64(len(s.latencies))), len(s.latencies)-1)]
 }
 
+// loader is a closed loop over several connections, on one thread with an epoll
+// of its own: the machine has few processors, and what the client takes of them
+// is missing on both sides that are compared.
+type loader struct {
+	target target
+	epoll  int
+	conns  map[int]*connection
+	sample sample
+}
+
+// connection has one request under way.
+type connection struct {
+	fd     int
+	began  time.Time
+	answer []byte // as far as it has come
+}
+
 // closedLoop sends the request over and over on each of n connections, the next
 // one when the answer is there, for the given time.
 func closedLoop(t target, n int, last time.Duration) (sample, error) {
-	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex // guards all and errs
-		all  []time.Duration
-		fail error
-	)
-	begin := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return sample{}, err
+	}
+	l := &loader{target: t, epoll: epoll, conns: map[int]*connection{}}
+	defer l.close()
 	for range n {
-		wg.Go(func() {
-			mine, err := connection(t, begin.Add(last))
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, mine...)
-			if err != nil {
-				fail = err
-			}
-		})
+		if err := l.connect(); err != nil {
+			return sample{}, err
+		}
 	}
-	wg.Wait()
-	slices.Sort(all)
-	return sample{took: time.Since(begin), latencies: all}, fail
+	begin := time.Now()
+	err = l.run(begin.Add(last))
+	l.sample.took = time.Since(begin)
+	slices.Sort(l.sample.latencies)
+	return l.sample, err
 }
 
-// connection is one closed loop. It reads answers with a minimal parser of its
-// own, so that the client's share of the processors is small.
-func connection(t target, until time.Time) ([]time.Duration, error) {
-	conn, err := net.Dial("tcp", t.addr)
-	if err != nil {
-		return nil, err
+func (l *loader) close() {
+	for fd := range l.conns {
+		_ = unix.Close(fd)
 	}
-	defer func() { _ = conn.Close() }()
-	r := bufio.NewReaderSize(conn, 8<<10)
-	var latencies []time.Duration
-	for begin := time.Now(); begin.Before(until); {
-		if _, err := conn.Write(t.request); err != nil {
-			return latencies, err
-		}
-		if err := skipAnswer(r); err != nil {
-			return latencies, err
-		}
-		end := time.Now()
-		latencies = append(latencies, end.Sub(begin))
-		begin = end
-	}
-	return latencies, nil
+	_ = unix.Close(l.epoll)
 }
 
-// skipAnswer reads one HTTP answer and fails unless it is a 200 with a
-// Content-Length.
-func skipAnswer(r *bufio.Reader) error {
-	status, err := r.ReadSlice('\n')
+func (l *loader) connect() error {
+	addr, err := net.ResolveTCPAddr("tcp4", l.target.addr)
 	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return err
 	}
-	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 200 "))
-	var first string
-	if !ok {
-		first = string(bytes.TrimSpace(status)) // the slice is good until the next read
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
-	length := -1
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return fmt.Errorf("read answer: %w", err)
+	l.conns[fd] = &connection{fd: fd}
+	to := &unix.SockaddrInet4{Port: addr.Port}
+	copy(to.Addr[:], addr.IP.To4())
+	return errors.Join(
+		unix.Connect(fd, to),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}),
+	)
+}
+
+func (l *loader) run(until time.Time) error {
+	for _, c := range l.conns {
+		if err := l.send(c); err != nil {
+			return err
 		}
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 {
-			break
+	}
+	var events [64]unix.EpollEvent
+	buf := make([]byte, 64<<10)
+	for time.Now().Before(until) {
+		n, err := unix.EpollWait(l.epoll, events[:], 1000)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
 		}
-		if name, value, found := bytes.Cut(line, []byte(": ")); found && bytes.EqualFold(name, []byte("Content-Length")) {
-			if length, err = strconv.Atoi(string(value)); err != nil {
-				return fmt.Errorf("answer with Content-Length %q", value)
+		for _, e := range events[:max(n, 0)] {
+			if err := l.receive(l.conns[int(e.Fd)], buf); err != nil {
+				return err
 			}
 		}
 	}
-	if !ok || length < 0 {
-		body, _ := r.Peek(min(max(length, 0), r.Buffered()))
-		return fmt.Errorf("answer %s, Content-Length %d: %s", first, length, body)
+	return nil
+}
+
+func (l *loader) send(c *connection) error {
+	c.began, c.answer = time.Now(), c.answer[:0]
+	n, err := unix.Write(c.fd, l.target.request)
+	if err == nil && n < len(l.target.request) {
+		err = errors.New("request too long for one write")
 	}
-	_, err = r.Discard(length)
 	return err
+}
+
+// receive reads what has come; after a whole answer it sends the next request.
+func (l *loader) receive(c *connection, buf []byte) error {
+	n, err := unix.Read(c.fd, buf)
+	if err != nil || n == 0 {
+		return fmt.Errorf("read answer: connection closed (%w)", err)
+	}
+	c.answer = append(c.answer, buf[:n]...)
+	whole, err := complete(c.answer)
+	if err != nil || !whole {
+		return err
+	}
+	l.sample.latencies = append(l.sample.latencies, time.Since(c.began))
+	return l.send(c)
+}
+
+var (
+	okStatus      = []byte("HTTP/1.1 200 ")
+	endOfHead     = []byte("\r\n\r\n")
+	contentLength = []byte("\r\nContent-Length: ")
+)
+
+// complete tells whether an answer is all there. It fails unless it is a 200 with
+// a Content-Length.
+func complete(answer []byte) (bool, error) {
+	head := bytes.Index(answer, endOfHead)
+	if head < 0 {
+		return false, nil
+	}
+	if !bytes.HasPrefix(answer, okStatus) {
+		return false, fmt.Errorf("answer %.500s", answer)
+	}
+	at := bytes.Index(answer[:head], contentLength)
+	if at < 0 {
+		return false, fmt.Errorf("answer without a length: %.500s", answer)
+	}
+	value := answer[at+len(contentLength) : head]
+	if end := bytes.IndexByte(value, '\r'); end >= 0 {
+		value = value[:end]
+	}
+	length, err := strconv.Atoi(string(value))
+	if err != nil {
+		return false, fmt.Errorf("answer with Content-Length %q", value)
+	}
+	return len(answer) >= head+len(endOfHead)+length, nil
 }

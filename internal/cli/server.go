@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,12 +16,21 @@ import (
 
 // runServer runs a server until ctx ends. ready is called once it answers.
 func (a *app) runServer(ctx context.Context, c config.Config, log *slog.Logger, ready func(server.Addresses)) error {
+	if a.getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(serverProcessors(runtime.GOMAXPROCS(0)))
+	}
 	s, err := server.New(ctx, c, log, server.Hooks{Ready: ready, Point: crashAt(a.getenv("LAMBENT_CRASH_AT"))})
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.Run(ctx), s.Close())
 }
+
+// serverProcessors is how many processors the server uses of n. The functions
+// that it calls need the others, and on a small host a server with a processor to
+// spare wakes it for every step of an invocation: with two, a warm call's median
+// was 323 us on both and 257 us on one, with a tenth less of processor time.
+func serverProcessors(n int) int { return max(1, n/2) }
 
 // crashAt makes the hook of crash tests: "store.after-commit:3" ends the process
 // with SIGKILL at the third passage of that point. Anything else is no hook.
