@@ -62,12 +62,14 @@ func (l *Lease) Release(deadline time.Time) {
 		l.pool.end(m, "failed to start")
 		return
 	}
-	select {
-	case <-m.inst.Done():
+	if isDone(m) { // Ready is closed too then
 		if l.ended == "Sandbox.Timedout" || l.ended == "Runtime.ExitError" {
 			l.pool.inherit(m)
 		}
 		l.pool.end(m, "ended")
+		return
+	}
+	select {
 	case <-m.inst.Ready():
 		l.pool.settled(m)
 	default:

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -109,7 +110,25 @@ func spawn(s spawnSpec) (spawned, error) {
 func entryFault(e syscall.Errno) bool {
 	return errors.Is(e, unix.ENOENT) || errors.Is(e, unix.EACCES) || errors.Is(e, unix.ENOEXEC) ||
 		errors.Is(e, unix.ENOTDIR) || errors.Is(e, unix.ELOOP) || errors.Is(e, unix.EISDIR) ||
-		errors.Is(e, unix.ETXTBSY) || errors.Is(e, unix.ELIBBAD)
+		errors.Is(e, unix.ELIBBAD)
+}
+
+// busyWait bounds the time for which a program that is open for writing is tried
+// again.
+const busyWait = 200 * time.Millisecond
+
+// spawnPatiently is spawn that waits while the program is busy (ETXTBSY). Code is
+// never written where it runs; but a child that the server forks in the moment
+// in which it writes a program holds a copy of that descriptor until it gets to
+// close it.
+func spawnPatiently(s spawnSpec) (p spawned, err error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		p, err = spawn(s)
+		if !errors.Is(err, unix.ETXTBSY) || wait > busyWait {
+			return p, err
+		}
+		time.Sleep(wait)
+	}
 }
 
 // program is all that the child does, in order. It starts as root of the host

@@ -301,7 +301,7 @@ func (b *builder) spawn() error {
 		return fmt.Errorf("join cgroup: %w", err)
 	}
 	command, absent := chooseProgram(b.spec.Runtime)
-	p, err := spawn(spawnSpec{
+	p, err := spawnPatiently(spawnSpec{
 		command: command, absent: absent, env: b.environment(),
 		userns: int(b.shell.slot.userns.Fd()), null: int(b.driver.null.Fd()), output: int(b.write.Fd()), cgroup: b.group.birth(),
 		filter: b.driver.filter, lastCap: b.driver.lastCap, existing: b.driver.limits,

@@ -137,7 +137,7 @@ func Start(t testing.TB, d sandbox.Driver, spec sandbox.Spec) *Live {
 	defer cancel()
 	r, err := l.Init(ctx)
 	if err != nil || r.Failure != nil {
-		t.Fatalf("init: %+v, %v; output: %q", r, err, l.Out.All())
+		t.Fatalf("init: %+v (%+v), %v; output: %q", r, r.Failure, err, l.Out.All())
 	}
 	return l
 }
