@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -141,6 +142,35 @@ func TestTmpfsFallback(t *testing.T) {
 	l := sandboxtest.Start(t, d, spec)
 	if got := l.Do("fill", 64, "/tmp/x"); got != "32 ENOSPC" {
 		t.Errorf("room in a tmpfs of 32 MB: %s", got)
+	}
+}
+
+// TestBusyProgram starts a program that somebody has open for writing a little
+// longer, as a child of the server may by accident.
+func TestBusyProgram(t *testing.T) {
+	needRoot(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), NoNetwork: true, Ready: -1})
+	defer d.Close()
+	code := t.TempDir()
+	if err := os.CopyFS(code, os.DirFS(sandboxtest.Probe(t))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(code, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(code, "bootstrap")
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(program, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	released := time.AfterFunc(30*time.Millisecond, func() { _ = f.Close() })
+	defer released.Stop()
+	l := sandboxtest.Start(t, d, sandboxtest.Spec("busy", code, nil))
+	if got := l.Do("echo", 0, "x"); got != `["x"]` {
+		t.Errorf("echo: %s", got)
 	}
 }
 
