@@ -26,6 +26,7 @@ esac
 have cmake || missing+=(cmake)
 have autoreconf || missing+=(autoconf automake libtool)
 have ip || missing+=(iproute2)
+have nft || missing+=(nftables)
 have zip || missing+=(zip)
 have curl || missing+=(curl)
 if [ ${#missing[@]} -gt 0 ]; then
