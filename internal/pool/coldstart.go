@@ -40,17 +40,13 @@ func (p *Pool) coldStart(g *group, v *lambent.Version, print string, memory int)
 	failure, err := p.start(ctx, m)
 	m.cold.Total = time.Since(m.cold.Began)
 
-	p.mu.Lock()
-	g.starting--
-	g.lastCold = m.cold.Total
-	p.mu.Unlock()
 	p.o.Metrics.ColdStarted(v.Runtime, m.cold.Stages)
 	if err != nil {
 		p.end(m, "failed to start")
 	}
 	// What failed for the function's own reasons is still leased, so that the
 	// caller can write into its log; Release ends it.
-	p.deliver(g, outcome{m: m, failure: failure, err: err})
+	p.deliver(g, outcome{m: m, failure: failure, err: err, started: true})
 }
 
 // start takes the steps of a cold start in order, each with its own span.

@@ -31,9 +31,6 @@ func (l *Lease) Log() logs.Stream {
 	return l.m.stream
 }
 
-// InstanceID names the instance in logs.
-func (l *Lease) InstanceID() string { return l.m.cold.ID }
-
 // Invoke hands the event to the instance. See [sandbox.Instance.Invoke].
 func (l *Lease) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, error) {
 	a, err := l.m.inst.Invoke(ctx, ev)
@@ -93,9 +90,6 @@ func (p *Pool) settle(m *member, deadline time.Time) {
 			ready = true
 		case <-timer.C:
 		}
-		p.mu.Lock()
-		delete(m.group.settling, m)
-		p.mu.Unlock()
 		if ready {
 			p.settled(m)
 			return
@@ -106,15 +100,10 @@ func (p *Pool) settle(m *member, deadline time.Time) {
 
 // settled puts an instance that waits for an event to use again.
 func (p *Pool) settled(m *member) {
-	select {
-	case <-m.inst.Done():
+	if isDone(m) {
 		p.end(m, "ended")
 		return
-	default:
 	}
-	p.mu.Lock()
-	delete(m.group.busy, m)
-	p.mu.Unlock()
 	p.deliver(m.group, outcome{m: m})
 }
 

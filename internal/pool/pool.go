@@ -116,6 +116,7 @@ type outcome struct {
 	m       *member
 	failure *sandbox.Failure // the runtime could not initialise; m only has its log left
 	err     error
+	started bool // it comes from a cold start
 }
 
 // New makes a pool. Run must be called for reaping, Close at the end.
@@ -290,10 +291,18 @@ func (p *Pool) feedLocked() {
 }
 
 // deliver hands an outcome to the first waiter. An instance that nobody waits
-// for becomes idle, unless it is out of date.
+// for becomes idle, unless it is out of date. What it was before, starting, busy or
+// settling, it ceases to be under the same lock: a group that holds nothing for a
+// moment is forgotten, with what comes back to it.
 func (p *Pool) deliver(g *group, out outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if out.started {
+		g.starting--
+		g.lastCold = out.m.cold.Total
+	}
+	delete(g.busy, out.m)
+	delete(g.settling, out.m)
 	alive := out.err == nil && out.failure == nil
 	if alive && (p.closed || out.m.print != g.print) {
 		p.endLocked(out.m, "updated")

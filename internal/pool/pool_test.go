@@ -362,7 +362,7 @@ func TestCallerThatGoesAwayLeavesTheInstanceToOthers(t *testing.T) {
 // TestHammer lets many callers meet updates, retirements and a tight budget.
 func TestHammer(t *testing.T) {
 	how := scripted{start: time.Millisecond, init: 3 * time.Millisecond, settle: time.Millisecond}
-	inPool(t, how, func(o *Options) { o.MemoryMB, o.MaxWait = 1024, time.Hour }, func(t *testing.T, p *Pool, d *fake.Driver) {
+	inPool(t, how, func(o *Options) { o.MemoryMB, o.MaxWait, o.Idle = 1024, time.Hour, 20*time.Millisecond }, func(t *testing.T, p *Pool, d *fake.Driver) {
 		var wg sync.WaitGroup
 		for i := range 40 {
 			wg.Go(func() {

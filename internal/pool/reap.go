@@ -121,6 +121,7 @@ func (p *Pool) end(m *member, reason string) {
 // the caller's business; its sandbox is taken down in a goroutine of the pool.
 func (p *Pool) endLocked(m *member, reason string) {
 	delete(m.group.busy, m)
+	delete(m.group.settling, m)
 	p.usedMB -= m.memory
 	p.instance--
 	p.wg.Go(func() {
