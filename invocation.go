@@ -34,14 +34,43 @@ type Result struct {
 type Report struct {
 	Duration    time.Duration // from the hand-over of the event to the answer
 	Billed      time.Duration // Duration (and Init, when it is billed), rounded up to 1 ms
-	Init        time.Duration // of a cold start; zero when warm
+	Init        time.Duration // of a cold start, the function's own part; zero when warm
 	MemoryMB    int
 	MaxMemoryMB int
 	Cold        bool
+	Origin      Origin  // of the instance, when cold
 	Stages      []Stage // of a cold start, in order
 }
 
-// Stage is one timed step of a cold start.
+// The stages of a cold start, in the order in which most of each happens. Every
+// span that is taken of a cold start belongs to one of them; a stage may have
+// several spans.
+const (
+	StageSandbox = "sandbox" // namespaces, user, limits, the process itself
+	StageCode    = "code"    // code and layers: find, unpack, pin
+	StageFiles   = "files"   // environment variables, output, /tmp
+	StageNetwork = "network" // network and mounts
+	StageRuntime = "runtime" // the language runtime comes up
+	StageInit    = "init"    // the function's own initialisation: billing starts here
+)
+
+// Stages lists their names in order.
+func Stages() []string {
+	return []string{StageSandbox, StageCode, StageFiles, StageNetwork, StageRuntime, StageInit}
+}
+
+// Origin tells where an instance's process came from.
+type Origin string
+
+// Origins.
+const (
+	OriginStart  Origin = "start"  // started for this function, from nothing
+	OriginBlank  Origin = "blank"  // taken from a reserve, started earlier
+	OriginFork   Origin = "fork"   // forked from a warm interpreter for this cold start
+	OriginModule Origin = "module" // made from a compiled module, without a process
+)
+
+// Stage is one timed span of a cold start. Name is one of [Stages].
 type Stage struct {
 	Name  string
 	Start time.Time

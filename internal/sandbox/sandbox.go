@@ -75,6 +75,57 @@ type Keeper interface {
 	KeepTmp() Tmp
 }
 
+// Pager is the optional ability to push a frozen instance's memory out of RAM.
+type Pager interface {
+	// PageOut returns how many bytes of RAM it freed; with no swap that is little.
+	PageOut() (freed int64, err error)
+}
+
+// Collector is the optional ability to take a file out of an instance's /tmp
+// once the instance has ended.
+type Collector interface {
+	// Collect writes the regular file of that name, at most limit bytes, to dst. It is
+	// called before Stop, once Done is closed.
+	Collect(name, dst string, limit int64) error
+}
+
+// Preparer is the optional ability of a driver to do, once and ahead of the
+// first start, what all starts of a version would have to: compile a module.
+type Preparer interface {
+	Prepare(ctx context.Context, spec Spec) error
+}
+
+// Reserver is the optional ability of a driver to keep instances ready that have
+// no function yet.
+type Reserver interface {
+	// Expect tells that cold starts of this runtime are likely, so that the reserve
+	// is filled before the first one.
+	Expect(rt Runtime)
+	Reserves() []Reserve
+}
+
+// Reserve describes the blanks of one key.
+type Reserve struct {
+	Runtime     string // "python3.12"
+	Key         string
+	Ready       int   // waiting for a function now
+	Wanted      int   // how many there should be, by recent demand and budget
+	MemoryBytes int64 // proportional set size of everything it keeps
+	Hits        int64 // cold starts that found a blank
+	Misses      int64 // cold starts that did not
+	Died        int64 // blanks and zygotes that ended on their own
+	// Nodes are the zygotes, the root first, with the modules that each has loaded
+	// beyond its parent.
+	Nodes []ReserveNode
+}
+
+// ReserveNode is one warm interpreter that blanks are forked from.
+type ReserveNode struct {
+	Modules     []string
+	Ready       int
+	MemoryBytes int64
+}
+
 // Tmp is a saved /tmp. It goes into a [Spec], or is closed.
 type Tmp interface{ Close() error }
 
@@ -90,10 +141,17 @@ type Spec struct {
 	// which the driver adds.
 	Env    []string
 	Output Output
+	// Cache, if set, is a directory mounted read-only at [CacheDir]: what was
+	// prepared for this version at publish time.
+	Cache string
+	// NoReserve asks for a process of this instance's own, started from nothing.
+	NoReserve bool
 	// Tmp, if set, is the /tmp of a predecessor with the same version. Start takes
 	// it over, whatever comes of the start.
 	Tmp Tmp
-	// Stage, if set, is called at the end of each step of the start.
+	// Stage, if set, is called at the end of each step of the start. Names are
+	// those of [lambent.Stages], up to the runtime's; it may be called until Init
+	// has returned.
 	Stage func(name string, start time.Time, took time.Duration)
 }
 
@@ -111,7 +169,38 @@ type Runtime struct {
 	Mounts []Mount
 	// Env is set before the function's own environment.
 	Env []string
+	// Driver names the driver that runs it; "" is the host's usual one.
+	Driver string
+	// Control tells that the runtime speaks the control protocol (runtimes/README.md)
+	// on descriptor 3: it says when it turns to the function's own code.
+	Control bool
+	// Blank, if set, says how the runtime is started before it is known what
+	// function it will run. It is nil where the function must have a start of its
+	// own: because of a variable that the interpreter reads first, for instance.
+	Blank *Blank
 }
+
+// Blank is a runtime without a function. It gets the function's environment
+// later, by the control protocol; code, layers, /tmp and limits are put around
+// it at the same time. A blank runs one function's instance and is never blank
+// again.
+type Blank struct {
+	// Key names what a blank is made of. Specs with equal keys may use each
+	// other's; Command, Mounts and Env of their runtimes are then equal, but for
+	// what the control protocol changes.
+	Key     string
+	Command []string
+	Env     []string
+	// Zygote, if set, is the command of an interpreter that forks blanks
+	// (runtimes/README.md).
+	Zygote []string
+	// Avoid lists the top-level module names that the function's own files would
+	// shadow: a blank that has loaded one of them is not for this function.
+	Avoid []string
+}
+
+// CacheDir is where [Spec.Cache] is mounted.
+const CacheDir = "/var/cache/lambent"
 
 // Mount is one read-only bind mount.
 type Mount struct{ Host, Guest string }
@@ -163,7 +252,11 @@ type Failure struct {
 
 // InitResult is what came of the runtime's initialisation.
 type InitResult struct {
+	// Took is the time of the function's own initialisation, from the moment at
+	// which the runtime turned to its code; where the runtime does not tell, from
+	// the start of the process.
 	Took    time.Duration
+	Origin  lambent.Origin
 	Failure *Failure
 }
 
