@@ -39,6 +39,42 @@ type Function struct {
 	NextVersion int // number that the next PublishVersion gets
 	// Reserved is the reserved concurrency; nil is none, 0 stops all calls.
 	Reserved *int
+	Settings Settings
+}
+
+// Settings are a function's choices about cold starts, which AWS has no member
+// for. The zero value is what a function gets that chose nothing.
+type Settings struct {
+	// NoReserve starts every instance from nothing, as if there were no reserves.
+	NoReserve bool
+	// NoPrediction starts nothing ahead for this function on a guess, and keeps
+	// its idle instances for the configured time.
+	NoPrediction bool
+	// MinInstances is how many initialised instances are kept, by qualifier: a
+	// version's number, an alias or [Latest].
+	MinInstances map[string]int
+}
+
+// Provisioned is the provisioned concurrency of a version or an alias: how many
+// initialised instances are kept for it.
+type Provisioned struct {
+	Namespace    string
+	Function     string
+	Qualifier    string // a published version's number, or an alias
+	Requested    int    // at all times; a Window may ask for more
+	LastModified time.Time
+	Windows      []Window
+}
+
+// Window is a time that comes again and again in which another number of
+// instances is provisioned. Where several are open the largest count holds, and
+// it holds even when it is below Requested.
+type Window struct {
+	// Start is when it opens, in UTC: five fields of cron, or AWS's cron(...) or
+	// rate(...).
+	Start    string
+	Duration time.Duration
+	Count    int
 }
 
 // Version is one configuration with its code: the head ([Latest]), which
