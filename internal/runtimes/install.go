@@ -27,8 +27,8 @@ func (c *Catalog) Install(ctx context.Context, name string, progress func(string
 		_, err := c.Check(name, "")
 		return err
 	}
-	if r.family == familyProvided {
-		progress(name + " needs no installation: the function brings its own program.")
+	if b, built := builtIns[r.family]; built {
+		progress(name + " needs no installation: " + b.install + ".")
 		return nil
 	}
 	c.rescan(ctx, 0)

@@ -1,6 +1,9 @@
 package runtimes
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // family is a language, or the bare operating system.
 type family string
@@ -12,9 +15,10 @@ const (
 	familyProvided family = "provided"
 	familyDotnet   family = "dotnet"
 	familyRuby     family = "ruby"
+	familyWasm     family = "wasm"
 )
 
-// release is one runtime name that AWS accepts for new functions.
+// release is one runtime name that new functions can have: AWS's, or our own.
 type release struct {
 	name         string
 	family       family
@@ -57,6 +61,14 @@ var accepted = []release{
 	{"ruby4.0", familyRuby, 4, 0},
 }
 
+// own are the names that CreateFunction takes beyond AWS's.
+var own = []release{
+	{wasmName, familyWasm, 0, 0},
+}
+
+// known are all names that new functions can have.
+var known = slices.Concat(accepted, own)
+
 // retired are the names that AWS knows but takes for no new function.
 var retired = map[string]bool{
 	"nodejs": true, "nodejs4.3": true, "nodejs4.3-edge": true, "nodejs6.10": true,
@@ -72,9 +84,9 @@ const enumSet = "nodejs20.x, python3.14, provided.al2023, python3.12, python3.13
 	"nodejs22.x, java25, python3.10, python3.11, java21, ruby3.3, ruby3.4, ruby3.2, python3.8, " +
 	"python3.9, java17, nodejs16.x, dotnet10, dotnet8, java11, dotnet6, nodejs18.x, provided.al2, java8.al2"
 
-// lookup finds an accepted name.
+// lookup finds a known name.
 func lookup(name string) (release, bool) {
-	for _, r := range accepted {
+	for _, r := range known {
 		if r.name == name {
 			return r, true
 		}

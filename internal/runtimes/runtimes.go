@@ -117,6 +117,7 @@ func (c *Catalog) interpreters() []interpreter {
 // or "RuntimeNotInstalled" (the message says what to do).
 func (c *Catalog) Check(name, arch string) (warning string, err error) {
 	r, ok := lookup(name)
+	b, built := builtIns[r.family]
 	switch {
 	case !ok && retired[name]:
 		return "", lambent.Errorf(lambent.CodeInvalid, "The runtime parameter of %s is no longer supported "+
@@ -126,8 +127,8 @@ func (c *Catalog) Check(name, arch string) (warning string, err error) {
 		return "", lambent.Errorf(lambent.CodeInvalid, "Value %s at 'runtime' failed to satisfy constraint: "+
 			"Member must satisfy enum value set: [%s] or be a valid ARN", name, enumSet).
 			WithReason("UnknownRuntime")
-	case r.family == familyProvided:
-		return foreign(arch), nil
+	case built:
+		return b.warning(arch), nil
 	}
 	i, exact, ok := c.serve(r)
 	if !ok {
@@ -167,8 +168,8 @@ func (i interpreter) language() string {
 // that of [Catalog.Check].
 func (c *Catalog) Resolve(v *lambent.Version) (sandbox.Runtime, error) {
 	r, ok := lookup(v.Runtime)
-	if ok && r.family == familyProvided {
-		return providedRuntime(v.Runtime), nil
+	if b, built := builtIns[r.family]; built {
+		return b.launch(v.Runtime), nil
 	}
 	if ok {
 		if i, _, ok := c.serve(r); ok {
@@ -182,13 +183,13 @@ func (c *Catalog) Resolve(v *lambent.Version) (sandbox.Runtime, error) {
 		"The runtime %s has just gone from this host.", v.Runtime)
 }
 
-// List describes every runtime name that AWS accepts for new functions.
+// List describes every runtime name that new functions can have, AWS's first.
 func (c *Catalog) List() []Info {
-	out := make([]Info, 0, len(accepted))
-	for _, r := range accepted {
+	out := make([]Info, 0, len(known))
+	for _, r := range known {
 		info := Info{Name: r.name, State: StateReady}
-		if r.family == familyProvided {
-			info.Note = "The function brings its own program, named bootstrap."
+		if b, built := builtIns[r.family]; built {
+			info.Note = b.note
 			out = append(out, info)
 			continue
 		}
