@@ -42,6 +42,8 @@ var floors = map[string]int{
 	"internal/sandbox/linux": 4,
 	"internal/sandbox/fake":  4,
 
+	"internal/predict": 2,
+
 	"internal/catalog":    3,
 	"internal/runtimeapi": 3,
 	"internal/runtimes":   3,

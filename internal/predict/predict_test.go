@@ -1,0 +1,246 @@
+package predict
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	start  = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	costly = Cost{Cold: 2 * time.Second, MemoryMB: 512}
+	cheap  = Cost{Cold: 2 * time.Millisecond, MemoryMB: 512}
+)
+
+// taught is a predictor that has seen n calls of k, gap apart.
+func taught(k Key, n int, gap func(i int) time.Duration) (*Predictor, time.Time) {
+	p := New(Options{Idle: 5 * time.Minute})
+	at := start
+	for i := range n {
+		p.Arrived(k, at)
+		at = at.Add(gap(i))
+	}
+	return p, at
+}
+
+func every(d time.Duration) func(int) time.Duration { return func(int) time.Duration { return d } }
+
+func TestUnknownKeepsTheFixedTime(t *testing.T) {
+	k := Key{"000000000000", "f", "1"}
+	p, at := taught(k, enough-1, every(time.Second))
+	if w := p.Keep(k, costly, at); w != (Window{Keep: 5 * time.Minute}) {
+		t.Errorf("after %d calls: %v", enough-1, w)
+	}
+	if w := p.Keep(Key{Function: "never"}, costly, at); w != (Window{Keep: 5 * time.Minute}) {
+		t.Errorf("never called: %v", w)
+	}
+}
+
+func TestKeepFollowsTheHabit(t *testing.T) {
+	k := Key{"000000000000", "f", "1"}
+	tests := []struct {
+		name    string
+		gap     time.Duration
+		cost    Cost
+		warmAt  bool // at the next call
+		prewarm bool // ended first
+	}{
+		{"every second", time.Second, costly, true, false},
+		{"every ten minutes", 10 * time.Minute, costly, true, true},
+		{"every ten minutes, cheap to start", 10 * time.Minute, cheap, false, false},
+		{"every three hours", 3 * time.Hour, costly, true, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := taught(k, 40, every(tt.gap))
+			w := p.Keep(k, tt.cost, start)
+			if warm := w.Prewarm <= tt.gap && tt.gap <= w.Prewarm+w.Keep; warm != tt.warmAt {
+				t.Errorf("window %v: warm for a call after %v: %v", w, tt.gap, warm)
+			}
+			if got := w.Prewarm > 0; got != tt.prewarm {
+				t.Errorf("window %v: ended first: %v", w, got)
+			}
+		})
+	}
+}
+
+func TestHabitsChange(t *testing.T) {
+	k := Key{Function: "f"}
+	p, _ := taught(k, 6*forgetAfter, func(i int) time.Duration {
+		if i < forgetAfter {
+			return 20 * time.Minute
+		}
+		return time.Second
+	})
+	medium := Cost{Cold: 200 * time.Millisecond, MemoryMB: 512}
+	if w := p.Keep(k, medium, start); w.Prewarm != 0 || w.Keep > time.Minute {
+		t.Errorf("after five sixths of calls each second: %v", w)
+	}
+}
+
+func TestForgetDropsTheFunction(t *testing.T) {
+	k := Key{"000000000000", "f", "1"}
+	p, at := taught(k, 40, every(time.Second))
+	p.Forget(k.Namespace, k.Function, "")
+	if w := p.Keep(k, costly, at); w.Keep != 5*time.Minute {
+		t.Errorf("window of a forgotten function: %v", w)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	p := New(Options{})
+	for i := range maxKeys + 50 {
+		p.Arrived(Key{Function: fmt.Sprint(i)}, start.Add(time.Duration(i)*time.Second))
+	}
+	if len(p.history) != maxKeys || len(p.graph.nodes) > maxKeys {
+		t.Errorf("%d histories, %d nodes; want at most %d", len(p.history), len(p.graph.nodes), maxKeys)
+	}
+	if p.history[Key{Function: "0"}] != nil {
+		t.Error("the oldest is still there")
+	}
+}
+
+func TestGraphLearnsTheChain(t *testing.T) {
+	a, b, c, other := Key{Function: "a"}, Key{Function: "b"}, Key{Function: "c"}, Key{Function: "other"}
+	p := New(Options{})
+	at := start
+	for i := range 10 {
+		p.Arrived(a, at)
+		p.Arrived(b, at.Add(300*time.Millisecond))
+		if i%5 == 0 {
+			p.Arrived(c, at.Add(400*time.Millisecond))
+		}
+		p.Arrived(other, at.Add(time.Minute))
+		at = at.Add(10 * time.Minute)
+	}
+	if got := p.Arrived(a, at); len(got) != 1 || got[0] != b {
+		t.Errorf("after a comes %v; want b alone", got)
+	}
+	if got := p.Arrived(other, at.Add(time.Minute)); len(got) != 0 {
+		t.Errorf("after other comes %v", got)
+	}
+	p.Forget("", "b", "")
+	if got := p.Arrived(a, at.Add(time.Hour)); len(got) != 0 {
+		t.Errorf("after a comes %v, which was forgotten", got)
+	}
+}
+
+// load has n calls whose gaps are drawn by next.
+func load(n int, next func() time.Duration) Load {
+	l := Load{Function: "f"}
+	at := time.Duration(0)
+	for range n {
+		l.Calls = append(l.Calls, Call{At: at, Took: 10 * time.Millisecond})
+		at += next()
+	}
+	return l
+}
+
+func TestReplayBounds(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	l := load(500, func() time.Duration { return time.Duration(r.ExpFloat64() * float64(time.Minute)) })
+	busiest := 0
+	for i, c := range l.Calls {
+		n := 1
+		for _, d := range l.Calls[:i] {
+			if d.At+d.Took > c.At {
+				n++
+			}
+		}
+		busiest = max(busiest, n)
+	}
+	s := NewSimulator(costly, Fixed(0), Fixed(1000*time.Hour))
+	s.Replay(l)
+	none, ever := s.Outcomes()[0], s.Outcomes()[1]
+	if none.Cold != len(l.Calls) || none.Wasted != 0 {
+		t.Errorf("nothing kept: %d cold, %v wasted", none.Cold, none.Wasted)
+	}
+	if ever.Cold != busiest {
+		t.Errorf("everything kept: %d cold, want the %d that ran at once", ever.Cold, busiest)
+	}
+}
+
+// A periodic function is where prediction pays: as few cold starts as the longest
+// keeping, for a fraction of its memory.
+func TestOursBeatsFixedOnAPeriodicLoad(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	l := load(400, func() time.Duration { return 15*time.Minute + time.Duration(r.Int64N(int64(30*time.Second))) })
+	s := NewSimulator(costly, Fixed(10*time.Minute), Fixed(20*time.Minute), Hybrid(), Ours(5*time.Minute))
+	s.Replay(l)
+	short, long, hist, ours := s.Outcomes()[0], s.Outcomes()[1], s.Outcomes()[2], s.Outcomes()[3]
+	if ours.Rate() > .05 || short.Rate() < .9 || hist.Rate() > .05 {
+		t.Errorf("cold starts: ours %.2f, histogram %.2f, ten minutes %.2f", ours.Rate(), hist.Rate(), short.Rate())
+	}
+	if ours.Wasted > long.Wasted/4 {
+		t.Errorf("wasted: ours %.0f MB s, twenty minutes %.0f", ours.Wasted, long.Wasted)
+	}
+}
+
+func TestReadTrace(t *testing.T) {
+	minutes := "HashOwner,HashApp,HashFunction,Trigger,1,2,3\no,a,f,http,2,0,1\no,a,g,timer,0,0,0\n"
+	calls := "app,func,end_timestamp,duration\na,f,10.5,0.5\na,g,3,1\na,f,4,1\n"
+	for name, tt := range map[string]struct {
+		trace string
+		want  string
+	}{
+		"2019": {minutes, "o/a/f:3 o/a/g:0"},
+		"2021": {calls, "a/f:2 a/g:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			err := ReadTrace(strings.NewReader(tt.trace), TraceOptions{Rand: rand.New(rand.NewPCG(1, 1))}, func(l Load) {
+				got = append(got, fmt.Sprintf("%s:%d", l.Function, len(l.Calls)))
+				for i := 1; i < len(l.Calls); i++ {
+					if l.Calls[i].At < l.Calls[i-1].At {
+						t.Error("calls are not in order")
+					}
+				}
+			})
+			if s := strings.Join(got, " "); err != nil || s != tt.want {
+				t.Errorf("got %q, %v; want %q", s, err, tt.want)
+			}
+		})
+	}
+	for _, bad := range []string{"", "a,b\n1,2\n", "HashOwner,HashApp,HashFunction,Trigger,1\no,a,f,http,-1\n",
+		"app,func,end_timestamp,duration\na,f,1,2\n", "app,func,end_timestamp,duration\na,f,NaN,0\n"} {
+		err := ReadTrace(strings.NewReader(bad), TraceOptions{Rand: rand.New(rand.NewPCG(1, 1))}, func(Load) {})
+		if err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func FuzzReadTrace(f *testing.F) {
+	f.Add("HashOwner,HashApp,HashFunction,Trigger,1,2,3\no,a,f,http,2,0,1\n")
+	f.Add("app,func,end_timestamp,duration\na,f,10.5,0.5\n")
+	f.Fuzz(func(t *testing.T, trace string) {
+		if strings.Count(trace, ",")+strings.Count(trace, "\n") > 200 || strings.ContainsAny(trace, "eE") && len(trace) > 500 {
+			return
+		}
+		s := NewSimulator(costly, Fixed(time.Minute), Hybrid(), Ours(time.Minute))
+		total := 0
+		_ = ReadTrace(strings.NewReader(trace), TraceOptions{Rand: rand.New(rand.NewPCG(1, 1))}, func(l Load) {
+			if total += len(l.Calls); total < 1000 {
+				s.Replay(l)
+			}
+		})
+		for _, o := range s.Outcomes() {
+			if o.Cold > o.Calls || o.Wasted < 0 {
+				t.Errorf("%+v", o)
+			}
+		}
+	})
+}
+
+func BenchmarkBest(b *testing.B) {
+	var h Histogram
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 400 {
+		h.Add(time.Duration(r.ExpFloat64() * float64(5*time.Minute)))
+	}
+	for b.Loop() {
+		Best(&h, costly, DefaultPrice, 4*time.Hour)
+	}
+}
