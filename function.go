@@ -66,6 +66,16 @@ type Provisioned struct {
 	Windows      []Window
 }
 
+// Allocation is how far provisioned concurrency has come. The zero value is what
+// a request has at first.
+type Allocation struct {
+	Wanted    int // instances asked for at this time, by a Window or by Requested
+	Allocated int // instances that there are, those still starting included
+	Available int // initialised instances, busy ones included
+	// Failure says why there are not more; "" while they are on their way.
+	Failure string
+}
+
 // Window is a time that comes again and again in which another number of
 // instances is provisioned. Where several are open the largest count holds, and
 // it holds even when it is below Requested.

@@ -100,6 +100,11 @@ func (c *Catalog) UpdateAlias(ctx context.Context, in UpdateAlias) (*lambent.Ali
 		if err := c.checkRouting(k, old, &a); err != nil {
 			return nil, err
 		}
+		if old.provision(a.Name) != nil && a.Version != was.Version {
+			if err := c.checkTarget(old, a.Name, old.version(a.Version)); err != nil {
+				return nil, err
+			}
+		}
 		next := old.clone()
 		next.putAlias(&a)
 		updated = &a
@@ -108,14 +113,15 @@ func (c *Catalog) UpdateAlias(ctx context.Context, in UpdateAlias) (*lambent.Ali
 	if err != nil {
 		return nil, err
 	}
+	c.wanted(k)
 	return updated, nil
 }
 
-// DeleteAlias deletes an alias and its policy. Deleting one that does not exist
-// does nothing, as on AWS.
+// DeleteAlias deletes an alias with its policy and its provisioned concurrency.
+// Deleting one that does not exist does nothing, as on AWS.
 func (c *Catalog) DeleteAlias(ctx context.Context, ns, fn, name string) error {
 	k := id{ns, fn}
-	return c.change(ctx, k, func(old *function) (*function, error) {
+	err := c.change(ctx, k, func(old *function) (*function, error) {
 		if old == nil {
 			return nil, c.functionNotFound(k, "")
 		}
@@ -125,7 +131,11 @@ func (c *Catalog) DeleteAlias(ctx context.Context, ns, fn, name string) error {
 		}
 		next := old.clone()
 		next.aliases = slices.Delete(next.aliases, i, i+1)
-		delete(next.policies, name)
+		next.forget(name)
 		return next, nil
 	})
+	if err == nil {
+		c.wanted(k)
+	}
+	return err
 }

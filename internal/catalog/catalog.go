@@ -1,10 +1,11 @@
-// Package catalog owns what functions there are: their versions, aliases, tags
-// and resource policies, and the layers they use. It checks what a request
-// means (its wire syntax is the doors' business), commits every change durably
-// as one batch, and only then swaps the in-memory snapshot that all reads come
-// from, so that resolving a name touches no database and no lock. It neither
-// runs code nor holds it: code goes to package artifact, whether a runtime can
-// run here is asked of the runtimes, and records are kept by package store.
+// Package catalog owns what functions there are: their versions, aliases, tags,
+// settings, provisioned concurrency and resource policies, and the layers they
+// use. It checks what a request means (its wire syntax is the doors' business),
+// commits every change durably as one batch, and only then swaps the in-memory
+// snapshot that all reads come from, so that resolving a name touches no
+// database and no lock. It neither runs code nor holds it: code goes to package
+// artifact, whether a runtime can run here is asked of the runtimes, and records
+// are kept by package store.
 package catalog
 
 import (
@@ -48,6 +49,10 @@ type Options struct {
 	// OnChange, when set, is called after a version changed or went away, so
 	// that its instances can be retired. It is called without locks held.
 	OnChange func(ns, function, number string)
+	// OnWanted, when set, is called after something changed that says how many
+	// instances a function should have ready: its provisioned concurrency, its
+	// settings, or where an alias leads. It is called without locks held.
+	OnWanted func(ns, function string)
 }
 
 // Catalog is the catalog of one server. Its reads come from a snapshot and

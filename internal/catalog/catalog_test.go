@@ -64,6 +64,7 @@ type fixture struct {
 	clock   atomic.Int64
 	ids     atomic.Int64
 	changes []string
+	wants   []string // functions that OnWanted was called for
 }
 
 func open(t *testing.T) *fixture {
@@ -79,6 +80,7 @@ func openOn(t *testing.T, records store.Records) *fixture {
 		Now:      func() time.Time { return time.Unix(1_700_000_000+x.clock.Add(1), 0).UTC() },
 		NewID:    func() string { return fmt.Sprintf("rev-%d", x.ids.Add(1)) },
 		OnChange: func(ns, function, number string) { x.changes = append(x.changes, function+":"+number) },
+		OnWanted: func(_, function string) { x.wants = append(x.wants, function) },
 	}
 	c, err := Open(t.Context(), x.options)
 	if err != nil {
@@ -211,6 +213,7 @@ func TestOpenRefusesDamagedRecords(t *testing.T) {
 		"function/" + ns + "/g":              "{",
 		"version/" + ns + "/f/1":             "{}", // without a function
 		"alias/" + ns + "/f/live":            "{}",
+		"provisioned/" + ns + "/f/live":      "{}",
 		"policy/" + ns + "/function/f/-":     "{}",
 		"policy/" + ns + "/layer/f/.1":       "{}",
 		"layer/" + ns + "/deps/1":            "{}",

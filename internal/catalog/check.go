@@ -65,8 +65,8 @@ func checkConfig(v *lambent.Version) error {
 	if v.Arch != "x86_64" && v.Arch != "arm64" {
 		return invalid("Architecture", "%s is not an architecture; use x86_64 or arm64", v.Arch)
 	}
-	if v.SnapStart == "PublishedVersions" && !snapStarts(v.Runtime) {
-		return invalid("SnapStart", "%s is not supported for SnapStart enabled functions.", v.Runtime)
+	if err := checkSnapStart(v); err != nil {
+		return err
 	}
 	switch {
 	case v.MemoryMB < lambent.MinMemoryMB || v.MemoryMB > lambent.MaxMemoryMB:
@@ -79,6 +79,27 @@ func checkConfig(v *lambent.Version) error {
 	return checkEnv(v.Env)
 }
 
+// checkSnapStart refuses what AWS does not take together with SnapStart: other
+// runtimes, more ephemeral storage than the default, network file systems (AWS
+// Lambda developer guide, "Lambda SnapStart"). Provisioned concurrency is the
+// last of that list; it is checked where it is set.
+func checkSnapStart(v *lambent.Version) error {
+	what := ""
+	switch {
+	case v.SnapStart != "PublishedVersions":
+		return nil
+	case !snapStarts(v.Runtime):
+		what = v.Runtime
+	case v.EphemeralMB > lambent.DefaultEphemeralMB:
+		what = "Ephemeral storage greater than " + strconv.Itoa(lambent.DefaultEphemeralMB) + " MB"
+	case len(v.Extra["FileSystemConfigs"]) > 0:
+		what = "Amazon EFS"
+	default:
+		return nil
+	}
+	return invalid("SnapStart", "%s is not supported for SnapStart enabled functions.", what)
+}
+
 func outOfRange(what string, got, low, high int) error {
 	return invalid("OutOfRange", "%s must be from %d to %d, not %d", what, low, high, got)
 }
@@ -89,6 +110,7 @@ func outOfRange(what string, got, low, high int) error {
 func snapStarts(runtime string) bool {
 	for prefix, from := range map[string]int{"java": 11, "python3.": 12, "dotnet": 8} {
 		if version, ok := strings.CutPrefix(runtime, prefix); ok {
+			version = strings.TrimSuffix(version, ".al2023")
 			n, err := strconv.Atoi(version)
 			return err == nil && n >= from
 		}

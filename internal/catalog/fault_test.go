@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -78,6 +79,22 @@ var writes = map[string]func(x *fixture) error{
 	"tag":          func(x *fixture) error { return x.Tag(x.t.Context(), ns, "f", map[string]string{"new": ""}) },
 	"untag":        func(x *fixture) error { return x.Untag(x.t.Context(), ns, "f", []string{"old"}) },
 	"reserve":      func(x *fixture) error { return x.SetReserved(x.t.Context(), ns, "f", ptr(3)) },
+	"provision": func(x *fixture) error {
+		_, err := x.PutProvisioned(x.t.Context(), PutProvisioned{Namespace: ns, Function: "f", Qualifier: "2", Requested: 3, Windows: &[]lambent.Window{{Start: "0 8 * * *", Duration: time.Hour, Count: 5}}})
+		return err
+	},
+	"provision more": func(x *fixture) error {
+		_, err := x.PutProvisioned(x.t.Context(), PutProvisioned{Namespace: ns, Function: "f", Qualifier: "live", Requested: 4})
+		return err
+	},
+	"unprovision": func(x *fixture) error { return x.DeleteProvisioned(x.t.Context(), ns, "f", "live") },
+	"settings": func(x *fixture) error {
+		_, err := x.SetSettings(x.t.Context(), ns, "f", func(s *lambent.Settings) error {
+			s.NoReserve, s.NoPrediction, s.MinInstances = true, true, map[string]int{lambent.Latest: 1}
+			return nil
+		})
+		return err
+	},
 	"layer": func(x *fixture) error {
 		_, err := x.PublishLayer(x.t.Context(), PublishLayer{Namespace: ns, Name: "deps", Source: artifact.Source{Zip: []byte("l")}})
 		return err
@@ -114,6 +131,10 @@ func prepare(t *testing.T) (*fixture, *faulty) {
 	x.ok(x.Tag(t.Context(), ns, "f", map[string]string{"old": ""}))
 	x.layer(ns, "deps", "one")
 	_, err = x.AddStatement(t.Context(), lambent.FunctionARN(region, ns, "f", ""), Statement{Sid: "old", JSON: json.RawMessage(`{}`)}, "")
+	x.ok(err)
+	_, err = x.PutProvisioned(t.Context(), PutProvisioned{Namespace: ns, Function: "f", Qualifier: "live", Requested: 1, Windows: &[]lambent.Window{{Start: "rate(1 hour)", Duration: time.Minute, Count: 2}}})
+	x.ok(err)
+	_, err = x.SetSettings(t.Context(), ns, "f", func(s *lambent.Settings) error { s.MinInstances = map[string]int{"live": 1, "2": 1}; return nil })
 	x.ok(err)
 	return x, records
 }
@@ -155,6 +176,14 @@ func TestRestart(t *testing.T) {
 	one := x.publishVersion("f")
 	_, err := x.CreateAlias(t.Context(), lambent.Alias{Namespace: ns, Function: "f", Name: "live", Version: "1"})
 	x.ok(err)
+	windows := []lambent.Window{{Start: "cron(0 8 ? * MON-FRI *)", Duration: 9 * time.Hour, Count: 5}}
+	p, err := x.PutProvisioned(t.Context(), PutProvisioned{Namespace: ns, Function: "f", Qualifier: "live", Requested: 2, Windows: &windows})
+	x.ok(err)
+	settings, err := x.SetSettings(t.Context(), ns, "f", func(s *lambent.Settings) error {
+		s.NoReserve, s.MinInstances = true, map[string]int{lambent.Latest: 3}
+		return nil
+	})
+	x.ok(err)
 	x.layer(ns, "deps", "one")
 	u, err := x.UpdateConfig(t.Context(), UpdateConfig{Namespace: ns, Function: "f", LayerARNs: &[]string{lambent.LayerARN(region, ns, "deps", 1)}})
 	x.ok(err) // and the server ends while this is in progress
@@ -170,6 +199,14 @@ func TestRestart(t *testing.T) {
 	x.ok(err)
 	if v.RevisionID != one.RevisionID || v.Number != "1" {
 		t.Errorf("live: %+v", v)
+	}
+	again, err := x.Provisioned(ns, "f", "live")
+	x.ok(err)
+	if !reflect.DeepEqual(again, p) {
+		t.Errorf("provisioned: %+v, want %+v", again, p)
+	}
+	if e, _ := x.Get(ns, "f", ""); !reflect.DeepEqual(e.Function.Settings, settings) {
+		t.Errorf("settings: %+v, want %+v", e.Function.Settings, settings)
 	}
 	x.describe("f", "goes on")
 	if two := x.publishVersion("f"); two.Number != "2" {

@@ -28,7 +28,7 @@ func newLoader() *loader {
 func (c *Catalog) load(ctx context.Context) error {
 	l := newLoader()
 	// What belongs to a function or a layer comes after it.
-	for _, kind := range []string{"function/", "version/", "alias/", "layer/", "policy/"} {
+	for _, kind := range []string{"function/", "version/", "alias/", "provisioned/", "layer/", "policy/"} {
 		if err := l.scan(ctx, c.o.Records, kind); err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (l *loader) readFunction(ctx context.Context, records store.Records, k id) 
 	if err := l.add(r); err != nil {
 		return err
 	}
-	for _, prefix := range []string{"version/" + k.ns + "/", "alias/" + k.ns + "/", "policy/" + k.ns + "/function/"} {
+	for _, prefix := range []string{"version/" + k.ns + "/", "alias/" + k.ns + "/", "provisioned/" + k.ns + "/", "policy/" + k.ns + "/function/"} {
 		if err := l.scan(ctx, records, prefix+k.name+"/"); err != nil {
 			return err
 		}
@@ -121,6 +121,8 @@ func (l *loader) add(r store.Record) error {
 		err = l.addVersion(id{parts[1], parts[2]}, parts[3], r.Value)
 	case len(parts) == 4 && parts[0] == "alias":
 		err = l.addAlias(id{parts[1], parts[2]}, parts[3], r.Value)
+	case len(parts) == 4 && parts[0] == "provisioned":
+		err = l.addProvisioned(id{parts[1], parts[2]}, parts[3], r.Value)
 	case len(parts) == 3 && parts[0] == "layer":
 		err = l.addLayer(id{parts[1], parts[2]}, r)
 	case len(parts) == 4 && parts[0] == "layer":
@@ -144,7 +146,7 @@ func (l *loader) addFunction(k id, r store.Record) error {
 		return err
 	}
 	l.functions[k] = &function{
-		shared:    &lambent.Function{Namespace: l.word(k.ns), Name: k.name, Tags: rec.Tags, NextVersion: rec.Next, Reserved: rec.Reserved},
+		shared:    &lambent.Function{Namespace: l.word(k.ns), Name: k.name, Tags: rec.Tags, NextVersion: rec.Next, Reserved: rec.Reserved, Settings: rec.Settings.settings()},
 		rev:       r.Revision,
 		published: publication{number: rec.Published, fingerprint: rec.Fingerprint},
 	}
@@ -187,6 +189,26 @@ func (l *loader) addAlias(k id, name string, value []byte) error {
 		Namespace: f.shared.Namespace, Function: f.shared.Name, Name: name,
 		Version: rec.Version, Description: rec.Description, Weights: rec.Weights, RevisionID: rec.RevisionID,
 	})
+	return nil
+}
+
+func (l *loader) addProvisioned(k id, qualifier string, value []byte) error {
+	f := l.functions[k]
+	if f == nil {
+		return errOrphan
+	}
+	var rec provisionedRecord
+	if err := json.Unmarshal(value, &rec); err != nil {
+		return err
+	}
+	p := &lambent.Provisioned{
+		Namespace: f.shared.Namespace, Function: f.shared.Name, Qualifier: qualifier,
+		Requested: rec.Requested, LastModified: rec.LastModified,
+	}
+	for _, w := range rec.Windows {
+		p.Windows = append(p.Windows, lambent.Window(w))
+	}
+	f.putProvision(p)
 	return nil
 }
 

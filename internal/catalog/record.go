@@ -16,6 +16,7 @@ import (
 //	function/<ns>/<name>                  functionRecord, written with every change of the function
 //	version/<ns>/<name>/<number>          versionRecord
 //	alias/<ns>/<name>/<alias>             aliasRecord
+//	provisioned/<ns>/<name>/<qualifier>   provisionedRecord
 //	layer/<ns>/<name>                     layerRecord, written with every change of the layer
 //	layer/<ns>/<name>/<number>            layerVersionRecord
 //	policy/<ns>/function/<name>/.<qual.>  policyRecord; "-" for no qualifier
@@ -30,6 +31,41 @@ type functionRecord struct {
 	Reserved    *int              `json:"reserved,omitempty"`
 	Published   string            `json:"published,omitempty"`
 	Fingerprint string            `json:"fingerprint,omitempty"`
+	Settings    *settingsRecord   `json:"settings,omitempty"`
+}
+
+// settingsRecord is absent where nothing was chosen.
+type settingsRecord struct {
+	NoReserve    bool           `json:"noReserve,omitempty"`
+	NoPrediction bool           `json:"noPrediction,omitempty"`
+	MinInstances map[string]int `json:"minInstances,omitempty"`
+}
+
+func settingsRecordOf(s lambent.Settings) *settingsRecord {
+	if !s.NoReserve && !s.NoPrediction && len(s.MinInstances) == 0 {
+		return nil
+	}
+	r := settingsRecord(s)
+	return &r
+}
+
+func (r *settingsRecord) settings() lambent.Settings {
+	if r == nil {
+		return lambent.Settings{}
+	}
+	return lambent.Settings(*r)
+}
+
+type provisionedRecord struct {
+	Requested    int            `json:"requested"`
+	LastModified time.Time      `json:"lastModified"`
+	Windows      []windowRecord `json:"windows,omitempty"`
+}
+
+type windowRecord struct {
+	Start    string        `json:"start"`
+	Duration time.Duration `json:"durationNs"`
+	Count    int           `json:"count"`
 }
 
 // configRecord is what a version is configured to do; equal ones make equal
@@ -203,6 +239,7 @@ func functionOps(k id, old, next *function) ([]store.Op, error) {
 			return b.put(key, functionRecord{
 				Tags: s.Tags, Next: s.NextVersion, Reserved: s.Reserved,
 				Published: next.published.number, Fingerprint: next.published.fingerprint,
+				Settings: settingsRecordOf(s.Settings),
 			})
 		}
 	}
@@ -210,6 +247,7 @@ func functionOps(k id, old, next *function) ([]store.Op, error) {
 	op.Check, op.If = true, rev
 	b.versions(k, old, next)
 	b.aliases(k, old, next)
+	b.provisioned(k, old, next)
 	b.policies("policy/"+k.ns+"/function/"+k.name+"/", old.policies, next.policies)
 	return b.ops, b.err
 }
@@ -253,6 +291,25 @@ func (b *batch) aliases(k id, old, next *function) {
 	for _, a := range old.aliases {
 		if next.alias(a.Name) == nil {
 			b.delete(prefix + a.Name)
+		}
+	}
+}
+
+func (b *batch) provisioned(k id, old, next *function) {
+	prefix := "provisioned/" + k.ns + "/" + k.name + "/"
+	for _, p := range next.provisioned {
+		if old.provision(p.Qualifier) == p {
+			continue
+		}
+		rec := provisionedRecord{Requested: p.Requested, LastModified: p.LastModified}
+		for _, w := range p.Windows {
+			rec.Windows = append(rec.Windows, windowRecord(w))
+		}
+		b.put(prefix+p.Qualifier, rec)
+	}
+	for _, p := range old.provisioned {
+		if next.provision(p.Qualifier) == nil {
+			b.delete(prefix + p.Qualifier)
 		}
 	}
 }

@@ -28,6 +28,9 @@ type function struct {
 	versions  []*lambent.Version // published ones, ascending
 	aliases   []*lambent.Alias   // by name
 	policies  map[string]*Policy // by qualifier, "" is the function's own
+	// provisioned is its provisioned concurrency, by qualifier. No version is in
+	// it twice, by number and by an alias that points at it.
+	provisioned []*lambent.Provisioned
 	// unsettled is what becomes of versions, by number, that are Pending or
 	// whose update is InProgress.
 	unsettled map[string]settlement
@@ -59,6 +62,7 @@ func (f *function) clone() *function {
 	next.versions = slices.Clone(f.versions)
 	next.aliases = slices.Clone(f.aliases)
 	next.policies = maps.Clone(f.policies)
+	next.provisioned = slices.Clone(f.provisioned)
 	next.unsettled = maps.Clone(f.unsettled)
 	return &next
 }
@@ -133,6 +137,40 @@ func (f *function) putAlias(a *lambent.Alias) {
 		return
 	}
 	f.aliases = slices.Insert(f.aliases, i, a)
+}
+
+// provision finds the provisioned concurrency of a qualifier; nil is none.
+func (f *function) provision(qualifier string) *lambent.Provisioned {
+	if i, ok := f.provisionIndex(qualifier); ok {
+		return f.provisioned[i]
+	}
+	return nil
+}
+
+func (f *function) provisionIndex(qualifier string) (int, bool) {
+	return slices.BinarySearchFunc(f.provisioned, qualifier, func(p *lambent.Provisioned, q string) int { return cmp.Compare(p.Qualifier, q) })
+}
+
+func (f *function) putProvision(p *lambent.Provisioned) {
+	i, ok := f.provisionIndex(p.Qualifier)
+	if ok {
+		f.provisioned[i] = p
+		return
+	}
+	f.provisioned = slices.Insert(f.provisioned, i, p)
+}
+
+// forget drops what belongs to a version or an alias that goes.
+func (f *function) forget(qualifier string) {
+	delete(f.policies, qualifier)
+	if i, ok := f.provisionIndex(qualifier); ok {
+		f.provisioned = slices.Delete(f.provisioned, i, i+1)
+	}
+	if _, ok := f.shared.Settings.MinInstances[qualifier]; ok {
+		left := maps.Clone(f.shared.Settings.MinInstances)
+		delete(left, qualifier)
+		f.shared.Settings.MinInstances = left
+	}
 }
 
 func (f *function) codeBytes() int64 {

@@ -79,9 +79,13 @@ func (c *Catalog) SetReserved(ctx context.Context, ns, name string, n *int) erro
 		if old == nil {
 			return nil, c.functionNotFound(k, lambent.Latest)
 		}
-		if n != nil && (*n < 0 || *n > 0 && c.reservedBesides(k)+*n > lambent.DefaultConcurrency-minUnreserved) {
+		if n != nil && (*n < 0 || *n > 0 && c.reservedBesides(k)+c.provisionedBesides(k)+*n > lambent.DefaultConcurrency-minUnreserved) {
 			return nil, invalid("UnreservedTooLow", "Specified ReservedConcurrentExecutions for function decreases account's "+
 				"UnreservedConcurrentExecution below its minimum value of [%d].", minUnreserved)
+		}
+		if sum := old.provisionedSum(""); n != nil && sum > *n {
+			// The spaces are AWS's.
+			return nil, invalid("ReservedTooLow", " ReservedConcurrentExecutions  %d should not be lower than function's total provisioned concurrency [%d].", *n, sum)
 		}
 		next := old.clone()
 		next.shared.Reserved = nil
@@ -91,6 +95,13 @@ func (c *Catalog) SetReserved(ctx context.Context, ns, name string, n *int) erro
 		}
 		return next, nil
 	})
+}
+
+// Taken is how much of a namespace's concurrency is set aside, by reservations
+// and by provisioned concurrency outside of them, for all functions but one.
+func (c *Catalog) Taken(ns, except string) int {
+	k := id{ns, except}
+	return c.reservedBesides(k) + c.provisionedBesides(k)
 }
 
 // reservedBesides is the reserved concurrency of the other functions.

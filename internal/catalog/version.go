@@ -28,7 +28,7 @@ func (c *Catalog) deleteVersion(ctx context.Context, k id, number string) error 
 		}
 		next := old.clone()
 		next.versions = slices.Delete(next.versions, i, i+1)
-		delete(next.policies, number)
+		next.forget(number)
 		delete(next.unsettled, number)
 		deleted = true
 		return next, nil

@@ -225,3 +225,10 @@ func (c *Catalog) changed(k id, numbers ...string) {
 		c.o.OnChange(k.ns, k.name, n)
 	}
 }
+
+// wanted tells the owner of instances that another number of them is wanted.
+func (c *Catalog) wanted(k id) {
+	if c.o.OnWanted != nil {
+		c.o.OnWanted(k.ns, k.name)
+	}
+}
