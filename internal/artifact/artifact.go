@@ -63,8 +63,11 @@ type Store struct {
 	log    *slog.Logger
 	point  func(string)
 
-	mu    sync.Mutex // guards items and the counts in each of them
+	mu    sync.Mutex // guards what follows, and what is in each of them
 	items map[lambent.Digest]*item
+	trees map[lambent.Digest]*tree
+	// discovered tells that trees has those of earlier servers too.
+	discovered bool
 }
 
 // item is a digest that someone works on or has pinned.
@@ -81,7 +84,8 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fault("open the artifacts in "+o.Dir, err)
 	}
-	s := &Store{disk: d, remote: newRemote(o.S3), log: o.Log, point: o.Point, items: map[lambent.Digest]*item{}}
+	s := &Store{disk: d, remote: newRemote(o.S3), log: o.Log, point: o.Point,
+		items: map[lambent.Digest]*item{}, trees: map[lambent.Digest]*tree{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -140,12 +144,26 @@ func (s *Store) keep(ctx context.Context, in *upload, p *plan) error {
 	if temp == "" {
 		return nil
 	}
-	return s.disk.showTree(temp, in.digest)
+	return s.show(ctx, temp, in.digest, p.unpacked)
+}
+
+// show seals a tree in temp and gives it its name.
+func (s *Store) show(ctx context.Context, temp string, d lambent.Digest, size int64) error {
+	if err := s.disk.seal(ctx, temp, s.disk.tree(d)); err != nil {
+		return err
+	}
+	if err := s.disk.showTree(temp, d); err != nil {
+		return err
+	}
+	s.noteTree(d, size)
+	return nil
 }
 
 // Use returns the directory with the unpacked code and pins it until release is
-// called, once or more. When the cache has lost it, it is unpacked again. The
-// error is [lambent.CodeNotFound] when there is no such code.
+// called, once or more. When the cache has lost it, or holds something else than
+// was unpacked, it is unpacked again; this is found out at the first use after
+// the store was opened, and by [Store.Scrub]. The error is [lambent.CodeNotFound]
+// when there is no such code.
 func (s *Store) Use(ctx context.Context, d lambent.Digest) (dir string, release func(), err error) {
 	if !valid(d) {
 		return "", nil, noArtifact(d)
@@ -155,10 +173,8 @@ func (s *Store) Use(ctx context.Context, d lambent.Digest) (dir string, release 
 		return "", nil, err
 	}
 	defer done()
-	if !s.disk.hasTree(d) {
-		if err := s.restore(ctx, d); err != nil {
-			return "", nil, fault("unpack code "+string(d), err)
-		}
+	if err := s.ensure(ctx, d); err != nil {
+		return "", nil, fault("unpack code "+string(d), err)
 	}
 	return s.disk.tree(d), s.pin(d), nil
 }
@@ -185,7 +201,7 @@ func (s *Store) restore(ctx context.Context, d lambent.Digest) error {
 		return err
 	}
 	s.log.Info("unpacked code that the cache had lost", "digest", string(d), "bytes", p.unpacked)
-	return errors.Join(s.disk.showTree(temp, d), os.RemoveAll(temp))
+	return errors.Join(s.show(ctx, temp, d, p.unpacked), os.RemoveAll(temp))
 }
 
 // Blob opens the code as it was uploaded and tells its size in bytes. The error
@@ -238,6 +254,7 @@ func (s *Store) collect(ctx context.Context, d lambent.Digest, olderThan time.Du
 		return 0, nil
 	}
 	s.point("artifact.before-collect")
+	s.forgetTree(d)
 	return s.disk.drop(ctx, d)
 }
 

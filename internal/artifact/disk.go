@@ -18,7 +18,8 @@ import (
 // disk is the artifacts folder:
 //
 //	blobs/<digest>         the code as uploaded; durable once it has this name
-//	trees/<boot>/<digest>  the code unpacked; whole once it has this name
+//	trees/<boot>/<digest>  the code unpacked; whole once it has this name. Beside
+//	                       it, a seal tells what it looked like
 //	temp/                  what has no name yet; swept at opening
 //
 // Trees are not synced, as they can be made again. So those of another boot of
@@ -205,6 +206,15 @@ func (d *disk) old(digest lambent.Digest, age time.Duration) bool {
 	return errors.Is(err, fs.ErrNotExist) || (err == nil && time.Since(info.ModTime()) > age)
 }
 
+// modified is when the tree was made, or its blob last put, as far as is known.
+func (d *disk) modified(digest lambent.Digest) time.Time {
+	info, err := os.Lstat(d.blob(digest))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
 // drop removes the tree, then the blob, and returns the bytes they took.
 func (d *disk) drop(ctx context.Context, digest lambent.Digest) (int64, error) {
 	freed, err := d.dropTree(ctx, d.tree(digest))
@@ -233,6 +243,7 @@ func (d *disk) dropTree(ctx context.Context, tree string) (int64, error) {
 	}
 	var size int64
 	moved := filepath.Join(grave, "tree")
+	_ = os.Remove(d.sealFile(tree)) // a tree without one is not used
 	err = os.Rename(tree, moved)
 	if err == nil {
 		size, err = measure(ctx, moved)

@@ -1,0 +1,229 @@
+package artifact
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+// tree is what is known of an unpacked directory in the cache.
+type tree struct {
+	size    int64     // of its files in bytes
+	used    time.Time // when it was asked for last
+	checked time.Time // when its seal was last compared; zero: not by this process
+}
+
+// discover notes, once, the trees that an earlier server on the same boot left
+// and that nobody has asked for yet. It is not part of opening the store, which
+// must not take longer the more code there is.
+func (s *Store) discover(ctx context.Context) error {
+	s.mu.Lock()
+	known := s.discovered
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	found, err := s.disk.digests()
+	if err != nil {
+		return err
+	}
+	for _, d := range found {
+		if !s.disk.hasTree(d) {
+			continue
+		}
+		size, err := measure(ctx, s.disk.tree(d))
+		if err != nil {
+			return err
+		}
+		s.noteSize(d, size)
+	}
+	s.mu.Lock()
+	s.discovered = true
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *Store) noteSize(d lambent.Digest, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.trees[d]; t != nil {
+		t.size = size
+		return
+	}
+	s.trees[d] = &tree{size: size, used: s.disk.modified(d)}
+}
+
+// noteTree records a tree that was just unpacked, and is therefore sound.
+func (s *Store) noteTree(d lambent.Digest, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.trees[d] = &tree{size: size, used: now, checked: now}
+}
+
+// checkedTree tells whether there is a tree that this process has found sound,
+// and marks it as used.
+func (s *Store) checkedTree(d lambent.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.trees[d]
+	if t == nil {
+		return false
+	}
+	t.used = time.Now()
+	return !t.checked.IsZero() && s.disk.hasTree(d)
+}
+
+// ensure makes the unpacked code be there and be sound. The caller has d's turn.
+func (s *Store) ensure(ctx context.Context, d lambent.Digest) error {
+	if s.checkedTree(d) {
+		return nil
+	}
+	if s.disk.hasTree(d) {
+		sound, err := s.check(ctx, d)
+		if err != nil || sound {
+			return err
+		}
+	}
+	return s.restore(ctx, d)
+}
+
+// check compares a tree with its seal, and sets a damaged one aside. The caller
+// has d's turn.
+func (s *Store) check(ctx context.Context, d lambent.Digest) (sound bool, err error) {
+	path := s.disk.tree(d)
+	sound, err = s.disk.sound(ctx, path)
+	if err != nil {
+		return false, err
+	}
+	if !sound {
+		s.log.Warn("unpacked code is damaged and is unpacked again", "digest", string(d))
+		if err := s.disk.setAside(path); err != nil {
+			return false, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch t := s.trees[d]; {
+	case !sound:
+		delete(s.trees, d)
+	case t == nil:
+		s.trees[d] = &tree{used: time.Now(), checked: time.Now()}
+	default:
+		t.checked = time.Now()
+	}
+	return sound, nil
+}
+
+// Scrub compares unpacked code with its seals, that which was not compared for
+// longest first, until about that many bytes have been read. Damaged code is
+// unpacked again by its next use; what instances have mounted stays theirs.
+func (s *Store) Scrub(ctx context.Context, bytes int64) error {
+	if err := s.discover(ctx); err != nil {
+		return fault("look through the unpacked code", err)
+	}
+	for _, d := range s.oldestFirst(func(t *tree) time.Time { return t.checked }) {
+		if bytes <= 0 {
+			return nil
+		}
+		n, err := s.scrub(ctx, d)
+		if err != nil {
+			return fault("check code "+string(d), err)
+		}
+		bytes -= n
+	}
+	return nil
+}
+
+func (s *Store) scrub(ctx context.Context, d lambent.Digest) (size int64, err error) {
+	done, err := s.lock(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	if !s.disk.hasTree(d) {
+		return 0, nil
+	}
+	_, err = s.check(ctx, d)
+	return s.sizeOf(d), err
+}
+
+// Trim removes unpacked code until the cache holds at most limit bytes, the
+// longest unused first, and returns the bytes it freed. Pinned code is never
+// touched, so that the cache may stay above its limit. The code itself stays:
+// its next use unpacks it again.
+func (s *Store) Trim(ctx context.Context, limit int64) (freed int64, err error) {
+	if err := s.discover(ctx); err != nil {
+		return 0, fault("look through the unpacked code", err)
+	}
+	excess := s.CacheBytes() - limit
+	for _, d := range s.oldestFirst(func(t *tree) time.Time { return t.used }) {
+		if excess <= freed {
+			break
+		}
+		n, err := s.evict(ctx, d)
+		freed += n
+		if err != nil {
+			return freed, fault("drop unpacked code "+string(d), err)
+		}
+	}
+	return freed, nil
+}
+
+func (s *Store) evict(ctx context.Context, d lambent.Digest) (int64, error) {
+	if s.pinned(d) {
+		return 0, nil
+	}
+	done, err := s.lock(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	if s.pinned(d) { // a Use has come in between
+		return 0, nil
+	}
+	freed, err := s.disk.dropTree(ctx, s.disk.tree(d))
+	if err == nil {
+		s.forgetTree(d)
+	}
+	return freed, err
+}
+
+// CacheBytes is what the unpacked code takes, as far as it was looked at.
+func (s *Store) CacheBytes() (total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.trees {
+		total += t.size
+	}
+	return total
+}
+
+func (s *Store) sizeOf(d lambent.Digest) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.trees[d]; t != nil {
+		return t.size
+	}
+	return 0
+}
+
+func (s *Store) forgetTree(d lambent.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.trees, d)
+}
+
+// oldestFirst lists the trees by the time that of gives.
+func (s *Store) oldestFirst(of func(*tree) time.Time) []lambent.Digest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := make(map[lambent.Digest]time.Time, len(s.trees))
+	for d, t := range s.trees {
+		at[d] = of(t)
+	}
+	return slices.SortedFunc(maps.Keys(at), func(a, b lambent.Digest) int { return at[a].Compare(at[b]) })
+}
