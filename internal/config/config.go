@@ -26,6 +26,7 @@ type Config struct {
 	Log       Log       `yaml:"log"`
 	Logs      Logs      `yaml:"logs"`
 	Instances Instances `yaml:"instances"`
+	Artifacts Artifacts `yaml:"artifacts"`
 	Sandbox   Sandbox   `yaml:"sandbox"`
 	Runtimes  Runtimes  `yaml:"runtimes"`
 	S3        []S3      `yaml:"s3"`
@@ -52,6 +53,42 @@ type Instances struct {
 	// Memory is the sum of the memory sizes of all live instances. [Load] puts
 	// 80 % of the host's memory here when nothing is set.
 	Memory Size `yaml:"memory"`
+	// Reserve is the memory that runtimes without a function may hold, ready for
+	// the next cold start; 0 keeps none.
+	Reserve    Size       `yaml:"reserve"`
+	Hibernate  Hibernate  `yaml:"hibernate"`
+	Prediction Prediction `yaml:"prediction"`
+}
+
+// Hibernate says when an idle instance is frozen and its memory pushed out,
+// instead of ending it: where to start it again is dear.
+type Hibernate struct {
+	// Init is how long the function's own initialisation must have taken; 0
+	// hibernates nothing.
+	Init time.Duration `yaml:"init"`
+	// After is how long the instance must have been without work.
+	After time.Duration `yaml:"after"`
+	// Keep is how long it is then kept, however long instances.idle is.
+	Keep time.Duration `yaml:"keep"`
+	// Memory bounds what all hibernating instances together still hold in RAM;
+	// the oldest end first.
+	Memory Size `yaml:"memory"`
+}
+
+// Prediction are the guesses on which instances are started ahead, each with a
+// switch.
+type Prediction struct {
+	Alias     bool `yaml:"alias"`     // the other version of an alias with weights
+	Graph     bool `yaml:"graph"`     // functions that are called after one that is called now
+	Histogram bool `yaml:"histogram"` // by the idle times of each function, which also decide how long its instances are kept
+	Cron      bool `yaml:"cron"`      // schedules that are about to come due
+}
+
+// Artifacts says how much code is kept unpacked.
+type Artifacts struct {
+	// Cache bounds the unpacked code and layers, and what is made from them ahead
+	// of starts; 0 is no limit. What instances use stays, whatever the bound.
+	Cache Size `yaml:"cache"`
 }
 
 // Sandbox says how instances are isolated.
@@ -105,7 +142,11 @@ func Default() Config {
 		Instances: Instances{
 			Idle:        5 * time.Minute,
 			Concurrency: 1000,
+			Reserve:     150e6,
+			Hibernate:   Hibernate{Init: time.Second, After: time.Minute, Keep: 12 * time.Hour, Memory: 256 << 20},
+			Prediction:  Prediction{Alias: true, Graph: true, Histogram: true, Cron: true},
 		},
+		Artifacts: Artifacts{Cache: 10e9},
 		Sandbox: Sandbox{
 			Driver:      "linux",
 			NetworkPool: "10.200.0.0/16",

@@ -41,6 +41,22 @@ func TestLoadOrder(t *testing.T) {
 	}
 }
 
+func TestColdStartSettings(t *testing.T) {
+	c, err := Load(Options{
+		File: write(t, "instances:\n  reserve: 0\n  hibernate: {init: 0s}\n  prediction: {graph: false}\nartifacts: {cache: 0}\n"),
+		Environ: []string{
+			"LAMBENT_INSTANCES_PREDICTION_CRON=false", "LAMBENT_INSTANCES_HIBERNATE_AFTER=0s",
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := c.Instances
+	if i.Reserve != 0 || i.Hibernate.Init != 0 || c.Artifacts.Cache != 0 || i.Prediction != (Prediction{Alias: true, Histogram: true}) {
+		t.Errorf("got %+v", c)
+	}
+}
+
 func TestLoadJSON(t *testing.T) {
 	c, err := Load(Options{File: write(t, `{"logs": {"max_age": "24h", "max_bytes": 5000000}, "s3": [{"bucket": "*", "endpoint": "http://127.0.0.1:9", "path_style": true}]}`)})
 	if err != nil {
@@ -102,6 +118,11 @@ func TestLoadRefuses(t *testing.T) {
 		"pool not private":   {o: Options{Flags: map[string]string{"sandbox.network_pool": "8.8.0.0/16"}}, want: "sandbox.network_pool: "},
 		"pool not masked":    {o: Options{Flags: map[string]string{"sandbox.network_pool": "10.0.0.1/16"}}, want: "sandbox.network_pool: "},
 		"cgroup outside":     {o: Options{Flags: map[string]string{"sandbox.cgroup_root": "../x"}}, want: "sandbox.cgroup_root: "},
+		"tiny reserve":       {o: Options{Flags: map[string]string{"instances.reserve": "5kB"}}, want: "instances.reserve: 5kB is less than 1MiB"},
+		"hibernate at once":  {o: Options{Flags: map[string]string{"instances.hibernate.after": "1ms"}}, want: "instances.hibernate.after: "},
+		"hibernate shortly":  {o: Options{Flags: map[string]string{"instances.hibernate.keep": "1s"}}, want: "instances.hibernate.keep: "},
+		"bad switch":         {o: Options{Environ: []string{"LAMBENT_INSTANCES_PREDICTION_GRAPH=maybe"}}, want: "LAMBENT_INSTANCES_PREDICTION_GRAPH: "},
+		"small cache":        {o: Options{Flags: map[string]string{"artifacts.cache": "1MB"}}, want: "artifacts.cache: "},
 		"s3 half a key":      {o: Options{Environ: []string{`LAMBENT_S3=[{bucket: b, access_key: k}]`}}, want: "go together"},
 		"s3 twice":           {o: Options{Environ: []string{`LAMBENT_S3=[{bucket: b}, {bucket: b}]`}}, want: "has an entry already"},
 		"several":            {o: Options{Flags: map[string]string{"account": "1", "region": "!"}}, want: "; account: "},

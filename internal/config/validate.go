@@ -45,6 +45,9 @@ func (c Config) Validate() error {
 	k.that(c.Instances.Idle >= time.Second, "instances.idle", "%s is less than 1s", c.Instances.Idle)
 	k.that(c.Instances.Concurrency >= 1, "instances.concurrency", "%d is less than 1", c.Instances.Concurrency)
 	k.that(c.Instances.Memory >= lambent.MinMemoryMB<<20, "instances.memory", "%s is less than %dMiB, the smallest function", c.Instances.Memory, lambent.MinMemoryMB)
+	k.that(c.Instances.Reserve == 0 || c.Instances.Reserve >= 1<<20, "instances.reserve", "%s is less than 1MiB; 0 keeps no reserve", c.Instances.Reserve)
+	k.hibernate(c.Instances.Hibernate)
+	k.that(c.Artifacts.Cache == 0 || c.Artifacts.Cache >= lambent.MaxUnzipped, "artifacts.cache", "%s is less than %s, the largest function; 0 is no limit", c.Artifacts.Cache, Size(lambent.MaxUnzipped))
 	k.sandbox(c.Sandbox)
 	for i, dir := range c.Runtimes.Search {
 		k.that(filepath.IsAbs(dir), fmt.Sprintf("runtimes.search[%d]", i), "%q is not an absolute path", dir)
@@ -71,6 +74,16 @@ func (k *check) url(key, text string) {
 	u, err := url.Parse(text)
 	k.that(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil,
 		key, "is not an http or https URL without a password")
+}
+
+func (k *check) hibernate(h Hibernate) {
+	k.that(h.Init >= 0, "instances.hibernate.init", "is negative; 0 hibernates nothing")
+	if h.Init <= 0 {
+		return // the rest is not used
+	}
+	k.that(h.After >= time.Second, "instances.hibernate.after", "%s is less than 1s", h.After)
+	k.that(h.Keep >= h.After, "instances.hibernate.keep", "%s is less than instances.hibernate.after (%s)", h.Keep, h.After)
+	k.that(h.Memory >= 1<<20, "instances.hibernate.memory", "%s is less than 1MiB", h.Memory)
 }
 
 func (k *check) sandbox(s Sandbox) {
