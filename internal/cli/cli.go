@@ -158,7 +158,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory of the server")
 	root.AddCommand(
 		a.serveCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand(), a.listCommand(),
-		a.deleteCommand(), a.runtimeCommand(), a.configCommand(), a.versionCommand(),
+		a.deleteCommand(), a.runtimeCommand(), a.simulateCommand(), a.configCommand(), a.versionCommand(),
 	)
 	return root
 }
