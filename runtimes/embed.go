@@ -7,7 +7,8 @@ package runtimes
 
 import "embed"
 
-// Files holds python/, nodejs/ and java/, each as it is mounted at /var/runtime.
+// Files holds a folder for each language, as it is mounted at /var/runtime.
 //
 //go:embed python/*.py nodejs/*.cjs java/bootstrap.jar
+//go:embed ruby/*.rb
 var Files embed.FS

@@ -64,6 +64,9 @@ func defaults(v *lambent.Version, r release) map[string]string {
 		// No daemon listens; an SDK's datagrams must not leave the sandbox.
 		"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
 	}
+	if l, ok := languages[r.family]; ok && l.env != nil {
+		maps.Copy(vars, l.env(r))
+	}
 	switch r.family {
 	case familyProvided:
 		// A Go program sizes its scheduler by the processor quota of its cgroup,

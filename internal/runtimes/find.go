@@ -45,6 +45,7 @@ func DefaultSearch() []string {
 		"/root/.nvm/versions/node/*",
 		"/root/.local/share/fnm/node-versions/*/installation",
 		"/root/.sdkman/candidates/java/*",
+		"/root/.rbenv/versions/*", "/root/.rubies/*", "/opt/rubies/*", "/root/.deno", "/root/.bun",
 		"/root/.asdf/installs/python/*", "/root/.asdf/installs/nodejs/*", "/root/.asdf/installs/java/*",
 		"/root/.local/share/mise/installs/python/*", "/root/.local/share/mise/installs/node/*",
 		"/root/.local/share/mise/installs/java/*",
@@ -133,7 +134,9 @@ func candidates(place string) []interpreter {
 		case name == "java":
 			c.family = familyJava
 		default:
-			continue
+			if c.family = familyOf(name); c.family == "" {
+				continue
+			}
 		}
 		program, err := filepath.EvalSymlinks(filepath.Join(bin, name))
 		if err != nil {
@@ -192,6 +195,9 @@ var pythonModules = []string{"lambent_runtime", "lambent_log", "lambent_mobile"}
 
 // probe fills in the version.
 func (c *Catalog) probe(ctx context.Context, i *interpreter) error {
+	if l, ok := languages[i.family]; ok {
+		return l.ask(ctx, i)
+	}
 	switch i.family {
 	case familyJava:
 		return probeJava(i)
@@ -277,6 +283,7 @@ func (c *interpreter) setVersion(text string) error {
 		return fmt.Errorf("parse the version of %s: %w", c.program, err)
 	}
 	c.major, c.version = major, text
+	c.setMinor()
 	return nil
 }
 
@@ -299,6 +306,9 @@ func output(ctx context.Context, program string, args ...string) (string, error)
 // pick chooses the interpreter for a release: the same version, else the nearest
 // newer one. exact tells which.
 func pick(found []interpreter, r release) (best interpreter, exact, ok bool) {
+	if l, ok := languages[r.family]; ok {
+		return l.pickOf(found, r)
+	}
 	for _, c := range found {
 		if c.family != r.family {
 			continue

@@ -32,7 +32,7 @@ func (c *Catalog) Install(ctx context.Context, name string, progress func(string
 		return nil
 	}
 	c.rescan(ctx, 0)
-	if i, exact, ok := pick(c.interpreters(), r); ok && exact {
+	if i, exact, ok := pick(c.interpreters(), r); ok && (exact || c.bestHere(r, i)) {
 		progress(fmt.Sprintf("%s is here already: %s %s at %s", name, i.language(), i.version, i.program))
 		return nil
 	}
@@ -45,7 +45,7 @@ func (c *Catalog) Install(ctx context.Context, name string, progress func(string
 	}
 	c.rescan(ctx, 0)
 	i, exact, ok := pick(c.interpreters(), r)
-	if !ok || !exact {
+	if !ok || !exact && !c.bestHere(r, i) {
 		return lambent.Errorf(lambent.CodeInternal, "installed %s, but it does not run on this host", name)
 	}
 	progress(fmt.Sprintf("%s is ready: %s %s at %s", name, i.language(), i.version, i.program))
@@ -55,12 +55,16 @@ func (c *Catalog) Install(ctx context.Context, name string, progress func(string
 // installer finds the way to install r here, or nil.
 func (c *Catalog) installer(r release) installer {
 	if r.family == familyNode {
-		if nodePackage() == "" {
+		pkg := nodePackage()
+		if pkg.name == "" {
 			return nil
 		}
 		return func(ctx context.Context, progress func(string)) error {
-			return c.installNode(ctx, r, progress)
+			return c.installNPM(ctx, pkg, r, progress)
 		}
+	}
+	if l, ok := languages[r.family]; ok {
+		return c.languageInstaller(l, r)
 	}
 	pkg := c.distribution.packageOf(r)
 	if pkg == "" {
@@ -76,6 +80,8 @@ func (c *Catalog) advice(r release) string {
 	switch {
 	case c.installer(r) != nil:
 		return "Run on the server: lambent runtime install " + r.name
+	case languages[r.family].put != "":
+		return "Put " + languages[r.family].put + " of the server."
 	case r.family == familyPython:
 		return fmt.Sprintf("Put CPython %d.%d into the folder runtimes of the server's data directory, for example "+
 			"with: uv python install %d.%d --install-dir DATA/runtimes", r.major, r.minor, r.major, r.minor)

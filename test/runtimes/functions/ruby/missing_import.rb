@@ -1,0 +1,2 @@
+require 'no_such_library'
+def handler(event:, context:) = nil
