@@ -38,7 +38,7 @@ func (h *handler) configuration(v *lambent.Version, qualifier string) *wire.Func
 		PackageType:      &v.PackageType,
 		Architectures:    []string{v.Arch},
 		EphemeralStorage: &wire.EphemeralStorage{Size: new(int64(v.EphemeralMB))},
-		SnapStart:        &wire.SnapStartResponse{ApplyOn: &v.SnapStart, OptimizationStatus: new("Off")},
+		SnapStart:        &wire.SnapStartResponse{ApplyOn: &v.SnapStart, OptimizationStatus: new(h.optimization(v))},
 		LoggingConfig:    logging(v),
 	}
 	if v.Env != nil {
@@ -65,6 +65,15 @@ func (h *handler) detail(v *lambent.Version, qualifier string) *wire.FunctionCon
 		out.RuntimeVersionConfig = &wire.RuntimeVersionConfig{RuntimeVersionArn: new(h.runtimeARN(v.Runtime))}
 	}
 	return out
+}
+
+// optimization is "On" when starts of a version go by what was prepared for them.
+// The head is never prepared, as on AWS.
+func (h *handler) optimization(v *lambent.Version) string {
+	if v.SnapStart == "PublishedVersions" && v.Published() && h.Optimizer != nil && h.Optimizer.Optimized(v) {
+		return "On"
+	}
+	return "Off"
 }
 
 // runtimeARN names a runtime's version. Here a runtime has one version at a

@@ -64,6 +64,13 @@ func (e echo) Invoke(_ context.Context, inv *lambent.Invocation) (*lambent.Resul
 // server makes the door on real rooms. The s3 map is served as an S3 endpoint.
 func server(t *testing.T, s3 map[string][]byte) (http.Handler, *catalog.Catalog) {
 	t.Helper()
+	o := rooms(t, s3)
+	return signed(o), o.Catalog
+}
+
+// rooms are those behind a door.
+func rooms(t *testing.T, s3 map[string][]byte) lambdaapi.Options {
+	t.Helper()
 	objects := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serveObject(w, s3, strings.TrimPrefix(r.URL.Path, "/"))
 	}))
@@ -84,11 +91,16 @@ func server(t *testing.T, s3 map[string][]byte) (http.Handler, *catalog.Catalog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	door := lambdaapi.New(lambdaapi.Options{Catalog: c, Invoker: echo{c}, Blobs: artifacts, Region: region})
+	return lambdaapi.Options{Catalog: c, Invoker: echo{c}, Blobs: artifacts, Region: region}
+}
+
+// signed is a door whose callers are all the account itself.
+func signed(o lambdaapi.Options) http.Handler {
+	door := lambdaapi.New(o)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := auth.With(r.Context(), auth.Identity{AccountID: account, ARN: "arn:aws:iam::" + account + ":root"})
 		door.ServeHTTP(w, r.WithContext(ctx))
-	}), c
+	})
 }
 
 func serveObject(w http.ResponseWriter, objects map[string][]byte, name string) {

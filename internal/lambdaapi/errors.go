@@ -48,6 +48,8 @@ var statuses = map[lambent.Code]int{
 var untyped = []string{
 	"$LATEST is not supported for an alias pointing to more than 1 version",
 	"Specified ReservedConcurrentExecutions for function decreases account's",
+	"Specified ConcurrentExecutions for function ",
+	" ReservedConcurrentExecutions ",
 }
 
 // answer is an error as it is sent.

@@ -37,6 +37,18 @@ type Blobs interface {
 	Blob(d lambent.Digest) (io.ReadSeekCloser, int64, error)
 }
 
+// Provisioner tells how far provisioned concurrency has come.
+type Provisioner interface {
+	// Allocation is false for what has not been begun yet.
+	Allocation(p *lambent.Provisioned) (lambent.Allocation, bool)
+}
+
+// Optimizer tells for a published version with SnapStart whether its starts are
+// optimised by now.
+type Optimizer interface {
+	Optimized(v *lambent.Version) bool
+}
+
 // Options are what the door is made of. Catalog, Invoker, Blobs and Region are
 // required.
 type Options struct {
@@ -51,6 +63,10 @@ type Options struct {
 	BaseURL func(r *http.Request) string
 	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
 	Concurrency int
+	// Provisioner, if set, is asked about provisioned concurrency, which else
+	// stays in progress; Optimizer about SnapStart, which else stays off.
+	Provisioner Provisioner
+	Optimizer   Optimizer
 }
 
 type handler struct {

@@ -41,10 +41,16 @@ func (h *handler) table() map[string]operation {
 		"RemoveLayerVersionPermission": bind(h.removeLayerVersionPermission),
 		"GetLayerVersionPolicy":        bind(h.getLayerVersionPolicy),
 
-		"GetAccountSettings":              bind(h.getAccountSettings),
-		"PutFunctionConcurrency":          bind(h.putFunctionConcurrency),
-		"GetFunctionConcurrency":          bind(h.getFunctionConcurrency),
-		"DeleteFunctionConcurrency":       bind(h.deleteFunctionConcurrency),
+		"GetAccountSettings":        bind(h.getAccountSettings),
+		"PutFunctionConcurrency":    bind(h.putFunctionConcurrency),
+		"GetFunctionConcurrency":    bind(h.getFunctionConcurrency),
+		"DeleteFunctionConcurrency": bind(h.deleteFunctionConcurrency),
+
+		"PutProvisionedConcurrencyConfig":    bind(h.putProvisionedConcurrencyConfig),
+		"GetProvisionedConcurrencyConfig":    bind(h.getProvisionedConcurrencyConfig),
+		"DeleteProvisionedConcurrencyConfig": bind(h.deleteProvisionedConcurrencyConfig),
+		"ListProvisionedConcurrencyConfigs":  bind(h.listProvisionedConcurrencyConfigs),
+
 		"GetFunctionCodeSigningConfig":    bind(h.getFunctionCodeSigningConfig),
 		"DeleteFunctionCodeSigningConfig": bind(h.deleteFunctionCodeSigningConfig),
 		"GetRuntimeManagementConfig":      bind(h.getRuntimeManagementConfig),

@@ -20,26 +20,10 @@ func (h *handler) getAccountSettings(_ context.Context, c caller, _ *wire.GetAcc
 			CodeSizeUnzipped:               new(int64(lambent.MaxUnzipped)),
 			CodeSizeZipped:                 new(int64(lambent.MaxZipUpload)),
 			ConcurrentExecutions:           new(int64(h.Concurrency)),
-			UnreservedConcurrentExecutions: new(int64(h.Concurrency - h.reserved(c.namespace, ""))),
+			UnreservedConcurrentExecutions: new(int64(h.Concurrency - h.Catalog.Taken(c.namespace, ""))),
 		},
 		AccountUsage: &wire.AccountUsage{FunctionCount: new(int64(functions)), TotalCodeSize: new(size)},
 	}, nil
-}
-
-// reserved sums the reservations of a namespace, but for one function.
-func (h *handler) reserved(namespace, except string) (sum int) {
-	for after := ""; ; {
-		items, next := h.Catalog.List(namespace, false, after, 1000)
-		for _, v := range items {
-			if e, err := h.Catalog.Get(namespace, v.Function, ""); err == nil && v.Function != except && e.Function.Reserved != nil {
-				sum += *e.Function.Reserved
-			}
-		}
-		if next == "" {
-			return sum
-		}
-		after = next
-	}
 }
 
 // wholeFunction finds the function that a setting of all its versions is for.
@@ -64,7 +48,7 @@ func (h *handler) putFunctionConcurrency(ctx context.Context, c caller, in *wire
 	if err != nil {
 		return nil, err
 	}
-	most := int64(h.Concurrency - h.reserved(c.namespace, f.Name) - minUnreserved)
+	most := int64(h.Concurrency - h.Catalog.Taken(c.namespace, f.Name) - minUnreserved)
 	if n := *in.ReservedConcurrentExecutions; n > 0 && n > most {
 		return nil, invalid(fmt.Sprintf("Specified ReservedConcurrentExecutions for function decreases account's "+
 			"UnreservedConcurrentExecution below its minimum value of [%d].", minUnreserved))
