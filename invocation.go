@@ -37,9 +37,10 @@ type Report struct {
 	Init        time.Duration // of a cold start, the function's own part; zero when warm
 	MemoryMB    int
 	MaxMemoryMB int
-	Cold        bool
-	Origin      Origin  // of the instance, when cold
-	Stages      []Stage // of a cold start, in order
+	Cold        bool          // the call waited for a start
+	Origin      Origin        // of the instance, when cold
+	Stages      []Stage       // of a cold start, in order
+	Thaw        time.Duration // to wake an instance that was frozen; zero otherwise
 }
 
 // The stages of a cold start, in the order in which most of each happens. Every
@@ -57,6 +58,19 @@ const (
 // Stages lists their names in order.
 func Stages() []string {
 	return []string{StageSandbox, StageCode, StageFiles, StageNetwork, StageRuntime, StageInit}
+}
+
+// StageTimes sums the spans of each stage, in the order of [Stages].
+func StageTimes(spans []Stage) [6]time.Duration {
+	var sums [6]time.Duration
+	for i, name := range Stages() {
+		for _, s := range spans {
+			if s.Name == name {
+				sums[i] += s.Took
+			}
+		}
+	}
+	return sums
 }
 
 // Origin tells where an instance's process came from.

@@ -114,10 +114,7 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 		}
 	}
 	res = finish(inv, v, &answer)
-	if cold, first := lease.Cold(); first {
-		res.Report.Cold, res.Report.Init, res.Report.Stages = true, cold.Init, cold.Stages
-	}
-	res.Report.MaxMemoryMB = lease.MaxMemoryMB()
+	describe(&res.Report, lease)
 	res.LogTail = rec.end(res, &answer)
 	return res, nil
 }

@@ -83,7 +83,7 @@ func inService(t *testing.T, script fake.Script, test func(t *testing.T, b bench
 		var id atomic.Int64
 		p := pool.New(pool.Options{Driver: sandbox.Guard(fake.New(script)), Artifacts: b.rooms, Runtimes: b.rooms, Logs: b.rooms,
 			Log: slog.New(slog.DiscardHandler), Idle: time.Minute, MemoryMB: 4096, MaxWait: time.Second,
-			Environment: func(*lambent.Version, string) []string { return nil },
+			Environment: func(*lambent.Version, string, bool) []string { return nil },
 			NewID:       func() string { return fmt.Sprintf("%032d", id.Add(1)) }})
 		b.Service = New(Options{Catalog: b.shelf, Pool: p, Log: slog.New(slog.DiscardHandler), Region: "us-east-1",
 			Concurrency: 10, NewID: func() string { return requestID }})
@@ -110,16 +110,16 @@ func TestAnswerAndItsReport(t *testing.T) {
 			t.Fatalf("%+v, %v", res, err)
 		}
 		r := res.Report
-		if !r.Cold || r.Init != 40*time.Millisecond || r.Duration != 1500*time.Microsecond || r.Billed != 2*time.Millisecond || len(r.Stages) == 0 {
+		if !r.Cold || r.Init != 40*time.Millisecond || r.Duration != 1500*time.Microsecond || r.Billed != 42*time.Millisecond || r.Origin != lambent.OriginStart || len(r.Stages) == 0 {
 			t.Errorf("report %+v", r)
 		}
 		for _, want := range []string{"INIT_START", "START RequestId: " + requestID + " Version: $LATEST", "END RequestId: " + requestID,
-			"Duration: 1.50 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB", "Init Duration: 40.00 ms"} {
+			"Duration: 1.50 ms\tBilled Duration: 42 ms\tMemory Size: 128 MB", "Init Duration: 40.00 ms\tCold Start: start sandbox="} {
 			if !strings.Contains(string(res.LogTail), want) {
 				t.Errorf("the log has no %q:\n%s", want, res.LogTail)
 			}
 		}
-		if again, err := b.call(`{}`); err != nil || again.Report.Cold || again.Report.Init != 0 {
+		if again, err := b.call(`{}`); err != nil || again.Report.Cold || again.Report.Init != 0 || again.Report.Billed != 2*time.Millisecond {
 			t.Errorf("the second call: %+v, %v", again, err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -30,6 +31,22 @@ func finish(inv *lambent.Invocation, v *lambent.Version, a *sandbox.Answer) *lam
 		res.FunctionError, res.ErrorType = unhandled, a.ErrorType
 	}
 	return res
+}
+
+// describe adds what the instance knows to the report of an invocation. Billing
+// starts at the function's own initialisation, which the first invocation pays
+// for unless provisioned concurrency has.
+func describe(r *lambent.Report, lease *pool.Lease) {
+	r.MaxMemoryMB = lease.MaxMemoryMB()
+	r.Thaw = lease.Thaw()
+	init, provisioned := lease.Init()
+	r.Init = init
+	if init > 0 && !provisioned {
+		r.Billed = roundUp(init + r.Duration)
+	}
+	if cold, waited := lease.Cold(); waited {
+		r.Cold, r.Origin, r.Stages = true, cold.Origin, cold.Stages
+	}
 }
 
 // failurePayload is the error object that AWS returns when the platform, not the

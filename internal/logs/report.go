@@ -51,15 +51,23 @@ func Status(r *lambent.Result) (status, errorType string) {
 	return statusSuccess, ""
 }
 
-// InitStart is written when an instance begins to initialise. runtime is as
-// "python:3.12.v18".
-func (f Format) InitStart(dst []byte, at time.Time, runtime, arn string) []byte {
+// Init is what INIT_START says.
+type Init struct {
+	Runtime    string // "python:3.12.v18"
+	RuntimeARN string
+	// Type is the initialization type: "on-demand", "provisioned-concurrency" or
+	// "snap-start".
+	Type string
+}
+
+// InitStart is written when an instance begins to initialise.
+func (f Format) InitStart(dst []byte, at time.Time, i Init) []byte {
 	if !f.JSON {
-		dst = append(append(dst, "INIT_START Runtime Version: "...), runtime...)
-		return append(append(dst, "\tRuntime Version ARN: "...), arn...)
+		dst = append(append(dst, "INIT_START Runtime Version: "...), i.Runtime...)
+		return append(append(dst, "\tRuntime Version ARN: "...), i.RuntimeARN...)
 	}
 	return f.event(dst, at, "INFO", "platform.initStart", map[string]any{
-		"initializationType": "on-demand", "phase": "init", "runtimeVersion": runtime, "runtimeVersionArn": arn,
+		"initializationType": i.Type, "phase": "init", "runtimeVersion": i.Runtime, "runtimeVersionArn": i.RuntimeARN,
 	})
 }
 
@@ -99,11 +107,29 @@ func (f Format) Report(dst []byte, at time.Time, requestID string, r *lambent.Re
 	}
 	record := f.record(requestID, r)
 	record["metrics"] = metrics
+	if rep.Cold && rep.Origin != "" {
+		record["coldStart"] = coldStart(rep)
+	}
+	if rep.Thaw > 0 {
+		record["thawMs"] = number(milliseconds(rep.Thaw))
+	}
 	return f.event(dst, at, f.levelOf(r, "INFO"), "platform.report", record)
 }
 
+// coldStart is the member that AWS's record does not have: where the instance's
+// process came from, and each stage's time.
+func coldStart(rep lambent.Report) map[string]any {
+	stages := map[string]any{}
+	names := lambent.Stages()
+	for i, took := range lambent.StageTimes(rep.Stages) {
+		stages[names[i]+"Ms"] = number(milliseconds(took))
+	}
+	return map[string]any{"origin": rep.Origin, "stages": stages}
+}
+
 // appendReport is the REPORT line. A status stands at its end and only when the
-// platform ended the invocation.
+// platform ended the invocation. Cold Start and Thaw are fields that AWS's line
+// does not have; its own stand around them as ever.
 func appendReport(dst []byte, requestID string, r *lambent.Result) []byte {
 	rep := r.Report
 	dst = append(append(dst, "REPORT RequestId: "...), requestID...)
@@ -114,6 +140,12 @@ func appendReport(dst []byte, requestID string, r *lambent.Result) []byte {
 	if rep.Init > 0 {
 		dst = appendField(dst, "Init Duration: ", milliseconds(rep.Init), " ms")
 	}
+	if rep.Cold && rep.Origin != "" {
+		dst = appendColdStart(dst, rep)
+	}
+	if rep.Thaw > 0 {
+		dst = appendField(dst, "Thaw: ", milliseconds(rep.Thaw), " ms")
+	}
 	status, errorType := Status(r)
 	switch status {
 	case statusTimeout:
@@ -122,6 +154,18 @@ func appendReport(dst []byte, requestID string, r *lambent.Result) []byte {
 		return appendField(append(dst, "\tStatus: error"...), "Error Type: ", errorType, "")
 	}
 	return append(dst, '\t')
+}
+
+// appendColdStart tells where a cold start's process came from and how long each
+// stage took.
+func appendColdStart(dst []byte, rep lambent.Report) []byte {
+	dst = append(append(dst, "\tCold Start: "...), rep.Origin...)
+	names := lambent.Stages()
+	for i, took := range lambent.StageTimes(rep.Stages) {
+		dst = append(append(append(dst, ' '), names[i]...), '=')
+		dst = strconv.AppendFloat(dst, float64(took)/float64(time.Millisecond), 'f', 2, 64)
+	}
+	return append(dst, " ms"...)
 }
 
 func appendField(dst []byte, name, value, unit string) []byte {

@@ -14,15 +14,26 @@ func TestText(t *testing.T) {
 	cold := &lambent.Result{Report: lambent.Report{
 		Duration: 15741 * time.Microsecond, Billed: 16 * time.Millisecond, Init: 166614 * time.Microsecond, MemoryMB: 128, MaxMemoryMB: 56,
 	}}
+	told := *cold
+	told.Report.Cold, told.Report.Origin = true, lambent.OriginBlank
+	ms := time.Millisecond
+	told.Report.Stages = []lambent.Stage{{Name: lambent.StageSandbox, Took: 200 * time.Microsecond}, {Name: lambent.StageCode, Took: 40 * time.Microsecond},
+		{Name: lambent.StageSandbox, Took: 10 * time.Microsecond}, {Name: "other", Took: ms}, {Name: lambent.StageInit, Took: 3 * ms}}
+	toldLate := told
+	toldLate.FunctionError, toldLate.ErrorType = "Unhandled", "Sandbox.Timedout"
+	thawed := &lambent.Result{Report: lambent.Report{Duration: ms, Billed: ms, MemoryMB: 128, MaxMemoryMB: 56, Thaw: 2 * ms}}
 	warm := &lambent.Result{Report: lambent.Report{Duration: 995 * time.Microsecond, Billed: time.Millisecond, MemoryMB: 512, MaxMemoryMB: 57}}
 	late := &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Timedout", Report: lambent.Report{Duration: 3 * time.Second, Billed: 3 * time.Second, MemoryMB: 128, MaxMemoryMB: 40}}
 	exit := &lambent.Result{FunctionError: "Unhandled", ErrorType: "Runtime.ExitError", Report: warm.Report}
 	thrown := &lambent.Result{FunctionError: "Unhandled", ErrorType: "ValueError", Report: warm.Report}
 	tests := []struct{ got, want string }{
-		{string(f.InitStart(nil, t0, "python:3.12.v18", "arn:x")), "INIT_START Runtime Version: python:3.12.v18\tRuntime Version ARN: arn:x"},
+		{string(f.InitStart(nil, t0, Init{Runtime: "python:3.12.v18", RuntimeARN: "arn:x"})), "INIT_START Runtime Version: python:3.12.v18\tRuntime Version ARN: arn:x"},
 		{string(f.Start(nil, t0, reqID, "$LATEST")), "START RequestId: " + reqID + " Version: $LATEST"},
 		{string(f.End(nil, t0, reqID, cold)), "END RequestId: " + reqID},
 		{string(f.Report(nil, t0, reqID, cold)), "REPORT RequestId: " + reqID + "\tDuration: 15.74 ms\tBilled Duration: 16 ms\tMemory Size: 128 MB\tMax Memory Used: 56 MB\tInit Duration: 166.61 ms\t"},
+		{string(f.Report(nil, t0, reqID, &told)), "REPORT RequestId: " + reqID + "\tDuration: 15.74 ms\tBilled Duration: 16 ms\tMemory Size: 128 MB\tMax Memory Used: 56 MB\tInit Duration: 166.61 ms\tCold Start: blank sandbox=0.21 code=0.04 files=0.00 network=0.00 runtime=0.00 init=3.00 ms\t"},
+		{string(f.Report(nil, t0, reqID, &toldLate)), "REPORT RequestId: " + reqID + "\tDuration: 15.74 ms\tBilled Duration: 16 ms\tMemory Size: 128 MB\tMax Memory Used: 56 MB\tInit Duration: 166.61 ms\tCold Start: blank sandbox=0.21 code=0.04 files=0.00 network=0.00 runtime=0.00 init=3.00 ms\tStatus: timeout"},
+		{string(f.Report(nil, t0, reqID, thawed)), "REPORT RequestId: " + reqID + "\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB\tMax Memory Used: 56 MB\tThaw: 2.00 ms\t"},
 		{string(f.Report(nil, t0, reqID, warm)), "REPORT RequestId: " + reqID + "\tDuration: 0.99 ms\tBilled Duration: 1 ms\tMemory Size: 512 MB\tMax Memory Used: 57 MB\t"},
 		{string(f.Report(nil, t0, reqID, late)), "REPORT RequestId: " + reqID + "\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 128 MB\tMax Memory Used: 40 MB\tStatus: timeout"},
 		{string(f.Report(nil, t0, reqID, exit)), "REPORT RequestId: " + reqID + "\tDuration: 0.99 ms\tBilled Duration: 1 ms\tMemory Size: 512 MB\tMax Memory Used: 57 MB\tStatus: error\tError Type: Runtime.ExitError"},
@@ -36,6 +47,17 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestJSONColdStart(t *testing.T) {
+	r := &lambent.Result{Report: lambent.Report{Cold: true, Origin: lambent.OriginFork, Thaw: time.Millisecond,
+		Stages: []lambent.Stage{{Name: lambent.StageInit, Took: 1500 * time.Microsecond}}}}
+	const want = `{"time":"2026-01-01T10:00:00.123Z","type":"platform.report","record":{` +
+		`"coldStart":{"origin":"fork","stages":{"codeMs":0.00,"filesMs":0.00,"initMs":1.50,"networkMs":0.00,"runtimeMs":0.00,"sandboxMs":0.00}},` +
+		`"metrics":{"billedDurationMs":0,"durationMs":0.00,"maxMemoryUsedMB":0,"memorySizeMB":0},"requestId":"` + reqID + `","status":"success","thawMs":1.00}}`
+	if got := string(Format{JSON: true}.Report(nil, t0, reqID, r)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestJSON(t *testing.T) {
 	ok := &lambent.Result{Payload: []byte("{}"), Report: lambent.Report{Duration: 1230 * time.Microsecond, Billed: 2 * time.Millisecond, Init: time.Second, MemoryMB: 128, MaxMemoryMB: 33}}
 	bad := &lambent.Result{FunctionError: "Unhandled", ErrorType: "Runtime.OutOfMemory", Report: ok.Report}
@@ -44,7 +66,7 @@ func TestJSON(t *testing.T) {
 	lines := func(level string, r *lambent.Result) []string {
 		f := FormatOf(lambent.Logging{Format: "JSON", SystemLevel: level})
 		return []string{
-			string(f.InitStart(nil, t0, "r", "a")), string(f.Start(nil, t0, reqID, "1")), string(f.End(nil, t0, reqID, r)), string(f.Report(nil, t0, reqID, r)),
+			string(f.InitStart(nil, t0, Init{Runtime: "r", RuntimeARN: "a", Type: "on-demand"})), string(f.Start(nil, t0, reqID, "1")), string(f.End(nil, t0, reqID, r)), string(f.Report(nil, t0, reqID, r)),
 		}
 	}
 	initStart := head + `initStart","record":{"initializationType":"on-demand","phase":"init","runtimeVersion":"r","runtimeVersionArn":"a"}}`

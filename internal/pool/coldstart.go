@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,75 +17,82 @@ import (
 
 // ColdStart tells how an instance came to be.
 type ColdStart struct {
-	ID     string
-	Stream string // log stream
-	Began  time.Time
-	Total  time.Duration
-	Init   time.Duration // of the runtime and the function's own initialisation
-	Stages []lambent.Stage
+	ID      string
+	Stream  string // log stream
+	Began   time.Time
+	Total   time.Duration
+	Init    time.Duration // of the function's own initialisation
+	Origin  lambent.Origin
+	Ahead   string // why it was started before a call asked for it; "" otherwise
+	Failure string // type of what ended it; "" otherwise
+	Stages  []lambent.Stage
 }
 
+// provisionedInit is how long an instance may take to initialise that is started
+// for provisioned concurrency (AWS Lambda developer guide, "Lambda execution
+// environment").
+const provisionedInit = 15 * time.Minute
+
 // coldStart is step 5 of the walk unfolded: code, sandbox, runtime. It runs in a
-// goroutine of the pool, is paid for by a waiter, and delivers to whichever
-// waiter is first.
-func (p *Pool) coldStart(g *group, v *lambent.Version, print string, memory int) {
-	m := &member{group: g, print: print, version: v, memory: memory}
-	m.cold.ID = p.o.NewID()
-	m.cold.Began = time.Now()
+// goroutine of the pool, is paid for by a waiter unless it is ahead of demand, and
+// delivers to whichever waiter is first.
+func (p *Pool) coldStart(m *member, ahead string) {
+	v := m.version
+	m.ahead = ahead
+	m.cold = ColdStart{ID: p.o.NewID(), Began: time.Now(), Ahead: ahead}
+	m.aheadAt = m.cold.Began
 	m.cold.Stream = streamName(m.cold.Began, v.Number, m.cold.ID)
 	m.stream = p.o.Logs.Open(v.Namespace, v.LogGroup(), m.cold.Stream)
 
 	// A cold start may outlive the call that asked for it: the next one uses it.
-	ctx, cancel := context.WithTimeout(context.Background(), lambent.InitTimeout+v.Timeout)
+	limit := lambent.InitTimeout + v.Timeout
+	if ahead == ReasonProvisioned {
+		limit = provisionedInit
+	}
+	ctx, cancel := context.WithTimeout(p.life, limit)
 	defer cancel()
-	failure, err := p.start(ctx, m)
+	spans := &spans{}
+	failure, err := p.start(ctx, m, spans)
 	m.cold.Total = time.Since(m.cold.Began)
-
-	p.o.Metrics.ColdStarted(v.Runtime, m.cold.Stages)
+	m.cold.Stages = spans.take()
+	switch {
+	case err != nil:
+		m.cold.Failure, m.cold.Origin = string(lambent.CodeOf(err)), ""
+	case failure != nil:
+		m.cold.Failure, m.cold.Origin = failure.Type, ""
+	}
+	p.history.add(KeyOf(v), m.cold)
+	p.o.Metrics.ColdStarted(v.Runtime, m.cold.Origin, m.cold.Stages)
 	if err != nil {
+		if ahead != "" {
+			p.o.Log.Warn("start instance ahead", "fn", v.Function, "version", v.Number, "reason", ahead, "err", err)
+		}
 		p.end(m, "failed to start")
 	}
 	// What failed for the function's own reasons is still leased, so that the
 	// caller can write into its log; Release ends it.
-	p.deliver(g, outcome{m: m, failure: failure, err: err, started: true})
+	p.deliver(m.group, outcome{m: m, failure: failure, err: err, came: started, ahead: ahead != ""})
 }
 
-// start takes the steps of a cold start in order, each with its own span.
-func (p *Pool) start(ctx context.Context, m *member) (*sandbox.Failure, error) {
+// start takes the steps of a cold start in order. Its own are the stages code and
+// init; the driver times the rest.
+func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Failure, error) {
 	v := m.version
-	stage := m.stages()
-	begin := time.Now()
-	rt, err := p.o.Runtimes.Resolve(v)
+	spec, err := p.gather(ctx, m)
 	if err != nil {
-		return nil, fmt.Errorf("resolve runtime %s: %w", v.Runtime, err)
-	}
-	at := time.Now()
-	if line := logs.FormatOf(v.Logging).InitStart(nil, at, versionText(rt), runtimeARN(p.o.Region, rt)); len(line) > 0 {
-		m.stream.WriteLine(at, line)
-	}
-	spec := sandbox.Spec{
-		ID:      m.cold.ID,
-		Version: v,
-		Region:  p.o.Region,
-		Runtime: rt,
-		Env:     p.o.Environment(v, m.cold.Stream),
-		Output:  m.stream,
-		Stage:   stage,
-	}
-	if err := p.pin(ctx, m, &spec); err != nil {
 		return nil, err
 	}
-	spec.Tmp = p.heirloom(m)
-	stage("code", begin, time.Since(begin))
+	spec.Stage = spans.add
+	spans.add(lambent.StageCode, m.cold.Began, time.Since(m.cold.Began))
 	inst, err := p.o.Driver.Start(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("start instance of %s: %w", v.Function, err)
 	}
 	m.inst = inst
-	begin = time.Now()
 	init, err := inst.Init(ctx)
-	m.cold.Init = time.Since(begin)
-	stage("init", begin, m.cold.Init)
+	if p.life.Err() != nil {
+		return nil, errStopping()
+	}
 	if ctx.Err() != nil {
 		// The runtime had all the time that it may have: the function's failure.
 		return &sandbox.Failure{Type: "Sandbox.Timedout", //nolint:nilerr // see above
@@ -93,7 +101,41 @@ func (p *Pool) start(ctx context.Context, m *member) (*sandbox.Failure, error) {
 	if err != nil {
 		return nil, fmt.Errorf("initialise instance of %s: %w", v.Function, err)
 	}
+	m.cold.Init, m.cold.Origin = init.Took, cmp.Or(init.Origin, lambent.OriginStart)
+	spans.add(lambent.StageInit, time.Now().Add(-init.Took), init.Took)
 	return init.Failure, nil
+}
+
+// gather finds what the instance is started from: runtime, code, layers, what was
+// prepared, environment, the /tmp of a predecessor.
+func (p *Pool) gather(ctx context.Context, m *member) (sandbox.Spec, error) {
+	v := m.version
+	spec := sandbox.Spec{ID: m.cold.ID, Version: v, Region: p.o.Region, Output: m.stream}
+	rt, err := p.o.Runtimes.Resolve(v)
+	if err != nil {
+		return spec, fmt.Errorf("resolve runtime %s: %w", v.Runtime, err)
+	}
+	spec.Runtime = rt
+	spec.NoReserve = p.settings(v).NoReserve
+	provisioned := m.cold.Ahead == ReasonProvisioned
+	at := time.Now()
+	if line := logs.FormatOf(v.Logging).InitStart(nil, at, initStart(p.o.Region, rt, provisioned)); len(line) > 0 {
+		m.stream.WriteLine(at, line)
+	}
+	spec.Env = p.o.Environment(v, m.cold.Stream, provisioned)
+	if err := p.pin(ctx, m, &spec); err != nil {
+		return spec, err
+	}
+	spec.Tmp = p.heirloom(m)
+	return spec, nil
+}
+
+// settings are v's function's.
+func (p *Pool) settings(v *lambent.Version) lambent.Settings {
+	if p.o.Settings == nil {
+		return lambent.Settings{}
+	}
+	return p.o.Settings(v.Namespace, v.Function)
 }
 
 // pin fills spec's directories and remembers how to let go of them.
@@ -118,23 +160,52 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 		releases = append(releases, release)
 		spec.Layers = append(spec.Layers, dir)
 	}
+	if p.o.Prepared == nil {
+		return nil
+	}
+	if with, dir, release, ok := p.o.Prepared.Use(m.version, spec.Runtime); ok {
+		releases = append(releases, release)
+		spec.Runtime, spec.Cache = with, dir
+	}
 	return nil
 }
 
-// stages returns a recorder for the steps; a driver may call it from a thread of
-// its own.
-func (m *member) stages() func(string, time.Time, time.Duration) {
-	var mu sync.Mutex
-	return func(name string, start time.Time, took time.Duration) {
-		mu.Lock()
-		defer mu.Unlock()
-		m.cold.Stages = append(m.cold.Stages, lambent.Stage{Name: name, Start: start, Took: took})
+// spans records a start's timed steps; a driver may call it from threads of its
+// own, and late.
+type spans struct {
+	mu    sync.Mutex // guards the rest
+	all   []lambent.Stage
+	taken bool
+}
+
+func (s *spans) add(name string, start time.Time, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.taken {
+		s.all = append(s.all, lambent.Stage{Name: name, Start: start, Took: took})
 	}
+}
+
+// take ends the recording.
+func (s *spans) take() []lambent.Stage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = true
+	return s.all
 }
 
 // streamName is how Lambda names the log stream of an instance.
 func streamName(at time.Time, version, id string) string {
 	return at.UTC().Format("2006/01/02") + "/[" + version + "]" + id
+}
+
+// initStart is what the log says of an instance that begins to initialise.
+func initStart(region string, rt sandbox.Runtime, provisioned bool) logs.Init {
+	i := logs.Init{Runtime: versionText(rt), RuntimeARN: runtimeARN(region, rt), Type: "on-demand"}
+	if provisioned {
+		i.Type = ReasonProvisioned
+	}
+	return i
 }
 
 // versionText names a runtime as INIT_START does: "python:3.12.1".

@@ -13,7 +13,9 @@ type Lease struct {
 	pool     *Pool
 	m        *member
 	failure  *sandbox.Failure
-	ended    string // type of the failure that ended the instance, if any
+	cold     bool          // the call waited for the instance's start
+	thaw     time.Duration // the call waited for it to wake
+	ended    string        // type of the failure that ended the instance, if any
 	released bool
 }
 
@@ -21,10 +23,24 @@ type Lease struct {
 // function; the instance is then good for nothing but its log.
 func (l *Lease) Failed() *sandbox.Failure { return l.failure }
 
-// Cold returns the cold start that this lease is the first to use, if it is.
+// Cold returns the cold start that the call has waited for, if it has.
 func (l *Lease) Cold() (ColdStart, bool) {
-	return l.m.cold, !l.m.used
+	return l.m.cold, l.cold
 }
+
+// Init is the time of the function's own initialisation if this is the
+// instance's first invocation, whether the call has waited for it or not;
+// provisioned tells that it was paid for by provisioned concurrency.
+func (l *Lease) Init() (took time.Duration, provisioned bool) {
+	if l.m.used {
+		return 0, false
+	}
+	return l.m.cold.Init, l.m.cold.Ahead == ReasonProvisioned
+}
+
+// Thaw is how long the call waited for a frozen instance to wake; zero if it did
+// not.
+func (l *Lease) Thaw() time.Duration { return l.thaw }
 
 // Log is the instance's log stream.
 func (l *Lease) Log() logs.Stream {

@@ -24,15 +24,25 @@ type Options struct {
 	Driver    sandbox.Driver
 	Artifacts Artifacts
 	Runtimes  Runtimes
+	Prepared  Prepared // may be nil
 	// Environment is the whole environment of a version's runtime but for the
-	// address of its API.
-	Environment func(v *lambent.Version, logStream string) []string
-	Logs        logs.Writer
-	Region      string
-	Log         *slog.Logger
-	Metrics     *telemetry.Metrics // may be nil
-	// Idle is how long an instance may wait for work before it is reaped.
-	Idle time.Duration
+	// address of its API. provisioned tells that the instance is started for
+	// provisioned concurrency.
+	Environment func(v *lambent.Version, logStream string, provisioned bool) []string
+	// Settings are a function's choices about its cold starts; nil is none for all.
+	Settings func(namespace, function string) lambent.Settings
+	Logs     logs.Writer
+	Region   string
+	Log      *slog.Logger
+	Metrics  *telemetry.Metrics // may be nil
+	// Idle is how long an instance may wait for work before it is reaped, where
+	// Policy does not know better.
+	Idle        time.Duration
+	Policy      Policy // may be nil
+	Hibernation Hibernation
+	// Ahead is how many instances may be on their way ahead of demand at the same
+	// time; 0 is two.
+	Ahead int
 	// MemoryMB bounds the sum of the memory sizes of live instances.
 	MemoryMB int
 	// MaxWait is how long a call may wait for memory before it is throttled.
@@ -52,6 +62,14 @@ type Runtimes interface {
 	Resolve(v *lambent.Version) (sandbox.Runtime, error)
 }
 
+// Prepared hands out what was made ahead of a version's first start.
+type Prepared interface {
+	// Use returns rt as it is started with what was prepared, and the directory for
+	// [sandbox.Spec.Cache], which may be "". ok is false where nothing is prepared.
+	// It does not block.
+	Use(v *lambent.Version, rt sandbox.Runtime) (with sandbox.Runtime, dir string, release func(), ok bool)
+}
+
 // A call that finds only instances which have answered, but have not asked for
 // their next event yet, waits for them as long as the version's last cold start
 // took, and then pays for one: it never costs more than twice the better choice.
@@ -63,48 +81,70 @@ const (
 
 // Pool is safe for use from any goroutine.
 type Pool struct {
-	o  Options
-	wg sync.WaitGroup // every goroutine the pool starts
+	o       Options
+	wg      sync.WaitGroup  // every goroutine the pool starts
+	history history         // has a lock of its own
+	life    context.Context // of cold starts: ends with Close
+	cut     context.CancelFunc
 
 	mu       sync.Mutex // guards all below; never held while calling out
-	groups   map[key]*group
+	groups   map[Key]*group
+	targets  map[*group]struct{} // those with a target
 	usedMB   int
 	starved  []*group // with waiters that wait for memory, first come first
 	closed   bool
 	instance int // live ones
+	ahead    int // on their way, and no call has asked for them
+	frozen   int // instances in hibernation
+	frozenMB int // what they hold in RAM
 }
 
-type key struct{ namespace, function, number string }
+// Key names a version.
+type Key struct{ Namespace, Function, Number string }
+
+// KeyOf is v's key.
+func KeyOf(v *lambent.Version) Key { return Key{v.Namespace, v.Function, v.Number} }
 
 // group is the instances of one version.
 type group struct {
-	key      key
+	key      Key
 	version  *lambent.Version // latest seen
 	print    string           // fingerprint of what the instances were started from
 	idle     []*member        // newest last
-	starting int              // cold starts under way
-	lastCold time.Duration    // what the last one took in all
+	starting int              // instances on their way: cold starts and thaws
+	lastCold time.Duration    // what the last cold start took in all
 	busy     map[*member]struct{}
 	settling map[*member]struct{} // answered, not ready for the next event yet
+	freezing int                  // on their way into hibernation
+	frozen   []*member            // in hibernation, newest last
 	waiters  []*waiter            // first come first
 	starved  bool                 // is in Pool.starved
 	stale    bool                 // print does not speak of version any more
 	tmp      sandbox.Tmp          // of an instance that timed out or exited; nil if none
 	tmpAt    time.Time            // when it was saved
+	target   Target
+	trouble  trouble
+	lastIdle time.Time // when an instance last went idle after a call
+	habit    habit
 }
 
 // member is one instance in the pool.
 type member struct {
-	group   *group
-	print   string
-	inst    sandbox.Instance
-	stream  logs.Stream
-	version *lambent.Version
-	memory  int
-	used    bool // has run an invocation
-	cold    ColdStart
-	idleAt  time.Time
-	release func() // unpins code and layers
+	group    *group
+	print    string
+	inst     sandbox.Instance
+	stream   logs.Stream
+	version  *lambent.Version
+	memory   int    // MB, the version's
+	charged  int    // MB that it counts in Pool.usedMB
+	used     bool   // has run an invocation
+	ahead    string // why it was made ready ahead, until a call uses it; "" otherwise
+	aheadAt  time.Time
+	cold     ColdStart
+	idleAt   time.Time
+	frozen   bool // counts in Pool.frozen and Pool.frozenMB
+	frozenAt time.Time
+	release  func() // unpins code and layers
 }
 
 // waiter is one call of Acquire that found nothing idle.
@@ -116,39 +156,61 @@ type outcome struct {
 	m       *member
 	failure *sandbox.Failure // the runtime could not initialise; m only has its log left
 	err     error
-	started bool // it comes from a cold start
+	came    way
+	ahead   bool          // it ends a start or thaw that counts in Pool.ahead
+	thaw    time.Duration // what the thaw took
 }
+
+// way is how an instance came to be at hand.
+type way int
+
+const (
+	freed   way = iota // its last call is over
+	started            // by a cold start
+	thawed             // from hibernation
+)
 
 // New makes a pool. Run must be called for reaping, Close at the end.
 func New(o Options) *Pool {
-	return &Pool{o: o, groups: make(map[key]*group)}
+	if o.Ahead == 0 {
+		o.Ahead = 2
+	}
+	p := &Pool{o: o, groups: make(map[Key]*group), targets: make(map[*group]struct{})}
+	p.life, p.cut = context.WithCancel(context.Background())
+	return p
 }
 
 // Stats is a count of instances by what they do.
 type Stats struct {
-	Instances, Idle, Busy, Starting, Waiting int
-	MemoryMB                                 int
+	Instances, Idle, Busy, Starting, Frozen, Waiting int
+
+	MemoryMB int // of all of them
+	FrozenMB int // RAM that the frozen ones hold
 }
 
 // Stats tells what the pool holds at this moment.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Stats{Instances: p.instance, MemoryMB: p.usedMB}
+	s := Stats{Instances: p.instance, MemoryMB: p.usedMB, FrozenMB: p.frozenMB}
 	for _, g := range p.groups {
 		s.Idle += len(g.idle)
 		s.Busy += len(g.busy) + len(g.settling)
 		s.Starting += g.starting
+		s.Frozen += len(g.frozen) + g.freezing
 		s.Waiting += len(g.waiters)
 	}
 	return s
 }
 
 // Acquire returns a lease on an instance of v: an idle one, newest first, else
-// whichever comes first, one that is freed or a cold one. It fails with
+// whichever comes first, one that is freed, one that is woken or a cold one. It fails with
 // CodeThrottled when the host has no memory for another instance within
 // MaxWait, and with ctx's error when the caller goes away.
 func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) {
+	if p.o.Policy != nil {
+		p.o.Policy.Arrived(KeyOf(v), time.Now())
+	}
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -158,8 +220,10 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 	if m := g.popIdle(); m != nil {
 		g.busy[m] = struct{}{}
 		p.mu.Unlock()
+		p.firstUse(m)
 		return &Lease{pool: p, m: m}, nil
 	}
+	g.habit.again = time.Time{} // the call is here before the guess
 	w := &waiter{out: make(chan outcome, 1)}
 	g.waiters = append(g.waiters, w)
 	var grace time.Duration
@@ -187,7 +251,7 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace time.Durati
 		case out := <-w.out:
 			return p.leaseOf(out)
 		case <-ctx.Done():
-			return p.abandon(g, w, lambent.Errorf(lambent.CodeCanceled, "wait for an instance of %s: %w", g.key.function, ctx.Err()))
+			return p.abandon(g, w, lambent.Errorf(lambent.CodeCanceled, "wait for an instance of %s: %w", g.key.Function, ctx.Err()))
 		case <-timer.C:
 			p.mu.Lock()
 			starved := g.starved
@@ -211,8 +275,12 @@ func (p *Pool) abandon(g *group, w *waiter, err error) (*Lease, error) {
 	p.mu.Unlock()
 	select {
 	case out := <-w.out:
-		if l, lerr := p.leaseOf(out); lerr == nil {
-			l.Release(time.Now())
+		switch {
+		case out.err != nil:
+		case out.failure != nil:
+			p.end(out.m, "failed to start")
+		default:
+			p.settled(out.m)
 		}
 	default:
 	}
@@ -223,13 +291,14 @@ func (p *Pool) leaseOf(out outcome) (*Lease, error) {
 	if out.err != nil {
 		return nil, out.err
 	}
-	return &Lease{pool: p, m: out.m, failure: out.failure}, nil
+	p.firstUse(out.m)
+	return &Lease{pool: p, m: out.m, failure: out.failure, cold: out.came == started, thaw: out.thaw}, nil
 }
 
 // groupOf finds or makes v's group and brings it up to v's configuration:
 // instances of another one are ended or, when busy, not used again.
 func (p *Pool) groupOf(v *lambent.Version) *group {
-	k := key{v.Namespace, v.Function, v.Number}
+	k := KeyOf(v)
 	g := p.groups[k]
 	if g == nil {
 		g = &group{key: k, version: v, print: fingerprint(v), busy: make(map[*member]struct{}), settling: make(map[*member]struct{})}
@@ -240,6 +309,7 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 		g.version, g.stale = v, false
 		if print := fingerprint(v); print != g.print {
 			g.print = print
+			g.trouble = trouble{}
 			p.retireLocked(g, "updated")
 			p.feedLocked()
 		}
@@ -258,23 +328,49 @@ func (g *group) popIdle() *member {
 	return m
 }
 
-// wantLocked starts cold instances until each waiter has one coming.
+// wantLocked sets instances on their way until each waiter has one coming.
 func (p *Pool) wantLocked(g *group) {
 	for g.starting < len(g.waiters) {
-		mb := g.version.MemoryMB
-		if p.usedMB+mb > p.o.MemoryMB && !p.evictLocked(p.usedMB+mb-p.o.MemoryMB) {
+		if !p.bringLocked(g, forCall, "") {
 			if !g.starved {
 				g.starved = true
 				p.starved = append(p.starved, g)
 			}
 			return
 		}
-		p.usedMB += mb
-		p.instance++
-		g.starting++
-		v, print := g.version, g.print
-		p.wg.Go(func() { p.coldStart(g, v, print, mb) })
 	}
+}
+
+// bringLocked sets one instance on its way: a frozen one is woken, newest first,
+// else one is started. ahead says why, where no call has asked for it. It tells
+// whether there was memory.
+func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
+	m := g.newestFrozen()
+	need := g.version.MemoryMB
+	if m != nil {
+		need = m.memory - m.charged
+		p.unfreezeLocked(m)
+	}
+	if !p.roomLocked(need, c) {
+		if m != nil {
+			p.shelveLocked(m)
+		}
+		return false
+	}
+	p.usedMB += need
+	g.starting++
+	if ahead != "" {
+		p.ahead++
+	}
+	if m != nil {
+		m.charged = m.memory
+		p.wg.Go(func() { p.thaw(m, ahead) })
+		return true
+	}
+	p.instance++
+	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
+	p.wg.Go(func() { p.coldStart(m, ahead) })
+	return true
 }
 
 // feedLocked gives freed memory to the groups that wait for some.
@@ -297,12 +393,7 @@ func (p *Pool) feedLocked() {
 func (p *Pool) deliver(g *group, out outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if out.started {
-		g.starting--
-		g.lastCold = out.m.cold.Total
-	}
-	delete(g.busy, out.m)
-	delete(g.settling, out.m)
+	p.arrivedLocked(g, out)
 	alive := out.err == nil && out.failure == nil
 	if alive && (p.closed || out.m.print != g.print) {
 		p.endLocked(out.m, "updated")
@@ -320,12 +411,34 @@ func (p *Pool) deliver(g *group, out outcome) {
 		w.out <- out
 	case alive:
 		out.m.idleAt = time.Now()
+		if out.m.used {
+			g.lastIdle = out.m.idleAt
+		}
 		g.idle = append(g.idle, out.m)
 		p.feedLocked() // an idle instance may make room for a waiting call
 	case out.failure != nil:
 		p.endLocked(out.m, "failed to start")
 		p.feedLocked()
 	}
+	if out.came != freed {
+		p.fillLocked(time.Now())
+	}
+}
+
+// arrivedLocked ends what the instance of an outcome was until now.
+func (p *Pool) arrivedLocked(g *group, out outcome) {
+	if out.came != freed {
+		g.starting--
+	}
+	if out.ahead {
+		p.ahead--
+	}
+	if out.came == started {
+		g.lastCold = out.m.cold.Total
+		g.trouble.learn(out, time.Now())
+	}
+	delete(g.busy, out.m)
+	delete(g.settling, out.m)
 }
 
 func errStopping() error {

@@ -15,47 +15,86 @@ import (
 // stopTimeout bounds the end of one instance.
 const stopTimeout = 10 * time.Second
 
-// Run reaps idle and dead instances until ctx ends.
+// Run reaps idle and dead instances, and makes ready what targets and guesses ask
+// for, until ctx ends.
 func (p *Pool) Run(ctx context.Context) error {
-	tick := time.NewTicker(max(p.o.Idle/10, 20*time.Millisecond))
+	tick := time.NewTicker(min(max(p.o.Idle/10, 20*time.Millisecond), time.Second))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
+			p.askPolicy()
 			p.reap(now)
 		}
 	}
 }
 
-// reap ends the instances that died while idle or were idle for too long, and
-// forgets groups that hold nothing.
+// reap ends the instances that died while idle or were idle for too long, beyond
+// what a target holds, and forgets groups that hold nothing.
 func (p *Pool) reap(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for k, g := range p.groups {
-		kept := g.idle[:0]
-		for _, m := range g.idle {
-			switch {
-			case isDone(m):
-				p.endLocked(m, "ended")
-			case now.Sub(m.idleAt) >= p.o.Idle:
-				p.endLocked(m, "idle")
-			default:
-				kept = append(kept, m)
-			}
-		}
-		clear(g.idle[len(kept):])
-		g.idle = kept
+		p.buryLocked(g)
+		p.reapLocked(g, now)
 		if g.tmp != nil && now.Sub(g.tmpAt) >= p.o.Idle {
 			p.dropTmpLocked(g)
 		}
-		if len(g.idle)+len(g.busy)+len(g.settling)+len(g.waiters)+g.starting == 0 && g.tmp == nil {
+		if again := g.habit.again; !again.IsZero() && !now.Before(again) {
+			g.habit.again = time.Time{}
+			if !g.stale && !p.closed {
+				p.guessLocked(g, ReasonHistogram, now)
+			}
+		}
+		if g.empty(now) {
 			delete(p.groups, k)
 		}
 	}
 	p.feedLocked()
+	p.fillLocked(now)
+}
+
+// buryLocked ends g's instances that died while nobody used them.
+func (p *Pool) buryLocked(g *group) {
+	g.idle = slices.DeleteFunc(g.idle, func(m *member) bool {
+		dead := isDone(m)
+		if dead {
+			p.endLocked(m, "ended")
+		}
+		return dead
+	})
+	for i := len(g.frozen) - 1; i >= 0; i-- {
+		if m := g.frozen[i]; isDone(m) {
+			p.endLocked(m, "died while frozen")
+		}
+	}
+}
+
+// reapLocked ends or freezes g's instances whose time is up, the oldest first.
+func (p *Pool) reapLocked(g *group, now time.Time) {
+	for n := g.beyond(g.target.all()); n > 0; n-- {
+		m := g.idle[0]
+		if !p.overLocked(g, m, now) {
+			break
+		}
+		g.idle = append(g.idle[:0], g.idle[1:]...)
+		if p.hibernates(m) {
+			p.freezeLocked(m, now)
+		} else {
+			p.endLocked(m, "idle")
+		}
+	}
+	for len(g.frozen) > 0 && now.Sub(g.frozen[0].frozenAt) >= p.o.Hibernation.Keep {
+		p.endLocked(g.frozen[0], "idle")
+	}
+}
+
+// empty tells that nothing is lost when g is forgotten.
+func (g *group) empty(now time.Time) bool {
+	return g.live()+len(g.waiters)+g.starting+g.freezing+len(g.frozen) == 0 &&
+		g.tmp == nil && g.target.all() == 0 && g.habit.again.IsZero() && !now.Before(g.trouble.until)
 }
 
 // Retire ends the instances of a version that was changed or deleted; busy ones
@@ -64,50 +103,27 @@ func (p *Pool) Retire(namespace, function, number string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for k, g := range p.groups {
-		if k.namespace == namespace && k.function == function && (number == "" || k.number == number) {
+		if k.Namespace == namespace && k.Function == function && (number == "" || k.Number == number) {
 			g.print = "" // what comes back or is being started is out of date
 			g.stale = true
+			g.habit = habit{}
 			p.retireLocked(g, "retired")
 		}
 	}
 	p.feedLocked()
 }
 
-// retireLocked ends g's idle instances. Busy and starting ones are ended by
-// deliver, which compares fingerprints.
+// retireLocked ends g's idle and frozen instances. Those that are busy, or on
+// their way, are ended where they arrive, which compares fingerprints.
 func (p *Pool) retireLocked(g *group, reason string) {
 	for _, m := range g.idle {
 		p.endLocked(m, reason)
 	}
 	g.idle = nil
+	for len(g.frozen) > 0 {
+		p.endLocked(g.frozen[0], reason)
+	}
 	p.dropTmpLocked(g)
-}
-
-// evictLocked ends the longest idle instances until mb are free; it tells
-// whether that is possible, and ends none if not.
-func (p *Pool) evictLocked(mb int) bool {
-	idle := 0
-	for _, g := range p.groups {
-		for _, m := range g.idle {
-			idle += m.memory
-		}
-	}
-	if idle < mb {
-		return false
-	}
-	for mb > 0 {
-		var oldest *group
-		for _, g := range p.groups {
-			if len(g.idle) > 0 && (oldest == nil || g.idle[0].idleAt.Before(oldest.idle[0].idleAt)) {
-				oldest = g
-			}
-		}
-		m := oldest.idle[0]
-		oldest.idle = append(oldest.idle[:0], oldest.idle[1:]...)
-		mb -= m.memory
-		p.endLocked(m, "evicted")
-	}
-	return true
 }
 
 func (p *Pool) end(m *member, reason string) {
@@ -115,6 +131,7 @@ func (p *Pool) end(m *member, reason string) {
 	defer p.mu.Unlock()
 	p.endLocked(m, reason)
 	p.feedLocked()
+	p.fillLocked(time.Now())
 }
 
 // endLocked gives up m: its memory is free at once, and offering it to others is
@@ -122,9 +139,14 @@ func (p *Pool) end(m *member, reason string) {
 func (p *Pool) endLocked(m *member, reason string) {
 	delete(m.group.busy, m)
 	delete(m.group.settling, m)
-	p.usedMB -= m.memory
+	if m.frozen {
+		p.unfreezeLocked(m)
+	}
+	p.usedMB -= m.charged
 	p.instance--
+	now := time.Now()
 	p.wg.Go(func() {
+		p.wasted(m, now)
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		if m.inst != nil {
@@ -147,6 +169,7 @@ func (p *Pool) endLocked(m *member, reason string) {
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
+	p.cut() // nobody waits for what is being started
 	for _, g := range p.groups {
 		p.retireLocked(g, "stopping")
 		for _, w := range g.waiters {

@@ -225,11 +225,12 @@ func (s *Server) openPool(context.Context) error {
 func (s *Server) countInstances() map[telemetry.InstanceState]int {
 	st := s.pool.Stats()
 	return map[telemetry.InstanceState]int{
-		telemetry.InstanceStarting: st.Starting, telemetry.InstanceBusy: st.Busy, telemetry.InstanceIdle: st.Idle,
+		telemetry.InstanceStarting: st.Starting, telemetry.InstanceBusy: st.Busy,
+		telemetry.InstanceIdle: st.Idle, telemetry.InstanceFrozen: st.Frozen,
 	}
 }
 
-func (s *Server) environment(v *lambent.Version, stream string) []string {
+func (s *Server) environment(v *lambent.Version, stream string, _ bool) []string {
 	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream})
 }
 

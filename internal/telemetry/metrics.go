@@ -3,6 +3,7 @@ package telemetry
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -24,6 +25,9 @@ type Metrics struct {
 	running     prometheus.Gauge
 	coldStarts  *prometheus.CounterVec
 	stages      *prometheus.HistogramVec
+	thaws       *prometheus.HistogramVec
+	ahead       *prometheus.CounterVec
+	wasted      *prometheus.CounterVec
 }
 
 // The buckets are in seconds. Warm calls sit at the low end of the first, the
@@ -51,12 +55,15 @@ func NewMetrics() *Metrics {
 		durations:   histogram("lambent_invocation_duration_seconds", "Time from the hand-over of the event to the answer.", durationBuckets, "runtime"),
 		billed:      counter("lambent_billed_seconds_total", "Billed duration.", "namespace", "function"),
 		running:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "lambent_invocations_running", Help: "Invocations inside the platform now."}),
-		coldStarts:  counter("lambent_cold_starts_total", "Instances started.", "runtime"),
-		stages:      histogram("lambent_cold_start_stage_seconds", "Time of each step of a cold start.", stageBuckets, "runtime", "stage"),
+		coldStarts:  counter("lambent_cold_starts_total", "Instances started, by where their process came from: start, blank, fork, module, or failed.", "runtime", "origin"),
+		stages:      histogram("lambent_cold_start_stage_seconds", "Time of each stage of a cold start.", stageBuckets, "runtime", "stage"),
+		thaws:       histogram("lambent_thaw_seconds", "Time to wake a frozen instance for a call.", stageBuckets, "runtime"),
+		ahead:       counter("lambent_started_ahead_total", "Instances made ready ahead of a call, by the reason for it and by whether a call has used them: hit or waste.", "reason", "outcome"),
+		wasted:      counter("lambent_started_ahead_wasted_megabyte_seconds_total", "Memory held by instances that were made ready ahead and never used.", "reason"),
 	}
 	m.registry.MustRegister(
 		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.billed,
-		m.running, m.coldStarts, m.stages,
+		m.running, m.coldStarts, m.stages, m.thaws, m.ahead, m.wasted,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -103,14 +110,43 @@ func (m *Metrics) Refused(code lambent.Code) {
 	}
 }
 
-// ColdStarted records the start of an instance with its steps, in order.
-func (m *Metrics) ColdStarted(runtime string, stages []lambent.Stage) {
+// ColdStarted records the start of an instance: each stage once, with the sum of
+// its spans. A start that failed has no origin and counts no stages.
+func (m *Metrics) ColdStarted(runtime string, origin lambent.Origin, spans []lambent.Stage) {
 	if m == nil {
 		return
 	}
-	m.coldStarts.WithLabelValues(runtime).Inc()
-	for _, s := range stages {
-		m.stages.WithLabelValues(runtime, s.Name).Observe(s.Took.Seconds())
+	if origin == "" {
+		m.coldStarts.WithLabelValues(runtime, "failed").Inc()
+		return
+	}
+	m.coldStarts.WithLabelValues(runtime, string(origin)).Inc()
+	names := lambent.Stages()
+	for i, took := range lambent.StageTimes(spans) {
+		m.stages.WithLabelValues(runtime, names[i]).Observe(took.Seconds())
+	}
+}
+
+// Thawed records that a frozen instance was woken.
+func (m *Metrics) Thawed(runtime string, took time.Duration) {
+	if m != nil {
+		m.thaws.WithLabelValues(runtime).Observe(took.Seconds())
+	}
+}
+
+// AheadHit records that a call has used an instance that was made ready ahead.
+func (m *Metrics) AheadHit(reason string) {
+	if m != nil {
+		m.ahead.WithLabelValues(reason, "hit").Inc()
+	}
+}
+
+// AheadWasted records that an instance which was made ready ahead ended unused,
+// after it held memoryMB for that long.
+func (m *Metrics) AheadWasted(reason string, memoryMB int, held time.Duration) {
+	if m != nil {
+		m.ahead.WithLabelValues(reason, "waste").Inc()
+		m.wasted.WithLabelValues(reason).Add(float64(memoryMB) * held.Seconds())
 	}
 }
 
@@ -122,6 +158,7 @@ const (
 	InstanceStarting InstanceState = "starting"
 	InstanceBusy     InstanceState = "busy"
 	InstanceIdle     InstanceState = "idle"
+	InstanceFrozen   InstanceState = "frozen"
 )
 
 // WatchInstances lets each scrape ask count how many instances are in which

@@ -25,7 +25,11 @@ func TestMetrics(t *testing.T) {
 	m := NewMetrics()
 	v := &lambent.Version{Namespace: "000000000000", Function: "hello", Runtime: "python3.12"}
 	m.Running(1)
-	m.ColdStarted(v.Runtime, []lambent.Stage{{Name: "fork", Took: 3 * time.Millisecond}})
+	m.ColdStarted(v.Runtime, lambent.OriginFork, []lambent.Stage{{Name: lambent.StageInit, Took: 3 * time.Millisecond}, {Name: lambent.StageInit, Took: time.Millisecond}})
+	m.ColdStarted(v.Runtime, "", nil)
+	m.Thawed(v.Runtime, 2*time.Millisecond)
+	m.AheadHit("provisioned")
+	m.AheadWasted("alias", 128, 2*time.Second)
 	m.WatchInstances(func() map[InstanceState]int { return map[InstanceState]int{InstanceStarting: 0, InstanceBusy: 1} })
 	m.Invoked(v, &lambent.Result{Report: lambent.Report{Duration: 2 * time.Millisecond, Billed: 2 * time.Millisecond}})
 	m.Invoked(v, &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Timedout"})
@@ -40,8 +44,14 @@ func TestMetrics(t *testing.T) {
 		`lambent_throttles_total{function="hello",namespace="000000000000"} 1`,
 		`lambent_refusals_total{code="throttled"} 1`,
 		`lambent_invocations_running 1`,
-		`lambent_cold_starts_total{runtime="python3.12"} 1`,
-		`lambent_cold_start_stage_seconds_sum{runtime="python3.12",stage="fork"} 0.003`,
+		`lambent_cold_starts_total{origin="fork",runtime="python3.12"} 1`,
+		`lambent_cold_starts_total{origin="failed",runtime="python3.12"} 1`,
+		`lambent_cold_start_stage_seconds_count{runtime="python3.12",stage="network"} 1`,
+		`lambent_thaw_seconds_sum{runtime="python3.12"} 0.002`,
+		`lambent_started_ahead_total{outcome="hit",reason="provisioned"} 1`,
+		`lambent_started_ahead_total{outcome="waste",reason="alias"} 1`,
+		`lambent_started_ahead_wasted_megabyte_seconds_total{reason="alias"} 256`,
+		`lambent_cold_start_stage_seconds_sum{runtime="python3.12",stage="init"} 0.004`,
 		`lambent_instances{state="starting"} 0`,
 		`lambent_instances{state="busy"} 1`,
 		`lambent_invocation_duration_seconds_count{runtime="python3.12"} 3`,
@@ -65,7 +75,10 @@ func TestNilMetricsDoNothing(t *testing.T) {
 	m.Invoked(nil, nil)
 	m.Throttled("", "")
 	m.Refused("")
-	m.ColdStarted("", nil)
+	m.ColdStarted("", "", nil)
+	m.Thawed("", 0)
+	m.AheadHit("")
+	m.AheadWasted("", 0, 0)
 	m.Forget("", "")
 }
 

@@ -377,7 +377,7 @@ func (c *contract) report(out *lambda.InvokeOutput, ending string) {
 	c.Helper()
 	id := c.idOf(out)
 	pattern := `END RequestId: ` + id + `\nREPORT RequestId: ` + id + `\tDuration: \d+\.\d\d ms\tBilled Duration: \d+ ms\t` +
-		`Memory Size: 512 MB\tMax Memory Used: \d+ MB\t(Init Duration: \d+\.\d\d ms\t)?` + ending + `\n?$`
+		`Memory Size: 512 MB\tMax Memory Used: \d+ MB\t(Init Duration: \d+\.\d\d ms\t)?(Cold Start: [a-z]+( [a-z]+=\d+\.\d\d){6} ms\t)?` + ending + `\n?$`
 	if !regexp.MustCompile(pattern).MatchString(logOf(out)) {
 		c.Errorf("log %q, want an end like %s", logOf(out), pattern)
 	}
