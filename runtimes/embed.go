@@ -10,5 +10,5 @@ import "embed"
 // Files holds a folder for each language, as it is mounted at /var/runtime.
 //
 //go:embed python/*.py nodejs/*.cjs java/bootstrap.jar
-//go:embed ruby/*.rb
+//go:embed ruby/*.rb php/*.php
 var Files embed.FS

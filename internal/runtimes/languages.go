@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -42,6 +43,13 @@ type language struct {
 // languages are those families by name; the others have their own files.
 var languages = map[family]language{
 	familyRuby: rubyLanguage,
+	familyPHP:  phpLanguage,
+}
+
+// isDir tells whether there is such a folder on the host.
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // versionText finds a version in what a program says of itself.

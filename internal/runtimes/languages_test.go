@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"lambent.dev/lambent"
 )
@@ -66,6 +67,26 @@ var spokens = []spoken{
 			"main.Nested::Handler.process": {},
 		},
 		say: []string{"^print hello$", "^stderr hello$", `^E, \[` + clock + ` #\d+\] ERROR ID -- named: error hello$`, "two\rlines$"},
+	},
+	{
+		runtime: "php8.2", folder: "php", handler: "main.handler", thrown: "Custom", trace: stackTrace, traceHas: "main.php:25",
+		raised: `^Invoke Error\t\{"errorType":"Custom","errorMessage":"boom é","stackTrace":\[".*main.php:25"\],"cause":\{"errorType":"RuntimeException",`,
+		exit:   exitsWith(`{"do": "exit", "code": 7}`, 7), memory: 512.0,
+		inits: map[string]initFault{
+			"main":                    {"Runtime.MalformedHandlerName", "Bad handler 'main'", 1},
+			"../main.handler":         {"Runtime.MalformedHandlerName", "Bad handler '../main.handler'", 1},
+			"absent.handler":          {"Runtime.ImportModuleError", "There is no file absent.php", 1},
+			"main.absent":             {"Runtime.HandlerNotFound", "Handler 'main.absent' is not something to call", 1},
+			"missing_import.handler":  {"Error", "Failed opening required 'no_such_file.php'", 1},
+			"syntax_error.handler":    {"ParseError", "syntax error, unexpected token", 1},
+			"init_error.handler":      {"LogicException", "broken at start", 1},
+			"init_exit.handler":       {"", "", 3},
+			"nested/deep/mod.handler": {},
+			"closure.php":             {},
+			"main.Handlers::shared":   {},
+			"main.Handlers::own":      {},
+		},
+		say: []string{"^print hello$", "^stderr hello$", "^error hello$", `^PHP Warning:  Undefined variable \$undefined in |^Warning: Undefined variable \$undefined in `},
 	},
 }
 
@@ -133,10 +154,7 @@ func TestLanguageError(t *testing.T) {
 		if h := got.header.Get("Lambda-Runtime-Function-Error-Type"); h != s.thrown {
 			t.Errorf("error type header %q", h)
 		}
-		r.logged("boom")
-		if !regexp.MustCompile("(?m)" + s.raised).MatchString(r.log.String()) {
-			t.Errorf("no line like %s in\n%s", s.raised, r.log)
-		}
+		r.matches(s.raised)
 		r.invoke("response", `"still there"`)
 		if s.coarse {
 			return
@@ -238,14 +256,22 @@ func TestLanguageLog(t *testing.T) {
 	eachLanguage(t, func(t *testing.T, s spoken) {
 		r := s.start(t)
 		got := r.invoke("response", `{"do": "say"}`)
-		r.logged("stderr hello")
 		for _, want := range s.say {
-			want = "(?m)" + strings.ReplaceAll(want, "ID", got.id)
-			if !regexp.MustCompile(want).MatchString(r.log.String()) {
-				t.Errorf("no line like %s in\n%s", want, r.log)
-			}
+			r.matches(strings.ReplaceAll(want, "ID", got.id))
 		}
 	})
+}
+
+// matches waits until a line of the output is like the pattern.
+func (r *rig) matches(pattern string) {
+	r.t.Helper()
+	line := regexp.MustCompile("(?m)" + pattern)
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if line.MatchString(r.log.String()) {
+			return
+		}
+	}
+	r.t.Errorf("no line like %s in\n%s", pattern, r.log)
 }
 
 // RubyGems are there as soon as something needs them, and not before.

@@ -16,6 +16,7 @@ const (
 	familyDotnet   family = "dotnet"
 	familyRuby     family = "ruby"
 	familyWasm     family = "wasm"
+	familyPHP      family = "php"
 )
 
 // release is one runtime name that new functions can have: AWS's, or our own.
@@ -64,6 +65,11 @@ var accepted = []release{
 // own are the names that CreateFunction takes beyond AWS's.
 var own = []release{
 	{wasmName, familyWasm, 0, 0},
+	{"php8.1", familyPHP, 8, 1},
+	{"php8.2", familyPHP, 8, 2},
+	{"php8.3", familyPHP, 8, 3},
+	{"php8.4", familyPHP, 8, 4},
+	{"php8.5", familyPHP, 8, 5},
 }
 
 // known are all names that new functions can have.

@@ -1,0 +1,1 @@
+<?php throw new LogicException("broken at start");

@@ -1,0 +1,1 @@
+<?php require "no_such_file.php";
