@@ -23,7 +23,7 @@ const (
 type PutProvisioned struct {
 	Namespace, Function string
 	Qualifier           string // a published version's number, or an alias
-	Requested           int
+	Requested           int    // 0 only where there are windows
 	// Windows replaces the windows; nil keeps them. Whether their Start is a
 	// schedule is for the caller to check.
 	Windows *[]lambent.Window
@@ -73,6 +73,9 @@ func (c *Catalog) PutProvisioned(ctx context.Context, in PutProvisioned) (*lambe
 		}
 		if in.Windows != nil {
 			p.Windows = slices.Clone(*in.Windows)
+		}
+		if in.Requested < 0 || in.Requested == 0 && len(p.Windows) == 0 {
+			return nil, invalid("Requested", "%d instances are no provisioned concurrency; it is ended by deleting it", in.Requested)
 		}
 		if err := c.checkRoom(k, old, in, in.most(p.Windows)); err != nil {
 			return nil, err

@@ -134,6 +134,10 @@ func TestProvisionWindows(t *testing.T) {
 	if p.Requested != 3 || !slices.Equal(p.Windows, []lambent.Window{good}) {
 		t.Errorf("provisioned: %+v", p)
 	}
+	x.ok(x.provision("live", 0)) // outside of the windows
+	x.refused(x.provision("2", 0), lambent.CodeInvalid, "0 instances are no provisioned concurrency; it is ended by deleting it")
+	x.refused(x.provision("live", -1), lambent.CodeInvalid, "-1 instances are no provisioned concurrency; it is ended by deleting it")
+	x.ok(x.provision("live", 3))
 	x.ok(put())
 	if p, err = x.Provisioned(ns, "f", "live"); err != nil || len(p.Windows) != 0 {
 		t.Errorf("provisioned: %+v, %v", p, err)

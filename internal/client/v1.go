@@ -68,6 +68,8 @@ type Deploy struct {
 	Env         *map[string]string `json:"env,omitempty"`
 	Layers      *[]string          `json:"layers,omitempty"`
 	Network     *string            `json:"network,omitempty"`
+	// Reserve false starts every instance from nothing; see [Settings].
+	Reserve *bool `json:"reserve,omitempty"`
 }
 
 // Deployed is what a deploy did. Changed is empty when the function was already
@@ -117,6 +119,114 @@ type Report struct {
 	MaxMemoryMB int      `json:"maxMemoryMB"`
 	Cold        bool     `json:"cold"`
 	Stages      []Timing `json:"stages,omitempty"`
+}
+
+// ColdStarts are the latest cold starts of one version, oldest first.
+type ColdStarts struct {
+	Function   string      `json:"function"`
+	Version    string      `json:"version"`
+	Runtime    string      `json:"runtime"`
+	ColdStarts []ColdStart `json:"coldStarts"`
+}
+
+// ColdStart is how one instance came to be.
+type ColdStart struct {
+	ID      string    `json:"id"`     // of the instance
+	Stream  string    `json:"stream"` // its log stream
+	Began   time.Time `json:"began"`
+	TotalMS float64   `json:"totalMs"`
+	InitMS  float64   `json:"initMs"` // of the function's own initialisation
+	// Origin is where its process came from: start, blank, fork or module.
+	Origin string `json:"origin,omitempty"`
+	// Ahead says why it was started before a call asked for it.
+	Ahead   string `json:"ahead,omitempty"`
+	Failure string `json:"failure,omitempty"` // type of what ended it
+	Stages  []Span `json:"stages"`
+}
+
+// Span is one timed part of a stage. A stage may have several, and they may
+// overlap those of another one.
+type Span struct {
+	Name    string  `json:"name"`
+	StartMS float64 `json:"startMs"` // since the cold start began
+	MS      float64 `json:"ms"`
+}
+
+// Reserves are the instances that are ready without a function.
+type Reserves struct {
+	Reserves    []Reserve `json:"reserves"`
+	MemoryBytes int64     `json:"memoryBytes"` // of all of them
+	BudgetBytes int64     `json:"budgetBytes"` // that they may use; 0 when there are none
+}
+
+// Reserve are those of one kind.
+type Reserve struct {
+	Runtime     string        `json:"runtime"`
+	Key         string        `json:"key"`
+	Ready       int           `json:"ready"`
+	Wanted      int           `json:"wanted"`
+	MemoryBytes int64         `json:"memoryBytes"`
+	Hits        int64         `json:"hits"`   // cold starts that found one ready
+	Misses      int64         `json:"misses"` // those that did not
+	Died        int64         `json:"died"`
+	Nodes       []ReserveNode `json:"nodes,omitempty"` // the first is the root
+}
+
+// ReserveNode is a warm interpreter that instances are forked from.
+type ReserveNode struct {
+	Modules     []string `json:"modules"` // loaded beyond its parent
+	Ready       int      `json:"ready"`
+	MemoryBytes int64    `json:"memoryBytes"`
+}
+
+// Settings are a function's choices about cold starts. In a request a nil member
+// keeps what the function has, and so does a qualifier that MinInstances does not
+// name; 0 ends one.
+type Settings struct {
+	Reserve      *bool          `json:"reserve,omitempty"`    // false starts every instance from nothing
+	Prediction   *bool          `json:"prediction,omitempty"` // false starts none ahead on a guess
+	MinInstances map[string]int `json:"minInstances,omitempty"`
+}
+
+// Provision is a request for provisioned concurrency. Nil windows keep those
+// there are.
+type Provision struct {
+	Count   int       `json:"count"`
+	Windows *[]Window `json:"windows,omitempty"`
+}
+
+// Window is a time that comes again in which another number is provisioned.
+type Window struct {
+	// Start is when it opens, in UTC: five fields of cron, or AWS's cron(...) or
+	// rate(...).
+	Start           string  `json:"start"`
+	DurationSeconds float64 `json:"durationSeconds"`
+	Count           int     `json:"count"`
+}
+
+// States of provisioned concurrency.
+const (
+	ProvisionInProgress = "in_progress"
+	ProvisionReady      = "ready"
+	ProvisionFailed     = "failed"
+)
+
+// Provisioned is the provisioned concurrency of a version or an alias.
+type Provisioned struct {
+	Qualifier    string    `json:"qualifier"`
+	Count        int       `json:"count"`
+	Windows      []Window  `json:"windows,omitempty"`
+	Wanted       int       `json:"wanted"` // now, by count or by a window
+	Allocated    int       `json:"allocated"`
+	Available    int       `json:"available"`
+	Status       string    `json:"status"`
+	Failure      string    `json:"failure,omitempty"`
+	LastModified time.Time `json:"lastModified"`
+}
+
+// ProvisionedList is all provisioned concurrency of a function.
+type ProvisionedList struct {
+	Provisioned []Provisioned `json:"provisioned"`
 }
 
 // LogEvent is one line that a function or the platform wrote.

@@ -38,6 +38,9 @@ func (a *api) deploy(c *call) error {
 	defer cancel()
 	d := &deployment{api: a, ns: c.id.AccountID, name: name, want: want, changed: []string{}, last: time.Now()}
 	created, err := d.run(ctx)
+	if err == nil {
+		err = d.settings(ctx, created)
+	}
 	if err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func readStrict(data []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return lambent.Errorf(lambent.CodeInvalid, "the request is not what a deploy takes: %w", err)
+		return lambent.Errorf(lambent.CodeInvalid, "the request is not what this takes: %w", err)
 	}
 	if decoder.More() {
 		return lambent.Errorf(lambent.CodeInvalid, "the request goes on after its end")
@@ -237,6 +240,25 @@ func (d *deployment) update(ctx context.Context) error {
 		d.step("code")
 	}
 	return nil
+}
+
+// settings makes the function's settings what the deploy says.
+func (d *deployment) settings(ctx context.Context, created bool) error {
+	if d.want.Reserve == nil {
+		return nil
+	}
+	entry, err := d.api.o.Catalog.Get(d.ns, d.name, "")
+	if err != nil || entry.Function.Settings.NoReserve == !*d.want.Reserve {
+		return err
+	}
+	_, err = d.api.o.Catalog.SetSettings(ctx, d.ns, d.name, func(s *lambent.Settings) error {
+		s.NoReserve = !*d.want.Reserve
+		return nil
+	})
+	if err == nil && !created {
+		d.changed = append(d.changed, "reserve")
+	}
+	return err
 }
 
 // codeDiffers tells whether the zip, or the architecture that goes with it, is

@@ -1,7 +1,7 @@
 // Package httpapi is the front door of our own dialect, /v1: JSON over HTTP with
 // the nouns of the root package, for the command line and the console. It turns
-// requests into calls of the catalog, the spine, the log room and the runtimes,
-// and errors into answers, each in one place. It refuses requests whose caller
+// requests into calls of the catalog, the spine, the pool, the log room and the
+// runtimes, and errors into answers, each in one place. It refuses requests whose caller
 // the auth middleware around it has not verified, and keeps no state of its own.
 // The wire types are declared by its other end, package client.
 package httpapi
@@ -18,7 +18,9 @@ import (
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/client"
 	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/telemetry"
 )
 
@@ -33,7 +35,26 @@ type Runtimes interface {
 	Install(ctx context.Context, name string, progress func(string)) error
 }
 
-// Options are the rooms behind the door. All but Log and Stopping are required.
+// Instances are the live copies of versions, and how they came to be.
+type Instances interface {
+	// ColdStarts returns the latest ones of a version, oldest first.
+	ColdStarts(namespace, function, number string) []pool.ColdStart
+	// Retire ends idle instances, and busy ones when they are done.
+	Retire(namespace, function, number string)
+}
+
+// Reserver tells what is kept ready without a function.
+type Reserver interface {
+	Reserves() []sandbox.Reserve
+}
+
+// Provisioner tells how far provisioned concurrency has come.
+type Provisioner interface {
+	// Allocation is false for what has not been begun yet.
+	Allocation(p *lambent.Provisioned) (lambent.Allocation, bool)
+}
+
+// Options are the rooms behind the door. The first five are required.
 type Options struct {
 	Catalog  *catalog.Catalog
 	Invoker  Invoker
@@ -44,6 +65,17 @@ type Options struct {
 	// Stopping, if set, is closed when the server begins to stop: those who follow
 	// a log are let go then, and do not hold up the end.
 	Stopping <-chan struct{}
+	// Instances, Reserver and Provisioner may be nil: there are no cold starts and
+	// no reserves then, and provisioned concurrency stays in progress.
+	Instances   Instances
+	Reserver    Reserver
+	Provisioner Provisioner
+	// ReserveBytes is the memory that the reserves may use.
+	ReserveBytes int64
+	// CheckSchedule, if set, refuses what is not the start of a window.
+	CheckSchedule func(start string) error
+	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
+	Concurrency int
 }
 
 // api is the door.
@@ -84,6 +116,16 @@ func (a *api) routes() {
 	a.route("DELETE", "/v1/functions/{name}", mayWrite, maxControlBody, a.deleteFunction)
 	a.route("POST", "/v1/functions/{name}/invocations", mayInvoke, lambent.MaxPayload, a.invoke)
 	a.route("GET", "/v1/functions/{name}/logs", mayRead, maxControlBody, a.logs)
+	a.route("GET", "/v1/functions/{name}/coldstarts", mayRead, maxControlBody, a.coldStarts)
+	a.route("POST", "/v1/functions/{name}/retire", mayWrite, maxControlBody, a.retire)
+	a.route("GET", "/v1/functions/{name}/settings", mayRead, maxControlBody, a.getSettings)
+	a.route("PUT", "/v1/functions/{name}/settings", mayWrite, maxControlBody, a.putSettings)
+	a.route("GET", "/v1/functions/{name}/provisioned", mayRead, maxControlBody, a.listProvisioned)
+	a.route("GET", "/v1/functions/{name}/provisioned/{qualifier}", mayRead, maxControlBody, a.getProvisioned)
+	a.route("PUT", "/v1/functions/{name}/provisioned/{qualifier}", mayWrite, maxControlBody, a.putProvisioned)
+	a.route("DELETE", "/v1/functions/{name}/provisioned/{qualifier}", mayWrite, maxControlBody, a.deleteProvisioned)
+	// What the reserves have learned comes from the functions of all namespaces.
+	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)
 	a.route("GET", "/v1/runtimes", mayRead, maxControlBody, a.listRuntimes)
 	a.route("POST", "/v1/runtimes/{name}/install", mayAdmin, maxControlBody, a.installRuntime)
 }

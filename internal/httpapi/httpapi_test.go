@@ -120,14 +120,21 @@ func (p *paper) Streams(context.Context, string, string, string) ([]logs.StreamI
 // rig is a whole server of this dialect, with a fake spine, and a client for it.
 type rig struct {
 	*client.Client
-	url    string
-	target client.Target
-	spine  *spine
-	paper  *paper
-	log    *bytes.Buffer
+	url     string
+	target  client.Target
+	catalog *catalog.Catalog
+	spine   *spine
+	paper   *paper
+	log     *bytes.Buffer
 }
 
 func newRig(t *testing.T) *rig {
+	t.Helper()
+	return newRigWith(t, func(*Options) {})
+}
+
+// newRigWith is newRig with more rooms behind the door.
+func newRigWith(t *testing.T, edit func(*Options)) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	artifacts, err := artifact.Open(artifact.Options{Dir: filepath.Join(dir, "artifacts"), Log: slog.New(slog.DiscardHandler)})
@@ -146,7 +153,10 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{spine: &spine{}, paper: &paper{more: make(chan logs.Event)}, log: &bytes.Buffer{}}
-	door := New(Options{Catalog: cat, Invoker: r.spine, Logs: r.paper, Runtimes: shelf{}, Region: "us-east-1", Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	o := Options{Catalog: cat, Invoker: r.spine, Logs: r.paper, Runtimes: shelf{}, Region: "us-east-1", Log: slog.New(slog.NewTextHandler(r.log, nil))}
+	edit(&o)
+	door := New(o)
+	r.catalog = cat
 	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{Region: "us-east-1"}))
 	t.Cleanup(func() {
 		srv.Close()

@@ -1,0 +1,174 @@
+package httpapi
+
+import (
+	"maps"
+	"net/http"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/client"
+)
+
+// What a function asks to be kept ready: its settings and its provisioned
+// concurrency.
+
+func settings(s lambent.Settings) client.Settings {
+	return client.Settings{Reserve: new(!s.NoReserve), Prediction: new(!s.NoPrediction), MinInstances: s.MinInstances}
+}
+
+func (a *api) getSettings(c *call) error {
+	entry, err := a.entry(c)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, settings(entry.Function.Settings))
+}
+
+func (a *api) putSettings(c *call) error {
+	name, err := c.function()
+	if err != nil {
+		return err
+	}
+	var in client.Settings
+	if err := c.read(&in); err != nil {
+		return err
+	}
+	set, err := a.o.Catalog.SetSettings(c.Context(), c.id.AccountID, name, func(s *lambent.Settings) error {
+		if in.Reserve != nil {
+			s.NoReserve = !*in.Reserve
+		}
+		if in.Prediction != nil {
+			s.NoPrediction = !*in.Prediction
+		}
+		if s.MinInstances == nil {
+			s.MinInstances = map[string]int{}
+		}
+		maps.Copy(s.MinInstances, in.MinInstances)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, settings(set))
+}
+
+// read reads the body as one JSON object without unknown members.
+func (c *call) read(into any) error {
+	body, err := auth.Body(c.Request)
+	if err != nil {
+		return err
+	}
+	return readStrict(body, into)
+}
+
+func (a *api) listProvisioned(c *call) error {
+	name, err := c.function()
+	if err != nil {
+		return err
+	}
+	items, _, err := a.o.Catalog.ListProvisioned(c.id.AccountID, name, "", 0)
+	if err != nil {
+		return err
+	}
+	out := client.ProvisionedList{Provisioned: []client.Provisioned{}}
+	for _, p := range items {
+		out.Provisioned = append(out.Provisioned, a.provisioned(p))
+	}
+	return c.answer(http.StatusOK, out)
+}
+
+func (a *api) getProvisioned(c *call) error {
+	name, err := c.function()
+	if err != nil {
+		return err
+	}
+	p, err := a.o.Catalog.Provisioned(c.id.AccountID, name, c.PathValue("qualifier"))
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, a.provisioned(p))
+}
+
+func (a *api) putProvisioned(c *call) error {
+	name, err := c.function()
+	if err != nil {
+		return err
+	}
+	var in client.Provision
+	if err := c.read(&in); err != nil {
+		return err
+	}
+	put := catalog.PutProvisioned{
+		Namespace: c.id.AccountID, Function: name, Qualifier: c.PathValue("qualifier"),
+		Requested: in.Count, Concurrency: a.o.Concurrency,
+	}
+	if put.Windows, err = a.windows(in.Windows); err != nil {
+		return err
+	}
+	p, err := a.o.Catalog.PutProvisioned(c.Context(), put)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, a.provisioned(p))
+}
+
+// windows reads windows, of which the catalog checks all but their schedules.
+func (a *api) windows(in *[]client.Window) (*[]lambent.Window, error) {
+	if in == nil {
+		return nil, nil
+	}
+	out := make([]lambent.Window, 0, len(*in))
+	for i, w := range *in {
+		seconds := w.DurationSeconds
+		if !(seconds > 0 && seconds < 1e9) { // so that NaN is refused too
+			return nil, lambent.Errorf(lambent.CodeInvalid, "window %d: %v is no number of seconds", i+1, seconds)
+		}
+		if check := a.o.CheckSchedule; check != nil {
+			if err := check(w.Start); err != nil {
+				return nil, lambent.Errorf(lambent.CodeInvalid, "window %d: start %q: %w", i+1, clip(w.Start), err)
+			}
+		}
+		out = append(out, lambent.Window{Start: w.Start, Duration: time.Duration(seconds * float64(time.Second)), Count: w.Count})
+	}
+	return &out, nil
+}
+
+func (a *api) deleteProvisioned(c *call) error {
+	name, err := c.function()
+	if err != nil {
+		return err
+	}
+	if err := a.o.Catalog.DeleteProvisioned(c.Context(), c.id.AccountID, name, c.PathValue("qualifier")); err != nil {
+		return err
+	}
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// provisioned is p in our dialect, with how far it has come.
+func (a *api) provisioned(p *lambent.Provisioned) client.Provisioned {
+	out := client.Provisioned{
+		Qualifier: p.Qualifier, Count: p.Requested, Wanted: p.Requested,
+		Status: client.ProvisionInProgress, LastModified: p.LastModified,
+	}
+	for _, w := range p.Windows {
+		out.Windows = append(out.Windows, client.Window{Start: w.Start, DurationSeconds: w.Duration.Seconds(), Count: w.Count})
+	}
+	if a.o.Provisioner == nil {
+		return out
+	}
+	now, known := a.o.Provisioner.Allocation(p)
+	if !known {
+		return out
+	}
+	out.Wanted, out.Allocated, out.Available, out.Failure = now.Wanted, now.Allocated, now.Available, now.Failure
+	switch {
+	case now.Failure != "":
+		out.Status = client.ProvisionFailed
+	case now.Available >= now.Wanted:
+		out.Status = client.ProvisionReady
+	}
+	return out
+}
