@@ -52,6 +52,7 @@ fuzz: ## each fuzz target for a minute
 
 .PHONY: bench
 bench: build ## measure; writes bench/results/*.json and bench/REPORT.md
+	bash scripts/bench-deps.sh
 	$(GO) run ./bench
 
 .PHONY: generate

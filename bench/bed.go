@@ -40,6 +40,7 @@ type bed struct {
 	sdk   *lambda.Client
 	creds aws.Credentials
 	began []*exec.Cmd // other processes
+	flags []string    // more of the server's, for its next start
 }
 
 func newBed(ctx context.Context, o options) (*bed, error) {
@@ -59,8 +60,8 @@ func newBed(ctx context.Context, o options) (*bed, error) {
 func (b *bed) start(ctx context.Context) (time.Duration, error) {
 	endpoints := filepath.Join(b.data, "endpoints.json")
 	_ = os.Remove(endpoints)
-	b.cmd = exec.Command(filepath.Join(b.root, "bin", "lambent"), "serve", "--data", b.data,
-		"--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+	args := append([]string{"serve", "--data", b.data, "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"}, b.flags...)
+	b.cmd = exec.Command(filepath.Join(b.root, "bin", "lambent"), args...)
 	b.cmd.Stderr = os.Stderr
 	begin := time.Now()
 	if err := b.cmd.Start(); err != nil {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +22,10 @@ var cases = []struct {
 	{"warm-latency", "warm invoke, one connection", warmLatency},
 	{"warm-throughput", "warm invoke, 32 connections", warmThroughput},
 	{"memory", "resident memory and restart", memory},
-	{"cold-start", "cold starts", coldStart},
+	{"cold-start", "cold starts, one after the other", coldStart},
+	{"cold-burst", "cold starts at once, and with the reserve exhausted", coldBurst},
+	{"reserve", "memory of idle instances and of the reserves", reserveMemory},
+	{"peers", "the same start by others", peers},
 }
 
 var event = []byte(`{"hello":"world","number":42}`)
@@ -174,94 +175,6 @@ func fill(ctx context.Context, b *bed, archive []byte) error {
 	default:
 		return nil
 	}
-}
-
-// language is a runtime with its smallest handler, and how long its interpreter
-// takes to start on its own.
-type language struct {
-	runtime, handler, file, source string
-	bare                           []string
-}
-
-var languages = []language{
-	{"python3.11", "app.handler", "app.py", "def handler(event, context):\n    return event\n", []string{"python3", "-c", "pass"}},
-	{"nodejs20.x", "index.handler", "index.js", "exports.handler = async (event) => event;\n", []string{"node", "-e", "0"}},
-}
-
-// coldStart changes a function's configuration, which makes its instances out of
-// date, and invokes it, as often as asked for.
-func coldStart(ctx context.Context, b *bed) ([]result, error) {
-	binary, err := b.echo(ctx)
-	if err != nil {
-		return nil, err
-	}
-	code, err := os.ReadFile(binary)
-	if err != nil {
-		return nil, err
-	}
-	all := append([]language{{"provided.al2023", "bootstrap", "bootstrap", string(code), nil}}, languages...)
-	var results []result
-	for _, l := range all {
-		if l.bare != nil {
-			if _, err := exec.LookPath(l.bare[0]); err != nil {
-				continue
-			}
-		}
-		archive, err := zipped(map[string][]byte{l.file: []byte(l.source)})
-		if err != nil {
-			return nil, err
-		}
-		name := "cold-" + strings.NewReplacer(".", "-").Replace(l.runtime)
-		if err := b.create(ctx, name, l.runtime, l.handler, archive, 512); err != nil {
-			results = append(results, result{Name: l.runtime + ": " + err.Error()})
-			continue
-		}
-		r, err := coldStarts(ctx, b, name, l)
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, r...)
-	}
-	return results, nil
-}
-
-func coldStarts(ctx context.Context, b *bed, name string, l language) ([]result, error) {
-	total := result{Name: l.runtime + ": cold invoke, seen by the client", Unit: "ms"}
-	ratio := result{Name: l.runtime + ": cold invoke against the bare start of its interpreter", Unit: "x"}
-	for i := range b.colds {
-		_, err := b.sdk.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
-			FunctionName: &name, Environment: &types.Environment{Variables: map[string]string{"ROUND": fmt.Sprint(i)}}})
-		if err != nil {
-			return nil, err
-		}
-		err = lambda.NewFunctionUpdatedV2Waiter(b.sdk, func(o *lambda.FunctionUpdatedV2WaiterOptions) {
-			o.MinDelay, o.MaxDelay = 2*time.Millisecond, 20*time.Millisecond
-		}).Wait(ctx, &lambda.GetFunctionInput{FunctionName: &name}, time.Minute)
-		if err != nil {
-			return nil, err
-		}
-		begin := time.Now()
-		out, err := b.sdk.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Payload: event})
-		if err != nil {
-			return nil, err
-		}
-		if out.FunctionError != nil {
-			return nil, fmt.Errorf("%s: %s", name, out.Payload)
-		}
-		took := time.Since(begin)
-		total.add(float64(took.Microseconds()) / 1000)
-		if l.bare != nil {
-			begin = time.Now()
-			if err := exec.CommandContext(ctx, l.bare[0], l.bare[1:]...).Run(); err != nil {
-				return nil, err
-			}
-			ratio.add(float64(took) / float64(time.Since(begin)))
-		}
-	}
-	if l.bare == nil {
-		return []result{total}, nil
-	}
-	return []result{total, ratio}, nil
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

@@ -32,7 +32,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each comparison")
 	flag.DurationVar(&o.last, "time", 2*time.Second, "length of one closed loop")
 	flag.IntVar(&o.functions, "functions", 10_000, "functions registered for the memory case")
-	flag.IntVar(&o.colds, "colds", 15, "cold starts of each runtime")
+	flag.IntVar(&o.colds, "colds", 50, "cold starts of each runtime")
 	flag.StringVar(&o.only, "only", "", "run only the case of this name")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -50,6 +50,11 @@ func (r result) String() string {
 	return s
 }
 
+// because is why something was not measured, in one line.
+func because(err error) string {
+	return " (" + strings.Join(strings.Fields(err.Error()), " ") + ")"
+}
+
 // figure prints three digits that mean something.
 func figure(v float64) string {
 	switch {

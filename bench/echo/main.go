@@ -1,6 +1,7 @@
 // Echo is the benchmark's handler. It answers every event with the event: as a
-// Lambda function on aws-lambda-go, or, with BARE set to an address, as a plain
-// HTTP server, so that the same code is measured with lambent and without it.
+// Lambda function on aws-lambda-go; with BARE set to an address, as a plain HTTP
+// server; with RAW set, once, from standard input to standard output. So the same
+// code is measured with lambent and without it.
 package main
 
 import (
@@ -18,6 +19,10 @@ import (
 func handle(_ context.Context, event json.RawMessage) (json.RawMessage, error) { return event, nil }
 
 func main() {
+	if os.Getenv("RAW") != "" {
+		raw()
+		return
+	}
 	addr := os.Getenv("BARE")
 	if addr == "" {
 		lambda.Start(handle)
@@ -43,4 +48,20 @@ func main() {
 	}))
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+// raw answers one event through a pipe.
+func raw() {
+	var event json.RawMessage
+	err := json.NewDecoder(os.Stdin).Decode(&event)
+	if err == nil {
+		event, err = handle(context.Background(), event)
+	}
+	if err == nil {
+		_, err = fmt.Printf("%s\n", event)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
