@@ -173,6 +173,19 @@ func TestProvisionedReads(t *testing.T) {
 	}
 }
 
+func TestWeighted(t *testing.T) {
+	x := open(t)
+	x.versions()
+	x.alias("split", "1", map[string]float64{"2": 0.5})
+	var names []string
+	for a := range x.Weighted() {
+		names = append(names, a.Name)
+	}
+	if !slices.Equal(names, []string{"split"}) {
+		t.Errorf("weighted: %v", names)
+	}
+}
+
 func TestProvisionedGoesWithItsTarget(t *testing.T) {
 	x := open(t)
 	x.versions()
