@@ -36,6 +36,7 @@ var floors = map[string]int{
 	"internal/httpapi":   7,
 
 	"internal/invoke": 6,
+	"internal/scale":  6,
 
 	"internal/pool": 5,
 
@@ -57,6 +58,7 @@ var floors = map[string]int{
 	"internal/store":     1,
 	"internal/telemetry": 1,
 	"internal/config":    1,
+	"internal/cron":      1,
 	"runtimes":           1,
 
 	".": 0,
@@ -81,6 +83,7 @@ var fences = []struct {
 	{"github.com/spf13/cobra", []string{"internal/cli"}, "commands live in one room"},
 	{"github.com/prometheus/", []string{"internal/telemetry"}, "metrics are on one page"},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/artifact"}, "code comes in through one door"},
+	{"github.com/robfig/cron", []string{"internal/cron"}, "one grammar of schedules"},
 	{"k8s.io/", []string{"internal/sandbox/kube"}, "clusters are a driver"},
 	{"github.com/tetratelabs/wazero", []string{"internal/sandbox/wasm"}, "wasm is a driver"},
 }

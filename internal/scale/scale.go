@@ -1,0 +1,211 @@
+// Package scale decides what should be warm, and when: provisioned concurrency
+// with its windows, min instances, the other side of a weighted alias, calls that
+// timers and habits make likely. It owns those decisions, which depend on the
+// catalog and on the time passed in, and asks the pool to keep them; it starts
+// and ends no instance itself. The doors above ask it how far provisioned
+// concurrency has come; beside it is the spine, below it the pool, the catalog
+// and the predict room.
+package scale
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/pool"
+	"lambent.dev/lambent/internal/predict"
+)
+
+// Options are the room's neighbours. Catalog, Pool and Log are required.
+type Options struct {
+	Catalog Catalog
+	Pool    Pool
+	Log     *slog.Logger
+	// Idle is how long a version counts as in use after its last call.
+	Idle time.Duration
+	// Prediction allows what nobody has asked for: without it only provisioned
+	// concurrency and min instances are kept. A function may still opt out.
+	Prediction bool
+	// Predictor knows the habits of versions; nil knows nothing.
+	Predictor *predict.Predictor
+	// Timers, if set, tells which calls timers will make between two moments.
+	Timers func(from, to time.Time) []Call
+}
+
+// Catalog says what is wanted. All of it is answered from memory.
+type Catalog interface {
+	Kept() iter.Seq[catalog.Kept]
+	Weighted() iter.Seq[*lambent.Alias]
+	Get(namespace, function, qualifier string) (catalog.Entry, error)
+}
+
+// Pool keeps it.
+type Pool interface {
+	Target(v *lambent.Version, t pool.Target)
+	Provisioned(k pool.Key) (allocated, available int, failure string)
+	InUse(k pool.Key, now time.Time) time.Time
+	Warm(v *lambent.Version, reason string) bool
+}
+
+// Call is one that is known beforehand.
+type Call struct{ Namespace, Function, Qualifier string }
+
+// Reasons that are given to [pool.Pool.Warm].
+const (
+	reasonGraph = "call-graph"
+	reasonTimer = "timer"
+)
+
+// every is the time between two looks at everything. lead is how long before a
+// timer's call an instance is made ready: longer than most cold starts take.
+const (
+	every = time.Second
+	lead  = 5 * time.Second
+)
+
+// Service is safe for use from any goroutine.
+type Service struct {
+	o        Options
+	kick     chan struct{}
+	arrivals chan arrival
+
+	held goals                 // what the pool has been told last; Run's alone
+	warm map[pool.Key]struct{} // made ready since the last look; Run's alone
+
+	mu    sync.Mutex                 // guards begun; never held while calling out
+	begun map[provisionKey]time.Time // LastModified of what the pool has been told
+}
+
+type provisionKey struct{ namespace, function, qualifier string }
+
+type arrival struct {
+	key pool.Key
+	at  time.Time
+}
+
+// New makes the room. Run does its work.
+func New(o Options) *Service {
+	return &Service{
+		o: o, kick: make(chan struct{}, 1), arrivals: make(chan arrival, 1024),
+		begun: map[provisionKey]time.Time{}, held: goals{}, warm: map[pool.Key]struct{}{},
+	}
+}
+
+// Kick makes Run look at once: something changed. It does not block.
+func (s *Service) Kick() {
+	select {
+	case s.kick <- struct{}{}:
+	default: // one is enough
+	}
+}
+
+// Run keeps what should be warm until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	s.look(time.Now())
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			s.look(now)
+			clear(s.warm)
+			s.expect(now)
+		case <-s.kick:
+			s.look(time.Now())
+		case a := <-s.arrivals:
+			s.follow(a)
+		}
+	}
+}
+
+// look tells the pool all targets, which costs next to nothing where they are
+// met.
+func (s *Service) look(now time.Time) {
+	next, begun := s.plan(now)
+	for k, g := range next {
+		s.o.Pool.Target(g.version, g.target)
+		delete(s.held, k)
+	}
+	for _, g := range s.held {
+		s.o.Pool.Target(g.version, pool.Target{})
+	}
+	s.held = next
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun = begun
+}
+
+// expect makes ready what timers will call soon.
+func (s *Service) expect(now time.Time) {
+	if s.o.Timers == nil || !s.o.Prediction {
+		return
+	}
+	for _, c := range s.o.Timers(now, now.Add(lead)) {
+		if e, err := s.o.Catalog.Get(c.Namespace, c.Function, c.Qualifier); err == nil && ready(e.Version) {
+			s.o.Pool.Warm(e.Version, reasonTimer)
+		}
+	}
+}
+
+// follow makes ready what is likely to be called because of a call.
+func (s *Service) follow(a arrival) {
+	for _, next := range s.o.Predictor.Arrived(predict.Key(a.key), a.at) {
+		k := pool.Key(next)
+		if _, done := s.warm[k]; done {
+			continue
+		}
+		s.warm[k] = struct{}{}
+		if e, err := s.o.Catalog.Get(k.Namespace, k.Function, k.Number); err == nil && ready(e.Version) {
+			s.o.Pool.Warm(e.Version, reasonGraph)
+		}
+	}
+}
+
+// Allocation tells how far p has come; false while the pool has not been told of
+// it.
+func (s *Service) Allocation(p *lambent.Provisioned) (lambent.Allocation, bool) {
+	s.mu.Lock()
+	since, begun := s.begun[keyOf(p)]
+	s.mu.Unlock()
+	if !begun || !since.Equal(p.LastModified) {
+		return lambent.Allocation{}, false
+	}
+	e, err := s.o.Catalog.Get(p.Namespace, p.Function, p.Qualifier)
+	if err != nil {
+		return lambent.Allocation{}, false
+	}
+	a := lambent.Allocation{Wanted: countAt(p, time.Now())}
+	a.Allocated, a.Available, a.Failure = s.o.Pool.Provisioned(pool.KeyOf(e.Version))
+	return a, true
+}
+
+// Policy is what the pool asks about habits; nil without prediction.
+func (s *Service) Policy() pool.Policy {
+	if s.o.Predictor == nil || !s.o.Prediction {
+		return nil
+	}
+	return policy{s}
+}
+
+// policy hands the pool's questions to the predictor.
+type policy struct{ s *Service }
+
+// Arrived leaves the learning to Run: a call waits for nothing. In a burst some
+// are not learned from.
+func (p policy) Arrived(k pool.Key, at time.Time) {
+	select {
+	case p.s.arrivals <- arrival{k, at}:
+	default:
+	}
+}
+
+func (p policy) Keep(k pool.Key, at time.Time, c pool.Cost) (prewarm, keep time.Duration) {
+	w := p.s.o.Predictor.Keep(predict.Key(k), predict.Cost(c), at)
+	return w.Prewarm, w.Keep
+}
