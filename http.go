@@ -1,0 +1,82 @@
+package lambent
+
+import (
+	"io"
+	"time"
+)
+
+// App says that a version is a program that serves HTTP by itself: nothing speaks
+// the Runtime API, requests are passed through to its port.
+type App struct {
+	// Port is where it listens, on any address of its sandbox; it is told so by the
+	// variable PORT.
+	Port int
+	// Command starts it, in the directory of the code; nil is the image's own, or
+	// the file bootstrap.
+	Command []string
+	// Health is a path that answers below 500 once the program can take requests;
+	// "" is satisfied when the port takes connections.
+	Health string
+	// StartTimeout bounds the time from its start to that moment.
+	StartTimeout time.Duration
+	// Concurrency is how many requests an instance gets at the same time, 1 to
+	// [MaxConcurrency].
+	Concurrency int
+}
+
+// MaxConcurrency bounds the requests that one instance gets at the same time.
+const MaxConcurrency = 1000
+
+// Image is the container image that a version of package type Image is made of,
+// as it was resolved when the version's code was set.
+type Image struct {
+	Reference string   // as the caller gave it
+	Digest    string   // of the manifest, "sha256:..."
+	Layers    []Digest // in the artifact store, lowest first
+	// Configuration of the image, with the function's overrides applied.
+	EntryPoint []string
+	Command    []string
+	Directory  string
+	User       string
+	Env        []string // NAME=value
+	Port       int      // the first port that it exposes; 0 is none
+}
+
+// URL is a function URL configuration.
+type URL struct {
+	Namespace    string
+	Function     string
+	Qualifier    string // an alias, or ""
+	ID           string // of the host name, 32 letters and digits
+	AuthType     string // "NONE" or "AWS_IAM"
+	InvokeMode   string // "BUFFERED" or "RESPONSE_STREAM"
+	CORS         *CORS
+	Created      time.Time
+	LastModified time.Time
+}
+
+// CORS is what a function URL answers to browsers of other origins.
+type CORS struct {
+	AllowCredentials bool
+	AllowHeaders     []string
+	AllowMethods     []string
+	AllowOrigins     []string
+	ExposeHeaders    []string
+	MaxAge           int // seconds
+}
+
+// Stream takes an answer while it is being made. Begin comes first, once, when
+// the runtime has begun a streaming answer; an answer that is not streamed calls
+// neither. An error of either tells that the caller has gone: the rest of the
+// answer is dropped, and the function is told as far as its runtime allows.
+type Stream interface {
+	Begin(contentType string) error
+	io.Writer
+}
+
+// Limits of streamed answers ("Response streaming", AWS Lambda developer guide).
+const (
+	MaxStreamed  = 200 << 20 // bytes of one answer
+	StreamBurst  = 6 << 20   // bytes that go out as fast as they come
+	StreamPerSec = 2 << 20   // bytes per second after that
+)
