@@ -12,10 +12,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	bootstraps "lambent.dev/lambent/runtimes"
 )
 
 // interpreter is a language implementation on this host.
@@ -190,8 +193,21 @@ if sys.version_info >= (3, 8):
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 `
 
-// pythonModules are the bootstrap's parts that are worth compiling.
-var pythonModules = []string{"lambent_runtime", "lambent_log", "lambent_mobile"}
+// pythonModules are the bootstrap's parts that are worth compiling: all but the
+// script.
+var pythonModules = sync.OnceValue(func() []string {
+	entries, err := bootstraps.Files.ReadDir("python")
+	if err != nil {
+		return nil // it is embedded
+	}
+	var out []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".py"); ok && name != "bootstrap" {
+			out = append(out, name)
+		}
+	}
+	return out
+})
 
 // probe fills in the version.
 func (c *Catalog) probe(ctx context.Context, i *interpreter) error {
@@ -202,7 +218,7 @@ func (c *Catalog) probe(ctx context.Context, i *interpreter) error {
 	case familyJava:
 		return probeJava(i)
 	case familyPython:
-		args := append([]string{"-S", "-E", "-c", probePython, filepath.Join(c.layout, "python")}, pythonModules...)
+		args := append([]string{"-S", "-E", "-c", probePython, filepath.Join(c.layout, "python")}, pythonModules()...)
 		text, err := output(ctx, i.program, args...)
 		if err != nil {
 			return err
@@ -222,7 +238,7 @@ func (c *Catalog) compiled(i interpreter) bool {
 	if i.family != familyPython || i.minor < 8 {
 		return true
 	}
-	for _, module := range pythonModules {
+	for _, module := range pythonModules() {
 		name := fmt.Sprintf("%s.cpython-3%d.pyc", module, i.minor)
 		if _, err := os.Stat(filepath.Join(c.layout, "python", "__pycache__", name)); err != nil {
 			return false

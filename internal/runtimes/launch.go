@@ -1,7 +1,6 @@
 package runtimes
 
 import (
-	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,7 +16,7 @@ const (
 )
 
 // launch says how interpreter i runs version v.
-func (c *Catalog) launch(v *lambent.Version, i interpreter) sandbox.Runtime {
+func (c *Catalog) launch(v *lambent.Version, i interpreter, r release) sandbox.Runtime {
 	rt := sandbox.Runtime{
 		Name:    v.Runtime,
 		Version: i.version,
@@ -44,14 +43,14 @@ func (c *Catalog) launch(v *lambent.Version, i interpreter) sandbox.Runtime {
 		rt.Command = append([]string{program}, nodeFlags(v.MemoryMB)...)
 		rt.Command = append(rt.Command, guestRuntime+"/index.cjs")
 	case familyJava:
-		rt.Command = append([]string{program}, javaFlags(v.MemoryMB)...)
-		rt.Command = append(rt.Command, "-cp", guestRuntime+"/bootstrap.jar", "lambent.runtime.Main")
+		c.launchJava(&rt, v, i, program)
 	}
 	// "Modifying the runtime environment" (AWS Lambda developer guide): a wrapper
 	// script starts managed runtimes and is given their command line.
-	if wrapper := v.Env["AWS_LAMBDA_EXEC_WRAPPER"]; wrapper != "" {
+	if wrapper := v.Env[execWrapper]; wrapper != "" {
 		rt.Command = append([]string{wrapper}, rt.Command...)
 	}
+	c.control(&rt, v, i, r)
 	return rt
 }
 
@@ -77,19 +76,5 @@ func nodeFlags(memory int) []string {
 	return []string{
 		"--max-old-space-size=" + strconv.Itoa(memory*9/10),
 		"--max-semi-space-size=" + strconv.Itoa(max(1, memory/20)),
-	}
-}
-
-// javaFlags suits a JVM to one small function: the serial collector, only the
-// first compiler tier, class data from the shared archive. The heap takes 85 %
-// of the memory, and never so much that the JVM itself, some 56 MB, has no room.
-func javaFlags(memory int) []string {
-	heap := min(memory*85/100, memory-56)
-	return []string{
-		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData",
-		fmt.Sprintf("-Xmx%dm", heap), "-Xss1m",
-		// The sandbox has no locale but C, which would make it ASCII.
-		"-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8",
-		"-Djava.net.preferIPv4Stack=true",
 	}
 }

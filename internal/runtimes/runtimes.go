@@ -46,6 +46,8 @@ type Catalog struct {
 	// mu makes scans go one at a time and guards scanned.
 	mu      sync.Mutex
 	scanned time.Time
+	// listings has its own lock, never taken with mu.
+	listings listings
 }
 
 // rescanAfter is how old the list of interpreters may be when a name is not in
@@ -176,7 +178,7 @@ func (c *Catalog) Resolve(v *lambent.Version) (sandbox.Runtime, error) {
 	}
 	if ok {
 		if i, _, ok := c.serve(r); ok {
-			return c.launch(v, i), nil
+			return c.launch(v, i, r), nil
 		}
 	}
 	if _, err := c.Check(v.Runtime, v.Arch); err != nil {

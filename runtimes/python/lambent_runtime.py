@@ -4,6 +4,9 @@ Start-up time is the design goal. Nothing is imported before the function's own
 module that it might not need itself: the Runtime API is spoken over a bare
 _socket, JSON goes straight to the C accelerator, and logging is set up at the
 moment somebody imports it. Works on CPython 3.8 and up.
+
+A process that is started without a function (lambent_blank, lambent_zygote) gets
+here too, and goes on as any other once it has its function's environment.
 """
 import os
 import sys
@@ -13,6 +16,32 @@ import _socket
 
 _API = "/2018-06-01/runtime"
 _OPT = "/opt/python"
+
+# The socket to the sandbox's driver, if there is one (README.md, "The control
+# protocol").
+CONTROL = 3
+
+# The interpreter's own library, and the packages that the server's owner has
+# installed beside it: nothing in there comes from a function.
+_LIBRARY = os.path.dirname(os.__file__)
+_PACKAGES = "/var/packages"
+
+# Modules of the library that AWS's runtime has loaded before it looks at the
+# function, so that no file of the function or a layer can take their place: what
+# importing http.client, json, logging, traceback, decimal and importlib.metadata
+# brings in. A function sees the same here, whether they are loaded already, as
+# in a blank, or not. The server reads this list too.
+_PINNED = frozenset(
+    """
+    abc array ast base64 binascii bisect bz2 calendar codecs collections configparser
+    contextlib copyreg csv datetime decimal dis email encodings enum fnmatch functools
+    genericpath glob grp heapq http importlib inspect io ipaddress json keyword
+    linecache locale logging lzma math ntpath numbers opcode operator os pathlib
+    posixpath quopri random re reprlib select selectors shutil socket sre_compile
+    sre_constants sre_parse ssl stat string struct tempfile textwrap threading token
+    tokenize traceback types typing urllib uu warnings weakref zipfile zipimport zlib
+    """.split()
+)
 
 # The invocation that is being handled; lambent_log reads it.
 request_id = None
@@ -233,7 +262,7 @@ def _codec():
             raise ValueError(probe)
         return loads, dumps
     except (ImportError, AttributeError, TypeError, ValueError):
-        return slow_loads, slow_dumps
+        return slowloads, slowdumps
 
 
 loads, dumps = _codec()
@@ -298,26 +327,34 @@ def _text(header):
 # ------------------------------------------------------- logging and errors
 
 
-class _LoggingFinder:
-    """Sets logging up right after its first import, whoever does that."""
+class _Finder:
+    """Finds the pinned modules in the interpreter's own library, whatever else has
+    their names, and sets logging up right after its first import."""
+
+    def __init__(self, library):
+        self._library = library
+        # What importlib.machinery.PathFinder is, without importing that.
+        self._find = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 
     def find_spec(self, name, path=None, target=None):
-        if name != "logging":
+        if name not in _PINNED:
             return None
-        sys.meta_path.remove(self)
-        import importlib.util
+        spec = self._find(name, self._library)
+        if name == "logging" and spec is not None:
+            run = spec.loader.exec_module
 
-        spec = importlib.util.find_spec(name)
-        run = spec.loader.exec_module
+            def exec_module(module):
+                run(module)
+                _set_up_logging(module)
 
-        def exec_module(module):
-            run(module)
-            import lambent_log
-
-            lambent_log.set_up(module)
-
-        spec.loader.exec_module = exec_module
+            spec.loader.exec_module = exec_module
         return spec
+
+
+def _set_up_logging(module):
+    import lambent_log
+
+    lambent_log.set_up(module)
 
 
 class Fault(Exception):
@@ -415,11 +452,88 @@ def _prepare():
     layer = "%s/lib/python%d.%d/site-packages" % ((_OPT,) + sys.version_info[:2])
     first = [task_root, layer, _OPT]
     here = os.path.dirname(os.path.abspath(__file__))
-    rest = [p for p in sys.path if p not in first and p != here]
+    rest = [p for p in sys.path if p not in first and p != here and p != _PACKAGES]
     sys.path[:] = first + [here] + rest
-    sys.meta_path.insert(0, _LoggingFinder())
+    add_packages()
+    sys.meta_path.insert(0, _Finder([_LIBRARY, _LIBRARY + "/lib-dynload"]))
+    if "logging" in sys.modules:
+        _set_up_logging(sys.modules["logging"])
     # Some code reads the modules of the main script; ours is none of its business.
     sys.argv = [sys.argv[0]]
+
+
+# -------------------------------------------------------------------- control
+
+
+def _control():
+    """Whether a driver listens on descriptor 3; a blank returns from here with the
+    environment of its function."""
+    listens = os.environ.pop("LAMBENT_CONTROL", "") == str(CONTROL)
+    os.environ.pop("LAMBENT_BLANK", None)
+    # Only a process that has no function yet is without the address.
+    waits = "AWS_LAMBDA_RUNTIME_API" not in os.environ
+    if not listens and not waits:
+        return False
+    try:
+        os.set_inheritable(CONTROL, False)
+    except OSError:
+        return False  # somebody else's variable
+    if waits:
+        import lambent_blank
+
+        lambent_blank.become(CONTROL)
+    return True
+
+
+def _tell(message):
+    try:
+        os.write(CONTROL, message)
+    except OSError:
+        pass  # the driver has given up on us, and will say so in its own way
+
+
+def _tell_modules(before):
+    """Tells which trusted modules the function's own import has brought in, so that
+    its next process can have them from the start."""
+    names, size = [], 2
+    for name, module in list(sys.modules.items()):
+        if name in before or name in _PINNED or "." in name or name.startswith("_"):
+            continue
+        try:
+            origin = module.__dict__["__spec__"].origin
+        except (AttributeError, KeyError, TypeError):
+            continue  # not a module, or one that was made by hand
+        if trusted(origin):
+            size += len(name) + 4
+            if size > 16384 or not name.isidentifier() or not name.isascii():
+                break
+            names.append(name)
+    body = dumps(names).encode("ascii")
+    _tell(b"M" + len(body).to_bytes(4, "big") + body)
+
+
+def trusted(origin):
+    """Tells whether a module's file is the interpreter's own or the server owner's."""
+    if not isinstance(origin, str):
+        return False
+    if origin.startswith(_LIBRARY + "/"):
+        return "-packages/" not in origin  # the host's site-packages, dist-packages
+    return origin.startswith(_PACKAGES + "/")
+
+
+def _after_restore():
+    """A version with SnapStart has hooks that run before its first event."""
+    import snapshot_restore_py
+
+    run = getattr(snapshot_restore_py, "_run_hooks", None)
+    if run is not None:  # a function may have a module of that name
+        run()
+
+
+def add_packages():
+    """Puts the server owner's packages where AWS has its own: behind everything."""
+    if os.path.isdir(_PACKAGES):
+        sys.path.append(_PACKAGES)
 
 
 def _handle(client, handler, headers, body):
@@ -477,13 +591,22 @@ def _flush():
 
 
 def main():
+    control = _control()
     client = _Client(os.environ["AWS_LAMBDA_RUNTIME_API"])
     _prepare()
+    if control:
+        before = set(sys.modules)
+        _tell(b"L")
     try:
         handler = _load(os.environ.get("_HANDLER", ""))
+        if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+            _after_restore()
     except Exception as error:
         _init_error(client, error)
         sys.exit(1)
+    if control:
+        _tell_modules(before)
+        os.close(CONTROL)
     while True:
         try:
             headers, body = client.next()

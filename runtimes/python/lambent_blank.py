@@ -1,0 +1,181 @@
+"""A Python process that has no function yet: loads what every function has, waits,
+and turns into a process like one that was started for its function.
+
+Everything here runs before there is anything of a function in the process.
+"""
+import gc
+import os
+import sys
+import time
+
+import lambent_runtime
+
+# The environment of a function holds at most 4 KB of its own (Lambda quotas).
+_LIMIT = 256 << 10
+
+# Variables with which a function needs an interpreter of its own: what reads them
+# does so once, when it starts. The server knows that too (internal/runtimes) and
+# offers no blank; this is for the day on which it does not.
+_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "LOCPATH", "MALLOC_", "GLIBC_", "GCONV_", "OPENSSL_")
+
+
+class _Watch(type(os.environ)):
+    """os.environ that keeps what modules read of it while they are imported: they
+    may have settled something by it."""
+
+    read = {}
+
+    def __getitem__(self, name):
+        try:
+            value = super().__getitem__(name)
+        except KeyError:
+            _Watch.read[name] = None
+            raise
+        _Watch.read[name] = value
+        return value
+
+
+class watched:
+    """Within it, reads of os.environ are kept in reads()."""
+
+    def __enter__(self):
+        self._plain = type(os.environ)
+        os.environ.__class__ = _Watch
+
+    def __exit__(self, *_):
+        os.environ.__class__ = self._plain
+
+
+def reads():
+    return _Watch.read
+
+
+def load():
+    """Loads what AWS's runtime has loaded before the function, and what our own
+    needs only later."""
+    with watched():
+        import decimal
+        import http.client
+        import importlib.metadata
+        import json
+        import logging
+        import traceback
+
+        import lambent_log
+
+
+class Start:
+    """What the process was started with."""
+
+    def __init__(self):
+        # By PEP 538 the interpreter sets LC_CTYPE for itself and its children where
+        # the system lacks the locale that LANG names.
+        self.coerced = os.environ.get("LC_CTYPE")
+        self.sensitive = _sensitive(os.environ)
+
+
+def _sensitive(env):
+    return {name: env[name] for name in env if name.startswith(_AT_START)}
+
+
+def become(control):
+    """Returns when this process has its function's environment: in a zygote, when it
+    is a fork of one."""
+    start = Start()
+    if _is_zygote(control):
+        import lambent_zygote
+
+        load()
+        lambent_zygote.serve(control)
+    else:
+        load()
+    for name in ("lambent_zygote", "lambent_blank"):
+        sys.modules.pop(name, None)
+    _specialise(control, start, _wait(control))
+
+
+def _is_zygote(control):
+    """A zygote's socket keeps the bounds of messages, a blank's does not."""
+    import _socket
+
+    sock = _socket.socket(fileno=control)
+    try:
+        return sock.type == _socket.SOCK_SEQPACKET
+    finally:
+        sock.detach()
+
+
+def _wait(control):
+    """Tells that the blank is up and waits for its function's environment."""
+    try:
+        os.write(control, b"B")
+        size = int.from_bytes(_exactly(control, 4), "big")
+        if size > _LIMIT:
+            os._exit(1)
+        env = lambent_runtime.loads(_exactly(control, size).decode("utf-8"))["env"]
+    except (OSError, ValueError, KeyError, TypeError):
+        os._exit(1)
+    env.pop("LAMBENT_CONTROL", None)
+    env.pop("LAMBENT_BLANK", None)
+    return env
+
+
+def _exactly(fd, size):
+    data = b""
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            os._exit(0)  # nobody needs this blank
+        data += more
+    return data
+
+
+def _specialise(control, start, env):
+    if start.coerced is not None and "LC_CTYPE" not in env:
+        env["LC_CTYPE"] = start.coerced
+    if _sensitive(env) != start.sensitive or any(env.get(n) != v for n, v in reads().items()):
+        _start_over(control, start, env)
+    os.environ.clear()
+    os.environ.update(env)
+    _rewrite_first_environment()
+    time.tzset()
+    os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
+    _renew()
+    gc.enable()
+
+
+def _start_over(control, start, env):
+    """Starts the interpreter anew, for a function that this process cannot serve."""
+    if env.get("LC_CTYPE") == start.coerced:
+        env.pop("LC_CTYPE", None)
+    env["LAMBENT_CONTROL"] = str(control)
+    os.set_inheritable(control, True)
+    os.execve(sys.executable, [sys.executable, "-S", sys.argv[0]], env)
+
+
+def _rewrite_first_environment():
+    """posix keeps what the process was started with, for whoever asks."""
+    import posix
+
+    posix.environ.clear()
+    posix.environ.update({os.fsencode(n): os.fsencode(v) for n, v in os.environ.items()})
+
+
+def _renew():
+    """Makes anew what modules have settled for one process. What draws from the kernel
+    each time is fresh anyway (os.urandom, secrets, uuid4), and OpenSSL notices that its
+    process is another one; what is drawn once is not."""
+    loaded = sys.modules.get
+    random, numpy, logging = loaded("random"), loaded("numpy.random"), loaded("logging")
+    if random is not None:
+        random.seed()
+    if numpy is not None:
+        numpy.seed()
+    if logging is not None:  # the time that relativeCreated counts from
+        begun = logging._startTime
+        logging._startTime = time.time_ns() if isinstance(begun, int) else time.time()
+    process, threading = loaded("multiprocessing.process"), loaded("threading")
+    if process is not None:
+        process.current_process().authkey = os.urandom(32)
+    if threading is not None and hasattr(threading.main_thread(), "_set_native_id"):
+        threading.main_thread()._set_native_id()
