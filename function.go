@@ -110,6 +110,8 @@ type Version struct {
 	TracingMode string // "PassThrough" or "Active"
 	SnapStart   string // ApplyOn: "None" or "PublishedVersions"
 	Network     Network
+	App         *App   // set when the version is an HTTP application
+	Image       *Image // set when PackageType is Image
 	// Extra holds members that lambent stores and returns but does not act on
 	// yet (VpcConfig, DeadLetterConfig, KMSKeyArn ...), keyed by their name in
 	// the API, as JSON.

@@ -14,6 +14,9 @@ type Invocation struct {
 	TraceID       string // value of X-Amzn-Trace-Id; made when empty
 	Source        string // which door: "lambda", "url", "schedule" ...
 	WantTail      bool   // LogTail is filled in the result
+	// Stream, if set, takes an answer that the function streams; the result's
+	// payload is then empty.
+	Stream Stream
 	Arrived       time.Time
 }
 

@@ -8,6 +8,7 @@ package sandbox
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"lambent.dev/lambent"
@@ -89,6 +90,13 @@ type Collector interface {
 	Collect(name, dst string, limit int64) error
 }
 
+// Dialer is the ability of an instance that is an HTTP application: Init waits
+// for it to take requests, Invoke is not for it.
+type Dialer interface {
+	// Dial connects to the application's port.
+	Dial(ctx context.Context) (net.Conn, error)
+}
+
 // Preparer is the optional ability of a driver to do, once and ahead of the
 // first start, what all starts of a version would have to: compile a module.
 type Preparer interface {
@@ -135,7 +143,10 @@ type Spec struct {
 	Version *lambent.Version
 	Region  string
 	Runtime Runtime
-	Code    string   // directory mounted read-only at /var/task
+	Code    string   // directory mounted read-only at /var/task; "" is none
+	// Root are directories that are merged to the root, later ones on top: the
+	// layers of an image. Without any, the root is the host's programs.
+	Root []string
 	Layers  []string // directories merged at /opt, later ones on top
 	// Env is the runtime's whole environment but for AWS_LAMBDA_RUNTIME_API,
 	// which the driver adds.
@@ -219,11 +230,16 @@ type Event struct {
 	Deadline      time.Time
 	TraceID       string
 	ClientContext []byte
+	// Stream, if set, takes an answer that the runtime streams.
+	Stream lambent.Stream
 }
 
 // Answer is what came of an event that reached the runtime.
 type Answer struct {
 	Payload     []byte // answer, or error object as the runtime sent it
+	// Streamed is how many bytes went to the event's Stream instead. An error that
+	// the runtime reports after the first of them leaves FunctionError set.
+	Streamed int64
 	ContentType string
 	// FunctionError tells that the runtime reported an error; Payload is its
 	// error object and ErrorType its type.
