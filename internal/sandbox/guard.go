@@ -18,6 +18,29 @@ func Guard(d Driver) Driver { return &guard{Driver: d} }
 
 type guard struct{ Driver }
 
+// Prepare passes on; a driver that cannot has nothing to prepare.
+func (g *guard) Prepare(ctx context.Context, spec Spec) error {
+	if p, ok := g.Driver.(Preparer); ok {
+		return p.Prepare(ctx, spec)
+	}
+	return nil
+}
+
+// Expect passes on; a driver without a reserve does nothing.
+func (g *guard) Expect(rt Runtime) {
+	if r, ok := g.Driver.(Reserver); ok {
+		r.Expect(rt)
+	}
+}
+
+// Reserves passes on; a driver without a reserve has none.
+func (g *guard) Reserves() []Reserve {
+	if r, ok := g.Driver.(Reserver); ok {
+		return r.Reserves()
+	}
+	return nil
+}
+
 func (g *guard) Start(ctx context.Context, spec Spec) (Instance, error) {
 	i, err := g.Driver.Start(ctx, spec)
 	if err != nil {
@@ -144,6 +167,14 @@ func (g *guarded) KeepTmp() Tmp {
 	return nil
 }
 
+// Collect passes on; of an instance that cannot there is nothing to take.
+func (g *guarded) Collect(name, dst string, limit int64) error {
+	if c, ok := g.Instance.(Collector); ok {
+		return c.Collect(name, dst, limit)
+	}
+	return lambent.Errorf(lambent.CodeUnsupported, "collect %s: this sandbox cannot", name)
+}
+
 // guardedFreezer is a guarded instance that can be frozen.
 type guardedFreezer struct {
 	*guarded
@@ -152,6 +183,15 @@ type guardedFreezer struct {
 
 func (g *guardedFreezer) Freeze() error { return g.halt(g.freezer.Freeze) }
 func (g *guardedFreezer) Thaw() error   { return g.halt(g.freezer.Thaw) }
+
+// PageOut passes on; an instance that cannot frees nothing. A failure leaves the
+// instance as it was.
+func (g *guardedFreezer) PageOut() (freed int64, err error) {
+	if p, ok := g.Instance.(Pager); ok && !g.dead() {
+		return p.PageOut()
+	}
+	return 0, nil
+}
 
 func (g *guardedFreezer) halt(f func() error) error {
 	if g.dead() {

@@ -3,6 +3,7 @@ package linux
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -20,17 +21,29 @@ func BenchmarkColdStart(b *testing.B) {
 		name string
 		kind lambent.Network
 	}{{"outbound", lambent.NetworkOutbound}, {"loopback", lambent.NetworkLoopback}} {
-		b.Run(network.name, func(b *testing.B) { coldStart(b, network.kind) })
+		b.Run(network.name, func(b *testing.B) {
+			spec := sandboxtest.Spec("", sandboxtest.Probe(b), &sandboxtest.Lines{})
+			spec.Version.Network = network.kind
+			coldStart(b, spec)
+		})
 	}
 }
 
-func coldStart(b *testing.B, network lambent.Network) {
+// BenchmarkBlankStart is the same from the reserve, with a blank ready.
+func BenchmarkBlankStart(b *testing.B) {
+	needRoot(b)
+	code := sandboxtest.Probe(b)
+	coldStart(b, sandboxtest.BlankSpec(sandboxtest.Spec("", code, &sandboxtest.Lines{}), filepath.Join(code, "bootstrap")))
+}
+
+func coldStart(b *testing.B, spec sandbox.Spec) {
 	d := newDriver(b, Options{DataDir: b.TempDir()})
 	defer d.Close()
 	var mu sync.Mutex
 	stages := map[string]time.Duration{}
-	spec := sandboxtest.Spec("", sandboxtest.Probe(b), &sandboxtest.Lines{})
-	spec.Version.Network = network
+	if spec.Runtime.Blank != nil {
+		sandboxtest.AwaitReserve(b, d, spec.Runtime)
+	}
 	spec.Stage = func(name string, _ time.Time, took time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -56,6 +69,12 @@ func coldStart(b *testing.B, network lambent.Network) {
 			b.Fatal(err)
 		}
 		stop += time.Since(begin)
+		if spec.Runtime.Blank != nil {
+			if r.Origin != lambent.OriginBlank {
+				b.Fatalf("origin %s", r.Origin)
+			}
+			sandboxtest.AwaitReserve(b, d, spec.Runtime)
+		}
 		b.StartTimer()
 	}
 	for name, d := range stages {

@@ -25,11 +25,14 @@ import (
 // 128 MB of memory still exceed here.
 const cpuPeriod = 20 * time.Millisecond
 
-// limits of an instance.
+// limits of an instance. What is 0 is left as it is, at first without a limit.
 type limits struct {
 	memory int64   // bytes
 	cpus   float64 // processors
 	pids   int
+	// spare is for what may have the processor when nobody else wants it, until
+	// settle is called.
+	spare bool
 }
 
 // hierarchy is one side of the control groups, v1 or v2, with a directory of
@@ -47,12 +50,18 @@ type hierarchy interface {
 
 // group is the control group of one instance.
 type group interface {
-	// join moves the calling thread, alone, into the group; where processes are
-	// born into groups by descriptor it does nothing.
-	join() error
-	// birth is that descriptor, or -1.
+	// tasks are the files, by descriptor, that a process writes "0" to in order to
+	// become a member. They are open until settle.
+	tasks() []int
+	// birth is a descriptor by which a process is born into the group, or -1; until
+	// settle too.
 	birth() int
-	setCPUs(cpus float64) error
+	// limit sets limits. One that what is used already exceeds is refused.
+	limit(l limits) error
+	// settle is called when the processes have joined. A group that was made to
+	// spare counts like any other from then on, and the most memory that it has used
+	// is what it uses now.
+	settle()
 	usage() sandbox.Usage
 	peak() int64
 	freeze(on bool) error

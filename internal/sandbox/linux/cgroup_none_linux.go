@@ -13,11 +13,12 @@ func (none) create(string, limits) (group, error) { return noGroup{}, nil }
 
 type noGroup struct{}
 
-func (noGroup) join() error           { return nil }
-func (noGroup) birth() int            { return -1 }
-func (noGroup) setCPUs(float64) error { return nil }
-func (noGroup) usage() sandbox.Usage  { return sandbox.Usage{} }
-func (noGroup) peak() int64           { return 0 }
-func (noGroup) freeze(bool) error     { return errNoFreezer }
-func (noGroup) paths() []string       { return nil }
-func (noGroup) close()                {}
+func (noGroup) tasks() []int         { return nil }
+func (noGroup) birth() int           { return -1 }
+func (noGroup) limit(limits) error   { return nil }
+func (noGroup) settle()              {}
+func (noGroup) usage() sandbox.Usage { return sandbox.Usage{} }
+func (noGroup) peak() int64          { return 0 }
+func (noGroup) freeze(bool) error    { return errNoFreezer }
+func (noGroup) paths() []string      { return nil }
+func (noGroup) close()               {}

@@ -57,7 +57,7 @@ func (h *v1) dirs() []string { return h.unique }
 func (h *v1) made() []string { return h.above }
 
 func (h *v1) create(id string, l limits) (group, error) {
-	g := &v1Group{byController: make(map[string]string, len(h.byController))}
+	g := &v1Group{byController: make(map[string]string, len(h.byController)), swap: h.swap}
 	for c, dir := range h.byController {
 		g.byController[c] = filepath.Join(dir, id)
 	}
@@ -69,7 +69,11 @@ func (h *v1) create(id string, l limits) (group, error) {
 			return nil, &os.PathError{Op: "mkdir", Path: dir, Err: err}
 		}
 	}
-	err := g.limit(l, h.swap)
+	period := strconv.FormatInt(cpuPeriod.Microseconds(), 10)
+	err := writeFile(g.file("cpu", "cfs_period_us"), period)
+	if err == nil {
+		err = g.limit(l)
+	}
 	if err == nil {
 		err = g.openTasks()
 	}
@@ -84,7 +88,9 @@ func (h *v1) create(id string, l limits) (group, error) {
 type v1Group struct {
 	byController map[string]string
 	unique       []string
-	tasks        []int // descriptors, until close: join runs where there is no path to them
+	swap         bool // as in v1
+	spare        bool
+	joins        []int // the tasks files
 	peakFile     counter
 }
 
@@ -99,32 +105,55 @@ func (g *v1Group) file(controller, name string) string {
 	return filepath.Join(g.byController[controller], controller+"."+name)
 }
 
-func (g *v1Group) limit(l limits, swap bool) error {
-	memory := strconv.FormatInt(l.memory, 10)
-	if err := writeFile(g.file("memory", "limit_in_bytes"), memory); err != nil {
+func (g *v1Group) limit(l limits) error {
+	if l.memory > 0 {
+		if err := g.limitMemory(strconv.FormatInt(l.memory, 10)); err != nil {
+			return err
+		}
+	}
+	if l.pids > 0 {
+		if err := writeFile(g.file("pids", "max"), strconv.Itoa(l.pids)); err != nil {
+			return err
+		}
+	}
+	if l.spare {
+		g.spare = true
+		_ = writeFile(g.file("cpu", "shares"), leastShares)
+	}
+	if l.cpus > 0 {
+		return writeFile(g.file("cpu", "cfs_quota_us"), strconv.FormatInt(quota(l.cpus).Microseconds(), 10))
+	}
+	return nil
+}
+
+func (g *v1Group) limitMemory(bytes string) error {
+	if err := writeFile(g.file("memory", "limit_in_bytes"), bytes); err != nil {
 		return err
 	}
 	// The same figure with swap: none may be used. It may not be below the
 	// limit without, hence the order.
-	if swap {
-		if err := writeFile(g.file("memory", "memsw.limit_in_bytes"), memory); err != nil {
-			return err
-		}
-	} else {
-		_ = writeFile(g.file("memory", "swappiness"), "0")
+	if g.swap {
+		return writeFile(g.file("memory", "memsw.limit_in_bytes"), bytes)
 	}
-	if err := writeFile(g.file("pids", "max"), strconv.Itoa(l.pids)); err != nil {
-		return err
-	}
-	period := strconv.FormatInt(cpuPeriod.Microseconds(), 10)
-	if err := writeFile(g.file("cpu", "cfs_period_us"), period); err != nil {
-		return err
-	}
-	return g.setCPUs(l.cpus)
+	_ = writeFile(g.file("memory", "swappiness"), "0")
+	return nil
 }
 
-func (g *v1Group) setCPUs(cpus float64) error {
-	return writeFile(g.file("cpu", "cfs_quota_us"), strconv.FormatInt(quota(cpus).Microseconds(), 10))
+// Weights in the sharing out of processors: the least there is, and the usual
+// one (Documentation/scheduler/sched-design-CFS.rst).
+const (
+	leastShares = "2"
+	usualShares = "1024"
+)
+
+func (g *v1Group) settle() {
+	g.closeTasks()
+	if !g.spare {
+		return
+	}
+	g.spare = false
+	_ = writeFile(g.file("cpu", "shares"), usualShares)
+	_ = writeFile(g.file("memory", "max_usage_in_bytes"), "0")
 }
 
 func (g *v1Group) openTasks() error {
@@ -134,21 +163,14 @@ func (g *v1Group) openTasks() error {
 		if err != nil {
 			return &os.PathError{Op: "open", Path: path, Err: err}
 		}
-		g.tasks = append(g.tasks, fd)
+		g.joins = append(g.joins, fd)
 	}
 	return nil
 }
 
-// join writes to tasks, not to cgroup.procs: a thread that moves itself does
-// not take the lock that stops every fork on the host.
-func (g *v1Group) join() error {
-	for i, fd := range g.tasks {
-		if _, err := unix.Write(fd, []byte("0")); err != nil {
-			return &os.PathError{Op: "write", Path: filepath.Join(g.unique[i], "tasks"), Err: err}
-		}
-	}
-	return nil
-}
+// tasks are the files of that name, not cgroup.procs: a thread that moves itself
+// does not take the lock that stops every fork on the host.
+func (g *v1Group) tasks() []int { return g.joins }
 
 func (g *v1Group) birth() int { return -1 }
 
@@ -179,10 +201,14 @@ func (g *v1Group) freeze(on bool) error {
 
 func (g *v1Group) paths() []string { return g.unique }
 
-func (g *v1Group) close() {
-	for _, fd := range g.tasks {
+func (g *v1Group) closeTasks() {
+	for _, fd := range g.joins {
 		_ = unix.Close(fd)
 	}
-	g.tasks = nil
+	g.joins = nil
+}
+
+func (g *v1Group) close() {
+	g.closeTasks()
 	g.peakFile.close()
 }

@@ -92,7 +92,7 @@ func (h *v2) dirs() []string { return []string{h.dir} }
 func (h *v2) made() []string { return h.above }
 
 func (h *v2) create(id string, l limits) (group, error) {
-	g := &v2Group{dir: filepath.Join(h.dir, id), fd: -1}
+	g := &v2Group{dir: filepath.Join(h.dir, id), fd: -1, procs: -1}
 	if err := unix.Mkdir(g.dir, 0o755); err != nil {
 		return nil, &os.PathError{Op: "mkdir", Path: g.dir, Err: err}
 	}
@@ -100,29 +100,49 @@ func (h *v2) create(id string, l limits) (group, error) {
 		_ = unix.Rmdir(g.dir)
 		return nil, err
 	}
-	fd, err := unix.Open(g.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if err := g.open(); err != nil {
+		g.close()
 		_ = unix.Rmdir(g.dir)
-		return nil, &os.PathError{Op: "open", Path: g.dir, Err: err}
+		return nil, err
 	}
-	g.fd = fd
 	return g, nil
 }
 
 // v2Group is an instance's group.
 type v2Group struct {
 	dir      string
-	fd       int
+	fd       int // the directory
+	procs    int // cgroup.procs
+	spare    bool
 	peakFile counter // memory.peak
 }
 
+func (g *v2Group) open() (err error) {
+	if g.fd, err = unix.Open(g.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: g.dir, Err: err}
+	}
+	path := g.file("cgroup.procs")
+	if g.procs, err = unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return nil
+}
+
+func (g *v2Group) file(name string) string { return filepath.Join(g.dir, name) }
+
 // settings are the files of the limits and what to write there.
 func (l limits) settings() [][2]string {
-	return [][2]string{
-		{"memory.max", strconv.FormatInt(l.memory, 10)},
-		{"pids.max", strconv.Itoa(l.pids)},
-		{"cpu.max", cpuMax(l.cpus)},
+	var list [][2]string
+	if l.memory > 0 {
+		list = append(list, [2]string{"memory.max", strconv.FormatInt(l.memory, 10)})
 	}
+	if l.pids > 0 {
+		list = append(list, [2]string{"pids.max", strconv.Itoa(l.pids)})
+	}
+	if l.cpus > 0 {
+		list = append(list, [2]string{"cpu.max", cpuMax(l.cpus)})
+	}
+	return list
 }
 
 func cpuMax(cpus float64) string {
@@ -130,38 +150,60 @@ func cpuMax(cpus float64) string {
 }
 
 func (g *v2Group) limit(l limits) error {
+	// The kernel would end processes to get below a new limit.
+	if used := readNumber(g.file("memory.current")); l.memory > 0 && used > l.memory {
+		return fmt.Errorf("limit memory to %d bytes: %d are in use: %w", l.memory, used, unix.EBUSY)
+	}
 	for _, s := range l.settings() {
-		if err := writeFile(filepath.Join(g.dir, s[0]), s[1]); err != nil {
+		if err := writeFile(g.file(s[0]), s[1]); err != nil {
 			return err
 		}
 	}
-	// Not there where the kernel has no swap.
-	_ = writeFile(filepath.Join(g.dir, "memory.swap.max"), "0")
+	if l.spare {
+		g.spare = true
+		_ = writeFile(g.file("cpu.weight"), "1")
+	}
+	if l.memory > 0 {
+		_ = writeFile(g.file("memory.swap.max"), "0") // not there where the kernel has no swap
+	}
 	return nil
 }
 
-func (g *v2Group) setCPUs(cpus float64) error {
-	return writeFile(filepath.Join(g.dir, "cpu.max"), cpuMax(cpus))
+// settle resets the peak as it is seen by one descriptor, which is the one that
+// is read from then on (Linux 6.12 and up).
+func (g *v2Group) settle() {
+	g.closeEntries()
+	if !g.spare {
+		return
+	}
+	g.spare = false
+	_ = writeFile(g.file("cpu.weight"), "100")
+	fd, err := unix.Open(g.file("memory.peak"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	_, _ = unix.Write(fd, []byte("reset"))
+	g.peakFile.close()
+	g.peakFile = counter{fd: fd, open: true}
 }
 
-func (g *v2Group) join() error { return nil }
-func (g *v2Group) birth() int  { return g.fd }
+func (g *v2Group) tasks() []int { return []int{g.procs} }
+func (g *v2Group) birth() int   { return g.fd }
 
 func (g *v2Group) usage() sandbox.Usage {
-	file := func(name string) string { return filepath.Join(g.dir, name) }
 	u := sandbox.Usage{
-		MemoryBytes:    readNumber(file("memory.current")),
-		MaxMemoryBytes: readNumber(file("memory.peak")), // Linux 5.19 and up
-		CPU:            time.Duration(readKey(file("cpu.stat"), "usage_usec")) * time.Microsecond,
-		OOMKills:       readKey(file("memory.events"), "oom_kill"),
-		Processes:      readNumber(file("pids.current")),
+		MemoryBytes:    readNumber(g.file("memory.current")),
+		MaxMemoryBytes: g.peakFile.read(g.file("memory.peak")), // Linux 5.19 and up
+		CPU:            time.Duration(readKey(g.file("cpu.stat"), "usage_usec")) * time.Microsecond,
+		OOMKills:       readKey(g.file("memory.events"), "oom_kill"),
+		Processes:      readNumber(g.file("pids.current")),
 	}
 	u.MaxMemoryBytes = max(u.MaxMemoryBytes, u.MemoryBytes)
 	return u
 }
 
 func (g *v2Group) peak() int64 {
-	if peak := g.peakFile.read(filepath.Join(g.dir, "memory.peak")); peak > 0 {
+	if peak := g.peakFile.read(g.file("memory.peak")); peak > 0 {
 		return peak
 	}
 	return g.usage().MaxMemoryBytes
@@ -172,15 +214,21 @@ func (g *v2Group) freeze(on bool) error {
 	if on {
 		state = "1"
 	}
-	return writeFile(filepath.Join(g.dir, "cgroup.freeze"), state)
+	return writeFile(g.file("cgroup.freeze"), state)
 }
 
 func (g *v2Group) paths() []string { return []string{g.dir} }
 
-func (g *v2Group) close() {
-	if g.fd >= 0 {
-		_ = unix.Close(g.fd)
-		g.fd = -1
+func (g *v2Group) closeEntries() {
+	for _, fd := range []*int{&g.fd, &g.procs} {
+		if *fd >= 0 {
+			_ = unix.Close(*fd)
+			*fd = -1
+		}
 	}
+}
+
+func (g *v2Group) close() {
+	g.closeEntries()
 	g.peakFile.close()
 }

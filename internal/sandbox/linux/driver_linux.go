@@ -49,13 +49,17 @@ type Options struct {
 	// Ready is how many sandboxes are made ahead, without a function; 0 is 2,
 	// below 0 is none.
 	Ready int
-	Log   *slog.Logger
+	// ReserveMB is how much memory, in MB, runtimes without a function may take
+	// together; 0 is 150, below 0 is none.
+	ReserveMB int
+	Log       *slog.Logger
 }
 
 // Defaults of Options.
 const (
 	defaultUIDBase = 0x6c620000 // far from what distributions and container engines hand out
 	defaultMax     = 4096
+	defaultReserve = 150
 	maxProcesses   = 1024 // processes and threads of a function ("Lambda quotas")
 )
 
@@ -68,6 +72,7 @@ type Driver struct {
 	dir     string // ours, below the data directory
 	slots   *slots
 	shells  *shells
+	reserve *reserve
 	roots   *roots
 	scratch *scratch
 	cgroups hierarchy
@@ -85,7 +90,10 @@ type Driver struct {
 	starts sync.WaitGroup // running Starts; Close waits for them
 }
 
-var _ sandbox.Driver = (*Driver)(nil)
+var (
+	_ sandbox.Driver   = (*Driver)(nil)
+	_ sandbox.Reserver = (*Driver)(nil)
+)
 
 // New prepares the host as far as it lets itself be prepared. What is missing
 // that a sandbox cannot do without is an error with CodeUnavailable.
@@ -129,6 +137,9 @@ func (o *Options) complete() error {
 	if o.Ready == 0 {
 		o.Ready = 2
 	}
+	if o.ReserveMB == 0 {
+		o.ReserveMB = defaultReserve
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -153,7 +164,7 @@ func (d *Driver) prepare() error {
 	d.slots = &slots{base: d.opts.UIDBase, max: d.opts.MaxInstances}
 	d.roots = &roots{staging: staging, byKey: map[string]*os.File{}}
 	d.scratch = &scratch{dir: d.dir, templates: map[int]*template{}}
-	root, err := d.roots.get(nil)
+	root, _, err := d.roots.get(nil)
 	if err != nil {
 		return err
 	}
@@ -167,6 +178,7 @@ func (d *Driver) prepare() error {
 		d.scratch = nil
 	}
 	d.shells = newShells(d, max(d.opts.Ready, 0))
+	d.reserve = newReserve(d, int64(max(d.opts.ReserveMB, 0))<<20)
 	return nil
 }
 
@@ -317,8 +329,8 @@ func (d *Driver) Recover(ctx context.Context) (int, error) {
 	return ended, nil
 }
 
-// removeLeftovers ends and removes every instance's group in dirs, and counts
-// them. The directories of one group go together: a process that is frozen by
+// removeLeftovers ends and removes every group in dirs, and counts the instances
+// among them: what never had a function has no limit. The directories of one group go together: a process that is frozen by
 // one of them does not die by another.
 func removeLeftovers(ctx context.Context, dirs []string) (int, error) {
 	groups := map[string][]string{}
@@ -335,12 +347,41 @@ func removeLeftovers(ctx context.Context, dirs []string) (int, error) {
 	}
 	ended := 0
 	for _, paths := range groups {
+		counts := !strings.HasPrefix(filepath.Base(paths[0]), reservePrefix) || limited(paths)
 		if err := removeGroup(ctx, paths); err != nil {
 			return ended, err
 		}
-		ended++
+		if counts {
+			ended++
+		}
 	}
 	return ended, nil
+}
+
+// limited tells whether a group has a limit of memory, as every instance's has.
+func limited(paths []string) bool {
+	for _, dir := range paths {
+		if n := readNumber(filepath.Join(dir, "memory.limit_in_bytes")); n > 0 && n < 1<<60 {
+			return true
+		}
+		if readNumber(filepath.Join(dir, "memory.max")) > 0 { // otherwise it says "max"
+			return true
+		}
+	}
+	return false
+}
+
+// Expect tells that cold starts of this runtime are likely.
+func (d *Driver) Expect(rt sandbox.Runtime) { d.reserve.expect(rt) }
+
+// Reserves describes what is kept ready.
+func (d *Driver) Reserves() []sandbox.Reserve { return d.reserve.describe() }
+
+// through is called when a cold start is: there is time to make up for what it
+// took.
+func (d *Driver) through() {
+	d.shells.refill()
+	d.reserve.through()
 }
 
 // enter counts a Start, unless the driver is closed. The caller ends it with
@@ -415,6 +456,9 @@ func (d *Driver) Close() error {
 // release gives back whatever prepare got.
 func (d *Driver) release() error {
 	var errs []error
+	if d.reserve != nil {
+		d.reserve.close()
+	}
 	if d.shells != nil {
 		d.shells.close()
 	}

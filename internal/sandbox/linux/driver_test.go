@@ -46,6 +46,19 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestReservedConformance is the whole suite on instances that come from the
+// reserve.
+func TestReservedConformance(t *testing.T) {
+	needRoot(t)
+	sandboxtest.Run(t, sandboxtest.Harness{
+		New: func(t *testing.T, dir string) sandbox.Driver {
+			return sandboxtest.Reserved(t, sandbox.Guard(newDriver(t, Options{DataDir: dir})))
+		},
+		Isolates: true,
+		Traces:   traces,
+	})
+}
+
 // traces lists what a driver could leave on the host: mounts, cgroups, links,
 // firewall tables, bound loop devices, children.
 func traces(t *testing.T, dir string) []string {

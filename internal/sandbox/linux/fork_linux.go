@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"fmt"
 	"syscall"
 	"unsafe"
 
@@ -24,7 +25,7 @@ type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// step is one system call of a child, prepared by the parent.
+// step is one system call of a child, with its arguments where they are in memory.
 type step struct {
 	name string
 	nr   uintptr
@@ -33,11 +34,10 @@ type step struct {
 	optional bool
 }
 
-// child is a process to be: the list of system calls that it makes between fork
-// and exec. A child made by vfork shares the server's memory and borrows its
-// stack, so it may run no ordinary Go code. Keeping what it does as data makes
-// the part under that restriction a loop of ten lines, and the list itself
-// plain Go that can be read in order and tested.
+// child is a process to be: the program that it runs between fork and exec. A
+// child made by vfork shares the server's memory and borrows its stack, so it may
+// run no ordinary Go code: what it does is a loop of ten lines over prepared
+// system calls.
 type child struct {
 	clone cloneArgs
 	steps []step
@@ -49,47 +49,41 @@ type child struct {
 	pidfd int32
 }
 
-// newChild makes a child. It is not inlined, so that the child is on the heap:
-// the kernel gets its address, and a stack may move.
+// newChild makes a child that runs p. It is not inlined, so that the child is on
+// the heap: the kernel gets its address, and a stack may move.
 //
 //go:noinline
-func newChild() *child { return &child{pidfd: -1} }
-
-// do appends a step that must succeed.
-func (c *child) do(name string, nr uintptr, args ...uintptr) {
-	s := step{name: name, nr: nr}
-	copy(s.args[:], args)
-	c.steps = append(c.steps, s)
-}
-
-// try appends a step that may fail.
-func (c *child) try(name string, nr uintptr, args ...uintptr) {
-	c.do(name, nr, args...)
-	c.steps[len(c.steps)-1].optional = true
-}
-
-// str places a C string where the child finds it.
-func (c *child) str(s string) uintptr {
-	b := make([]byte, len(s)+1)
-	copy(b, s)
-	c.keep = append(c.keep, b)
-	return uintptr(unsafe.Pointer(&b[0]))
-}
-
-// strs places a NULL-terminated array of C strings.
-func (c *child) strs(list []string) uintptr {
-	array := make([]uintptr, len(list)+1)
-	for i, s := range list {
-		array[i] = c.str(s)
+func newChild(p *program) *child {
+	c := &child{pidfd: -1, steps: make([]step, len(p.list))}
+	for i, in := range p.list {
+		s := step{name: in.name, nr: in.nr, optional: in.try}
+		for n, a := range in.args {
+			s.args[n] = c.word(a)
+		}
+		c.steps[i] = s
 	}
-	c.keep = append(c.keep, array)
-	return uintptr(unsafe.Pointer(&array[0]))
+	return c
 }
 
-// place keeps p alive and gives its address; p points to plain data.
-func place[T any](c *child, p *T) uintptr {
-	c.keep = append(c.keep, p)
-	return uintptr(unsafe.Pointer(p))
+// word is an argument as the kernel takes it; what it points to stays in place.
+func (c *child) word(a any) uintptr {
+	switch a := a.(type) {
+	case int:
+		return uintptr(a)
+	case descriptor:
+		return uintptr(a)
+	case blob:
+		c.keep = append(c.keep, a)
+		return uintptr(unsafe.Pointer(&a[0]))
+	case words:
+		array := make([]uintptr, len(a))
+		for i, w := range a {
+			array[i] = c.word(w)
+		}
+		c.keep = append(c.keep, array)
+		return uintptr(unsafe.Pointer(&array[0]))
+	}
+	panic(fmt.Sprintf("a system call has an argument of type %T", a))
 }
 
 // start forks the child and, for one that shares memory, waits until it has

@@ -2,46 +2,42 @@ package linux
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/runtimeapi"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
-// Instance is one process tree and what it has on the host.
+// Instance is one process tree that has a function, and what it has on the host.
 type Instance struct {
-	id       string
-	driver   *Driver
-	session  *runtimeapi.Session
-	group    group
-	slot     *slot
-	link     netlink.Link
-	listener net.Listener
-	output   *output
-	process  spawned
-	pidfd    *os.File
-	share    float64 // processors, once initialised
+	*guest
+	id      string
+	session *runtimeapi.Session
+	share   float64 // processors, once initialised
+	origin  lambent.Origin
+	stage   func(name string, start time.Time, took time.Duration) // may be nil
+	learn   func(modules []string)                                 // takes what the function imports; may be nil
 
-	done   chan struct{} // closed when no event can be taken
-	exited chan struct{} // closed when the process and its output have ended
-	gone   chan struct{} // closed when Stop is through
-	work   sync.WaitGroup
+	done chan struct{} // closed when no event can be taken
+	over chan struct{} // closed when all that follows exited is through
+	gone chan struct{} // closed when Stop is through
 
-	stopOnce sync.Once
+	made    time.Time     // when the session was
+	began   time.Time     // when the runtime did
+	turned  chan struct{} // closed when it has turned to the function's code, or will not say so
+	serving sync.WaitGroup
 
-	// mu guards why, last, stopErr and tmp.
+	stopOnce    sync.Once
+	throughOnce sync.Once
+
+	// mu guards the rest, and the group's counters.
 	mu      sync.Mutex
-	tmp     *volume // nil when it was kept
+	turn    time.Time // when the function's own code began
+	tmp     *volume   // nil when it was kept
 	why     *sandbox.Failure
 	last    *sandbox.Usage // counters as they were in the end
 	stopErr error
@@ -53,45 +49,80 @@ var (
 	_ sandbox.Keeper   = (*Instance)(nil)
 )
 
-// run starts the instance's three goroutines. Stop waits for them.
+// run starts the instance's goroutines, beside those of the guest. Stop waits for
+// them.
 func (i *Instance) run() {
-	i.work.Go(func() { _ = i.session.Serve(i.listener) })
-	read := make(chan struct{})
-	i.work.Go(func() {
-		defer close(read)
-		i.output.run()
-	})
-	i.work.Go(func() {
-		defer close(i.exited)
-		f := i.failure(i.wait())
-		// Every writer is dead, so the pipe ends; what it holds comes first, so
-		// that the log is whole when the answer goes out.
-		<-read
+	i.serving.Go(func() { _ = i.session.Serve(i.listener) })
+	if i.control != nil {
+		i.serving.Go(i.follow)
+	}
+	i.serving.Go(func() {
+		defer close(i.over)
+		<-i.exited
+		f := i.failure(i.status)
 		i.end(f)
 		i.session.Exited(*f)
 	})
 }
 
-// wait reaps the process. The kernel ends it only after everything else in its
-// pid namespace.
-func (i *Instance) wait() syscall.WaitStatus {
-	var status syscall.WaitStatus
-	reap := func(options int) bool {
-		for {
-			pid, err := syscall.Wait4(i.process.pid, &status, options, nil)
-			if !errors.Is(err, unix.EINTR) {
-				return pid != 0
+// follow listens to what the runtime says of its start, until it has nothing more
+// to say or says what it may not.
+func (i *Instance) follow() {
+	defer i.control.close()
+	defer i.turnedAt(time.Time{})
+	for {
+		w, err := i.control.next()
+		if err != nil {
+			return
+		}
+		switch w.kind {
+		case saidTurn:
+			i.turnedAt(time.Now())
+		case saidModules:
+			if i.learn != nil {
+				i.learn(w.modules)
 			}
+			return
+		default:
+			return
 		}
 	}
-	raw, err := i.pidfd.SyscallConn()
-	if err == nil {
-		err = raw.Read(func(uintptr) bool { return reap(unix.WNOHANG) })
+}
+
+// turnedAt notes when the function's own code began, and reports the runtime's
+// stage. The zero time is for a runtime that did not tell. The first word counts.
+func (i *Instance) turnedAt(at time.Time) {
+	i.mu.Lock()
+	if !i.turn.IsZero() {
+		i.mu.Unlock()
+		return
 	}
-	if err != nil {
-		reap(0)
+	i.turn = i.began
+	if !at.IsZero() {
+		i.turn = at
 	}
-	return status
+	i.mu.Unlock()
+	if i.stage != nil && !at.IsZero() {
+		i.stage(lambent.StageRuntime, i.began, at.Sub(i.began))
+	}
+	close(i.turned)
+}
+
+// turnPatience is how long the end of the initialisation waits for a word that the
+// runtime must have said before: it is in the socket.
+const turnPatience = 50 * time.Millisecond
+
+// awaitTurn is when the function's own code began.
+func (i *Instance) awaitTurn() time.Time {
+	select {
+	case <-i.turned:
+	case <-time.After(turnPatience):
+		i.turnedAt(time.Time{})
+		<-i.turned
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.turn
 }
 
 // failure words an exit as AWS does.
@@ -103,7 +134,7 @@ func (i *Instance) failure(status syscall.WaitStatus) *sandbox.Failure {
 	switch {
 	case status.Signaled():
 		f.Message = "Runtime exited with error: signal: " + status.Signal().String()
-		if i.group.usage().OOMKills > 0 {
+		if i.Usage().OOMKills > 0 {
 			f.ReportType = "Runtime.OutOfMemory"
 		}
 	case status.ExitStatus() == 0:
@@ -124,26 +155,31 @@ func (i *Instance) end(f *sandbox.Failure) {
 	}
 }
 
-func (i *Instance) kill() { _ = unix.PidfdSendSignal(i.process.pidfd, unix.SIGKILL, nil, 0) }
-
 // Init waits for the runtime, and takes the processor's extra share back.
 func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 	r, err := i.session.Init(ctx)
-	i.driver.shells.refill()
+	i.through()
 	if err != nil {
 		return r, err
 	}
+	r.Origin = i.origin
+	r.Took = max(0, i.made.Add(r.Took).Sub(i.awaitTurn()))
 	i.output.drain()
 	if r.Failure != nil {
 		return r, nil
 	}
-	if err := i.group.setCPUs(i.share); err != nil && !i.dead() {
+	if err := i.group.limit(limits{cpus: i.share}); err != nil && !i.ended() {
 		return r, lambent.Errorf(lambent.CodeInternal, "limit the processor: %w", err)
 	}
 	return r, nil
 }
 
-func (i *Instance) dead() bool {
+// through ends the cold start: what was made ahead for it may be made up for.
+func (i *Instance) through() {
+	i.throughOnce.Do(i.driver.through)
+}
+
+func (i *Instance) ended() bool {
 	select {
 	case <-i.done:
 		return true
@@ -168,7 +204,7 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 		i.end(f)
 		i.kill()
 		select {
-		case <-i.exited:
+		case <-i.over:
 		case <-time.After(killTimeout):
 		}
 	}
@@ -233,11 +269,12 @@ func (i *Instance) Stop(ctx context.Context) error {
 	i.stopOnce.Do(func() {
 		i.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
 		i.kill()
-		_ = i.group.freeze(false) // a frozen process of cgroup v1 cannot die
+		i.through()
 		go func() {
 			defer close(i.gone)
 			i.work.Wait()
-			i.teardown()
+			i.serving.Wait()
+			i.finish()
 		}()
 		i.session.Close()
 	})
@@ -251,31 +288,19 @@ func (i *Instance) Stop(ctx context.Context) error {
 	}
 }
 
-// teardown gives everything back. Nothing of the instance runs any more.
-func (i *Instance) teardown() {
-	u := i.group.usage()
+// finish gives everything back. Nothing of the instance runs any more.
+func (i *Instance) finish() {
 	i.mu.Lock()
+	u := i.group.usage()
 	i.last = &u
-	i.group.close()
 	if i.tmp != nil {
 		_ = i.tmp.Close()
 		i.tmp = nil
 	}
 	i.mu.Unlock()
 
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	_ = i.listener.Close()
-	_ = i.output.pipe.Close()
-	_ = i.pidfd.Close()
-	err := removeGroup(ctx, i.group.paths())
-	if i.driver.network != nil {
-		err = errors.Join(err, i.driver.network.remove(i.link))
-	}
-	if err == nil {
-		// A slot whose link is still there would meet it again.
-		i.driver.slots.give(i.slot)
-	} else {
+	err := i.teardown()
+	if err != nil {
 		err = lambent.Errorf(lambent.CodeInternal, "clean up sandbox %s: %w", i.id, err)
 	}
 	i.mu.Lock()

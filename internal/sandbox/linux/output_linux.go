@@ -25,7 +25,7 @@ type output struct {
 	raw  syscall.RawConn
 
 	// mu lets one of them at a time read and call to, which promises the reader of
-	// [sandbox.Output] just that; it guards buf and line.
+	// [sandbox.Output] just that; it guards what follows.
 	mu   sync.Mutex
 	to   sandbox.Output
 	buf  []byte
@@ -81,6 +81,15 @@ func (o *output) drain() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.flush()
+}
+
+// direct passes on to another receiver what is written from now on. What was
+// written before goes to the one there was.
+func (o *output) direct(to sandbox.Output) {
+	o.drain()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.to = to
 }
 
 // pipeState is why a read stopped.

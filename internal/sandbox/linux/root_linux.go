@@ -28,10 +28,12 @@ type roots struct {
 	mu       sync.Mutex // guards the rest; held while one is built
 	byKey    map[string]*os.File
 	resolver string // the /etc/resolv.conf that all of them have
+	built    int    // grows when that changes
 }
 
-// get gives the namespace for these runtime mounts. The caller closes it.
-func (r *roots) get(mounts []sandbox.Mount) (*os.File, error) {
+// get gives the namespace for these runtime mounts, which the caller closes, and
+// a number that changes when copies that were made before are out of date.
+func (r *roots) get(mounts []sandbox.Mount) (*os.File, int, error) {
 	resolver := resolvConf()
 	var key strings.Builder
 	for _, m := range mounts {
@@ -43,21 +45,22 @@ func (r *roots) get(mounts []sandbox.Mount) (*os.File, error) {
 		// The host moved to another network: functions shall find its resolver.
 		r.forget()
 		r.resolver = resolver
+		r.built++
 	}
 	f := r.byKey[key.String()]
 	if f == nil {
 		var err error
 		onOwnThread(func() { f, err = r.build(mounts) })
 		if err != nil {
-			return nil, fmt.Errorf("build the root: %w", err)
+			return nil, 0, fmt.Errorf("build the root: %w", err)
 		}
 		r.byKey[key.String()] = f
 	}
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("dup", err)
+		return nil, 0, os.NewSyscallError("dup", err)
 	}
-	return os.NewFile(uintptr(fd), "root"), nil
+	return os.NewFile(uintptr(fd), "root"), r.built, nil
 }
 
 // forget closes all. It is called with mu held.
@@ -187,7 +190,7 @@ func (t *tree) bindIf(path string) {
 
 // directories that instances mount onto, or that programs expect.
 func (t *tree) directories() {
-	for _, d := range []string{"/proc", "/tmp", "/opt", "/var/task", "/var/runtime", "/var/lang", "/usr", "/etc", "/dev", "/run", "/home"} {
+	for _, d := range []string{"/proc", "/tmp", "/opt", "/var/task", "/var/runtime", "/var/lang", sandbox.CacheDir, "/usr", "/etc", "/dev", "/run", "/home"} {
 		t.mkdir(d)
 	}
 	t.symlink("/tmp", "/var/tmp")

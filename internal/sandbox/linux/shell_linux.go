@@ -62,11 +62,11 @@ func (s *shell) make(d *Driver, kind shellKind, done func(stage string)) error {
 	if err := d.slots.open(slot); err != nil {
 		return err
 	}
-	done("slot")
+	done(lambent.StageSandbox)
 	if err := s.makeTmp(d, kind.tmpMB); err != nil {
 		return err
 	}
-	done("storage")
+	done(lambent.StageFiles)
 	s.start()
 	s.run(func() {
 		// File system attributes as well: a thread that shares them cannot change
@@ -80,12 +80,12 @@ func (s *shell) make(d *Driver, kind shellKind, done func(stage string)) error {
 	if err != nil {
 		return err
 	}
-	done("namespaces")
+	done(lambent.StageSandbox)
 	s.run(func() { err = s.makeNetwork(d.network) })
 	if err != nil {
 		return err
 	}
-	done("network")
+	done(lambent.StageNetwork)
 	return nil
 }
 

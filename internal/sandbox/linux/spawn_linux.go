@@ -25,7 +25,7 @@ const (
 // limits that a process has on itself; hard and soft alike. Here and on AWS a
 // function may have 1,024 descriptors and processes ("Lambda quotas").
 var rlimits = []struct {
-	resource uintptr
+	resource int
 	value    uint64
 }{
 	{unix.RLIMIT_NOFILE, 1024},
@@ -47,15 +47,18 @@ var (
 	readOnlyProc = []string{"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"}
 )
 
-// spawnSpec is what a runtime process is made of.
+// spawnSpec is what a runtime process is made of. Numbers of descriptors are the
+// server's.
 type spawnSpec struct {
 	command  []string
 	absent   []string // programs that were looked for, if none of several is there
 	env      []string
-	userns   int // descriptor of the user namespace to live in
-	null     int // /dev/null
-	output   int // write end of the output pipe
-	cgroup   int // v2 directory to be born in, or -1
+	userns   int   // the user namespace to live in
+	null     int   // /dev/null
+	output   int   // write end of the output pipe
+	control  int   // the runtime's end of the control socket, or -1
+	cgroup   int   // v2 directory to be born in, or -1
+	tasks    []int // where to write that it belongs to its cgroup, if it is not born there
 	filter   []unix.SockFilter
 	lastCap  int
 	existing sysLimits
@@ -65,6 +68,8 @@ type spawnSpec struct {
 type spawned struct {
 	pid   int
 	pidfd int
+	// executed is when it went on to the runtime's program.
+	executed time.Time
 	// entry is set when there is no such program, or it cannot be executed: the
 	// function's fault, and the process has already exited.
 	entry *sandbox.Failure
@@ -73,7 +78,15 @@ type spawned struct {
 // spawn forks and executes the runtime from the calling thread, whose namespaces
 // it inherits.
 func spawn(s spawnSpec) (spawned, error) {
-	c := newChild()
+	p := &program{}
+	if s.cgroup < 0 {
+		s.join(p)
+	}
+	s.lockDown(p)
+	clock := make(blob, unsafe.Sizeof(unix.Timespec{}))
+	p.do("read the clock", unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, clock)
+	p.do("execve", unix.SYS_EXECVE, text(s.command[0]), texts(s.command), texts(s.env))
+	c := newChild(p)
 	// CLONE_VM and CLONE_VFORK: no copy of the server's page tables. The pid
 	// namespace is made by the fork itself, so the runtime is process 1 in it, and
 	// when it ends the kernel ends everything else in there.
@@ -82,27 +95,28 @@ func spawn(s spawnSpec) (spawned, error) {
 		c.clone.flags |= unix.CLONE_INTO_CGROUP
 		c.clone.cgroup = uint64(s.cgroup)
 	}
-	s.program(c)
 	pid, err := c.start()
 	if err != nil {
 		return spawned{}, fmt.Errorf("fork: %w", err)
 	}
-	p := spawned{pid: pid, pidfd: int(c.pidfd)}
+	made := spawned{pid: pid, pidfd: int(c.pidfd)}
 	if c.errno == 0 {
-		return p, nil
+		ts := (*unix.Timespec)(unsafe.Pointer(&clock[0]))
+		made.executed = time.Unix(ts.Unix())
+		return made, nil
 	}
 	failed := c.steps[c.at].name
 	if failed == "execve" && entryFault(c.errno) {
 		// The wording of Go's os/exec, which is what the AWS runtime manager shows.
-		p.entry = &sandbox.Failure{Type: "Runtime.InvalidEntrypoint",
+		made.entry = &sandbox.Failure{Type: "Runtime.InvalidEntrypoint",
 			Message: "fork/exec " + s.command[0] + ": " + c.errno.Error()}
 		if len(s.absent) > 0 {
-			p.entry.Message = fmt.Sprintf("Couldn't find valid bootstrap(s): %s", s.absent)
+			made.entry.Message = fmt.Sprintf("Couldn't find valid bootstrap(s): %s", s.absent)
 		}
-		return p, nil
+		return made, nil
 	}
 	_, _ = syscall.Wait4(pid, nil, 0, nil)
-	_ = unix.Close(p.pidfd)
+	_ = unix.Close(made.pidfd)
 	return spawned{}, fmt.Errorf("%s: %w", failed, c.errno)
 }
 
@@ -131,88 +145,104 @@ func spawnPatiently(s spawnSpec) (p spawned, err error) {
 	}
 }
 
-// program is all that the child does, in order. It starts as root of the host
-// with every capability, in the namespaces of the thread that forked it, and
-// ends as nobody with nothing; each step says why it stands where it stands.
-func (s *spawnSpec) program(c *child) {
+// join makes the process a member of its cgroup. It moves itself: that takes no
+// lock that stops every fork on the host, and everything that it needs from here
+// on counts as its own.
+func (s *spawnSpec) join(p *program) {
+	for _, fd := range s.tasks {
+		p.do("join cgroup", unix.SYS_WRITE, descriptor(fd), text("0"), 1)
+	}
+}
+
+// lockDown is what a process does to itself before it runs anything of the
+// function's, in order. It starts as root of the host with every capability, in
+// the namespaces of the instance, and ends as nobody with nothing; each step says
+// why it stands where it stands.
+func (s *spawnSpec) lockDown(p *program) {
 	// A session of its own, without the server's terminal.
-	c.do("setsid", unix.SYS_SETSID)
+	p.do("setsid", unix.SYS_SETSID)
 
 	// Only a process inside a pid namespace can mount that namespace's proc.
-	proc := c.str("proc")
-	c.do("mount proc", unix.SYS_MOUNT, proc, c.str("/proc"), proc, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
-	null := c.str("/dev/null")
-	for _, p := range maskedProc {
-		c.try("mask "+p, unix.SYS_MOUNT, null, c.str(p), 0, unix.MS_BIND)
+	p.do("mount proc", unix.SYS_MOUNT, text("proc"), text("/proc"), text("proc"), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	for _, path := range maskedProc {
+		p.try("mask "+path, unix.SYS_MOUNT, text("/dev/null"), text(path), 0, unix.MS_BIND)
 	}
-	readOnly := place(c, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC})
-	for _, p := range readOnlyProc {
-		path := c.str(p)
-		c.try("bind "+p, unix.SYS_MOUNT, path, path, 0, unix.MS_BIND)
-		c.try("protect "+p, unix.SYS_MOUNT_SETATTR, uintptr(atFDCWD), path, 0, readOnly, unsafe.Sizeof(unix.MountAttr{}))
+	readOnly := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	for _, path := range readOnlyProc {
+		p.try("bind "+path, unix.SYS_MOUNT, text(path), text(path), 0, unix.MS_BIND)
+		p.try("protect "+path, unix.SYS_MOUNT_SETATTR, unix.AT_FDCWD, text(path), 0, plain(readOnly), int(unsafe.Sizeof(*readOnly)))
 	}
 
 	// /proc/self/cgroup then shows "/" and not the host's layout.
-	c.try("unshare cgroup", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	p.try("unshare cgroup", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 
 	// Limits are lowered only: raising one needs CAP_SYS_RESOURCE, which a
 	// server in a container does not have.
 	for _, l := range rlimits {
-		s.limit(c, l.resource, l.value, l.value)
+		s.limit(p, l.resource, l.value, l.value)
 	}
-	s.limit(c, unix.RLIMIT_STACK, stackLimit, ^uint64(0))
+	s.limit(p, unix.RLIMIT_STACK, stackLimit, ^uint64(0))
 
 	// No supplementary groups. Real root may do this; the user namespace below
 	// does not let it be done there.
-	c.do("setgroups", unix.SYS_SETGROUPS, 0, 0)
+	p.do("setgroups", unix.SYS_SETGROUPS, 0, 0)
 	// From here on no capability counts outside the sandbox: mount, network, pid
 	// and ipc namespaces belong to the host's user namespace.
-	c.do("setns user", unix.SYS_SETNS, uintptr(s.userns), unix.CLONE_NEWUSER)
+	p.do("setns user", unix.SYS_SETNS, descriptor(s.userns), unix.CLONE_NEWUSER)
 	// Dropping the bounding set needs CAP_SETPCAP, so it precedes capset; the
 	// ids need CAP_SETUID and CAP_SETGID, so they do too.
 	for i := 0; i <= s.lastCap; i++ {
-		c.try("drop capability "+strconv.Itoa(i), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(i), 0, 0, 0)
+		p.try("drop capability "+strconv.Itoa(i), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, i, 0, 0, 0)
 	}
-	c.do("setresgid", unix.SYS_SETRESGID, guestGID, guestGID, guestGID)
-	c.do("setresuid", unix.SYS_SETRESUID, guestUID, guestUID, guestUID)
+	p.do("setresgid", unix.SYS_SETRESGID, guestGID, guestGID, guestGID)
+	p.do("setresuid", unix.SYS_SETRESUID, guestUID, guestUID, guestUID)
 	// Id 0 is not mapped in the namespace, so leaving it did not clear them.
-	header := place(c, &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
-	c.do("capset", unix.SYS_CAPSET, header, place(c, &[2]unix.CapUserData{}))
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	p.do("capset", unix.SYS_CAPSET, plain(header), plain(&[2]unix.CapUserData{}))
 
 	// As the function's user, so that an unreadable directory is noticed.
-	c.do("chdir /var/task", unix.SYS_CHDIR, c.str("/var/task"))
-	c.do("dup stdin", unix.SYS_DUP3, uintptr(s.null), 0, 0)
-	c.do("dup stdout", unix.SYS_DUP3, uintptr(s.output), 1, 0)
-	c.do("dup stderr", unix.SYS_DUP3, uintptr(s.output), 2, 0)
-	// Everything the server has open, whoever opened it and however.
-	c.do("close_range", unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
+	p.do("chdir /var/task", unix.SYS_CHDIR, text("/var/task"))
+	s.descriptors(p)
 
 	// Without it a filter would need CAP_SYS_ADMIN, and setuid programs would work.
-	c.do("no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	p.do("no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	// The filter comes last: it refuses most of the above.
-	prog := place(c, &unix.SockFprog{Len: uint16(len(s.filter)), Filter: &s.filter[0]})
-	c.do("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, prog)
-	c.do("execve", unix.SYS_EXECVE, c.str(s.command[0]), c.strs(s.command), c.strs(s.env))
+	filter := words{len(s.filter), array(&s.filter[0], len(s.filter))} // struct sock_fprog, padded
+	p.do("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, filter)
 }
 
-// atFDCWD is AT_FDCWD as a system call argument.
-var atFDCWD = unix.AT_FDCWD
+// controlFD is the runtime's end of the control socket, in the runtime.
+const controlFD = 3
+
+// descriptors leaves the standard ones, the control socket, and nothing else.
+func (s *spawnSpec) descriptors(p *program) {
+	p.do("dup stdin", unix.SYS_DUP3, descriptor(s.null), 0, 0)
+	p.do("dup stdout", unix.SYS_DUP3, descriptor(s.output), 1, 0)
+	p.do("dup stderr", unix.SYS_DUP3, descriptor(s.output), 2, 0)
+	first := controlFD
+	if s.control >= 0 {
+		p.do("dup control", unix.SYS_DUP3, descriptor(s.control), controlFD, 0)
+		first++
+	}
+	// Everything the server has open, whoever opened it and however.
+	p.do("close_range", unix.SYS_CLOSE_RANGE, first, int(^uint32(0)), 0)
+}
 
 // limit adds a prlimit that stays within what the server itself may have.
-func (s *spawnSpec) limit(c *child, resource uintptr, soft, hard uint64) {
+func (s *spawnSpec) limit(p *program, resource int, soft, hard uint64) {
 	have := s.existing[resource]
 	want := &unix.Rlimit{Cur: min(soft, have), Max: min(hard, have)}
-	c.do("prlimit "+strconv.Itoa(int(resource)), unix.SYS_PRLIMIT64, 0, resource, place(c, want), 0)
+	p.do("prlimit "+strconv.Itoa(resource), unix.SYS_PRLIMIT64, 0, resource, plain(want), 0)
 }
 
 // sysLimits has the server's own hard limits by resource.
-type sysLimits map[uintptr]uint64
+type sysLimits map[int]uint64
 
 func readLimits() (sysLimits, error) {
 	limits := sysLimits{}
-	for r := range uintptr(unix.RLIMIT_RTPRIO + 1) {
+	for r := range unix.RLIMIT_RTPRIO + 1 {
 		var l unix.Rlimit
-		if err := unix.Getrlimit(int(r), &l); err != nil {
+		if err := unix.Getrlimit(r, &l); err != nil {
 			return nil, fmt.Errorf("read limit %d: %w", r, err)
 		}
 		limits[r] = l.Max

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,12 +29,14 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "start sandbox %s: %w", spec.ID, errClosed)
 	}
 	defer d.starts.Done()
+	d.reserve.begin()
 	i, err := b.start(ctx)
 	// The thread in the namespaces is among what closes here: its cgroup can only
 	// be taken back afterwards.
 	b.closeStartOnly()
 	if err != nil {
 		b.undo()
+		d.through()
 		return nil, err
 	}
 	return i, nil
@@ -68,7 +69,7 @@ func codeOf(ctx context.Context, err error) lambent.Code {
 var validID = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 
 // reserved are the places that only the driver puts something at.
-var reserved = []string{"/", "/proc", "/dev", "/tmp", "/etc", "/usr", "/var/task", "/sys"}
+var reserved = []string{"/", "/proc", "/dev", "/tmp", "/etc", "/usr", "/var/task", "/sys", sandbox.CacheDir}
 
 // check refuses a spec that no sandbox can be made of.
 func check(s sandbox.Spec) error {
@@ -89,6 +90,9 @@ func check(s sandbox.Spec) error {
 		if !filepath.IsAbs(dir) {
 			return fail("%q is not an absolute path", dir)
 		}
+	}
+	if s.Cache != "" && !filepath.IsAbs(s.Cache) {
+		return fail("%q is not an absolute path", s.Cache)
 	}
 	for _, m := range s.Runtime.Mounts {
 		if !filepath.IsAbs(m.Host) || m.Guest != path.Clean(m.Guest) || !path.IsAbs(m.Guest) || slices.Contains(reserved, m.Guest) {
@@ -115,6 +119,8 @@ type builder struct {
 	mounts  []attachment
 	output  *output
 	write   *os.File // the function's end of output
+	control *control // nil if the runtime does not speak it
+	far     *os.File // the runtime's end of control
 	process spawned
 	pidfd   *os.File
 	cleanup []func()
@@ -134,49 +140,63 @@ func (b *builder) undo() {
 	}
 }
 
-// done reports the end of a stage.
-func (b *builder) done(name string) {
-	now := time.Now()
+// done reports the end of a span of one of [lambent.Stages].
+func (b *builder) done(name string) { b.doneAt(name, time.Now()) }
+
+func (b *builder) doneAt(name string, at time.Time) {
 	if b.spec.Stage != nil {
-		b.spec.Stage(name, b.stage, now.Sub(b.stage))
+		b.spec.Stage(name, b.stage, at.Sub(b.stage))
 	}
-	b.stage = now
+	b.stage = at
 }
 
 // build is a cold start. Each stage is a span: what it took is reported.
 func (b *builder) build(ctx context.Context) (*Instance, error) {
-	base, err := b.driver.roots.get(b.spec.Runtime.Mounts)
+	base, edition, err := b.driver.roots.get(b.spec.Runtime.Mounts)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = base.Close() }()
+	b.done(lambent.StageNetwork)
+	if !b.spec.NoReserve {
+		if i := b.fromReserve(ctx, edition); i != nil {
+			return i, nil
+		}
+	}
 	if err := b.takeShell(); err != nil {
 		return nil, err
 	}
-	if err := b.makeGroup(); err != nil {
+	if err := b.makeGroup(b.spec.ID, b.limits()); err != nil {
 		return nil, err
 	}
-	b.done("cgroup")
-	if b.output, b.write, err = newOutput(b.spec.Output); err != nil {
+	b.done(lambent.StageSandbox)
+	if err := b.openPipes(b.spec.Output); err != nil {
 		return nil, err
 	}
-	b.defers(func() { _ = b.output.pipe.Close() })
+	b.done(lambent.StageFiles)
 	if err := b.collectMounts(); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b.shell.run(func() { err = b.arrangeMounts(base) })
+	b.shell.run(func() {
+		if err = enterRoot(base); err == nil {
+			err = b.fitMounts()
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
-	b.done("mounts")
-	b.shell.run(func() { err = b.spawn() })
+	b.done(lambent.StageNetwork)
+	command, absent := b.spec.Runtime.Command, []string(nil)
+	b.shell.run(func() {
+		command, absent = chooseProgram(b.spec.Runtime)
+		err = b.spawn(spawnSpec{command: command, absent: absent, env: b.environment()})
+	})
 	if err != nil {
 		return nil, err
 	}
-	b.done("spawn")
 	return b.finish()
 }
 
@@ -185,48 +205,87 @@ func (b *builder) takeShell() error {
 	v := b.spec.Version
 	s := b.driver.shells.take(v.Network)
 	if s != nil {
-		b.done("shell")
+		b.done(lambent.StageSandbox)
 	} else {
 		var err error
-		if s, err = b.driver.newShell(shellKind{network: v.Network, tmpMB: v.EphemeralMB}, b.done); err != nil {
+		if s, err = b.newShell(shellKind{network: v.Network, tmpMB: v.EphemeralMB}); err != nil {
 			return err
 		}
 	}
 	b.shell = s
 	b.defers(s.discard)
+	if _, err := b.fitTmp(s); err != nil {
+		return err
+	}
+	b.done(lambent.StageFiles)
+	return nil
+}
+
+// newShell makes a shell; the slots that the reserve has may be needed for it.
+func (b *builder) newShell(kind shellKind) (*shell, error) {
+	s, err := b.driver.newShell(kind, b.done)
+	if errors.Is(err, errNoSlot) && b.driver.reserve.yield() {
+		s, err = b.driver.newShell(kind, b.done)
+	}
+	return s, err
+}
+
+// fitTmp gives the shell the /tmp that the function gets: a predecessor's, which
+// is returned, or an empty one of the right size.
+func (b *builder) fitTmp(s *shell) (kept *volume, err error) {
+	v := b.spec.Version
 	if kept, ok := b.spec.Tmp.(*volume); ok && kept.mb == v.EphemeralMB {
 		err := s.inheritTmp(kept)
 		if err == nil {
 			b.spec.Tmp = nil // the shell's now
-			return nil
+			return kept, nil
 		}
 		b.driver.opts.Log.Warn("a function starts with an empty /tmp", "fn", v.Function, "err", err)
 	}
-	return s.makeTmp(b.driver, v.EphemeralMB)
+	return nil, s.makeTmp(b.driver, v.EphemeralMB)
 }
 
-func (b *builder) makeGroup() error {
+// limits are those of a function while it initialises.
+func (b *builder) limits() limits {
 	v := b.spec.Version
-	g, err := b.driver.cgroups.create(b.spec.ID, limits{
-		memory: int64(v.MemoryMB) << 20,
-		cpus:   max(v.CPUs(), b.driver.opts.InitCPUs),
-		pids:   maxProcesses,
-	})
+	return limits{memory: int64(v.MemoryMB) << 20, cpus: max(v.CPUs(), b.driver.opts.InitCPUs), pids: maxProcesses}
+}
+
+func (b *builder) makeGroup(name string, l limits) error {
+	g, err := b.driver.cgroups.create(name, l)
 	if err != nil {
 		return fmt.Errorf("make cgroup: %w", err)
 	}
 	b.group = g
 	b.defers(func() {
+		g.close()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
 		if err := removeGroup(ctx, g.paths()); err != nil {
-			b.driver.opts.Log.Error("a cgroup is left behind", "inst", b.spec.ID, "err", err)
+			b.driver.opts.Log.Error("a cgroup is left behind", "group", name, "err", err)
 		}
 	})
 	return nil
 }
 
-// collectMounts makes the mounts of code and layers. They are made where the
+// openPipes makes the output pipe and, if the runtime speaks it, the control
+// socket.
+func (b *builder) openPipes(to sandbox.Output) (err error) {
+	if b.output, b.write, err = newOutput(to); err != nil {
+		return err
+	}
+	b.defers(func() { _ = b.output.pipe.Close() })
+	if !b.spec.Runtime.Control {
+		return nil
+	}
+	if b.control, b.far, err = newControl(); err != nil {
+		return err
+	}
+	b.defers(b.control.close)
+	return nil
+}
+
+// collectMounts makes the mounts of code, layers and cache. They are made where the
 // host's paths are, attached to nothing, and need no path later.
 func (b *builder) collectMounts() error {
 	add := func(at string, fd int, err error) error {
@@ -239,6 +298,12 @@ func (b *builder) collectMounts() error {
 	fd, err := detached(b.spec.Code, 0)
 	if err := add("/var/task", fd, err); err != nil {
 		return err
+	}
+	if b.spec.Cache != "" {
+		fd, err = detached(b.spec.Cache, 0)
+		if err := add(sandbox.CacheDir, fd, err); err != nil {
+			return err
+		}
 	}
 	switch len(b.spec.Layers) {
 	case 0:
@@ -262,14 +327,11 @@ func (d *Driver) mountTmp(mb int) (*volume, error) {
 // closeStartOnly closes what only the start needed, whether or not it came to be
 // used: the runtime has its own copies.
 func (b *builder) closeStartOnly() {
-	for _, m := range b.mounts {
-		_ = unix.Close(m.fd)
-	}
-	if b.write != nil {
-		_ = b.write.Close()
-	}
-	if b.group != nil {
-		b.group.close()
+	b.closeMounts()
+	for _, f := range []*os.File{b.write, b.far} {
+		if f != nil {
+			_ = f.Close()
+		}
 	}
 	if b.shell != nil {
 		b.shell.finish()
@@ -277,6 +339,13 @@ func (b *builder) closeStartOnly() {
 	if b.spec.Tmp != nil {
 		_ = b.spec.Tmp.Close() // it was not used
 	}
+}
+
+func (b *builder) closeMounts() {
+	for _, m := range b.mounts {
+		_ = unix.Close(m.fd)
+	}
+	b.mounts = nil
 }
 
 // chooseProgram is the command with the first of its programs that is there, as
@@ -295,23 +364,33 @@ func chooseProgram(rt sandbox.Runtime) (command, absent []string) {
 	return rt.Command, all
 }
 
-// spawn forks the runtime from the shell's thread, whose surroundings it gets.
-func (b *builder) spawn() error {
-	if err := b.group.join(); err != nil {
-		return fmt.Errorf("join cgroup: %w", err)
-	}
-	command, absent := chooseProgram(b.spec.Runtime)
-	p, err := spawnPatiently(spawnSpec{
-		command: command, absent: absent, env: b.environment(),
-		userns: int(b.shell.slot.userns.Fd()), null: int(b.driver.null.Fd()), output: int(b.write.Fd()), cgroup: b.group.birth(),
-		filter: b.driver.filter, lastCap: b.driver.lastCap, existing: b.driver.limits,
-	})
+// spawn forks the runtime from the shell's thread, whose surroundings it gets. s
+// has what to run; the rest is filled in.
+func (b *builder) spawn(s spawnSpec) error {
+	b.complete(&s)
+	p, err := spawnPatiently(s)
 	if err != nil {
 		return err
 	}
+	return b.adopt(p)
+}
+
+// complete fills in what is the same for everything that is run.
+func (b *builder) complete(s *spawnSpec) {
+	d := b.driver
+	s.userns, s.null, s.output, s.control = int(b.shell.slot.userns.Fd()), int(d.null.Fd()), int(b.write.Fd()), -1
+	if b.far != nil {
+		s.control = int(b.far.Fd())
+	}
+	s.cgroup, s.tasks = b.group.birth(), b.group.tasks()
+	s.filter, s.lastCap, s.existing = d.filter, d.lastCap, d.limits
+}
+
+// adopt makes p the builder's process.
+func (b *builder) adopt(p spawned) error {
 	b.process = p
 	// Watched by Go's poller, so that waiting for the process takes no thread.
-	err = unix.SetNonblock(p.pidfd, true)
+	err := unix.SetNonblock(p.pidfd, true)
 	b.pidfd = os.NewFile(uintptr(p.pidfd), "pidfd")
 	b.defers(func() {
 		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
@@ -321,15 +400,16 @@ func (b *builder) spawn() error {
 	return os.NewSyscallError("set nonblocking", err)
 }
 
-// arrangeMounts takes a copy of the prepared tree and puts the instance's own
-// mounts into it.
-func (b *builder) arrangeMounts(base *os.File) error {
+// enterRoot gives the calling thread a copy of the prepared tree.
+func enterRoot(base *os.File) error {
 	if err := unix.Setns(int(base.Fd()), unix.CLONE_NEWNS); err != nil {
 		return os.NewSyscallError("setns mnt", err)
 	}
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return os.NewSyscallError("unshare mnt", err)
-	}
+	return os.NewSyscallError("unshare mnt", unix.Unshare(unix.CLONE_NEWNS))
+}
+
+// fitMounts puts the function's own mounts into the calling thread's tree.
+func (b *builder) fitMounts() error {
 	for _, m := range append(b.mounts, attachment{fd: b.shell.tmp.fd, at: "/tmp"}) {
 		if err := attach(m.fd, m.at); err != nil {
 			return err
@@ -344,9 +424,13 @@ func (b *builder) arrangeMounts(base *os.File) error {
 // the runtime's, and where the Runtime API is nobody may say but us.
 func (b *builder) environment() []string {
 	const api = "AWS_LAMBDA_RUNTIME_API"
+	ours := []string{api + "=" + runtimeAPIAddress}
+	if b.far != nil {
+		ours = append(ours, controlVariable)
+	}
 	at := map[string]int{}
 	var env []string
-	for _, v := range slices.Concat(b.spec.Runtime.Env, b.spec.Env, []string{api + "=" + runtimeAPIAddress}) {
+	for _, v := range slices.Concat(b.spec.Runtime.Env, b.spec.Env, ours) {
 		name, _, _ := strings.Cut(v, "=")
 		if i, ok := at[name]; ok {
 			env[i] = v
@@ -358,22 +442,38 @@ func (b *builder) environment() []string {
 	return env
 }
 
-// finish makes the instance, which owns everything from here on.
-func (b *builder) finish() (*Instance, error) {
+// guest is what the builder has made so far.
+func (b *builder) guest() *guest {
+	return &guest{driver: b.driver, group: b.group, slot: b.shell.slot, link: b.shell.link, listener: b.shell.listener,
+		output: b.output, control: b.control, process: b.process, pidfd: b.pidfd, exited: make(chan struct{})}
+}
+
+// instance is a guest with a function.
+func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 	v := b.spec.Version
-	i := &Instance{
-		id: b.spec.ID, driver: b.driver, group: b.group, slot: b.shell.slot, link: b.shell.link, tmp: b.shell.takeTmp(),
-		listener: b.shell.listener, output: b.output, process: b.process, pidfd: b.pidfd, share: v.CPUs(),
+	return &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
 		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
 			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log}),
-		done: make(chan struct{}), exited: make(chan struct{}), gone: make(chan struct{}),
-	}
-	// Functions go before the server does when the host runs out of memory.
-	_ = writeFile("/proc/"+strconv.Itoa(b.process.pid)+"/oom_score_adj", "500")
+		done: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
+}
+
+// finish makes the instance, which owns everything from here on.
+func (b *builder) finish() (*Instance, error) {
+	b.group.settle()
+	i := b.instance(b.guest(), lambent.OriginStart)
 	if err := b.driver.add(i); err != nil {
-		_ = i.tmp.Close()
 		return nil, err
 	}
+	i.tmp = b.shell.takeTmp()
+	if at := b.process.executed; !at.IsZero() {
+		b.doneAt(lambent.StageSandbox, at)
+	}
+	if i.began = b.stage; i.control == nil {
+		b.done(lambent.StageRuntime)
+		i.began = b.stage
+		i.turnedAt(time.Time{})
+	}
+	i.watch()
 	i.run()
 	return i, nil
 }

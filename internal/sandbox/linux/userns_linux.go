@@ -91,13 +91,14 @@ func newUserNamespace(hostID int) (*os.File, error) {
 
 	// An ordinary fork with memory of its own, because the parent goes on while
 	// the child waits. It waits until its copy of the pipe has no writer left.
-	c := newChild()
-	c.clone.flags = unix.CLONE_NEWUSER
+	p := &program{}
 	// Nor may it hold a writer of another such pipe, or two children made at once
 	// would wait for each other: it keeps the one descriptor that it reads from.
-	c.do("close_range", unix.SYS_CLOSE_RANGE, uintptr(wait[0]+1), uintptr(^uint32(0)))
-	c.do("close_range", unix.SYS_CLOSE_RANGE, 0, uintptr(wait[0]-1))
-	c.do("read", unix.SYS_READ, uintptr(wait[0]), place(c, new([8]byte)), 1)
+	p.do("close_range", unix.SYS_CLOSE_RANGE, wait[0]+1, int(^uint32(0)))
+	p.do("close_range", unix.SYS_CLOSE_RANGE, 0, wait[0]-1)
+	p.do("read", unix.SYS_READ, wait[0], make(blob, 8), 1)
+	c := newChild(p)
+	c.clone.flags = unix.CLONE_NEWUSER
 	pid, err := c.start()
 	if err != nil {
 		_ = unix.Close(wait[1])

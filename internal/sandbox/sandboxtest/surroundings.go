@@ -74,7 +74,7 @@ func (h Harness) surroundings(t *testing.T) {
 		{"list", []string{"/tmp"}, "[]"},
 		{"list", []string{"/"}, `["bin","dev","etc","home","lib","lib64","opt","proc","run","sbin","tmp","usr","var"]`},
 		{"list", []string{"/home"}, "[]"},
-		{"list", []string{"/var"}, `["lang","run","runtime","task","tmp"]`},
+		{"list", []string{"/var"}, `["cache","lang","run","runtime","task","tmp"]`},
 		{"list", []string{"/dev"}, `["fd","full","null","random","shm","stderr","stdin","stdout","tty","urandom","zero"]`},
 		{"write", []string{"/tmp/x", "y"}, ""},
 		{"read", []string{"/tmp/x"}, "y"},

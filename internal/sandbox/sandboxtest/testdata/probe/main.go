@@ -27,6 +27,7 @@ func main() {
 		child(os.Args[1])
 		return
 	}
+	begin()
 	switch os.Getenv("PROBE_INIT") {
 	case "exit":
 		fmt.Println("leaving early")

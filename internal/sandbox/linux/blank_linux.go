@@ -1,0 +1,240 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// Patience with a blank: until it has started, and until it has become a
+// function's. Long, because the machine may be busy with better things.
+const (
+	bootPatience = 30 * time.Second
+	turnDeadline = 3 * time.Second
+)
+
+// blank is a guest without a function: a runtime that has started in a sandbox of
+// its own, which lacks what belongs to a function (code, layers, /tmp, /dev/shm,
+// limits, somebody who reads what it prints). It becomes one instance, or nothing.
+type blank struct {
+	*guest
+	shell   *shell        // its thread is in the blank's namespaces
+	edition int           // of its root
+	node    *node         // whose idle blank it is
+	cost    int64         // proportional set size, in bytes
+	taken   chan struct{} // closed when it is no longer idle
+}
+
+// reservePrefix starts the names of the groups of what belongs to the reserve, or
+// came from it. No instance's id has a dot.
+const reservePrefix = "reserve."
+
+// blankLog takes what a blank prints, which is nothing if all is well.
+type blankLog struct {
+	log *slog.Logger
+	key string
+}
+
+// WriteLine logs a line.
+func (l blankLog) WriteLine(_ time.Time, p []byte) {
+	l.log.Debug("a runtime without a function prints", "key", l.key, "line", string(p[:min(len(p), 1024)]))
+}
+
+// newBlank starts a runtime without a function and waits until it is up. From, if
+// not nil, is the interpreter that forks it; otherwise it starts from nothing.
+func (d *Driver) newBlank(ctx context.Context, name string, rt sandbox.Runtime, from *zygote) (*blank, error) {
+	rt.Control = true
+	b := &builder{driver: d, spec: sandbox.Spec{Runtime: rt}, stage: time.Now()}
+	bl, err := b.blank(ctx, name, from)
+	if err == nil {
+		b.shell = nil // its thread goes on
+	}
+	b.closeStartOnly()
+	if err != nil {
+		b.undo()
+		return nil, fmt.Errorf("start a blank of %s: %w", rt.Blank.Key, err)
+	}
+	bl.watch()
+	if err := bl.boot(ctx); err != nil {
+		bl.discard(d.opts.Log)
+		return nil, fmt.Errorf("wait for a blank of %s: %w", rt.Blank.Key, err)
+	}
+	bl.group.settle()
+	return bl, nil
+}
+
+// boot waits until the blank is up.
+func (bl *blank) boot(ctx context.Context) error {
+	deadline, _ := ctx.Deadline()
+	// Closing counts for a blank that is not yet anybody's.
+	defer context.AfterFunc(ctx, bl.kill)()
+	return bl.control.await(saidBlank, deadline)
+}
+
+// blank makes the process. What was made before an error is in b.cleanup.
+func (b *builder) blank(ctx context.Context, name string, from *zygote) (*blank, error) {
+	rt := b.spec.Runtime
+	base, edition, err := b.driver.roots.get(rt.Mounts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = base.Close() }()
+	if b.shell, err = b.driver.newShell(usual, b.done); err != nil {
+		return nil, err
+	}
+	b.defers(b.shell.discard)
+	// It starts in the time that nobody else wants, but no slower than a function
+	// would; and with that limit it stays until it has one of its own.
+	if err := b.makeGroup(name, limits{cpus: b.driver.opts.InitCPUs, pids: maxProcesses, spare: from == nil}); err != nil {
+		return nil, err
+	}
+	if err := b.openPipes(blankLog{b.driver.opts.Log, rt.Blank.Key}); err != nil {
+		return nil, err
+	}
+	b.shell.run(func() { err = enterRoot(base) })
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if from != nil {
+		err = b.fork(ctx, from)
+	} else {
+		env := append(append([]string{}, rt.Blank.Env...), controlVariable, blankVariable)
+		b.shell.run(func() { err = b.spawn(spawnSpec{command: rt.Blank.Command, env: env}) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f := b.process.entry; f != nil {
+		return nil, errors.New(f.Message)
+	}
+	return &blank{guest: b.guest(), shell: b.shell, edition: edition}, nil
+}
+
+// discard ends a blank that did not become an instance, and gives everything
+// back.
+func (bl *blank) discard(log *slog.Logger) {
+	bl.kill()
+	bl.shell.finish()
+	bl.work.Wait()
+	if err := bl.teardown(); err != nil {
+		log.Error("a sandbox without a function is left behind", "err", err)
+	}
+}
+
+// fromReserve makes an instance of a blank. It is nil when there is none, or when
+// it failed before anything of the function ran: the start then goes on as if
+// there were no reserve.
+func (b *builder) fromReserve(ctx context.Context, edition int) *Instance {
+	if b.spec.Runtime.Blank == nil || b.spec.Version.Network != usual.network {
+		return nil
+	}
+	bl, origin := b.driver.reserve.take(ctx, b.spec, edition)
+	if bl == nil {
+		return nil
+	}
+	b.done(lambent.StageSandbox)
+	i, err := b.specialise(ctx, bl, origin)
+	if err == nil {
+		return i
+	}
+	b.driver.opts.Log.Warn("a runtime from the reserve failed; the function gets one of its own",
+		"key", b.spec.Runtime.Blank.Key, "inst", b.spec.ID, "err", err)
+	b.closeMounts() // they were in the blank's tree
+	b.driver.reserve.bury(bl, true)
+	return nil
+}
+
+// specialise puts what belongs to the function around the blank, and sends it the
+// environment last of all. When it returns, the runtime has turned to the
+// function's code, or has failed without having seen anything of it but its
+// environment and mounts.
+func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Origin) (i *Instance, err error) {
+	kept, err := b.fitTmp(bl.shell)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && kept != nil {
+			bl.shell.tmp, b.spec.Tmp = nil, kept // for the next try
+		}
+	}()
+	b.done(lambent.StageFiles)
+	if err := b.fitBlank(bl); err != nil {
+		return nil, err
+	}
+	bl.output.direct(b.spec.Output)
+	i = b.instance(bl.guest, origin)
+	if err := b.driver.add(i); err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(turnDeadline)
+	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
+		deadline = at
+	}
+	err = bl.control.send(b.environment(), deadline)
+	if err == nil {
+		b.done(lambent.StageFiles)
+		i.began = b.stage
+		err = bl.control.await(saidTurn, deadline)
+	}
+	if err != nil {
+		b.driver.drop(i)
+		return nil, err
+	}
+	i.turnedAt(time.Now())
+	i.learn = b.driver.reserve.learner(b.spec, bl)
+	i.tmp = bl.shell.takeTmp()
+	bl.shell.finish()
+	i.run()
+	return i, nil
+}
+
+// fitBlank gives a blank the function's mounts and limits.
+func (b *builder) fitBlank(bl *blank) (err error) {
+	if err := b.collectMounts(); err != nil {
+		return err
+	}
+	b.shell = bl.shell
+	b.shell.run(func() { err = b.fitMounts() })
+	b.shell = nil
+	if err != nil {
+		return err
+	}
+	b.done(lambent.StageNetwork)
+	l := b.limits()
+	if l.pids = 0; l.cpus == b.driver.opts.InitCPUs {
+		l.cpus = 0 // it has them
+	}
+	if err := bl.group.limit(l); err != nil {
+		return err
+	}
+	b.done(lambent.StageSandbox)
+	return nil
+}
+
+// proportional is the proportional set size of a process in bytes (proc(5),
+// /proc/pid/smaps_rollup); 0 when it cannot be read.
+func proportional(pid int) int64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "Pss:" {
+			kb, _ := strconv.ParseInt(f[1], 10, 64)
+			return kb << 10
+		}
+	}
+	return 0
+}

@@ -1,0 +1,193 @@
+package linux
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names of the variables by which a runtime learns of the control socket, and that
+// it has no function yet (runtimes/README.md).
+const (
+	controlVariable = "LAMBENT_CONTROL=3"
+	blankVariable   = "LAMBENT_BLANK=1"
+)
+
+// Bounds of what goes over the control socket, in bytes. A function's process can
+// write to its end: nothing it says is trusted.
+const (
+	maxEnvironment = 256 << 10
+	maxModuleList  = 16 << 10
+	maxComplaint   = 1 << 10
+	maxModules     = 512
+)
+
+// control is the server's end of the control socket of one runtime. One goroutine
+// at a time uses it.
+type control struct {
+	sock *os.File
+	in   *bufio.Reader
+}
+
+// newControl makes the socket; the second result is the runtime's end.
+func newControl() (*control, *os.File, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	far := pair[1]
+	if far == controlFD { // where dup3 would have nothing to do, and say so
+		far, err = unix.FcntlInt(uintptr(pair[1]), unix.F_DUPFD_CLOEXEC, controlFD+1)
+		_ = unix.Close(pair[1])
+	}
+	if err == nil {
+		err = unix.SetNonblock(pair[0], true)
+	}
+	if err != nil {
+		_, _ = unix.Close(pair[0]), unix.Close(far)
+		return nil, nil, os.NewSyscallError("prepare the control socket", err)
+	}
+	sock := os.NewFile(uintptr(pair[0]), "control")
+	return &control{sock: sock, in: bufio.NewReaderSize(sock, 512)}, os.NewFile(uintptr(far), "control"), nil
+}
+
+func (c *control) close() { _ = c.sock.Close() }
+
+// Kinds of what a runtime says.
+const (
+	saidBlank   = 'B' // a blank is up
+	saidTurn    = 'L' // it turns to the function's code
+	saidModules = 'M' // what the function has imported
+	saidError   = 'E' // a step between fork and the blank failed
+)
+
+// word is one thing that the runtime says.
+type word struct {
+	kind    byte
+	modules []string
+	text    string // of an error
+}
+
+var errControl = errors.New("the runtime does not keep to the control protocol")
+
+// next reads one word. After an error there is nothing more to read.
+func (c *control) next() (word, error) {
+	kind, err := c.in.ReadByte()
+	if err != nil {
+		return word{}, err
+	}
+	w := word{kind: kind}
+	switch kind {
+	case saidBlank, saidTurn:
+		return w, nil
+	case saidModules:
+		b, err := c.body(maxModuleList)
+		if err == nil {
+			w.modules, err = moduleList(b)
+		}
+		return w, err
+	case saidError:
+		b, err := c.body(maxComplaint)
+		w.text = string(b)
+		return w, err
+	}
+	return word{}, errControl
+}
+
+// body reads a length and as many bytes.
+func (c *control) body(most int) ([]byte, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(c.in, length[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(length[:])
+	if n > uint32(most) {
+		return nil, errControl
+	}
+	b := make([]byte, n)
+	_, err := io.ReadFull(c.in, b)
+	return b, err
+}
+
+var validModule = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+func moduleList(b []byte) ([]string, error) {
+	var list []string
+	if err := json.Unmarshal(b, &list); err != nil || len(list) > maxModules {
+		return nil, errControl
+	}
+	for _, m := range list {
+		if !validModule.MatchString(m) {
+			return nil, errControl
+		}
+	}
+	return list, nil
+}
+
+// await reads one word, which must be of this kind, until the deadline.
+func (c *control) await(kind byte, deadline time.Time) error {
+	if err := c.sock.SetReadDeadline(deadline); err != nil {
+		return err
+	}
+	w, err := c.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("the runtime has ended")
+	case err != nil:
+		return err
+	case w.kind == saidError:
+		return fmt.Errorf("the runtime could not start: %s", w.text)
+	case w.kind != kind:
+		return errControl
+	}
+	return c.sock.SetReadDeadline(time.Time{})
+}
+
+// send gives a blank its environment.
+func (c *control) send(env []string, deadline time.Time) error {
+	message, err := environmentMessage(env)
+	if err != nil {
+		return err
+	}
+	if err := c.sock.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	_, err = c.sock.Write(message)
+	return err
+}
+
+func environmentMessage(env []string) ([]byte, error) {
+	// Written by hand to keep the order, in which a fresh start has them too.
+	b := append(make([]byte, 4, 4<<10), `{"env":{`...)
+	for i, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		if i > 0 {
+			b = append(b, ',')
+		}
+		for n, s := range []string{name, value} {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				return nil, err
+			}
+			if n == 1 {
+				b = append(b, ':')
+			}
+			b = append(b, quoted...)
+		}
+	}
+	b = append(b, "}}"...)
+	if len(b)-4 > maxEnvironment {
+		return nil, fmt.Errorf("an environment of %d bytes is too large for a blank", len(b)-4)
+	}
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	return b, nil
+}

@@ -1,0 +1,110 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// guest is a runtime process and what it has on the host, whether it has a
+// function yet or not: an [Instance] is a guest with a function, a [blank] one
+// without.
+type guest struct {
+	driver   *Driver
+	group    group
+	slot     *slot
+	link     netlink.Link
+	listener net.Listener
+	output   *output
+	control  *control // nil if the runtime does not speak it
+	process  spawned
+	pidfd    *os.File
+
+	status syscall.WaitStatus // valid once exited is closed
+	exited chan struct{}      // closed when the process and its output have ended
+	work   sync.WaitGroup     // for the goroutines of watch
+}
+
+// watch starts the goroutines that read the guest's output and reap it.
+func (g *guest) watch() {
+	// Functions go before the server does when the host runs out of memory.
+	_ = writeFile("/proc/"+strconv.Itoa(g.process.pid)+"/oom_score_adj", "500")
+	read := make(chan struct{})
+	g.work.Go(func() {
+		defer close(read)
+		g.output.run()
+	})
+	g.work.Go(func() {
+		defer close(g.exited)
+		g.status = g.wait()
+		// Every writer is dead, so the pipe ends; what it holds comes first, so
+		// that the log is whole when the answer goes out.
+		<-read
+	})
+}
+
+// wait reaps the process. The kernel ends it only after everything else in its
+// pid namespace.
+func (g *guest) wait() syscall.WaitStatus {
+	var status syscall.WaitStatus
+	reap := func(options int) bool {
+		for {
+			pid, err := syscall.Wait4(g.process.pid, &status, options, nil)
+			if !errors.Is(err, unix.EINTR) {
+				return pid != 0
+			}
+		}
+	}
+	raw, err := g.pidfd.SyscallConn()
+	if err == nil {
+		err = raw.Read(func(uintptr) bool { return reap(unix.WNOHANG) })
+	}
+	if err != nil {
+		reap(0)
+	}
+	return status
+}
+
+func (g *guest) kill() {
+	_ = unix.PidfdSendSignal(g.process.pidfd, unix.SIGKILL, nil, 0)
+	_ = g.group.freeze(false) // a frozen process of cgroup v1 cannot die
+}
+
+// dead tells whether the process has ended.
+func (g *guest) dead() bool {
+	select {
+	case <-g.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// teardown gives everything back. Nothing of the guest runs any more.
+func (g *guest) teardown() error {
+	g.group.close()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = g.listener.Close()
+	_ = g.output.pipe.Close()
+	_ = g.pidfd.Close()
+	if g.control != nil {
+		g.control.close()
+	}
+	err := removeGroup(ctx, g.group.paths())
+	if g.driver.network != nil {
+		err = errors.Join(err, g.driver.network.remove(g.link))
+	}
+	if err == nil {
+		// A slot whose link is still there would meet it again.
+		g.driver.slots.give(g.slot)
+	}
+	return err
+}
