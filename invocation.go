@@ -16,8 +16,8 @@ type Invocation struct {
 	WantTail      bool   // LogTail is filled in the result
 	// Stream, if set, takes an answer that the function streams; the result's
 	// payload is then empty.
-	Stream Stream
-	Arrived       time.Time
+	Stream  Stream
+	Arrived time.Time
 }
 
 // Result is what became of an invocation that reached the function, or that the

@@ -143,11 +143,11 @@ type Spec struct {
 	Version *lambent.Version
 	Region  string
 	Runtime Runtime
-	Code    string   // directory mounted read-only at /var/task; "" is none
+	Code    string // directory mounted read-only at /var/task; "" is none
 	// Root are directories that are merged to the root, later ones on top: the
 	// layers of an image. Without any, the root is the host's programs.
-	Root []string
-	Layers  []string // directories merged at /opt, later ones on top
+	Root   []string
+	Layers []string // directories merged at /opt, later ones on top
 	// Env is the runtime's whole environment but for AWS_LAMBDA_RUNTIME_API,
 	// which the driver adds.
 	Env    []string
@@ -236,10 +236,10 @@ type Event struct {
 
 // Answer is what came of an event that reached the runtime.
 type Answer struct {
-	Payload     []byte // answer, or error object as the runtime sent it
+	Payload []byte // answer, or error object as the runtime sent it
 	// Streamed is how many bytes went to the event's Stream instead. An error that
 	// the runtime reports after the first of them leaves FunctionError set.
-	Streamed int64
+	Streamed    int64
 	ContentType string
 	// FunctionError tells that the runtime reported an error; Payload is its
 	// error object and ErrorType its type.
