@@ -9,6 +9,6 @@ import "embed"
 
 // Files holds a folder for each language, as it is mounted at /var/runtime.
 //
-//go:embed python/*.py nodejs/*.cjs java/bootstrap.jar
-//go:embed ruby/*.rb php/*.php
+//go:embed python/*.py nodejs/*.cjs java/bootstrap.jar java/native-*.so
+//go:embed ruby/*.rb php/*.php web/*.mjs web/deno.sh
 var Files embed.FS

@@ -44,6 +44,8 @@ type language struct {
 var languages = map[family]language{
 	familyRuby: rubyLanguage,
 	familyPHP:  phpLanguage,
+	familyDeno: denoLanguage,
+	familyBun:  bunLanguage,
 }
 
 // isDir tells whether there is such a folder on the host.

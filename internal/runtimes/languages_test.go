@@ -88,7 +88,39 @@ var spokens = []spoken{
 		},
 		say: []string{"^print hello$", "^stderr hello$", "^error hello$", `^PHP Warning:  Undefined variable \$undefined in |^Warning: Undefined variable \$undefined in `},
 	},
+	{
+		runtime: "deno2", folder: "web", handler: "main.handler", thrown: "Custom", trace: nodeTrace, traceHas: "main.ts:21:",
+		raised: `^` + clock + `Z\t[0-9a-f-]{36}\tERROR\tInvoke Error \t\{"errorType":"Custom","errorMessage":"boom é","stack":\["`,
+		exit:   exitsWith(`{"do": "exit", "code": 7}`, 7), memory: "512", inits: webInits, say: webSays,
+	},
+	{
+		runtime: "bun1", folder: "web", handler: "main.handler", thrown: "Custom", trace: nodeTrace, traceHas: "main.ts:21:",
+		raised: `^` + clock + `Z\t[0-9a-f-]{36}\tERROR\tInvoke Error \t\{"errorType":"Custom","errorMessage":"boom é","stack":\["`,
+		exit:   exitsWith(`{"do": "exit", "code": 7}`, 7), memory: "512", inits: webInits, say: webSays,
+	},
 }
+
+var webInits = map[string]initFault{
+	"main":                     {"Runtime.MalformedHandlerName", "Bad handler 'main'", 1},
+	"../main.handler":          {"Runtime.MalformedHandlerName", "Bad handler '../main.handler'", 1},
+	"absent.handler":           {"Runtime.ImportModuleError", "There is no module absent", 1},
+	"main.absent":              {"Runtime.HandlerNotFound", "main.absent is undefined or not exported", 1},
+	"main.text":                {"Runtime.HandlerNotFound", "main.text is not a function", 1},
+	"missing_import.handler":   {"Runtime.ImportModuleError", "", 1},
+	"syntax_error.handler":     {"Runtime.UserCodeSyntaxError", "", 1},
+	"init_error.handler":       {"TypeError", "broken at start", 1},
+	"init_reject.handler":      {"Runtime.UnhandledPromiseRejection", "Error: rejected at start", 1},
+	"init_exit.handler":        {"", "", 3},
+	"nested/deep/mod.handler":  {},
+	"main.nested.deep.handler": {},
+}
+
+const webStamp = `^` + clock + `Z\tID\t`
+
+var webSays = []string{"^print hello$", "^stderr hello$", webStamp + "INFO\tlog hello$", webStamp + "ERROR\terror hello$",
+	webStamp + "WARN\twarn \\{ ?(\r *)?text: \"hello\",? ?\r?\\}$", webStamp + "INFO\ttwo\rlines$"}
+
+func nodeTrace(m map[string]any) string { return stackTrace(map[string]any{"stackTrace": m["trace"]}) }
 
 // On AWS an exit is an error like any other, and then the process ends.
 func rubyExit(t *testing.T, r *rig) {

@@ -17,6 +17,8 @@ const (
 	familyRuby     family = "ruby"
 	familyWasm     family = "wasm"
 	familyPHP      family = "php"
+	familyDeno     family = "deno"
+	familyBun      family = "bun"
 )
 
 // release is one runtime name that new functions can have: AWS's, or our own.
@@ -70,6 +72,8 @@ var own = []release{
 	{"php8.3", familyPHP, 8, 3},
 	{"php8.4", familyPHP, 8, 4},
 	{"php8.5", familyPHP, 8, 5},
+	{"deno2", familyDeno, 2, 0},
+	{"bun1", familyBun, 1, 0},
 }
 
 // known are all names that new functions can have.
