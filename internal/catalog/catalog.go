@@ -51,7 +51,8 @@ type Options struct {
 	OnChange func(ns, function, number string)
 	// OnWanted, when set, is called after something changed that says how many
 	// instances a function should have ready: its provisioned concurrency, its
-	// settings, or where an alias leads. It is called without locks held.
+	// settings, where an alias leads, or that a version can be started now. It is
+	// called without locks held.
 	OnWanted func(ns, function string)
 }
 
@@ -191,6 +192,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 		}
 		for k := range c.takeDue() {
 			c.settle(ctx, k)
+			c.wanted(k)
 		}
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/cron"
 )
 
 // Bounds of what a [lambent.Window] may say. They are ours: AWS has no windows
 // in a provisioned concurrency configuration.
 const (
-	maxWindows     = 32
-	maxWindowStart = 256 // characters
-	maxWindowTime  = 7 * 24 * time.Hour
+	maxWindows    = 32
+	maxWindowTime = 7 * 24 * time.Hour
 )
 
 // PutProvisioned is the input of [Catalog.PutProvisioned].
@@ -24,8 +24,7 @@ type PutProvisioned struct {
 	Namespace, Function string
 	Qualifier           string // a published version's number, or an alias
 	Requested           int    // 0 only where there are windows
-	// Windows replaces the windows; nil keeps them. Whether their Start is a
-	// schedule is for the caller to check.
+	// Windows replaces the windows; nil keeps them.
 	Windows *[]lambent.Window
 	// Concurrency is the account's limit of simultaneous invocations;
 	// [lambent.DefaultConcurrency] when zero.
@@ -198,9 +197,10 @@ func checkWindows(windows *[]lambent.Window, concurrency int) error {
 		return invalid("Windows", "there are %d windows; at most %d are allowed", len(*windows), maxWindows)
 	}
 	for i, w := range *windows {
+		_, err := cron.Parse(w.Start)
 		switch {
-		case w.Start == "" || len(w.Start) > maxWindowStart:
-			return invalid("Windows", "window %d: its start is not a schedule of up to %d characters", i+1, maxWindowStart)
+		case err != nil:
+			return invalid("Windows", "window %d: its start: %s", i+1, err)
 		case w.Duration < time.Minute || w.Duration > maxWindowTime:
 			return invalid("Windows", "window %d: its duration %s is not from 1m to %s", i+1, w.Duration, maxWindowTime)
 		case w.Count < 0 || w.Count > concurrency:

@@ -72,8 +72,6 @@ type Options struct {
 	Provisioner Provisioner
 	// ReserveBytes is the memory that the reserves may use.
 	ReserveBytes int64
-	// CheckSchedule, if set, refuses what is not the start of a window.
-	CheckSchedule func(start string) error
 	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
 	Concurrency int
 }

@@ -104,7 +104,7 @@ func (a *api) putProvisioned(c *call) error {
 		Namespace: c.id.AccountID, Function: name, Qualifier: c.PathValue("qualifier"),
 		Requested: in.Count, Concurrency: a.o.Concurrency,
 	}
-	if put.Windows, err = a.windows(in.Windows); err != nil {
+	if put.Windows, err = windows(in.Windows); err != nil {
 		return err
 	}
 	p, err := a.o.Catalog.PutProvisioned(c.Context(), put)
@@ -114,8 +114,8 @@ func (a *api) putProvisioned(c *call) error {
 	return c.answer(http.StatusOK, a.provisioned(p))
 }
 
-// windows reads windows, of which the catalog checks all but their schedules.
-func (a *api) windows(in *[]client.Window) (*[]lambent.Window, error) {
+// windows reads windows; the catalog checks what they say.
+func windows(in *[]client.Window) (*[]lambent.Window, error) {
 	if in == nil {
 		return nil, nil
 	}
@@ -124,11 +124,6 @@ func (a *api) windows(in *[]client.Window) (*[]lambent.Window, error) {
 		seconds := w.DurationSeconds
 		if !(seconds > 0 && seconds < 1e9) { // so that NaN is refused too
 			return nil, lambent.Errorf(lambent.CodeInvalid, "window %d: %v is no number of seconds", i+1, seconds)
-		}
-		if check := a.o.CheckSchedule; check != nil {
-			if err := check(w.Start); err != nil {
-				return nil, lambent.Errorf(lambent.CodeInvalid, "window %d: start %q: %w", i+1, clip(w.Start), err)
-			}
 		}
 		out = append(out, lambent.Window{Start: w.Start, Duration: time.Duration(seconds * float64(time.Second)), Count: w.Count})
 	}

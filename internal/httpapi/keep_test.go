@@ -64,12 +64,6 @@ func stabled(t *testing.T) (*rig, *stable) {
 	s := &stable{}
 	r := newRigWith(t, func(o *Options) {
 		o.Instances, o.Reserver, o.Provisioner, o.ReserveBytes = s, s, s, 150e6
-		o.CheckSchedule = func(start string) error {
-			if strings.HasPrefix(start, "cron(") {
-				return nil
-			}
-			return errors.New("not a schedule")
-		}
 	})
 	r.publish(t)
 	return r, s
@@ -246,11 +240,11 @@ func TestProvisionRefuses(t *testing.T) {
 		"unknown":   {"none", client.Provision{Count: 1}, lambent.CodeNotFound, "alias"},
 		"nothing":   {"1", client.Provision{}, lambent.CodeInvalid, "deleting"},
 		"too many":  {"1", client.Provision{Count: 1001}, lambent.CodeInvalid, "unreserved"},
-		"schedule":  {"1", client.Provision{Count: 1, Windows: window("at noon", 3600, 1)}, lambent.CodeInvalid, "not a schedule"},
-		"no time":   {"1", client.Provision{Count: 1, Windows: window("cron(x)", 0, 1)}, lambent.CodeInvalid, "no number of seconds"},
-		"long time": {"1", client.Provision{Count: 1, Windows: window("cron(x)", 1e300, 1)}, lambent.CodeInvalid, "no number of seconds"},
-		"a second":  {"1", client.Provision{Count: 1, Windows: window("cron(x)", 1, 1)}, lambent.CodeInvalid, "1m"},
-		"negative":  {"1", client.Provision{Count: 1, Windows: window("cron(x)", 3600, -1)}, lambent.CodeInvalid, "count -1"},
+		"schedule":  {"1", client.Provision{Count: 1, Windows: window("at noon", 3600, 1)}, lambent.CodeInvalid, "at noon"},
+		"no time":   {"1", client.Provision{Count: 1, Windows: window("0 8 * * *", 0, 1)}, lambent.CodeInvalid, "no number of seconds"},
+		"long time": {"1", client.Provision{Count: 1, Windows: window("0 8 * * *", 1e300, 1)}, lambent.CodeInvalid, "no number of seconds"},
+		"a second":  {"1", client.Provision{Count: 1, Windows: window("0 8 * * *", 1, 1)}, lambent.CodeInvalid, "1m"},
+		"negative":  {"1", client.Provision{Count: 1, Windows: window("0 8 * * *", 3600, -1)}, lambent.CodeInvalid, "count -1"},
 	} {
 		_, err := r.Provision(t.Context(), "hello", tt.qualifier, tt.in)
 		if lambent.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
