@@ -10,5 +10,5 @@ import "embed"
 // Files holds a folder for each language, as it is mounted at /var/runtime.
 //
 //go:embed python/*.py nodejs/*.cjs java/bootstrap.jar java/native-*.so
-//go:embed ruby/*.rb php/*.php web/*.mjs web/deno.sh
+//go:embed ruby/*.rb php/*.php web/*.mjs web/deno.sh bash/bootstrap.sh
 var Files embed.FS

@@ -23,6 +23,8 @@ type language struct {
 	probe []string
 	// minors tells that releases differ by their minor version.
 	minors bool
+	// newest tells that a release is whatever version there is.
+	newest bool
 	// older tells that an older release of the same major version may serve where
 	// there is no newer one.
 	older bool
@@ -46,6 +48,7 @@ var languages = map[family]language{
 	familyPHP:  phpLanguage,
 	familyDeno: denoLanguage,
 	familyBun:  bunLanguage,
+	familyBash: bashLanguage,
 }
 
 // isDir tells whether there is such a folder on the host.
@@ -88,6 +91,9 @@ func (i *interpreter) setMinor() {
 // may serve, the newest.
 func (l language) pickOf(found []interpreter, r release) (best interpreter, exact, ok bool) {
 	for _, i := range found {
+		if i.family == r.family && l.newest {
+			return i, true, true
+		}
 		if i.family != r.family || i.major != r.major {
 			continue
 		}

@@ -98,6 +98,23 @@ var spokens = []spoken{
 		raised: `^` + clock + `Z\t[0-9a-f-]{36}\tERROR\tInvoke Error \t\{"errorType":"Custom","errorMessage":"boom é","stack":\["`,
 		exit:   exitsWith(`{"do": "exit", "code": 7}`, 7), memory: "512", inits: webInits, say: webSays,
 	},
+	{
+		runtime: "bash", folder: "bash", handler: "main.handler", thrown: "ExitStatus3", trace: stackTrace,
+		raised: `^\[ERROR\] [0-9a-f-]{36}\tstatus 3: boom é$`, exit: exitsWith(`{"do": "exit", "code": 7}`, 7), memory: "512", coarse: true,
+		inits: map[string]initFault{
+			"main":                    {"Runtime.MalformedHandlerName", "Bad handler 'main'", 1},
+			"../main.handler":         {"Runtime.MalformedHandlerName", "Bad handler '../main.handler'", 1},
+			"absent.handler":          {"Runtime.ImportModuleError", "There is no file absent.sh", 1},
+			"main.absent":             {"Runtime.HandlerNotFound", "There is no function absent in main.sh", 1},
+			"syntax_error.handler":    {"Runtime.UserCodeSyntaxError", "syntax_error.sh: line 3: syntax error near", 1},
+			"init_error.handler":      {"Runtime.InitError", "init_error.handler: the file ended with status 1", 1},
+			"init_exit.handler":       {"", "", 3},
+			"nested/deep/mod.handler": {},
+			"main.sh.handler":         {},
+			"main.argument":           {},
+		},
+		say: []string{"^stderr hello$"},
+	},
 }
 
 var webInits = map[string]initFault{

@@ -19,6 +19,7 @@ const (
 	familyPHP      family = "php"
 	familyDeno     family = "deno"
 	familyBun      family = "bun"
+	familyBash     family = "bash"
 )
 
 // release is one runtime name that new functions can have: AWS's, or our own.
@@ -74,6 +75,7 @@ var own = []release{
 	{"php8.5", familyPHP, 8, 5},
 	{"deno2", familyDeno, 2, 0},
 	{"bun1", familyBun, 1, 0},
+	{"bash", familyBash, 0, 0},
 }
 
 // known are all names that new functions can have.
