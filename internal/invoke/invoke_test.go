@@ -45,8 +45,9 @@ type rooms struct{ paper paper }
 func (r *rooms) Use(context.Context, lambent.Digest) (string, func(), error) {
 	return "/", func() {}, nil
 }
-func (r *rooms) Resolve(*lambent.Version) (sandbox.Runtime, error) { return sandbox.Runtime{}, nil }
-func (r *rooms) Open(_, _, _ string) logs.Stream                   { return &r.paper }
+func (r *rooms) Fit(*sandbox.Runtime, *lambent.Version, string, []string) {}
+func (r *rooms) Resolve(*lambent.Version) (sandbox.Runtime, error)        { return sandbox.Runtime{}, nil }
+func (r *rooms) Open(_, _, _ string) logs.Stream                          { return &r.paper }
 
 type paper struct {
 	mu    sync.Mutex // guards lines and ended

@@ -138,7 +138,7 @@ func (p *Pool) settings(v *lambent.Version) lambent.Settings {
 	return p.o.Settings(v.Namespace, v.Function)
 }
 
-// pin fills spec's directories and remembers how to let go of them.
+// pin fills spec's directories, and what its runtime makes of them, and remembers how to let go of them.
 func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 	var releases []func()
 	m.release = func() {
@@ -160,13 +160,13 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 		releases = append(releases, release)
 		spec.Layers = append(spec.Layers, dir)
 	}
-	if p.o.Prepared == nil {
-		return nil
+	if p.o.Prepared != nil {
+		if with, dir, release, ok := p.o.Prepared.Use(m.version, spec.Runtime); ok {
+			releases = append(releases, release)
+			spec.Runtime, spec.Cache = with, dir
+		}
 	}
-	if with, dir, release, ok := p.o.Prepared.Use(m.version, spec.Runtime); ok {
-		releases = append(releases, release)
-		spec.Runtime, spec.Cache = with, dir
-	}
+	p.o.Runtimes.Fit(&spec.Runtime, m.version, spec.Code, spec.Layers)
 	return nil
 }
 

@@ -59,12 +59,16 @@ func (p *Pool) askPolicy() {
 	}
 }
 
-// idleFor is how long an idle instance of g stays.
-func (p *Pool) idleFor(g *group) time.Duration {
-	if g.habit.asked.IsZero() {
-		return p.o.Idle
+// idleFor is how long m, which is idle, stays so.
+func (p *Pool) idleFor(m *member) time.Duration {
+	keep := p.o.Idle
+	if h := &m.group.habit; !h.asked.IsZero() {
+		keep = h.keep
 	}
-	return g.habit.keep
+	if after := p.o.Hibernation.After; after > 0 && after < keep && p.hibernates(m) {
+		return after
+	}
+	return keep
 }
 
 // overLocked tells whether m, which is idle, has been so for long enough. When a
@@ -78,5 +82,5 @@ func (p *Pool) overLocked(g *group, m *member, now time.Time) bool {
 			return true
 		}
 	}
-	return now.Sub(m.idleAt) >= p.idleFor(g)
+	return now.Sub(m.idleAt) >= p.idleFor(m)
 }

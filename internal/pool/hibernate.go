@@ -10,14 +10,18 @@ import (
 // are frozen, their memory is pushed out of RAM as far as the host can, and they
 // are woken when a call finds nothing better. The zero value is none.
 type Hibernation struct {
-	// MinInit is how long the function's initialisation must have taken; 0 is no
+	// Init is how long the function's initialisation must have taken; 0 is no
 	// hibernation.
-	MinInit time.Duration
-	Keep    time.Duration // how long an instance stays frozen
-	Count   int           // how many there may be, and
-	// MemoryMB is how much RAM they may hold, together. The longest frozen goes
-	// first.
+	Init time.Duration
+	// After is how long the instance must have been idle; 0 is until it would be
+	// reaped.
+	After time.Duration
+	// Keep is how long it then stays frozen.
+	Keep time.Duration
+	// MemoryMB is how much RAM all of them may hold, and Count how many there may
+	// be. The longest frozen goes first.
 	MemoryMB int
+	Count    int
 }
 
 // frozenMinMB is what a frozen instance counts at least: its processes' kernel
@@ -27,7 +31,7 @@ const frozenMinMB = 1
 // hibernates tells whether m is worth keeping frozen.
 func (p *Pool) hibernates(m *member) bool {
 	h := p.o.Hibernation
-	if h.MinInit <= 0 || h.Count <= 0 || m.cold.Init < h.MinInit {
+	if h.Init <= 0 || h.Count <= 0 || m.cold.Init < h.Init {
 		return false
 	}
 	_, able := m.inst.(sandbox.Freezer)

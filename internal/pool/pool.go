@@ -60,6 +60,8 @@ type Artifacts interface {
 // Runtimes says how a version's runtime is started.
 type Runtimes interface {
 	Resolve(v *lambent.Version) (sandbox.Runtime, error)
+	// Fit makes rt's blank one for this code and these layers, or takes it away.
+	Fit(rt *sandbox.Runtime, v *lambent.Version, code string, layers []string)
 }
 
 // Prepared hands out what was made ahead of a version's first start.

@@ -53,8 +53,9 @@ func (r *rooms) Use(context.Context, lambent.Digest) (string, func(), error) {
 	r.pinned.Add(1)
 	return "/code", func() { r.pinned.Add(-1) }, nil
 }
-func (r *rooms) Resolve(*lambent.Version) (sandbox.Runtime, error) { return sandbox.Runtime{}, nil }
-func (r *rooms) Open(_, _, _ string) logs.Stream                   { return discard{} }
+func (r *rooms) Fit(*sandbox.Runtime, *lambent.Version, string, []string) {}
+func (r *rooms) Resolve(*lambent.Version) (sandbox.Runtime, error)        { return sandbox.Runtime{}, nil }
+func (r *rooms) Open(_, _, _ string) logs.Stream                          { return discard{} }
 
 type discard struct{}
 

@@ -49,7 +49,7 @@ func (s *Service) plan(now time.Time) (goals, map[provisionKey]time.Time) {
 			}
 		}
 	}
-	if !s.o.Prediction {
+	if !s.o.Guess.Alias {
 		return next, begun
 	}
 	for a := range s.o.Catalog.Weighted() {
@@ -131,4 +131,7 @@ func keyOf(p *lambent.Provisioned) provisionKey {
 	return provisionKey{p.Namespace, p.Function, p.Qualifier}
 }
 
-var _ Catalog = (*catalog.Catalog)(nil)
+var (
+	_ Catalog = (*catalog.Catalog)(nil)
+	_ Pool    = (*pool.Pool)(nil)
+)

@@ -17,7 +17,6 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/pool"
-	"lambent.dev/lambent/internal/predict"
 )
 
 // Options are the room's neighbours. Catalog, Pool and Log are required.
@@ -25,15 +24,24 @@ type Options struct {
 	Catalog Catalog
 	Pool    Pool
 	Log     *slog.Logger
-	// Idle is how long a version counts as in use after its last call.
+	// Idle is how long a version counts as in use after its last call, and how long
+	// idle instances are kept where no histogram says otherwise.
 	Idle time.Duration
-	// Prediction allows what nobody has asked for: without it only provisioned
-	// concurrency and min instances are kept. A function may still opt out.
-	Prediction bool
-	// Predictor knows the habits of versions; nil knows nothing.
-	Predictor *predict.Predictor
+	// Guess says which guesses are made. A function may opt out of all of them.
+	Guess Guess
+	// Habits are what the pool tells of calls; nil knows nothing, and there is no
+	// guess by graph then.
+	Habits *Habits
 	// Timers, if set, tells which calls timers will make between two moments.
 	Timers func(from, to time.Time) []Call
+}
+
+// Guess are the switches of what nobody has asked for. With none of them only
+// provisioned concurrency and min instances are kept.
+type Guess struct {
+	Alias bool // the other versions of a weighted alias that is in use
+	Graph bool // what is often called after what is called now
+	Timer bool // what timers call soon
 }
 
 // Catalog says what is wanted. All of it is answered from memory.
@@ -71,7 +79,7 @@ const (
 type Service struct {
 	o        Options
 	kick     chan struct{}
-	arrivals chan arrival
+	arrivals <-chan arrival // nil without habits
 
 	held goals                 // what the pool has been told last; Run's alone
 	warm map[pool.Key]struct{} // made ready since the last look; Run's alone
@@ -82,17 +90,16 @@ type Service struct {
 
 type provisionKey struct{ namespace, function, qualifier string }
 
-type arrival struct {
-	key pool.Key
-	at  time.Time
-}
-
 // New makes the room. Run does its work.
 func New(o Options) *Service {
-	return &Service{
-		o: o, kick: make(chan struct{}, 1), arrivals: make(chan arrival, 1024),
+	s := &Service{
+		o: o, kick: make(chan struct{}, 1),
 		begun: map[provisionKey]time.Time{}, held: goals{}, warm: map[pool.Key]struct{}{},
 	}
+	if o.Habits != nil {
+		s.arrivals = o.Habits.arrivals
+	}
+	return s
 }
 
 // Kick makes Run look at once: something changed. It does not block.
@@ -143,26 +150,12 @@ func (s *Service) look(now time.Time) {
 
 // expect makes ready what timers will call soon.
 func (s *Service) expect(now time.Time) {
-	if s.o.Timers == nil || !s.o.Prediction {
+	if s.o.Timers == nil || !s.o.Guess.Timer {
 		return
 	}
 	for _, c := range s.o.Timers(now, now.Add(lead)) {
-		if e, err := s.o.Catalog.Get(c.Namespace, c.Function, c.Qualifier); err == nil && ready(e.Version) {
-			s.o.Pool.Warm(e.Version, reasonTimer)
-		}
-	}
-}
-
-// follow makes ready what is likely to be called because of a call.
-func (s *Service) follow(a arrival) {
-	for _, next := range s.o.Predictor.Arrived(predict.Key(a.key), a.at) {
-		k := pool.Key(next)
-		if _, done := s.warm[k]; done {
-			continue
-		}
-		s.warm[k] = struct{}{}
-		if e, err := s.o.Catalog.Get(k.Namespace, k.Function, k.Number); err == nil && ready(e.Version) {
-			s.o.Pool.Warm(e.Version, reasonGraph)
+		if v := s.version(c.Namespace, c.Function, c.Qualifier); v != nil {
+			s.o.Pool.Warm(v, reasonTimer)
 		}
 	}
 }
@@ -183,29 +176,4 @@ func (s *Service) Allocation(p *lambent.Provisioned) (lambent.Allocation, bool) 
 	a := lambent.Allocation{Wanted: countAt(p, time.Now())}
 	a.Allocated, a.Available, a.Failure = s.o.Pool.Provisioned(pool.KeyOf(e.Version))
 	return a, true
-}
-
-// Policy is what the pool asks about habits; nil without prediction.
-func (s *Service) Policy() pool.Policy {
-	if s.o.Predictor == nil || !s.o.Prediction {
-		return nil
-	}
-	return policy{s}
-}
-
-// policy hands the pool's questions to the predictor.
-type policy struct{ s *Service }
-
-// Arrived leaves the learning to Run: a call waits for nothing. In a burst some
-// are not learned from.
-func (p policy) Arrived(k pool.Key, at time.Time) {
-	select {
-	case p.s.arrivals <- arrival{k, at}:
-	default:
-	}
-}
-
-func (p policy) Keep(k pool.Key, at time.Time, c pool.Cost) (prewarm, keep time.Duration) {
-	w := p.s.o.Predictor.Keep(predict.Key(k), predict.Cost(c), at)
-	return w.Prewarm, w.Keep
 }

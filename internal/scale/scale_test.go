@@ -186,7 +186,7 @@ func TestSiblingsOfAWeightedAlias(t *testing.T) {
 			cat.put("f", "1", "1")
 			cat.put("f", "2", "2")
 			cat.aliases = []*lambent.Alias{{Namespace: account, Function: "f", Name: "live", Version: "1", Weights: map[string]float64{"2": c.share}}}
-			s := New(Options{Catalog: cat, Pool: b, Log: slog.New(slog.DiscardHandler), Idle: time.Minute, Prediction: !c.off})
+			s := New(Options{Catalog: cat, Pool: b, Log: slog.New(slog.DiscardHandler), Idle: time.Minute, Guess: Guess{Alias: !c.off}})
 			s.look(now)
 			if c.want == nil {
 				c.want = map[pool.Key]pool.Target{}
@@ -204,8 +204,7 @@ func TestRunFollowsTheClockAndKicks(t *testing.T) {
 		f := &lambent.Function{Namespace: account, Name: "f", Settings: lambent.Settings{MinInstances: map[string]int{"1": 1}}}
 		c.kept = []catalog.Kept{{Function: f}}
 		due := time.Now().Add(8 * time.Second)
-		s := New(Options{Catalog: c, Pool: b, Log: slog.New(slog.DiscardHandler), Prediction: true,
-			Predictor: predict.New(predict.Options{Idle: time.Minute}),
+		s := New(Options{Catalog: c, Pool: b, Log: slog.New(slog.DiscardHandler), Guess: Guess{Timer: true},
 			Timers: func(from, to time.Time) []Call {
 				if due.Before(from) || due.After(to) {
 					return nil
@@ -242,12 +241,11 @@ func TestHabitsAreFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, b := &shelf{}, &basin{}
 		front, back := pool.KeyOf(c.put("front", "1", "1")), pool.KeyOf(c.put("back", "1", "1"))
-		s := New(Options{Catalog: c, Pool: b, Log: slog.New(slog.DiscardHandler), Prediction: true,
-			Predictor: predict.New(predict.Options{Idle: time.Minute})})
+		p := NewHabits(predict.New(predict.Options{Idle: time.Minute}), 0)
+		s := New(Options{Catalog: c, Pool: b, Log: slog.New(slog.DiscardHandler), Guess: Guess{Graph: true}, Habits: p})
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = s.Run(ctx) })
-		p := s.Policy()
 		for range 30 {
 			p.Arrived(front, time.Now())
 			time.Sleep(100 * time.Millisecond)
@@ -268,7 +266,4 @@ func TestHabitsAreFollowed(t *testing.T) {
 		cancel()
 		wg.Wait()
 	})
-	if New(Options{Prediction: true}).Policy() != nil {
-		t.Error("there is a policy without a predictor")
-	}
 }

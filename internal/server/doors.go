@@ -12,6 +12,7 @@ import (
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // apiHandler is the map of the API address: what is open, and the doors behind
@@ -20,6 +21,7 @@ func (s *Server) apiHandler() http.Handler {
 	lambda := lambdaapi.New(lambdaapi.Options{
 		Catalog: s.catalog, Invoker: s.invoke, Blobs: s.artifacts,
 		Region: s.config.Region, Log: s.log, Concurrency: s.config.Instances.Concurrency,
+		Provisioner: s.scale,
 	})
 	doors := dialects{
 		lambda: lambda,
@@ -27,6 +29,9 @@ func (s *Server) apiHandler() http.Handler {
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.invoke, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
+			Instances: s.pool, Reserver: s.reserver(), Provisioner: s.scale,
+			ReserveBytes: int64(s.config.Instances.Reserve),
+			Concurrency:  s.config.Instances.Concurrency,
 		}),
 	}
 	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{
@@ -49,6 +54,14 @@ func (s *Server) apiHandler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// reserver is the driver, if it keeps a reserve.
+func (s *Server) reserver() httpapi.Reserver {
+	if r, ok := s.driver.(sandbox.Reserver); ok {
+		return r
+	}
+	return nil
 }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {

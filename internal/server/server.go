@@ -22,7 +22,6 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/artifact"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
@@ -32,6 +31,7 @@ import (
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/scale"
 	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/telemetry"
 )
@@ -69,6 +69,8 @@ type Server struct {
 	logs      *logs.Store
 	driver    sandbox.Driver
 	pool      *pool.Pool
+	habits    *scale.Habits // nil when nothing is guessed from calls
+	scale     *scale.Service
 	invoke    *invoke.Service
 
 	api, gateway net.Listener
@@ -150,20 +152,9 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 	s.catalog, err = catalog.Open(ctx, catalog.Options{
 		Records: s.records, Artifacts: s.artifacts, Runtimes: s.runtimes,
 		Region: s.config.Region, Log: s.log, NewID: uuid.NewString,
-		OnChange: s.retire,
+		OnChange: s.retire, OnWanted: s.wanted,
 	})
 	return err
-}
-
-// retire ends the instances of a version that changed or is gone, and drops the
-// series of a function that is.
-func (s *Server) retire(namespace, function, number string) {
-	if _, err := s.catalog.Get(namespace, function, ""); err != nil {
-		s.metrics.Forget(namespace, function)
-	}
-	if s.pool != nil {
-		s.pool.Retire(namespace, function, number)
-	}
 }
 
 // openLogs starts the log room too: it must take lines until the last instance
@@ -205,35 +196,6 @@ func (s *Server) openDriver(ctx context.Context) (err error) {
 	return nil
 }
 
-func (s *Server) openPool(context.Context) error {
-	s.pool = pool.New(pool.Options{
-		Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes,
-		Environment: s.environment, Logs: s.logs,
-		Region: s.config.Region, Log: s.log, Metrics: s.metrics,
-		Idle: s.config.Instances.Idle, MemoryMB: int(s.config.Instances.Memory >> 20),
-		MaxWait: 10 * time.Second, NewID: newInstanceID,
-	})
-	s.closers = append(s.closers, s.closePool)
-	s.metrics.WatchInstances(s.countInstances)
-	s.invoke = invoke.New(invoke.Options{
-		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Log: s.log,
-		Region: s.config.Region, Concurrency: s.config.Instances.Concurrency, NewID: uuid.NewString,
-	})
-	return nil
-}
-
-func (s *Server) countInstances() map[telemetry.InstanceState]int {
-	st := s.pool.Stats()
-	return map[telemetry.InstanceState]int{
-		telemetry.InstanceStarting: st.Starting, telemetry.InstanceBusy: st.Busy,
-		telemetry.InstanceIdle: st.Idle, telemetry.InstanceFrozen: st.Frozen,
-	}
-}
-
-func (s *Server) environment(v *lambent.Version, stream string, _ bool) []string {
-	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream})
-}
-
 // drainTimeout is how long running requests may take to finish at the end. By
 // then their connections are cut, and what still runs answers nobody: killTimeout
 // is all that it gets.
@@ -242,18 +204,13 @@ const (
 	killTimeout  = 200 * time.Millisecond
 )
 
-func (s *Server) closePool() error {
-	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
-	defer cancel()
-	return s.pool.Close(ctx)
-}
-
 // Run serves until ctx ends or a part of the server fails. It removes
 // endpoints.json before it returns; Close does the rest.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.catalog.Run(ctx) })
 	group.Go(func() error { return s.pool.Run(ctx) })
+	group.Go(func() error { return s.scale.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serve(ctx, s.api, s.apiHandler()) })
 	group.Go(func() error { return s.serve(ctx, s.gateway, s.gatewayHandler()) })
@@ -261,6 +218,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if err := s.announce(); err != nil {
 			return err
 		}
+		s.expectAll()
 		<-ctx.Done()
 		s.ready.Store(false)
 		close(s.stopping)

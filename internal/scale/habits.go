@@ -1,0 +1,74 @@
+package scale
+
+import (
+	"time"
+
+	"lambent.dev/lambent/internal/pool"
+	"lambent.dev/lambent/internal/predict"
+)
+
+// Habits connects the pool, which sees the calls, with the predictor, which
+// learns from them: it is the pool's [pool.Policy]. A [Service] does the learning.
+type Habits struct {
+	predictor *predict.Predictor
+	fixed     time.Duration // how long idle instances are kept; 0 asks the histograms
+	arrivals  chan arrival
+}
+
+type arrival struct {
+	key pool.Key
+	at  time.Time
+}
+
+// backlog is how many calls may wait to be learned from.
+const backlog = 1024
+
+// NewHabits makes the connection. Idle instances are kept for fixed, or, if that
+// is 0, for as long as the histograms say.
+func NewHabits(p *predict.Predictor, fixed time.Duration) *Habits {
+	return &Habits{predictor: p, fixed: fixed, arrivals: make(chan arrival, backlog)}
+}
+
+// Arrived leaves the learning to the service: a call waits for nothing. Of a burst
+// some are not learned from.
+func (h *Habits) Arrived(k pool.Key, at time.Time) {
+	select {
+	case h.arrivals <- arrival{k, at}:
+	default:
+	}
+}
+
+// Keep says how long an instance that went idle is worth keeping.
+func (h *Habits) Keep(k pool.Key, at time.Time, c pool.Cost) (prewarm, keep time.Duration) {
+	if h.fixed > 0 {
+		return 0, h.fixed
+	}
+	w := h.predictor.Keep(predict.Key(k), predict.Cost(c), at)
+	return w.Prewarm, w.Keep
+}
+
+// Forget drops what is known of a function, all its versions if number is "".
+func (h *Habits) Forget(namespace, function, number string) {
+	h.predictor.Forget(namespace, function, number)
+}
+
+// follow learns from a call, and makes ready what is likely to be called because
+// of it.
+func (s *Service) follow(a arrival) {
+	likely := s.o.Habits.predictor.Arrived(predict.Key(a.key), a.at)
+	if !s.o.Guess.Graph {
+		return
+	}
+	for _, next := range likely {
+		k := pool.Key(next)
+		if _, done := s.warm[k]; done {
+			continue
+		}
+		s.warm[k] = struct{}{}
+		if v := s.version(k.Namespace, k.Function, k.Number); v != nil {
+			s.o.Pool.Warm(v, reasonGraph)
+		}
+	}
+}
+
+var _ pool.Policy = (*Habits)(nil)

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/invoke"
+	"lambent.dev/lambent/internal/pool"
+	"lambent.dev/lambent/internal/predict"
+	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/scale"
+	"lambent.dev/lambent/internal/telemetry"
+)
+
+// maxFrozen bounds the instances in hibernation by number: each keeps processes,
+// mounts and a network, whatever it holds in RAM.
+const maxFrozen = 256
+
+// openPool makes the rooms around the instances: pool, scale and spine.
+func (s *Server) openPool(context.Context) error {
+	c := s.config.Instances
+	s.habits = newHabits(c)
+	o := pool.Options{
+		Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes,
+		Environment: s.environment, Settings: s.settings, Logs: s.logs,
+		Region: s.config.Region, Log: s.log, Metrics: s.metrics,
+		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
+		Hibernation: pool.Hibernation{
+			Init: c.Hibernate.Init, After: c.Hibernate.After, Keep: c.Hibernate.Keep,
+			MemoryMB: int(c.Hibernate.Memory >> 20), Count: maxFrozen,
+		},
+	}
+	if s.habits != nil {
+		o.Policy = s.habits
+	}
+	s.pool = pool.New(o)
+	s.closers = append(s.closers, s.closePool)
+	s.metrics.WatchInstances(s.countInstances)
+	s.scale = scale.New(scale.Options{
+		Catalog: s.catalog, Pool: s.pool, Log: s.log, Idle: c.Idle, Habits: s.habits,
+		Guess: scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},
+	})
+	s.invoke = invoke.New(invoke.Options{
+		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Log: s.log,
+		Region: s.config.Region, Concurrency: c.Concurrency, NewID: uuid.NewString,
+	})
+	return nil
+}
+
+// newHabits is nil where nothing is to be guessed from calls.
+func newHabits(c config.Instances) *scale.Habits {
+	if !c.Prediction.Graph && !c.Prediction.Histogram {
+		return nil
+	}
+	fixed := c.Idle
+	if c.Prediction.Histogram {
+		fixed = 0
+	}
+	return scale.NewHabits(predict.New(predict.Options{Idle: c.Idle}), fixed)
+}
+
+func (s *Server) countInstances() map[telemetry.InstanceState]int {
+	st := s.pool.Stats()
+	return map[telemetry.InstanceState]int{
+		telemetry.InstanceStarting: st.Starting, telemetry.InstanceBusy: st.Busy,
+		telemetry.InstanceIdle: st.Idle, telemetry.InstanceFrozen: st.Frozen,
+	}
+}
+
+func (s *Server) environment(v *lambent.Version, stream string, _ bool) []string {
+	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream})
+}
+
+// settings are a function's own; those of one that is gone are none.
+func (s *Server) settings(namespace, function string) lambent.Settings {
+	e, err := s.catalog.Get(namespace, function, "")
+	if err != nil {
+		return lambent.Settings{}
+	}
+	return e.Function.Settings
+}
+
+// retire ends the instances of a version that changed or is gone, and drops what
+// is remembered of a function that is.
+func (s *Server) retire(namespace, function, number string) {
+	if s.pool == nil { // the catalog is being opened
+		return
+	}
+	if _, err := s.catalog.Get(namespace, function, ""); err != nil {
+		s.metrics.Forget(namespace, function)
+		s.pool.Forget(namespace, function)
+		if s.habits != nil {
+			s.habits.Forget(namespace, function, "")
+		}
+	}
+	s.pool.Retire(namespace, function, number)
+	s.scale.Kick()
+}
+
+// wanted makes ready what can be, now that a function has a version to start, or
+// should have another number of instances.
+func (s *Server) wanted(namespace, function string) {
+	if s.pool == nil {
+		return
+	}
+	s.scale.Kick()
+	if e, err := s.catalog.Get(namespace, function, ""); err == nil {
+		s.expect(e.Version)
+	}
+}
+
+// expect tells the reserve that v will be started.
+func (s *Server) expect(v *lambent.Version) {
+	r, ok := s.driver.(sandbox.Reserver)
+	if !ok {
+		return
+	}
+	if rt, err := s.runtimes.Resolve(v); err == nil {
+		r.Expect(rt)
+	}
+}
+
+// expectAll tells the reserve of the runtimes that the functions have.
+func (s *Server) expectAll() {
+	type kind struct {
+		runtime  string
+		memoryMB int // some interpreters size themselves by it
+	}
+	known := map[kind]bool{}
+	heads, _ := s.catalog.List(s.config.Account, false, "", 0)
+	for _, v := range heads {
+		if k := (kind{v.Runtime, v.MemoryMB}); !known[k] {
+			known[k] = true
+			s.expect(v)
+		}
+	}
+}
+
+func (s *Server) closePool() error {
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+	defer cancel()
+	return s.pool.Close(ctx)
+}
