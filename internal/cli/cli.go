@@ -46,6 +46,7 @@ type State struct {
 	// StdinTerminal, StdoutTerminal and StderrTerminal tell which streams are a
 	// person's.
 	StdinTerminal, StdoutTerminal, StderrTerminal bool
+	Columns                                       int // width of the terminal on standard output; 0 is unknown
 	// Interrupted gives a context that ends with the first signal to stop. A
 	// second signal ends the process in the usual way.
 	Interrupted func(context.Context) (context.Context, context.CancelFunc)
@@ -62,6 +63,7 @@ func OS() State {
 		Args: os.Args[1:], Environ: os.Environ(), Dir: dir, UID: os.Geteuid(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		StdinTerminal: terminal(os.Stdin), StdoutTerminal: terminal(os.Stdout), StderrTerminal: terminal(os.Stderr),
+		Columns:     columns(os.Stdout),
 		Interrupted: interrupted,
 	}
 }
@@ -158,7 +160,8 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory of the server")
 	root.AddCommand(
 		a.serveCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand(), a.listCommand(),
-		a.deleteCommand(), a.runtimeCommand(), a.simulateCommand(), a.configCommand(), a.versionCommand(),
+		a.deleteCommand(), a.coldStartCommand(), a.reservesCommand(), a.setCommand(), a.provisionCommand(),
+		a.runtimeCommand(), a.simulateCommand(), a.configCommand(), a.versionCommand(),
 	)
 	return root
 }

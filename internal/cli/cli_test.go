@@ -27,7 +27,9 @@ import (
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/store"
 )
 
@@ -44,6 +46,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               startServer,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"publish": publish},
 	})
 }
 
@@ -69,7 +72,12 @@ func startServer(env *testscript.Env) error {
 		cancel()
 		return err
 	}
-	door := httpapi.New(httpapi.Options{Catalog: cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1"})
+	env.Values["catalog"] = cat
+	s := &stable{}
+	door := httpapi.New(httpapi.Options{
+		Catalog: cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1",
+		Instances: s, Reserver: s, Provisioner: s, ReserveBytes: 150e6,
+	})
 	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{Region: "us-east-1"}))
 	held, err := store.OpenSQLite(ctx, store.Options{Dir: filepath.Join(env.WorkDir, "held")})
 	env.Defer(func() {
@@ -106,6 +114,74 @@ func (s spine) Invoke(_ context.Context, inv *lambent.Invocation) (*lambent.Resu
 		r.FunctionError, r.ErrorType, r.Payload = "Unhandled", "ValueError", []byte(`{"errorMessage":"bad value","errorType":"ValueError"}`)
 	}
 	return r, nil
+}
+
+// publish makes version 1 of a function and the alias live, which the command line
+// cannot.
+func publish(ts *testscript.TestScript, _ bool, args []string) {
+	cat := ts.Value("catalog").(*catalog.Catalog)
+	const ns = "000000000000"
+	_, err := cat.PublishVersion(context.Background(), catalog.PublishVersion{Namespace: ns, Function: args[0]})
+	ts.Check(err)
+	_, err = cat.CreateAlias(context.Background(), lambent.Alias{Namespace: ns, Function: args[0], Name: "live", Version: "1"})
+	ts.Check(err)
+}
+
+// stable has cold starts of functions that were retired, reserves of two
+// runtimes, and provisions up to three instances.
+type stable struct {
+	mu      sync.Mutex // guards retired
+	retired map[string]bool
+}
+
+func (s *stable) Retire(_, function, number string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.retired == nil {
+		s.retired = map[string]bool{}
+	}
+	s.retired[function+":"+number] = true
+}
+
+func (s *stable) ColdStarts(_, function, number string) []pool.ColdStart {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.retired[function+":"+number] {
+		return nil
+	}
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	earlier := began.Add(-time.Hour)
+	span := func(name string, from, ms float64) lambent.Stage {
+		at := func(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
+		return lambent.Stage{Name: name, Start: began.Add(at(from)), Took: at(ms)}
+	}
+	stages := []lambent.Stage{
+		span("code", 0, 0.2), span("network", 0.2, 0.5), span("sandbox", 0.7, 1), span("files", 1, 0.05), span("runtime", 1.7, 3.3), span("network", 2, 1), span("init", 5, 5),
+	}
+	return []pool.ColdStart{
+		{ID: "a", Began: earlier, Total: 20 * time.Millisecond, Failure: "Runtime.ExitError", Stages: []lambent.Stage{
+			{Name: lambent.StageRuntime, Start: earlier.Add(10 * time.Millisecond), Took: 9 * time.Millisecond},
+		}},
+		{ID: "b", Began: began, Total: 10 * time.Millisecond, Init: 5 * time.Millisecond, Origin: lambent.OriginFork, Ahead: "min-instances", Stages: stages},
+	}
+}
+
+func (*stable) Reserves() []sandbox.Reserve {
+	return []sandbox.Reserve{
+		{Runtime: "python3.11", Ready: 2, Wanted: 3, MemoryBytes: 20 << 20, Hits: 41, Misses: 7, Died: 1, Nodes: []sandbox.ReserveNode{
+			{Ready: 1, MemoryBytes: 9 << 20}, {Modules: []string{"requests", "urllib3"}, Ready: 1, MemoryBytes: 4 << 20},
+			{Modules: []string{"a", "b", "c", "d", "e", "f"}},
+		}},
+		{Runtime: "nodejs22.x", MemoryBytes: 5 << 20},
+	}
+}
+
+func (*stable) Allocation(p *lambent.Provisioned) (lambent.Allocation, bool) {
+	a := lambent.Allocation{Wanted: p.Requested, Allocated: min(p.Requested, 3), Available: min(p.Requested, 3)}
+	if p.Requested > 3 {
+		a.Failure = "no more memory"
+	}
+	return a, true
 }
 
 // shelf has two Pythons ready.

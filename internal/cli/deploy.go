@@ -26,6 +26,7 @@ type deployFlags struct {
 	project.Manifest
 	env     []string // K=V
 	timeout string
+	reserve string
 	dryRun  bool
 }
 
@@ -53,6 +54,7 @@ func (a *app) deployCommand() *cobra.Command {
 	flags.StringVar(&f.Network, "network", "", "outbound, loopback or none (default outbound)")
 	flags.StringArrayVar(&f.env, "env", nil, "environment variable as KEY=VALUE; may be repeated")
 	flags.StringArrayVar(&f.Layers, "layer", nil, "ARN of a layer version; may be repeated")
+	flags.StringVar(&f.reserve, "reserve", "", "on or off: start instances from the reserves, or each from nothing (default on)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be deployed, and stop")
 	return a.jsonFlag(cmd)
 }
@@ -69,6 +71,12 @@ func (a *app) deploy(cmd *cobra.Command, path string, f deployFlags) error {
 	if err != nil {
 		return err
 	}
+	var reserve *bool
+	if f.reserve != "" {
+		if reserve, err = parseSwitch(f.reserve); err != nil {
+			return usageError{fmt.Errorf("--reserve %s: %w", f.reserve, err)}
+		}
+	}
 	src, err := a.readSource(cmd.Context(), path, over)
 	if err != nil {
 		return err
@@ -84,6 +92,7 @@ func (a *app) deploy(cmd *cobra.Command, path string, f deployFlags) error {
 	if err != nil {
 		return err
 	}
+	d.Reserve = reserve
 	stop := a.spin("deploying " + src.manifest.Name)
 	done, err := c.Deploy(cmd.Context(), src.manifest.Name, d)
 	stop()
