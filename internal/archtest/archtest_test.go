@@ -42,6 +42,7 @@ var floors = map[string]int{
 
 	"internal/sandbox/linux": 4,
 	"internal/sandbox/fake":  4,
+	"internal/sandbox/wasm":  4,
 
 	"internal/predict": 2,
 

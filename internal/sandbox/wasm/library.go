@@ -1,0 +1,349 @@
+package wasm
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// meterVersion changes whenever the meter writes other code for the same module.
+const meterVersion = "1"
+
+// module is a function's module, ready to be instantiated.
+type module struct {
+	name     string // of the file
+	compiled wazero.CompiledModule
+	resident bool
+	least    int64 // bytes of memory that it starts with
+	most     int64 // bytes of memory that it says it can use
+	size     int64 // bytes that it takes of the library
+	// refusal, if set, is why it cannot run; the rest is then empty.
+	refusal error
+}
+
+// library compiles modules, and keeps the compiled ones in memory and on disk.
+type library struct {
+	rt    wazero.Runtime
+	host  *host
+	store store
+	live  string // the serving engine's cache: empty but for the moment of a load
+	log   *slog.Logger
+	most  int64 // bytes of compiled code in memory
+
+	loading sync.Mutex // held while live has a file
+	// builds bounds how many modules are compiled from nothing at a time.
+	builds chan struct{}
+	work   sync.WaitGroup
+	life   context.Context
+	stop   context.CancelFunc
+
+	// mu guards what follows.
+	mu    sync.Mutex
+	byKey map[string]*list.Element // of *shelf
+	order *list.List               // the last used in front
+	bytes int64
+}
+
+// shelf has one module, once ready is closed.
+type shelf struct {
+	key   string
+	ready chan struct{}
+	mod   *module
+	err   error // of the platform
+}
+
+// buildTimeout bounds the compilation of one module.
+const buildTimeout = 2 * time.Minute
+
+func newLibrary(dir string, o Options) (*library, error) {
+	l := &library{log: o.Log, most: o.CodeBytes, store: store{dir: filepath.Join(dir, "code"), most: o.CacheBytes},
+		live: filepath.Join(dir, "live"), builds: make(chan struct{}, 1), byKey: map[string]*list.Element{}, order: list.New()}
+	l.life, l.stop = context.WithCancel(context.Background())
+	if err := os.RemoveAll(l.live); err != nil {
+		return nil, err
+	}
+	l.store.sweep()
+	cache, err := wazero.NewCompilationCacheWithDir(l.live)
+	if err != nil {
+		return nil, err
+	}
+	l.rt = wazero.NewRuntimeWithConfig(l.life, engineConfig().WithCompilationCache(cache))
+	l.host, err = newHost(l.life, l.rt)
+	return l, err
+}
+
+// engineConfig is the same for the engine that compiles and the one that runs.
+// The deadline is the meter's business.
+func engineConfig() wazero.RuntimeConfig {
+	return wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithCustomSections(false).
+		WithDebugInfoEnabled(false)
+}
+
+func (l *library) close() error {
+	l.stop()
+	l.work.Wait()
+	return errors.Join(l.rt.Close(context.Background()), os.RemoveAll(l.live))
+}
+
+// get gives the module of spec. The error is the platform's; a module that cannot
+// run has a refusal.
+func (l *library) get(ctx context.Context, spec *sandbox.Spec) (*module, error) {
+	key, err := keyOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	if l.life.Err() != nil {
+		l.mu.Unlock()
+		return nil, errClosed
+	}
+	e := l.byKey[key]
+	if e != nil {
+		l.order.MoveToFront(e)
+	} else {
+		e = l.order.PushFront(&shelf{key: key, ready: make(chan struct{})})
+		l.byKey[key] = e
+		code, handler := spec.Code, spec.Version.Handler
+		l.work.Go(func() { l.fill(e, code, handler) })
+	}
+	s, _ := e.Value.(*shelf) // nothing else is in the list
+	l.mu.Unlock()
+	select {
+	case <-s.ready:
+		return s.mod, s.err
+	case <-ctx.Done():
+		return nil, lambent.Errorf(lambent.CodeTimeout, "wait for the module to be compiled: %w", ctx.Err())
+	}
+}
+
+// keyOf names a module without reading it: by what the version is made of, or by
+// the directory where that is not known.
+func keyOf(spec *sandbox.Spec) (string, error) {
+	handler := spec.Version.Handler
+	if d := spec.Version.Code.Digest; d != "" {
+		return string(d) + " " + handler, nil
+	}
+	info, err := os.Stat(spec.Code)
+	if err != nil {
+		return "", fmt.Errorf("look at the code: %w", err)
+	}
+	return fmt.Sprintf("%s %d %s", spec.Code, info.ModTime().UnixNano(), handler), nil
+}
+
+// fill does the work of one shelf, and forgets it if the platform failed.
+func (l *library) fill(e *list.Element, dir, handler string) {
+	s, _ := e.Value.(*shelf)
+	ctx, cancel := context.WithTimeout(l.life, buildTimeout)
+	defer cancel()
+	s.mod, s.err = l.make(ctx, dir, handler)
+	close(s.ready)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.err != nil {
+		l.order.Remove(e)
+		delete(l.byKey, s.key)
+		return
+	}
+	l.bytes += s.mod.size
+	for at := l.order.Back(); at != nil && l.bytes > l.most; {
+		prev := at.Prev()
+		if old, _ := at.Value.(*shelf); at != e && old.mod != nil {
+			l.forget(at, old)
+		}
+		at = prev
+	}
+}
+
+// forget drops a module; instances that have it keep it alive.
+func (l *library) forget(e *list.Element, s *shelf) {
+	l.order.Remove(e)
+	delete(l.byKey, s.key)
+	l.bytes -= s.mod.size
+	if s.mod.compiled != nil {
+		_ = s.mod.compiled.Close(context.Background()) // it never fails
+	}
+}
+
+// refused makes a module that cannot run, at the price of its name.
+func refused(name string, err error) (*module, error) {
+	return &module{name: name, refusal: err, size: 1 << 10}, nil
+}
+
+// make reads, checks, compiles and loads a module.
+func (l *library) make(ctx context.Context, dir, handler string) (m *module, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Error("the engine failed on a module", "panic", p)
+			m, err = refused("module", errors.New("the engine failed on it"))
+		}
+	}()
+	name, original, err := readModule(dir, handler)
+	if err != nil {
+		return refused(name, err)
+	}
+	binary, err := metered(original)
+	if err != nil {
+		return refused(name, fmt.Errorf("it is not valid: %w", err))
+	}
+	sum := sha256.Sum256(append(original, meterVersion...))
+	compiled, size, err := l.load(ctx, hex.EncodeToString(sum[:]), binary)
+	if invalid := (invalidError{}); errors.As(err, &invalid) {
+		return refused(name, fmt.Errorf("it is not valid: %w", invalid))
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return refused(name, fmt.Errorf("it takes more than %v to compile", buildTimeout))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compile %s: %w", name, err)
+	}
+	m = &module{name: name, compiled: compiled, size: size + int64(len(binary))}
+	if err := l.host.check(m); err != nil {
+		return refused(name, errors.Join(err, compiled.Close(ctx)))
+	}
+	return m, nil
+}
+
+// invalidError is what the engine has against a module.
+type invalidError struct{ error }
+
+// load gets the code from disk, or compiles it, and hands it to the engine. It
+// also tells the bytes of machine code.
+func (l *library) load(ctx context.Context, key string, binary []byte) (wazero.CompiledModule, int64, error) {
+	c, err := l.store.load(key)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			l.log.Warn("compiled code is made again", "key", key, "err", err)
+		}
+		if c, err = l.build(ctx, binary); err != nil {
+			return nil, 0, err
+		}
+		if err := l.store.save(key, c); err != nil {
+			l.log.Warn("compiled code cannot be kept", "key", key, "err", err)
+		}
+	}
+	compiled, err := l.restore(ctx, c, binary)
+	return compiled, int64(len(c.data)), err
+}
+
+// build compiles in an engine of its own, so that its result can be told from
+// others'; loads do not wait for it.
+func (l *library) build(ctx context.Context, binary []byte) (c code, err error) {
+	select {
+	case l.builds <- struct{}{}:
+		defer func() { <-l.builds }()
+	case <-ctx.Done():
+		return code{}, ctx.Err()
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(l.live), "build-")
+	if err != nil {
+		return code{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return code{}, err
+	}
+	rt := wazero.NewRuntimeWithConfig(ctx, engineConfig().WithCompilationCache(cache))
+	defer func() { err = errors.Join(err, rt.Close(ctx), cache.Close(ctx)) }()
+	// Only with more than one worker does the engine look at the context.
+	if _, err := rt.CompileModule(experimental.WithCompilationWorkers(ctx, 2), binary); err != nil {
+		if ctx.Err() != nil {
+			return code{}, ctx.Err()
+		}
+		return code{}, invalidError{err}
+	}
+	return only(dir)
+}
+
+// restore puts code where the engine looks for it. The engine names files by
+// itself; if it wants another one than c, it compiles again.
+func (l *library) restore(ctx context.Context, c code, binary []byte) (wazero.CompiledModule, error) {
+	l.loading.Lock()
+	defer l.loading.Unlock()
+	entries, err := os.ReadDir(l.live)
+	if err != nil || len(entries) != 1 {
+		return nil, fmt.Errorf("find the engine's cache (%d entries): %w", len(entries), err)
+	}
+	dir := filepath.Join(l.live, entries[0].Name())
+	if err := os.WriteFile(filepath.Join(dir, c.name), c.data, 0o600); err != nil {
+		return nil, err
+	}
+	compiled, err := l.rt.CompileModule(experimental.WithCompilationWorkers(ctx, 2), binary)
+	left, _ := filepath.Glob(filepath.Join(dir, "*")) // the pattern is right
+	for _, f := range left {
+		err = errors.Join(err, os.Remove(f))
+	}
+	return compiled, err
+}
+
+// readModule finds the module of a function: the file that the handler names, or
+// bootstrap.wasm, or the only one there is. No path leads out of dir.
+func readModule(dir, handler string) (name string, b []byte, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "module", nil, err
+	}
+	defer func() { _ = root.Close() }()
+	if name, err = moduleName(root.FS(), handler); err != nil {
+		return "module", nil, err
+	}
+	f, err := root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return name, nil, errors.New("no such file or directory")
+	}
+	if err != nil {
+		return name, nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return name, nil, err
+	case !info.Mode().IsRegular():
+		return name, nil, errors.New("it is not a file")
+	case info.Size() > maxModule:
+		return name, nil, fmt.Errorf("it has more than %d MB", maxModule>>20)
+	}
+	b = make([]byte, info.Size())
+	_, err = io.ReadFull(f, b)
+	return name, b, err
+}
+
+// usualName is the module's when the handler names none.
+const usualName = "bootstrap.wasm"
+
+func moduleName(dir fs.FS, handler string) (string, error) {
+	if strings.HasSuffix(handler, ".wasm") {
+		return strings.TrimPrefix(handler, "/var/task/"), nil
+	}
+	if _, err := fs.Stat(dir, usualName); err == nil {
+		return usualName, nil
+	}
+	found, err := fs.Glob(dir, "*.wasm")
+	if err != nil {
+		return "", err
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("the handler %q names no module: there is no %s, and there are %d others",
+			handler, usualName, len(found))
+	}
+	return found[0], nil
+}
