@@ -17,6 +17,8 @@ have javac || missing+=(openjdk-17-jdk-headless)
 have mvn || missing+=(maven)
 # The Rust client needs a newer compiler than the distribution's own "rustc".
 have cargo || missing+=(rustc-web cargo-web)
+have ruby || missing+=(ruby)
+have php || missing+=(php-cli)
 have gcc || missing+=(gcc g++ libc6-dev)
 case "$(aws --version 2>/dev/null || true) $(/usr/bin/aws --version 2>/dev/null || true)" in
   *aws-cli/2*) ;;
@@ -35,6 +37,22 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get update -qq
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+
+# Deno and Bun come from npm, each as one program.
+engine() { # NAME PACKAGE PROGRAM
+  local dir=/usr/local/lib/lambent-$1 temp
+  have "$1" && return
+  if [ ! -x "$dir/bin/$1" ]; then
+    temp=$(mktemp -d)
+    (cd "$temp" && npm pack --silent "$2" >/dev/null && tar xzf ./*.tgz)
+    install -D "$temp/package/$3" "$dir/bin/$1" && rm -rf "$temp"
+  fi
+  ln -sf "$dir/bin/$1" "/usr/local/bin/$1"
+}
+case "$(uname -m)" in
+  x86_64) engine deno @deno/linux-x64-glibc@2 deno; engine bun @oven/bun-linux-x64@1 bin/bun ;;
+  aarch64) engine deno @deno/linux-arm64-glibc@2 deno; engine bun @oven/bun-linux-aarch64@1 bin/bun ;;
+esac
 
 # The distribution's Node may be older than the oldest that functions can use.
 if [ "$(node_major)" -lt 20 ] 2>/dev/null; then

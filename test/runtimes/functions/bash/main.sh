@@ -38,8 +38,36 @@ handler() {
       "$AWS_LAMBDA_FUNCTION_MEMORY_SIZE" "$AWS_LAMBDA_LOG_GROUP_NAME" "$AWS_LAMBDA_LOG_STREAM_NAME" "$(remaining_time_in_millis)" \
       "${LAMBDA_CLIENT_CONTEXT:-null}" "$_X_AMZN_TRACE_ID"
     ;;
+  env) environment ;;
+  run) [[ $event =~ \[(.*)\] ]] && eval "quoted=\$(${BASH_REMATCH[1]//,/ })" && text "$quoted"$'\n' ;;
+  files) files "$event" ;;
   where) echo "{\"cwd\": \"$PWD\", \"uid\": $EUID, \"user\": \"$(id -un)\"}" ;;
   esac
+}
+
+# text prints a JSON string.
+text() {
+  local text=${1//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "${text//$'\n'/\\n}"
+}
+
+environment() {
+  local name separator='{'
+  for name in $(compgen -e); do
+    printf '%s%s:%s' "$separator" "$(text "$name")" "$(text "${!name}")"
+    separator=,
+  done
+  echo '}'
+}
+
+files() {
+  [[ $1 =~ \"path\":\ ?\"([^\"]*)\" ]] && local path=${BASH_REMATCH[1]}
+  if [[ $1 =~ \"write\":\ ?\"([^\"]*)\" ]]; then
+    printf %s "${BASH_REMATCH[1]}" >"$path" && echo ${#BASH_REMATCH[1]}
+  else
+    text "$(<"$path")"
+  fi
 }
 
 argument() { echo "$1"; }

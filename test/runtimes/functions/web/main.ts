@@ -40,7 +40,7 @@ const verbs: Record<string, (event: Event, context: any) => unknown> = {
     identity: context.identity?.cognitoIdentityId,
     trace: process.env._X_AMZN_TRACE_ID,
   }),
-  where: () => ({ cwd: process.cwd(), uid: process.getuid!(), user: os.userInfo().username, hostname: os.hostname() }),
+  where: () => ({ cwd: process.cwd(), uid: process.getuid!(), user: execFileSync('id', ['-un']).toString().trim(), hostname: os.hostname() }),
   files: (event) => {
     if ('write' in event) {
       fs.writeFileSync(event.path, event.write);

@@ -1,0 +1,101 @@
+package runtimes
+
+import (
+	"strings"
+	"testing"
+)
+
+// What the languages beyond the first four say in their own way.
+
+const instant = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+`
+
+var rubyLanguage = language{
+	name: "ruby", thrown: "Function<Custom>", outOfMemory: killed,
+	// On AWS an exit is an error like any other, and then the process ends.
+	exit: failure{"Function<SystemExit>", "exit"},
+	object: func(t *testing.T, _ string, m map[string]any) {
+		trace := strings.Join(texts(m["stackTrace"]), "\n")
+		if !strings.HasPrefix(trace, "/var/task/main.rb:14:in ") || strings.Contains(trace, "/var/runtime") || len(m) != 3 {
+			t.Errorf("error object %v", m)
+		}
+	},
+	forms: map[string]form{
+		"nested/deep/mod.handler":      {`{}`, `"nested"`},
+		"main.Nested::Handler.process": {`{}`, `"class method"`},
+	},
+	broken: map[string]failure{
+		"init_error.handler":     {"Init<RuntimeError>", "broken at start"},
+		"missing_import.handler": {"Init<LoadError>", "cannot load such file -- no_such_library"},
+		"init_exit.handler":      {"Init<SystemExit>", "exit"},
+	},
+	text: []string{`print hello`, `stderr hello`, `E, \[` + instant + ` #\d+\] ERROR ID -- named: error hello`},
+}
+
+var phpLanguage = language{
+	name: "php", thrown: "Custom", outOfMemory: failure{"FatalError", "Allowed memory size of 456130560 bytes exhausted (tried to allocate 8392704 bytes)"},
+	object: func(t *testing.T, _ string, m map[string]any) {
+		cause, _ := m["cause"].(map[string]any) // nil fails below
+		if strings.Join(texts(m["stackTrace"]), "\n") != "/var/task/main.php:25" || cause["errorMessage"] != "the cause" || len(m) != 4 {
+			t.Errorf("error object %v", m)
+		}
+	},
+	forms: map[string]form{
+		"nested/deep/mod.handler": {`{}`, `"nested"`},
+		"closure.php":             {`{"a":1}`, `{"closure":{"a":1}}`},
+		"main.Handlers::shared":   {`{}`, `"static"`},
+		"main.Handlers::own":      {`{ "raw":1}`, `["{ \"raw\":1}",1]`},
+	},
+	broken: map[string]failure{
+		"init_error.handler":   {"LogicException", "broken at start"},
+		"syntax_error.handler": {"ParseError", "syntax error"},
+		"main.absent":          {"Runtime.HandlerNotFound", "Handler 'main.absent' is not something to call"},
+		"init_exit.handler":    exited,
+	},
+	text: []string{`print hello`, `stderr hello`, `error hello`, `Warning: Undefined variable \$undefined in .*`},
+}
+
+func webLanguage(name string) language {
+	return language{
+		name: name, folder: "web", thrown: "Custom", outOfMemory: killed,
+		crash: name == "deno", // Bun ends by an illegal instruction
+		object: func(t *testing.T, _ string, m map[string]any) {
+			trace := strings.Join(texts(m["trace"]), "\n")
+			if !strings.HasPrefix(trace, "Custom: boom é\n") || !strings.Contains(trace, "/var/task/main.ts:21:") || len(m) != 3 {
+				t.Errorf("error object %v", m)
+			}
+		},
+		forms: map[string]form{
+			"main.nested.deep.handler": {`{}`, `"nested export"`},
+			"nested/deep/mod.handler":  {`{}`, `"nested"`},
+		},
+		broken: map[string]failure{
+			"init_error.handler":     {"TypeError", "broken at start"},
+			"init_reject.handler":    {"Runtime.UnhandledPromiseRejection", "Error: rejected at start"},
+			"missing_import.handler": {"Runtime.ImportModuleError", ""},
+			"main.absent":            {"Runtime.HandlerNotFound", "main.absent is undefined or not exported"},
+			"init_exit.handler":      exited,
+		},
+		text: []string{`print hello`, `stderr hello`, instant + `Z\tID\tINFO\tlog hello`, instant + `Z\tID\tERROR\terror hello`},
+		json: []string{`\{.*"level":"ERROR".*"message":"error hello".*\}`},
+	}
+}
+
+var bashLanguage = language{
+	name: "bash", thrown: "ExitStatus3", outOfMemory: killed,
+	object: func(t *testing.T, _ string, m map[string]any) {
+		if len(texts(m["stackTrace"])) > 0 || len(m) != 3 {
+			t.Errorf("error object %v", m)
+		}
+	},
+	forms: map[string]form{
+		"nested/deep/mod.handler": {`{}`, `"nested"`},
+		"main.argument":           {`{"a":1}`, `{"a":1}`},
+	},
+	broken: map[string]failure{
+		"init_error.handler":   {"Runtime.InitError", "init_error.handler: the file ended with status 1"},
+		"syntax_error.handler": {"Runtime.UserCodeSyntaxError", "syntax_error.sh: line 3: "},
+		"main.absent":          {"Runtime.HandlerNotFound", "There is no function absent in main.sh"},
+		"init_exit.handler":    exited,
+	},
+	text: []string{`stderr hello`},
+}
