@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -8,10 +9,11 @@ import (
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/sandbox/linux"
+	"lambent.dev/lambent/internal/sandbox/wasm"
 )
 
-// newLinux makes the driver that the configuration names. Drivers are listed
-// here and nowhere else.
+// newLinux makes the driver that the configuration names, with the one that runs
+// modules beside it. Drivers are listed here and nowhere else.
 func newLinux(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	if c.Sandbox.Driver != "linux" {
 		return nil, fmt.Errorf("sandbox driver %q: this version has linux", c.Sandbox.Driver)
@@ -20,12 +22,24 @@ func newLinux(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sandbox.network_pool: %w", err)
 	}
-	driver, err := linux.New(linux.Options{
+	processes, err := linux.New(linux.Options{
 		DataDir: c.Data, CgroupRoot: c.Sandbox.CgroupRoot, NetworkPool: prefix,
-		NoNetwork: !c.Sandbox.Outbound, Log: log,
+		NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)
 	}
-	return sandbox.Guard(driver), nil
+	modules, err := wasm.New(wasm.Options{DataDir: c.Data, Log: log})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open sandbox for modules: %w", err), processes.Close())
+	}
+	return sandbox.Guard(sandbox.ByName(map[string]sandbox.Driver{"linux": processes, "wasm": modules}, "linux")), nil
+}
+
+// reserveMB is a size as the driver takes it, to which 0 is the default.
+func reserveMB(size config.Size) int {
+	if size <= 0 {
+		return -1
+	}
+	return int(max(1, size>>20))
 }
