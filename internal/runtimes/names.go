@@ -67,7 +67,7 @@ var accepted = []release{
 
 // own are the names that CreateFunction takes beyond AWS's.
 var own = []release{
-	{wasmName, familyWasm, 0, 0},
+	{Wasm, familyWasm, 0, 0},
 	{"php8.1", familyPHP, 8, 1},
 	{"php8.2", familyPHP, 8, 2},
 	{"php8.3", familyPHP, 8, 3},

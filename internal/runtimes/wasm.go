@@ -2,15 +2,17 @@ package runtimes
 
 import "lambent.dev/lambent/internal/sandbox"
 
-const (
-	wasmName   = "wasm"
-	wasmDriver = "wasm" // what the server calls the driver that runs modules
-)
+// Wasm is the name of the runtime that runs WebAssembly modules, a name of our
+// own.
+const Wasm = "wasm"
+
+// wasmDriver is what the server calls the driver that runs modules.
+const wasmDriver = "wasm"
 
 // wasmRuntime has no program: the driver runs the module that the function
 // brings, which is the same on every processor.
 func wasmRuntime(string) sandbox.Runtime {
-	return sandbox.Runtime{Name: wasmName, Driver: wasmDriver}
+	return sandbox.Runtime{Name: Wasm, Driver: wasmDriver}
 }
 
 var wasmBuiltIn = builtIn{
