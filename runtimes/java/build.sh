@@ -12,7 +12,7 @@ trap 'rm -rf "$classes"' EXIT
 
 find "$here/src" -name '*.java' | LC_ALL=C sort > "$classes/sources"
 # Plain string building and few lambdas keep start-up free of method handles.
-"${bin}javac" --release 17 -XDstringConcat=inline -Xlint:all,-processing -Werror -proc:none \
+"${bin}javac" --release 17 -XDstringConcat=inline -XDignore.symbol.file -Xlint:all,-processing -Werror -proc:none \
     -g:source,lines -encoding UTF-8 -d "$classes/out" @"$classes/sources"
 cd "$classes/out"
 find . -name '*.class' | sed 's|^\./||' | LC_ALL=C sort > "$classes/entries"

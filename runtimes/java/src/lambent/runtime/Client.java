@@ -41,6 +41,14 @@ final class Client {
         common = "Host: " + address + "\r\nUser-Agent: lambent-java/" + System.getProperty("java.version") + "\r\n";
     }
 
+    /** A client that is connected already. */
+    Client(String address, InputStream in, OutputStream out) {
+        this(address);
+        this.in = in;
+        this.out = out;
+        socket = new Socket();
+    }
+
     Answer next() throws IOException {
         Answer a = roundTrip("GET " + API + "/invocation/next HTTP/1.1\r\n" + common + "\r\n", null);
         if (a.status != 200) {

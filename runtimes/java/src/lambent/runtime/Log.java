@@ -15,10 +15,16 @@ public final class Log implements LambdaLogger {
 
     static volatile String requestId;
 
-    private final boolean json = "json".equalsIgnoreCase(System.getenv("AWS_LAMBDA_LOG_FORMAT"));
-    private final LogLevel threshold = level(System.getenv("AWS_LAMBDA_LOG_LEVEL"));
+    private volatile boolean json;
+    private volatile LogLevel threshold = LogLevel.UNDEFINED;
 
     private Log() {}
+
+    /** Takes the format from the environment, which a blank gets late. */
+    void configure() {
+        json = "json".equalsIgnoreCase(System.getenv("AWS_LAMBDA_LOG_FORMAT"));
+        threshold = level(System.getenv("AWS_LAMBDA_LOG_LEVEL"));
+    }
 
     private LogLevel level(String name) {
         if (!json || name == null) {

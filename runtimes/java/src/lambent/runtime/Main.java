@@ -3,72 +3,88 @@ package lambent.runtime;
 import com.amazonaws.services.lambda.runtime.logging.LogLevel;
 import java.io.File;
 import java.io.IOException;
-import java.net.MalformedURLException;
-import java.net.URL;
-import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.List;
+import java.util.Map;
 
 /** lambent's Java runtime: runs a handler on the AWS Lambda Runtime API. */
 public final class Main {
     private final Client client;
     private Handler handler;
 
-    private Main(Client client) {
+    Main(Client client, Handler handler) {
         this.client = client;
+        this.handler = handler;
     }
 
     public static void main(String[] args) {
         Log.install();
         try {
-            new Main(new Client(System.getenv("AWS_LAMBDA_RUNTIME_API"))).run();
-        } catch (IOException e) {
-            System.err.println("lambent: " + e.getMessage());
+            Control control = Control.open(System.getenv("LAMBENT_CONTROL"));
+            String prepare = System.getenv("LAMBENT_PREPARE");
+            if ("runtime".equals(prepare)) {
+                Blank.rehearse(folder());
+            }
+            Map<String, String> env = System.getenv();
+            if (System.getenv("LAMBENT_BLANK") != null) {
+                env = Blank.become(control, folder());
+            }
+            adopt(env);
+            Log.LOGGER.configure();
+            if (control != null) {
+                control.say('L');
+            }
+            new Main(new Client(System.getenv("AWS_LAMBDA_RUNTIME_API")), null).run(control, prepare != null);
+        } catch (IOException | ReflectiveOperationException e) {
+            System.err.println("lambent: " + e);
             System.exit(1);
         }
     }
 
-    private void run() throws IOException {
+    /** Shows the function its environment. */
+    private static void adopt(Map<String, String> env) throws ReflectiveOperationException {
+        if (env != System.getenv() || env.containsKey("LAMBENT_CONTROL") || env.containsKey("LAMBENT_PREPARE")) {
+            Internals.environment(Control.tidy(env));
+        }
+    }
+
+    /** Where the bootstrap is. */
+    private static String folder() {
+        return new File(System.getProperty("java.class.path").split(File.pathSeparator, 2)[0]).getParent();
+    }
+
+    private void run(Control control, boolean prepare) throws IOException {
         try {
-            ClassLoader loader = loader();
+            ClassLoader loader = Code.loader(folder(), prepare);
             Thread.currentThread().setContextClassLoader(loader);
             String name = System.getenv("_HANDLER");
             handler = Handler.load(name == null ? "" : name, loader);
+            hooks();
         } catch (Fault f) {
             initError(f);
         } catch (Throwable t) {
             initError(new Fault(t));
+        }
+        if (prepare) {
+            System.out.flush();
+            System.err.flush();
+            Runtime.getRuntime().halt(0); // the JVM writes its archive now; no hook of the function's runs
+        }
+        if (control != null) {
+            control.close();
         }
         while (true) {
             handle(client.next());
         }
     }
 
-    /** The function's classes, then its jars, then the layers' jars, each sorted by name. */
-    private static ClassLoader loader() throws MalformedURLException {
-        String root = System.getenv("LAMBDA_TASK_ROOT");
-        if (root == null) {
-            root = "/var/task";
-        }
-        List<URL> urls = new ArrayList<>();
-        urls.add(new File(root + "/").toURI().toURL());
-        jars(urls, new File(root, "lib"));
-        jars(urls, new File("/opt/java/lib"));
-        return new URLClassLoader(urls.toArray(new URL[0]), Main.class.getClassLoader());
-    }
-
-    private static void jars(List<URL> urls, File dir) throws MalformedURLException {
-        String[] names = dir.list();
-        if (names == null) {
-            return;
-        }
-        Arrays.sort(names);
-        for (String n : names) {
-            if (n.endsWith(".jar")) {
-                urls.add(new File(dir, n).toURI().toURL());
-            }
+    /**
+     * Tells the function's resources of the snapshot that AWS would take here ("Lambda SnapStart
+     * runtime hooks for Java"). An error is one of the initialisation.
+     */
+    private static void hooks() throws Exception {
+        if ("snap-start".equals(System.getenv("AWS_LAMBDA_INITIALIZATION_TYPE"))) {
+            org.crac.Core.getGlobalContext().beforeCheckpoint(null);
+            org.crac.Core.getGlobalContext().afterRestore(null);
         }
     }
 
@@ -79,7 +95,7 @@ public final class Main {
         System.exit(1);
     }
 
-    private void handle(Client.Answer event) throws IOException {
+    void handle(Client.Answer event) throws IOException {
         Invocation invocation = new Invocation(event.headers);
         String id = invocation.getAwsRequestId();
         Log.requestId = id;
