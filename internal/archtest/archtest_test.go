@@ -38,7 +38,8 @@ var floors = map[string]int{
 	"internal/invoke": 6,
 	"internal/scale":  6,
 
-	"internal/pool": 5,
+	"internal/pool":    5,
+	"internal/prepare": 5,
 
 	"internal/sandbox/linux": 4,
 	"internal/sandbox/fake":  4,
@@ -59,6 +60,7 @@ var floors = map[string]int{
 	"internal/store":     1,
 	"internal/telemetry": 1,
 	"internal/config":    1,
+	"internal/httpwire":  1,
 	"internal/cron":      1,
 	"runtimes":           1,
 
