@@ -16,6 +16,8 @@ type Env struct {
 	Version   *lambent.Version
 	Region    string
 	LogStream string
+	// Provisioned tells that the instance is started for provisioned concurrency.
+	Provisioned bool
 	// Credentials for the function. With no AccessKeyID it gets some that open
 	// nothing: SDKs refuse to make a client without any, and the names are reserved,
 	// so that a function could not set its own. An empty one of the others leaves
@@ -82,6 +84,19 @@ func defaults(v *lambent.Version, r release) map[string]string {
 	return vars
 }
 
+// initializationType names how the instance comes to be ("Using Lambda environment
+// variables", AWS Lambda developer guide). A version may have only one of the two
+// others on AWS.
+func initializationType(e Env) string {
+	switch {
+	case e.Provisioned:
+		return "provisioned-concurrency"
+	case e.Version.SnapStart == "PublishedVersions" && e.Version.Published():
+		return "snap-start"
+	}
+	return "on-demand"
+}
+
 // reserved are the variables that only the platform sets.
 func reserved(e Env, r release) map[string]string {
 	v := e.Version
@@ -99,7 +114,7 @@ func reserved(e Env, r release) map[string]string {
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(v.MemoryMB),
 		"AWS_LAMBDA_LOG_GROUP_NAME":       v.LogGroup(),
 		"AWS_LAMBDA_LOG_STREAM_NAME":      e.LogStream,
-		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  initializationType(e),
 		"_AWS_XRAY_DAEMON_ADDRESS":        "127.0.0.1",
 		"_AWS_XRAY_DAEMON_PORT":           "2000",
 	}

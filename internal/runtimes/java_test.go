@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -216,5 +217,48 @@ func TestJavaJarIsCurrent(t *testing.T) {
 	}
 	if !bytes.Equal(want, have) {
 		t.Error("runtimes/java/bootstrap.jar is stale: run runtimes/java/build.sh")
+	}
+}
+
+// All that holds for a JVM of its own holds for one that was a blank.
+func TestJavaOverBlank(t *testing.T) {
+	t.Run("Echo", TestJavaEcho)
+	t.Run("Errors", TestJavaErrors)
+	t.Run("HandlerForms", TestJavaHandlerForms)
+	t.Run("InitErrors", TestJavaInitErrors)
+	t.Run("Context", TestJavaContext)
+	t.Run("Log", TestJavaLog)
+	t.Run("Place", TestJavaPlace)
+}
+
+// TestJavaPlace looks at what a function sees of the process that it is in.
+func TestJavaPlace(t *testing.T) {
+	r := start(t, function{
+		runtime: "java17", handler: "fn.Place", dir: javaClasses(t),
+		env: map[string]string{"TZ": "Asia/Tokyo", "MINE": "é", "LAMBENT": "stays"},
+	})
+	r.expect("ready")
+	m := decode(t, r.invoke("response", `{}`).body)
+	for name, want := range map[string]any{
+		"mine": "é", "child": "é", "lambent": "stays", "hidden": []any{}, "zone": "Asia/Tokyo", "exists": true,
+		"here": true, "sockets": 1.0, "threads": []any{}, "hooks": []any{},
+		"classpath": true,
+	} {
+		if got := m[name]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}
+
+// Resources are told of the snapshot that AWS would take.
+func TestJavaHooks(t *testing.T) {
+	r := start(t, function{
+		runtime: "java17", handler: "fn.Place", dir: javaClasses(t), snapStart: true,
+	})
+	r.expect("ready")
+	m := decode(t, r.invoke("response", `{}`).body)
+	want := []any{"before b", "before a", "after a", "after b"}
+	if got := m["hooks"]; !reflect.DeepEqual(got, want) {
+		t.Errorf("hooks %v, want %v", got, want)
 	}
 }
