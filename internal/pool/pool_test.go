@@ -22,13 +22,23 @@ type scripted struct {
 	start, init, settle time.Duration
 	failInit            bool
 	failStart           error
+	onStart             func(sandbox.Spec) error
+
+	// Instances can be frozen with these; they hold heldMB then.
+	sleepy               bool
+	freeze, thaw         time.Duration
+	failFreeze, failThaw error
+	heldMB               int64
 }
 
 // driver makes a fake driver that behaves so. An invocation takes 10 ms.
 func (d scripted) driver() *fake.Driver {
-	return fake.New(fake.Script{
-		Start: func(context.Context, sandbox.Spec) error {
+	script := fake.Script{
+		Start: func(_ context.Context, spec sandbox.Spec) error {
 			time.Sleep(d.start)
+			if d.onStart != nil {
+				return d.onStart(spec)
+			}
 			return d.failStart
 		},
 		Init: func(context.Context, *fake.Instance) error {
@@ -43,7 +53,22 @@ func (d scripted) driver() *fake.Driver {
 			return sandbox.Answer{Payload: ev.Payload, Took: 10 * time.Millisecond}, nil
 		},
 		AfterAnswer: func(*fake.Instance) { time.Sleep(d.settle) },
-	})
+		Thaw: func(*fake.Instance) error {
+			time.Sleep(d.thaw)
+			return d.failThaw
+		},
+		PageOut: func(i *fake.Instance) (int64, error) {
+			i.SetUsage(sandbox.Usage{MemoryBytes: d.heldMB << 20})
+			return 0, nil
+		},
+	}
+	if d.sleepy {
+		script.Freeze = func(*fake.Instance) error {
+			time.Sleep(d.freeze)
+			return d.failFreeze
+		}
+	}
+	return fake.New(script)
 }
 
 // rooms stand in for the pool's neighbours.
@@ -76,7 +101,7 @@ func inPool(t *testing.T, how scripted, change func(*Options), test func(t *test
 		d := how.driver()
 		r := &rooms{}
 		var id atomic.Int64
-		o := Options{Driver: d, Artifacts: r, Runtimes: r, Logs: r, Region: "us-east-1", Log: slog.New(slog.DiscardHandler),
+		o := Options{Driver: sandbox.Guard(d), Artifacts: r, Runtimes: r, Logs: r, Region: "us-east-1", Log: slog.New(slog.DiscardHandler),
 			Environment: func(*lambent.Version, string, bool) []string { return nil },
 			Idle:        time.Minute, MemoryMB: 4096, MaxWait: 5 * time.Second,
 			NewID: func() string { return fmt.Sprintf("%032d", id.Add(1)) }}

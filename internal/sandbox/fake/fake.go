@@ -9,7 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +36,12 @@ type Script struct {
 	AfterAnswer func(i *Instance)
 	// Stop runs while an instance is stopped.
 	Stop func(ctx context.Context, i *Instance) error
+	// Freeze runs while an instance is frozen. Only with it can instances be frozen;
+	// an event that reaches one which is not thawed is a fault of the caller.
+	Freeze func(i *Instance) error
+	// Thaw runs while an instance is woken, PageOut while its memory is pushed out.
+	Thaw    func(i *Instance) error
+	PageOut func(i *Instance) (freed int64, err error)
 	// Recover gives the outcome of Driver.Recover.
 	Recover func(ctx context.Context) (int, error)
 }
@@ -83,7 +91,44 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance
 	}
 	d.live[spec.ID] = i
 	d.starts++
+	if d.script.Freeze != nil {
+		return sleeper{i}, nil
+	}
 	return i, nil
+}
+
+// sleeper is an instance that can be frozen.
+type sleeper struct{ *Instance }
+
+var (
+	_ sandbox.Freezer = sleeper{}
+	_ sandbox.Pager   = sleeper{}
+)
+
+// Freeze halts the instance.
+func (s sleeper) Freeze() error { return s.halt(true, s.driver.script.Freeze) }
+
+// Thaw lets it go on.
+func (s sleeper) Thaw() error { return s.halt(false, s.driver.script.Thaw) }
+
+func (s sleeper) halt(frozen bool, script func(*Instance) error) error {
+	if script != nil {
+		if err := script(s.Instance); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frozen = frozen
+	return nil
+}
+
+// PageOut frees what the script says.
+func (s sleeper) PageOut() (int64, error) {
+	if s.driver.script.PageOut == nil {
+		return 0, nil
+	}
+	return s.driver.script.PageOut(s.Instance)
 }
 
 // Recover does what the script says, or finds nothing.
@@ -122,6 +167,13 @@ func (d *Driver) Live() int {
 	return len(d.live)
 }
 
+// Instances are those that there are.
+func (d *Driver) Instances() []*Instance {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Values(d.live))
+}
+
 // Starts is how many instances have been started.
 func (d *Driver) Starts() int {
 	d.mu.Lock()
@@ -144,6 +196,7 @@ type Instance struct {
 	fault  error // of Init
 	usage  sandbox.Usage
 	busy   bool
+	frozen bool
 }
 
 // Print writes a line of output.
@@ -263,6 +316,8 @@ func (i *Instance) begin() error {
 	switch {
 	case i.why != nil:
 		return lambent.Errorf(lambent.CodeUnavailable, "the instance has ended (%s)", i.why.Type)
+	case i.frozen:
+		return lambent.Errorf(lambent.CodeInternal, "the instance is frozen")
 	case i.busy:
 		return lambent.Errorf(lambent.CodeConflict, "the instance is busy")
 	}
