@@ -274,8 +274,8 @@ func TestCanceledWrite(t *testing.T) {
 // holds every acknowledged write against the store.
 func TestHammer(t *testing.T) {
 	x := open(t)
-	x.options.OnChange = nil
-	x.o.OnChange = nil
+	x.options.OnChange, x.options.OnWanted = nil, nil
+	x.o.OnChange, x.o.OnWanted = nil, nil
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers, writers sync.WaitGroup
 	readers.Go(func() { _ = x.Run(ctx) })
@@ -313,6 +313,16 @@ func (x *fixture) read(ctx context.Context) {
 			}
 		}
 		x.Digests()
+		if n := x.Taken(ns, ""); n > lambent.DefaultConcurrency-minUnreserved {
+			x.t.Errorf("%d are taken", n)
+		}
+		for k := range x.Kept() {
+			for _, p := range k.Provisioned {
+				if p.Function != k.Function.Name {
+					x.t.Errorf("%+v belongs to %s", p, k.Function.Name)
+				}
+			}
+		}
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -323,7 +333,7 @@ func (x *fixture) write(ctx context.Context, w, n int) {
 	for range n {
 		name := fmt.Sprintf("f%d", r.IntN(3))
 		var err error
-		switch r.IntN(10) {
+		switch r.IntN(13) {
 		case 0:
 			_, err = x.CreateFunction(ctx, input(name))
 		case 1:
@@ -345,8 +355,21 @@ func (x *fixture) write(ctx context.Context, w, n int) {
 			err = x.Tag(ctx, ns, name, map[string]string{mine: fmt.Sprint(r.Uint32())})
 		case 8:
 			_, err = x.PublishLayer(ctx, PublishLayer{Namespace: ns, Name: "deps", Source: artifact.Source{Zip: []byte(mine)}})
+		case 9:
+			_, err = x.PutProvisioned(ctx, PutProvisioned{Namespace: ns, Function: name, Qualifier: fmt.Sprint(1 + r.IntN(5)), Requested: 1 + r.IntN(400)})
+		case 10:
+			err = x.DeleteProvisioned(ctx, ns, name, fmt.Sprint(1+r.IntN(5)))
+		case 11:
+			_, err = x.SetSettings(ctx, ns, name, func(s *lambent.Settings) error {
+				s.NoReserve = !s.NoReserve
+				s.MinInstances = map[string]int{lambent.Latest: r.IntN(3)}
+				return nil
+			})
 		default:
 			x.own(ctx, mine)
+		}
+		if lambent.ReasonOf(err) == "UnreservedTooLow" {
+			continue // the others have taken too much
 		}
 		switch lambent.CodeOf(err) {
 		case "", lambent.CodeConflict, lambent.CodeNotFound:
