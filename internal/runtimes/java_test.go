@@ -241,12 +241,22 @@ func TestJavaPlace(t *testing.T) {
 	m := decode(t, r.invoke("response", `{}`).body)
 	for name, want := range map[string]any{
 		"mine": "é", "child": "é", "lambent": "stays", "hidden": []any{}, "zone": "Asia/Tokyo", "exists": true,
-		"here": true, "sockets": 1.0, "threads": []any{}, "hooks": []any{},
+		"here": true, "threads": []any{}, "hooks": []any{},
 		"classpath": true,
 	} {
 		if got := m[name]; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
+	}
+}
+
+// A blank has given back its end of the control channel: what is left is the
+// connection to the Runtime API.
+func TestJavaPlaceOverBlank(t *testing.T) {
+	r := start(t, function{runtime: "java17", handler: "fn.Place", dir: javaClasses(t)})
+	r.expect("ready")
+	if m := decode(t, r.invoke("response", `{}`).body); m["sockets"] != 1.0 {
+		t.Errorf("%v sockets are open, want 1", m["sockets"])
 	}
 }
 
