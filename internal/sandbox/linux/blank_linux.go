@@ -48,24 +48,32 @@ func (l blankLog) WriteLine(_ time.Time, p []byte) {
 	l.log.Debug("a runtime without a function prints", "key", l.key, "line", string(p[:min(len(p), 1024)]))
 }
 
-// newBlank starts a runtime without a function and waits until it is up. From, if
-// not nil, is the interpreter that forks it; otherwise it starts from nothing.
-func (d *Driver) newBlank(ctx context.Context, name string, rt sandbox.Runtime, from *zygote) (*blank, error) {
-	rt.Control = true
-	b := &builder{driver: d, spec: sandbox.Spec{Runtime: rt}, stage: time.Now()}
-	bl, err := b.blank(ctx, name, from)
+// blankSpec says what blank to make.
+type blankSpec struct {
+	name string // of its cgroup
+	rt   sandbox.Runtime
+	from *zygote // the interpreter that forks it; nil starts it from nothing
+	// hurry is for a cold start that waits.
+	hurry bool
+}
+
+// newBlank starts a runtime without a function and waits until it is up.
+func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
+	s.rt.Control = true
+	b := &builder{driver: d, spec: sandbox.Spec{Runtime: s.rt}, stage: time.Now()}
+	bl, err := b.blank(ctx, s)
 	if err == nil {
 		b.shell = nil // its thread goes on
 	}
 	b.closeStartOnly()
 	if err != nil {
 		b.undo()
-		return nil, fmt.Errorf("start a blank of %s: %w", rt.Blank.Key, err)
+		return nil, fmt.Errorf("start a blank of %s: %w", s.rt.Blank.Key, err)
 	}
 	bl.watch()
 	if err := bl.boot(ctx); err != nil {
 		bl.discard(d.opts.Log)
-		return nil, fmt.Errorf("wait for a blank of %s: %w", rt.Blank.Key, err)
+		return nil, fmt.Errorf("wait for a blank of %s: %w", s.rt.Blank.Key, err)
 	}
 	bl.group.settle()
 	return bl, nil
@@ -80,20 +88,25 @@ func (bl *blank) boot(ctx context.Context) error {
 }
 
 // blank makes the process. What was made before an error is in b.cleanup.
-func (b *builder) blank(ctx context.Context, name string, from *zygote) (*blank, error) {
+func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 	rt := b.spec.Runtime
 	base, edition, err := b.driver.roots.get(rt.Mounts)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = base.Close() }()
-	if b.shell, err = b.driver.newShell(usual, b.done); err != nil {
-		return nil, err
+	if s.hurry {
+		b.shell = b.driver.shells.take(usual.network)
+	}
+	if b.shell == nil {
+		if b.shell, err = b.driver.newShell(usual, b.done); err != nil {
+			return nil, err
+		}
 	}
 	b.defers(b.shell.discard)
 	// It starts in the time that nobody else wants, but no slower than a function
 	// would; and with that limit it stays until it has one of its own.
-	if err := b.makeGroup(name, limits{cpus: b.driver.opts.InitCPUs, pids: maxProcesses, spare: from == nil}); err != nil {
+	if err := b.makeGroup(s.name, limits{cpus: b.driver.opts.InitCPUs, pids: maxProcesses, spare: !s.hurry}); err != nil {
 		return nil, err
 	}
 	if err := b.openPipes(blankLog{b.driver.opts.Log, rt.Blank.Key}); err != nil {
@@ -106,8 +119,8 @@ func (b *builder) blank(ctx context.Context, name string, from *zygote) (*blank,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if from != nil {
-		err = b.fork(ctx, from)
+	if s.from != nil {
+		err = b.fork(ctx, s.from)
 	} else {
 		env := append(append([]string{}, rt.Blank.Env...), controlVariable, blankVariable)
 		b.shell.run(func() { err = b.spawn(spawnSpec{command: rt.Blank.Command, env: env}) })
@@ -193,7 +206,7 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 		return nil, err
 	}
 	i.turnedAt(time.Now())
-	i.learn = b.driver.reserve.learner(b.spec, bl)
+	i.learn = b.driver.reserve.learner(b.spec, bl.node.modules)
 	i.tmp = bl.shell.takeTmp()
 	bl.shell.finish()
 	i.run()

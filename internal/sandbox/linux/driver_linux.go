@@ -73,6 +73,7 @@ type Driver struct {
 	slots   *slots
 	shells  *shells
 	reserve *reserve
+	strays  strays
 	roots   *roots
 	scratch *scratch
 	cgroups hierarchy
@@ -101,7 +102,7 @@ func New(o Options) (*Driver, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	d := &Driver{opts: o, dir: filepath.Join(o.DataDir, "sandbox"), live: map[string]*Instance{},
+	d := &Driver{opts: o, dir: filepath.Join(o.DataDir, "sandbox"), live: map[string]*Instance{}, strays: strays{known: map[int]bool{}},
 		filter: seccompFilter(), lastCap: readLastCap(), about: sandbox.Description{Name: "linux", Network: "loopback"}}
 	if err := d.prepare(); err != nil {
 		err = errors.Join(err, d.release())

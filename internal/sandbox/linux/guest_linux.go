@@ -43,31 +43,32 @@ func (g *guest) watch() {
 	})
 	g.work.Go(func() {
 		defer close(g.exited)
-		g.status = g.wait()
+		g.status = reap(g.process.pid, g.pidfd)
+		g.driver.strays.drop(g.process.pid)
 		// Every writer is dead, so the pipe ends; what it holds comes first, so
 		// that the log is whole when the answer goes out.
 		<-read
 	})
 }
 
-// wait reaps the process. The kernel ends it only after everything else in its
-// pid namespace.
-func (g *guest) wait() syscall.WaitStatus {
+// reap waits for a process. The kernel ends the first one of a pid namespace only
+// after everything else in there.
+func reap(pid int, pidfd *os.File) syscall.WaitStatus {
 	var status syscall.WaitStatus
-	reap := func(options int) bool {
+	wait := func(options int) bool {
 		for {
-			pid, err := syscall.Wait4(g.process.pid, &status, options, nil)
+			got, err := syscall.Wait4(pid, &status, options, nil)
 			if !errors.Is(err, unix.EINTR) {
-				return pid != 0
+				return got != 0
 			}
 		}
 	}
-	raw, err := g.pidfd.SyscallConn()
+	raw, err := pidfd.SyscallConn()
 	if err == nil {
-		err = raw.Read(func(uintptr) bool { return reap(unix.WNOHANG) })
+		err = raw.Read(func(uintptr) bool { return wait(unix.WNOHANG) })
 	}
 	if err != nil {
-		reap(0)
+		wait(0)
 	}
 	return status
 }

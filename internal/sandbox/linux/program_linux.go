@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"fmt"
+	"slices"
 	"unsafe"
 )
 
@@ -59,4 +61,61 @@ func plain[T any](v *T) blob { return array(v, 1) }
 // array is the memory of the n values that v is the first of.
 func array[T any](v *T, n int) blob {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), uintptr(n)*unsafe.Sizeof(*v))
+}
+
+// wire is an instruction as a zygote gets it. Arguments are numbers, {"fd":i} with
+// i counting the descriptors that come with the message, {"blob":base64} for an
+// address of these bytes, and {"ptr":[...]} for that of an array of words.
+type wire struct {
+	Name string  `json:"name"`
+	NR   uintptr `json:"nr"`
+	Args []any   `json:"args"`
+	Try  bool    `json:"try,omitempty"`
+}
+
+type (
+	wireFD struct {
+		FD int `json:"fd"`
+	}
+	wireBlob struct {
+		Blob []byte `json:"blob"`
+	}
+	wirePtr struct {
+		Ptr []any `json:"ptr"`
+	}
+)
+
+// wire gives the program and the descriptors that go with it, each once.
+func (p *program) wire() (steps []wire, fds []int) {
+	var put func(a any) any
+	put = func(a any) any {
+		switch a := a.(type) {
+		case int:
+			return a
+		case descriptor:
+			at := slices.Index(fds, int(a))
+			if at < 0 {
+				at = len(fds)
+				fds = append(fds, int(a))
+			}
+			return wireFD{at}
+		case blob:
+			return wireBlob{a}
+		case words:
+			w := wirePtr{make([]any, len(a))}
+			for i := range a {
+				w.Ptr[i] = put(a[i])
+			}
+			return w
+		}
+		panic(fmt.Sprintf("a system call has an argument of type %T", a))
+	}
+	for _, in := range p.list {
+		w := wire{Name: in.name, NR: in.nr, Try: in.try, Args: make([]any, len(in.args))}
+		for i, a := range in.args {
+			w.Args[i] = put(a)
+		}
+		steps = append(steps, w)
+	}
+	return steps, fds
 }

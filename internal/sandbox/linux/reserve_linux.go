@@ -2,7 +2,7 @@ package linux
 
 import (
 	"context"
-	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -36,21 +36,17 @@ type reserve struct {
 // stock is what there is of one key.
 type stock struct {
 	rt    sandbox.Runtime
-	root  *node
+	nodes []*node // the root first, parents before their children
 	retry backoff
-	// makes is how long it takes to make a blank, cost what one takes of memory;
-	// both lean on the last.
+	// makes is how long it takes to make a blank; it leans on the last.
 	makes              time.Duration
-	cost               int64
 	hits, misses, died int64
-}
 
-// node is where blanks of one kind come from: started from nothing, or forked from
-// an interpreter that has loaded some modules.
-type node struct {
-	stock  *stock
-	idle   []*blank // the newest last
-	demand demand
+	lessons  lessons
+	planned  time.Time       // when nodes were last planned
+	learned  bool            // something since then
+	useless  map[string]bool // sets that nothing was gained by
+	building bool            // a node is being made
 }
 
 // Assumed until there is a figure.
@@ -95,12 +91,15 @@ func (r *reserve) poke() {
 func (r *reserve) of(rt sandbox.Runtime) *stock {
 	s := r.stocks[rt.Blank.Key]
 	if s == nil {
-		s = &stock{rt: rt, makes: assumedMakes, cost: assumedCost}
-		s.root = &node{stock: s}
+		s = &stock{rt: rt, makes: assumedMakes, lessons: lessons{}, useless: map[string]bool{}}
+		s.nodes = []*node{{stock: s, cost: assumedCost}}
 		r.stocks[rt.Blank.Key] = s
 	}
 	return s
 }
+
+// root is where the blanks that have no modules beyond the runtime's own come from.
+func (s *stock) root() *node { return s.nodes[0] }
 
 // expect counts a runtime among those in use.
 func (r *reserve) expect(rt sandbox.Runtime) {
@@ -108,30 +107,54 @@ func (r *reserve) expect(rt sandbox.Runtime) {
 		return
 	}
 	r.mu.Lock()
-	r.of(rt).root.demand.expect(time.Now())
+	r.of(rt).root().demand.expect(time.Now())
 	r.mu.Unlock()
 	r.poke()
 }
 
 // take gives a blank for this function, or nil.
-func (r *reserve) take(_ context.Context, spec sandbox.Spec, edition int) (*blank, lambent.Origin) {
+func (r *reserve) take(ctx context.Context, spec sandbox.Spec, edition int) (*blank, lambent.Origin) {
 	if r.budget == 0 {
 		return nil, ""
 	}
+	b, n, z := r.pick(spec, edition)
+	if b != nil {
+		return b, lambent.OriginBlank
+	}
+	if z == nil {
+		return nil, ""
+	}
+	b, err := r.driver.newBlank(ctx, blankSpec{name: r.name(), rt: n.stock.rt, from: z, hurry: true})
+	if err != nil {
+		r.driver.opts.Log.Warn("a fork failed; the function gets a process of its own", "err", err)
+		return nil, ""
+	}
+	b.node, b.taken = n, make(chan struct{})
+	return b, lambent.OriginFork
+}
+
+// pick gives an idle blank for this function, or the interpreter to fork one from.
+func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, ""
+		return nil, nil, nil
 	}
+	now := time.Now()
 	s := r.of(spec.Runtime)
-	s.root.demand.note(time.Now(), s.makes)
-	b := r.pop(s.root, edition)
-	if b == nil {
-		s.misses++
-		return nil, ""
+	n := s.best(s.lessons.of(codeOfVersion(spec.Version)), spec.Runtime.Blank.Avoid)
+	s.root().demand.expect(now) // for the code that nobody knows yet
+	n.demand.note(now, s.makes)
+	b := r.pop(n, edition)
+	if b == nil && n.zygote == nil && n != s.root() {
+		b = r.pop(s.root(), edition)
 	}
-	s.hits++
-	return b, lambent.OriginBlank
+	if b != nil {
+		s.hits++
+		return b, n, nil
+	}
+	s.misses++
+	return nil, n, n.zygote
 }
 
 // pop takes the newest idle blank that lives and is up to date. It is called with
@@ -149,9 +172,6 @@ func (r *reserve) pop(n *node, edition int) *blank {
 	}
 	return nil
 }
-
-// learner takes what the function of a blank imports.
-func (r *reserve) learner(sandbox.Spec, *blank) func([]string) { return nil }
 
 // bury ends a blank in the background; failed ones are counted.
 func (r *reserve) bury(b *blank, failed bool) {
@@ -181,7 +201,7 @@ func (r *reserve) lost(b *blank) {
 	}
 	r.mu.Unlock()
 	if at >= 0 {
-		r.driver.opts.Log.Warn("a runtime in the reserve has ended", "key", b.node.stock.rt.Blank.Key, "status", int(b.status))
+		r.driver.opts.Log.Warn("a runtime in the reserve has ended", "key", b.node.stock.rt.Blank.Key, "status", uint32(b.status))
 		r.poke()
 	}
 }
@@ -192,21 +212,13 @@ func (r *reserve) yield() bool {
 	r.mu.Lock()
 	var all []*blank
 	for _, s := range r.stocks {
-		all = append(all, s.root.clear()...)
+		for _, n := range s.nodes {
+			all = append(all, n.clear(0)...)
+		}
 	}
 	r.mu.Unlock()
 	r.discard(all)
 	return len(all) > 0
-}
-
-// clear takes all idle blanks out of the node. It is called with mu held.
-func (n *node) clear() []*blank {
-	all := n.idle
-	n.idle = nil
-	for _, b := range all {
-		close(b.taken)
-	}
-	return all
 }
 
 // discard ends blanks side by side and waits.
@@ -219,8 +231,11 @@ func (r *reserve) discard(list []*blank) {
 }
 
 // tendEvery is how often the reserve looks for what has become too much; what is
-// missing it hears of.
-const tendEvery = 15 * time.Second
+// missing it hears of. sweepEvery is for strays, while there may be some.
+const (
+	tendEvery  = 15 * time.Second
+	sweepEvery = 200 * time.Millisecond
+)
 
 func (r *reserve) run() {
 	for {
@@ -240,12 +255,19 @@ func (r *reserve) run() {
 // returns when to look again.
 func (r *reserve) tend() time.Duration {
 	for r.quiet() {
-		drop, n, wait := r.next(time.Now())
-		r.discard(drop)
-		if n == nil {
-			return wait
+		p := r.next(time.Now())
+		r.discard(p.drop)
+		for _, z := range p.end {
+			z.end()
 		}
-		r.fill(n)
+		if p.make != nil {
+			p.make()
+			continue
+		}
+		if tag, _ := r.driver.tag(); r.driver.strays.sweep("/lambent-"+tag[:8]+"/"+reservePrefix, time.Now()) {
+			return min(p.wait, sweepEvery)
+		}
+		return p.wait
 	}
 	return tendEvery
 }
@@ -280,74 +302,88 @@ func (r *reserve) quiet() bool {
 	}
 }
 
-// next decides what to do: blanks to end, and the node that lacks one. If none
-// does now, wait tells when to look again.
-func (r *reserve) next(now time.Time) (drop []*blank, lacks *node, wait time.Duration) {
+// plan is what to do next.
+type plan struct {
+	drop []*blank
+	end  []*zygote
+	make func()        // one thing that is missing, if any is
+	wait time.Duration // otherwise: when to look again
+}
+
+// next decides.
+func (r *reserve) next(now time.Time) plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	wait = tendEvery
+	p := plan{wait: tendEvery}
 	nodes, given := r.shares(now)
 	for i, n := range nodes {
-		for len(n.idle) > given[i] {
-			drop = append(drop, n.idle[0])
-			close(n.idle[0].taken)
-			n.idle = n.idle[1:]
-		}
-		if len(n.idle) == given[i] || lacks != nil {
-			continue
-		}
-		if left := n.stock.retry.until.Sub(now); left > 0 {
-			wait = min(wait, left)
-			continue
-		}
-		lacks = n
+		p.drop = append(p.drop, n.clear(given[i])...)
 	}
 	for key, s := range r.stocks {
-		if len(s.root.idle) == 0 && s.root.demand.wanted(now) == 0 && now.Sub(s.root.demand.last) > 4*demandEnd {
+		p.end = append(p.end, s.worn(now)...)
+		s.prune()
+		if !s.used(now) && !s.building && len(s.root().idle) == 0 && now.Sub(s.root().demand.last) > 4*demandEnd {
 			delete(r.stocks, key)
 		}
 	}
-	return drop, lacks, wait
+	for i, n := range nodes {
+		s := n.stock
+		missing := len(n.idle) < given[i] && (n == s.root() || n.zygote != nil)
+		if left := s.retry.until.Sub(now); missing && left > 0 {
+			p.wait = min(p.wait, left)
+			continue
+		}
+		if missing && p.make == nil { // roots come before what is forked from them
+			p.make = func() { r.fill(n) }
+			if s.rt.Blank.Zygote != nil && s.root().zygote == nil {
+				p.make = func() { r.plant(s) }
+			}
+		}
+	}
+	if p.make == nil {
+		build, end := r.grow(now)
+		if p.make = build; end != nil {
+			p.end, p.wait = append(p.end, end), 0
+		}
+	}
+	return p
 }
 
 // shares divides the budget among all nodes. It is called with mu held.
 func (r *reserve) shares(now time.Time) ([]*node, []int) {
 	var nodes []*node
 	var claims []claim
+	budget := r.budget
 	for _, key := range sortedKeys(r.stocks) {
-		s := r.stocks[key]
-		nodes = append(nodes, s.root)
-		claims = append(claims, claim{cost: s.cost, wanted: s.root.demand.wanted(now)})
+		for _, n := range r.stocks[key].nodes {
+			nodes = append(nodes, n)
+			claims = append(claims, claim{cost: n.cost, wanted: n.demand.wanted(now)})
+			budget -= n.size
+		}
 	}
-	return nodes, share(r.budget, claims)
+	return nodes, share(budget, claims)
 }
 
 // fill makes a blank for the node.
 func (r *reserve) fill(n *node) {
 	ctx, cancel := context.WithTimeout(r.ctx, bootPatience)
 	defer cancel()
-	begin := time.Now()
-	b, err := r.driver.newBlank(ctx, r.name(), n.stock.rt, nil)
-	var cost int64
-	if err == nil {
-		cost = proportional(b.process.pid)
-	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := n.stock
+	from := n.zygote
+	r.mu.Unlock()
+	begin := time.Now()
+	b, err := r.driver.newBlank(ctx, blankSpec{name: r.name(), rt: n.stock.rt, from: from})
 	if err != nil {
-		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.died++
-			s.retry.failed(time.Now())
-			r.driver.opts.Log.Warn("cannot prepare a runtime ahead", "err", err)
-		}
+		r.failed(n.stock, err)
 		return
 	}
-	b.node, b.cost = n, cost
-	b.taken = make(chan struct{})
-	s.makes = (s.makes + time.Since(begin)) / 2
+	cost := proportional(b.process.pid)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.node, b.cost, b.taken = n, cost, make(chan struct{})
+	n.stock.makes = (n.stock.makes + time.Since(begin)) / 2
 	if cost > 0 {
-		s.cost = cost
+		n.cost = cost
 	}
 	n.idle = append(n.idle, b)
 	r.work.Go(func() {
@@ -357,6 +393,18 @@ func (r *reserve) fill(n *node) {
 		case <-b.taken:
 		}
 	})
+}
+
+// failed spaces out what goes wrong, unless the reserve is being closed.
+func (r *reserve) failed(s *stock, err error) {
+	if r.ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	s.died++
+	s.retry.failed(time.Now())
+	r.mu.Unlock()
+	r.driver.opts.Log.Warn("cannot prepare a runtime ahead", "err", err)
 }
 
 // name is a new one for a group.
@@ -371,17 +419,24 @@ func (r *reserve) name() string {
 func (r *reserve) describe() []sandbox.Reserve {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	nodes, given := r.shares(time.Now())
 	var list []sandbox.Reserve
-	nodes, given := r.shares(now)
 	for i, n := range nodes {
 		s := n.stock
-		e := sandbox.Reserve{Runtime: s.rt.Name, Key: s.rt.Blank.Key, Ready: len(n.idle), Wanted: given[i],
-			Hits: s.hits, Misses: s.misses, Died: s.died}
+		if n == s.root() {
+			list = append(list, sandbox.Reserve{Runtime: s.rt.Name, Key: s.rt.Blank.Key,
+				Hits: s.hits, Misses: s.misses, Died: s.died})
+		}
+		e := &list[len(list)-1]
+		e.Ready += len(n.idle)
+		e.Wanted += given[i]
+		e.MemoryBytes += n.size
 		for _, b := range n.idle {
 			e.MemoryBytes += b.cost
 		}
-		list = append(list, e)
+		if n.zygote != nil {
+			e.Nodes = append(e.Nodes, sandbox.ReserveNode{Modules: slices.Clone(n.own), Ready: len(n.idle), MemoryBytes: n.size})
+		}
 	}
 	return list
 }
@@ -394,15 +449,11 @@ func (r *reserve) close() {
 	r.cancel()
 	close(r.stop)
 	r.yield()
+	r.uproot()
 	r.work.Wait()
 	r.yield() // what was made meanwhile
+	r.uproot()
+	r.work.Wait()
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

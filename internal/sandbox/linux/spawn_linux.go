@@ -83,14 +83,38 @@ func spawn(s spawnSpec) (spawned, error) {
 		s.join(p)
 	}
 	s.lockDown(p)
+	// The pid namespace is made by the fork itself, so the runtime is process 1 in
+	// it, and when it ends the kernel ends everything else in there.
+	return s.execute(p, unix.CLONE_NEWPID)
+}
+
+// spawnHelper is spawn for a program of the server's own: with its rights, in the
+// calling thread's namespaces.
+func spawnHelper(s spawnSpec) (spawned, error) {
+	p := &program{}
+	if s.cgroup < 0 {
+		s.join(p)
+	}
+	p.do("setsid", unix.SYS_SETSID)
+	p.do("chdir", unix.SYS_CHDIR, text("/"))
+	s.descriptors(p)
+	made, err := s.execute(p, 0)
+	if err == nil && made.entry != nil {
+		_, _ = syscall.Wait4(made.pid, nil, 0, nil)
+		_ = unix.Close(made.pidfd)
+		err = errors.New(made.entry.Message)
+	}
+	return made, err
+}
+
+// execute forks a child that runs p and then the command.
+func (s *spawnSpec) execute(p *program, flags uint64) (spawned, error) {
 	clock := make(blob, unsafe.Sizeof(unix.Timespec{}))
 	p.do("read the clock", unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, clock)
 	p.do("execve", unix.SYS_EXECVE, text(s.command[0]), texts(s.command), texts(s.env))
 	c := newChild(p)
-	// CLONE_VM and CLONE_VFORK: no copy of the server's page tables. The pid
-	// namespace is made by the fork itself, so the runtime is process 1 in it, and
-	// when it ends the kernel ends everything else in there.
-	c.clone.flags = unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_NEWPID
+	// CLONE_VM and CLONE_VFORK: no copy of the server's page tables.
+	c.clone.flags = unix.CLONE_VM | unix.CLONE_VFORK | flags
 	if s.cgroup >= 0 {
 		c.clone.flags |= unix.CLONE_INTO_CGROUP
 		c.clone.cgroup = uint64(s.cgroup)

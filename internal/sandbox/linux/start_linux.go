@@ -389,12 +389,14 @@ func (b *builder) complete(s *spawnSpec) {
 // adopt makes p the builder's process.
 func (b *builder) adopt(p spawned) error {
 	b.process = p
+	b.driver.strays.add(p.pid)
 	// Watched by Go's poller, so that waiting for the process takes no thread.
 	err := unix.SetNonblock(p.pidfd, true)
 	b.pidfd = os.NewFile(uintptr(p.pidfd), "pidfd")
 	b.defers(func() {
 		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
 		_, _ = syscall.Wait4(p.pid, nil, 0, nil)
+		b.driver.strays.drop(p.pid)
 		_ = b.pidfd.Close()
 	})
 	return os.NewSyscallError("set nonblocking", err)
@@ -468,6 +470,7 @@ func (b *builder) finish() (*Instance, error) {
 	if at := b.process.executed; !at.IsZero() {
 		b.doneAt(lambent.StageSandbox, at)
 	}
+	i.learn = b.driver.reserve.learner(b.spec, nil)
 	if i.began = b.stage; i.control == nil {
 		b.done(lambent.StageRuntime)
 		i.began = b.stage

@@ -1,0 +1,304 @@
+package linux
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// node is where blanks of one kind come from: started from nothing, or forked from
+// an interpreter that has loaded some modules. The reserve's mu guards its fields
+// but those that say what it is.
+type node struct {
+	stock   *stock
+	own     set // modules that it has beyond its parent
+	modules set // modules that it has beyond the root
+	asked   set // what it was made for
+
+	zygote *zygote  // nil while there is none
+	size   int64    // proportional set size of the zygote, in bytes
+	cost   int64    // the same of one blank
+	idle   []*blank // the newest last
+	demand demand
+	gone   bool // it is no longer among the stock's
+}
+
+// clear takes all idle blanks but so many out of the node, the oldest first. It is
+// called with mu held.
+func (n *node) clear(keep int) []*blank {
+	many := max(0, len(n.idle)-keep)
+	out := slices.Clone(n.idle[:many])
+	n.idle = slices.Delete(n.idle, 0, many)
+	for _, b := range out {
+		close(b.taken)
+	}
+	return out
+}
+
+// best is the node whose blanks have most of what this function imports and
+// nothing that it does not, nor what its own files would shadow. It is called with
+// mu held.
+func (s *stock) best(known set, avoid []string) *node {
+	best := s.root()
+	for _, n := range s.nodes[1:] {
+		if (n.zygote != nil || len(n.idle) > 0) && len(n.modules) > len(best.modules) &&
+			n.modules.within(known) && !n.modules.meets(avoid) {
+			best = n
+		}
+	}
+	return best
+}
+
+// used tells whether blanks of this key are wanted. It is called with mu held.
+func (s *stock) used(now time.Time) bool {
+	return slices.ContainsFunc(s.nodes, func(n *node) bool { return n.demand.wanted(now) > 0 })
+}
+
+// worn takes out the zygotes that have had their time: of a key that is not used,
+// or too old. It is called with mu held.
+func (s *stock) worn(now time.Time) []*zygote {
+	if z := s.root().zygote; z == nil || s.used(now) && !z.worn(now) {
+		return nil
+	}
+	return s.uproot()
+}
+
+// uproot takes out the whole tree, children before their parents. It is called with
+// mu held.
+func (s *stock) uproot() []*zygote {
+	var all []*zygote
+	for _, n := range slices.Backward(s.nodes) {
+		if n.zygote != nil {
+			all = append(all, n.zygote)
+			n.zygote, n.size = nil, 0
+		}
+	}
+	s.learned = true // the nodes are wanted again, once there is a root
+	return all
+}
+
+// uproot ends every tree.
+func (r *reserve) uproot() {
+	r.mu.Lock()
+	var all []*zygote
+	for _, s := range r.stocks {
+		all = append(all, s.uproot()...)
+	}
+	r.mu.Unlock()
+	for _, z := range all {
+		z.end()
+	}
+}
+
+// plant starts the root of a tree.
+func (r *reserve) plant(s *stock) {
+	ctx, cancel := context.WithTimeout(r.ctx, bootPatience)
+	defer cancel()
+	z, err := r.driver.newZygote(ctx, r.name(), s.rt)
+	if err != nil {
+		r.failed(s, err)
+		// A blank can do without.
+		r.fill(s.root())
+		return
+	}
+	r.settle(s.root(), z)
+}
+
+// settle gives a node its zygote and watches over that.
+func (r *reserve) settle(n *node, z *zygote) {
+	size := proportional(z.process.pid)
+	r.mu.Lock()
+	closed := r.closed
+	if !closed {
+		n.zygote, n.size = z, size
+		r.work.Go(func() {
+			<-z.exited
+			r.lostZygote(n, z)
+		})
+	}
+	r.mu.Unlock()
+	if closed {
+		z.end()
+	}
+}
+
+// lostZygote clears away after a zygote that has ended, which it did on its own if
+// the node still has it. The root takes the tree with it.
+func (r *reserve) lostZygote(n *node, z *zygote) {
+	r.mu.Lock()
+	alone := n.zygote == z
+	var all []*zygote
+	if alone {
+		s := n.stock
+		s.died++
+		s.retry.failed(time.Now())
+		if n == s.root() {
+			all = s.uproot()
+		} else {
+			n.zygote, n.size = nil, 0
+			all = []*zygote{z}
+		}
+	}
+	r.mu.Unlock()
+	if alone {
+		r.driver.opts.Log.Warn("a zygote has ended", "key", n.stock.rt.Blank.Key)
+	}
+	for _, each := range all {
+		each.end()
+	}
+	r.poke()
+}
+
+// learner takes what the function imports beyond what its process had.
+func (r *reserve) learner(spec sandbox.Spec, had set) func([]string) {
+	if spec.Runtime.Blank == nil || spec.Runtime.Blank.Zygote == nil || r.budget == 0 {
+		return nil
+	}
+	code := codeOfVersion(spec.Version)
+	return func(modules []string) {
+		r.mu.Lock()
+		s := r.of(spec.Runtime)
+		s.lessons.note(code, newSet(modules).union(had), time.Now())
+		s.learned = true
+		r.mu.Unlock()
+		r.poke()
+	}
+}
+
+// planEvery is how often nodes are planned anew at most.
+const planEvery = time.Second
+
+// grow finds a node that is worth having and gives what makes it, and one that has
+// to make room. It is called with mu held.
+func (r *reserve) grow(now time.Time) (build func(), end *zygote) {
+	for _, key := range sortedKeys(r.stocks) {
+		s := r.stocks[key]
+		if !s.learned || s.building || s.root().zygote == nil || now.Sub(s.planned) < planEvery || s.retry.until.After(now) {
+			continue
+		}
+		s.planned = now
+		wanted := s.lessons.popular(now, maxNodes)
+		missing := slices.IndexFunc(wanted, func(w set) bool { return !s.useless[w.key()] && s.made(w) == nil })
+		if missing < 0 {
+			s.learned = false
+			continue
+		}
+		if end = s.makeRoom(wanted); end != nil {
+			return nil, end
+		}
+		if !r.affordable() {
+			continue
+		}
+		s.building = true
+		n := &node{stock: s, asked: wanted[missing], cost: s.root().cost}
+		parent := s.deepest(n.asked)
+		n.modules = parent.modules
+		return func() { r.work.Go(func() { r.build(n, parent.zygote) }) }, nil
+	}
+	return nil, nil
+}
+
+// made is the node for a set, if there is one.
+func (s *stock) made(want set) *node {
+	for _, n := range s.nodes[1:] {
+		if n.zygote != nil && n.asked.key() == want.key() {
+			return n
+		}
+	}
+	return nil
+}
+
+// makeRoom takes out the zygote of a node that is not wanted, if there are as many
+// as there may be.
+func (s *stock) makeRoom(wanted []set) *zygote {
+	living := 0
+	var least *node
+	for _, n := range s.nodes[1:] {
+		if n.zygote == nil {
+			continue
+		}
+		living++
+		if !slices.ContainsFunc(wanted, func(w set) bool { return w.key() == n.asked.key() }) {
+			least = n
+		}
+	}
+	if living < maxNodes || least == nil {
+		return nil
+	}
+	z := least.zygote
+	least.zygote, least.size = nil, 0
+	return z
+}
+
+// affordable tells whether there is memory for one more node: blanks shall have
+// half of it.
+func (r *reserve) affordable() bool {
+	left := r.budget / 2
+	for _, s := range r.stocks {
+		for _, n := range s.nodes {
+			left -= n.size
+		}
+	}
+	return left > assumedCost/2
+}
+
+// deepest is the node that has most of a set and nothing else.
+func (s *stock) deepest(asked set) *node {
+	best := s.root()
+	for _, n := range s.nodes[1:] {
+		if n.zygote != nil && len(n.modules) > len(best.modules) && n.modules.within(asked) {
+			best = n
+		}
+	}
+	return best
+}
+
+// nice is the priority of an interpreter while it imports: everything else first.
+const nice = 10
+
+// build makes a node's interpreter, runs its imports, and adds it to the stock.
+func (r *reserve) build(n *node, from *zygote) {
+	s := n.stock
+	z, loaded, err := r.branch(n, from)
+	r.mu.Lock()
+	s.building = false
+	n.own = newSet(loaded).common(n.asked).minus(n.modules)
+	useful := err == nil && len(n.own) > 0
+	if useful {
+		n.modules = n.modules.union(n.own)
+		s.nodes = append(s.nodes, n)
+	} else if len(s.useless) < maxLessons {
+		s.useless[n.asked.key()] = true
+	}
+	r.mu.Unlock()
+	switch {
+	case useful:
+		r.settle(n, z)
+	case z != nil:
+		z.end()
+	}
+	if err != nil && r.ctx.Err() == nil {
+		r.driver.opts.Log.Warn("cannot import ahead", "key", s.rt.Blank.Key, "err", err)
+	}
+	r.poke()
+}
+
+func (r *reserve) branch(n *node, from *zygote) (*zygote, []string, error) {
+	z, err := r.driver.branch(r.ctx, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = unix.Setpriority(unix.PRIO_PROCESS, z.process.pid, nice)
+	loaded, err := z.preload(r.ctx, n.asked.minus(n.modules))
+	_ = unix.Setpriority(unix.PRIO_PROCESS, z.process.pid, 0)
+	return z, loaded, err
+}
+
+// prune forgets nodes that have nothing any more. It is called with mu held.
+func (s *stock) prune() {
+	s.nodes = append(s.nodes[:1], slices.DeleteFunc(s.nodes[1:], func(n *node) bool { return n.zygote == nil && len(n.idle) == 0 })...)
+}
