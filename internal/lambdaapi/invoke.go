@@ -32,6 +32,14 @@ type call struct {
 	qualifier string
 }
 
+// IsInvoke tells whether a request with this method and target is most likely an
+// Invoke, for who sorts requests before they are read. It looks at no more than it
+// must.
+func IsInvoke(method string, target []byte) bool {
+	path, _, _ := bytes.Cut(target, []byte("?"))
+	return method == http.MethodPost && bytes.HasPrefix(path, []byte(invokePrefix)) && bytes.HasSuffix(path, []byte(invokeSuffix))
+}
+
 // invokeTarget tells whether r is an Invoke, and of which function.
 func invokeTarget(r *http.Request) (string, bool) {
 	if r.Method != http.MethodPost {

@@ -53,61 +53,53 @@ func (s *Session) refuseStep(at state, t step) reply {
 	return refuse(http.StatusForbidden, "InvalidStateTransition", at.refusal(t))
 }
 
-// next answers GET /runtime/invocation/next: it blocks until there is an event,
-// gone is closed because the runtime's connection broke, or the session ends. A
-// second call takes the place of one that is blocked, as the older one's
-// connection is most likely dead.
-func (s *Session) next(gone <-chan struct{}) (r reply, ok bool) {
-	x, w, refused := s.waitOrTake()
-	switch {
-	case refused.status != 0:
-		return refused, true
-	case x != nil:
-		return reply{status: http.StatusOK, event: x}, true
+// next answers GET /runtime/invocation/next, at once if there is an event or it is
+// refused. Else now is false, and w gets the answer when there is one, unless the
+// session forgets it. A second call takes the place of one that is blocked, as
+// the older one's connection is most likely dead.
+func (s *Session) next(w *waiter) (r reply, now bool) {
+	r, now, older := s.takeOrWait(w)
+	if older != nil {
+		older.answer(s.refuseStep(ready, stepNext))
 	}
-	select {
-	case x := <-w.event:
-		if x == nil {
-			return s.refuseStep(ready, stepNext), true
-		}
-		return reply{status: http.StatusOK, event: x}, true
-	case <-gone:
-	case <-s.closed:
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.waiter == w {
-		s.waiter = nil
-	} // else it was handed an event meanwhile: a /next while running gets it again
-	return reply{}, false
+	return r, now
 }
 
-// waitOrTake takes the step to /next: it returns the event if there is one, else
-// the waiter that will get it, or a refusal.
-func (s *Session) waitOrTake() (*exchange, *waiter, reply) {
+// takeOrWait takes the step to /next. older is a waiter that w has replaced.
+func (s *Session) takeOrWait(w *waiter) (r reply, now bool, older *waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	to, ok := s.state.after(stepNext)
 	if !ok {
-		return nil, nil, s.refuseStep(s.state, stepNext)
+		return s.refuseStep(s.state, stepNext), true, nil
 	}
 	s.state = to
 	if to == running {
-		return s.current, nil, reply{}
+		return reply{status: http.StatusOK, event: s.current}, true, nil
 	}
 	if to == ready {
 		s.endInit(nil)
 		s.signalReady()
 		if s.current != nil && !s.current.settled {
 			s.handOver(s.current)
-			return s.current, nil, reply{}
+			return reply{status: http.StatusOK, event: s.current}, true, nil
 		}
 	}
-	if s.waiter != nil {
-		s.waiter.event <- nil
+	older, s.waiter = s.waiter, w
+	return reply{}, false, older
+}
+
+// forget makes w wait no longer; it is false when w has been taken, and will be
+// answered. An event that goes to a connection which broke meanwhile is not lost:
+// a /next while running gets it again.
+func (s *Session) forget(w *waiter) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiter != w {
+		return false
 	}
-	s.waiter = &waiter{event: make(chan *exchange, 1)}
-	return nil, s.waiter, reply{}
+	s.waiter = nil
+	return true
 }
 
 // answer takes POST /runtime/invocation/{id}/response and /error. The state moves

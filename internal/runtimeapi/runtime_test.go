@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -27,9 +26,6 @@ type rig struct {
 	http *http.Client
 }
 
-// netHTTP makes a rig serve through Handler.
-var netHTTP bool
-
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -38,21 +34,9 @@ func newRig(t *testing.T) *rig {
 	}
 	r := &rig{T: t, s: NewSession(Options{}), url: "http://" + l.Addr().String(), http: &http.Client{Transport: &http.Transport{}}}
 	served := make(chan error, 1)
-	end := r.s.Close
-	if netHTTP {
-		srv := &http.Server{Handler: r.s.Handler(), MaxHeaderBytes: maxHeader, ReadHeaderTimeout: time.Minute}
-		end = func() { r.s.Close(); srv.Close() }
-		go func() {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				t.Error(err)
-			}
-			served <- nil
-		}()
-	} else {
-		go func() { served <- r.s.Serve(l) }()
-	}
+	go func() { served <- r.s.Serve(l) }()
 	t.Cleanup(func() {
-		end()
+		r.s.Close()
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}

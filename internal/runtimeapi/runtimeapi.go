@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -75,9 +76,10 @@ type outcome struct {
 	err    error
 }
 
-// waiter is a blocked /next. It gets one exchange, or nil when another /next has
-// taken its place.
-type waiter struct{ event chan *exchange }
+// waiter is a blocked /next. answer is called at most once each time that it is
+// registered, without mu, by whoever has taken it from the session; it does not
+// block.
+type waiter struct{ answer func(reply) }
 
 // NewSession makes the session of an instance whose runtime is about to start.
 func NewSession(o Options) *Session {
@@ -122,9 +124,12 @@ func (s *Session) Init(ctx context.Context) (sandbox.InitResult, error) {
 // process is in an unknown state and is the caller's to end. An error means that
 // the event never reached the function.
 func (s *Session) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, error) {
-	x, err := s.offer(ev)
+	x, w, err := s.offer(ev)
 	if err != nil {
 		return sandbox.Answer{}, err
+	}
+	if w != nil {
+		w.answer(reply{status: http.StatusOK, event: x})
 	}
 	select {
 	case out := <-x.done:
@@ -134,27 +139,26 @@ func (s *Session) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer,
 	return s.giveUp(ctx, x)
 }
 
-// offer makes ev the current event and hands it over if the runtime waits.
-func (s *Session) offer(ev sandbox.Event) (*exchange, error) {
+// offer makes ev the current event. The waiter, if there is one, is the caller's
+// to answer with it.
+func (s *Session) offer(ev sandbox.Event) (*exchange, *waiter, error) {
 	now := time.Now()
 	x := &exchange{event: ev, id: s.opts.NewID(), offered: now, handed: now, done: make(chan outcome, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.gone != nil:
-		return nil, lambent.Errorf(lambent.CodeUnavailable, "hand over the event: the runtime is gone (%s)", s.gone.Type)
+		return nil, nil, lambent.Errorf(lambent.CodeUnavailable, "hand over the event: the runtime is gone (%s)", s.gone.Type)
 	case s.current != nil && !s.current.settled:
-		return nil, lambent.Errorf(lambent.CodeConflict, "hand over the event: the instance is busy with another")
+		return nil, nil, lambent.Errorf(lambent.CodeConflict, "hand over the event: the instance is busy with another")
 	}
 	s.current = x
-	if s.waiter == nil { // not in /next, or its connection broke
-		return x, nil
+	w := s.waiter // nil when it is not in /next, or its connection broke
+	if w != nil {
+		s.waiter = nil
+		s.handOver(x)
 	}
-	w := s.waiter
-	s.waiter = nil
-	s.handOver(x)
-	w.event <- x
-	return x, nil
+	return x, w, nil
 }
 
 // handOver notes that x is on its way. The caller holds mu.

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -13,12 +11,8 @@ import (
 )
 
 // maxConns is how many connections one runtime may hold open: each costs the
-// server a goroutine and up to maxHeader bytes.
+// server a goroutine and up to twice limits.Header.
 const maxConns = 16
-
-// smallBody is the size in bytes up to which a body is copied behind its head,
-// to leave in one write.
-const smallBody = 16 << 10
 
 // acceptPause is the wait after an accept that failed for want of descriptors or
 // memory, which the rest of the server may give back.
@@ -31,9 +25,10 @@ type closer interface{ Close() error }
 // nil after Close; an error of the listener ends the session and is returned.
 // Every connection's goroutine has ended by then.
 //
-// It speaks HTTP itself (see wire.go): with net/http two thirds of a round trip's
-// processor time went into its server. It has no time-outs: a slow runtime holds up nothing but itself, and an idle
-// connection may be frozen for hours between two events.
+// It speaks HTTP by httpwire: with net/http two thirds of a round trip's
+// processor time went into its server. It has no time-outs: a slow runtime holds
+// up nothing but itself, and an idle connection may be frozen for hours between
+// two events.
 func (s *Session) Serve(l net.Listener) error {
 	if !s.track(l) {
 		return l.Close()
@@ -96,7 +91,7 @@ func (s *Session) open(c net.Conn) {
 	s.serving.Add(1)
 	go func() {
 		defer s.serving.Done()
-		s.converse(c)
+		newLine(s, c).converse()
 		s.untrack(c)
 		_ = c.Close() // its last answer has been written, or could not be
 	}()
@@ -135,93 +130,4 @@ func (s *Session) Close() {
 	for _, c := range open {
 		_ = c.Close() // it ends either way
 	}
-}
-
-// converse answers the requests of one connection, one after the other.
-func (s *Session) converse(c net.Conn) {
-	r := newReader(c)
-	head := make([]byte, 0, 1<<10)
-	for {
-		req, err := r.next()
-		var wrong *requestError
-		if errors.As(err, &wrong) {
-			out := refuse(wrong.status, "InvalidRequest", wrong.reason)
-			_, _ = c.Write(append(appendHead(head[:0], out, false), out.body...)) // the last word
-			return
-		}
-		if err != nil {
-			return
-		}
-		out, ok := s.respond(req)
-		if !ok {
-			return
-		}
-		keep := req.keepAlive && (r.ended || !req.expect)
-		head = appendHead(head[:0], out, keep)
-		// What is left of a refused body is read after the refusal is out: a
-		// client reads the one or sends the other first, as it likes.
-		if head, err = writeOut(c, head, out.payload()); err != nil || !r.skip() || !keep {
-			return
-		}
-	}
-}
-
-// respond does what req asks for; ok is false when there is nobody to answer.
-func (s *Session) respond(req *request) (out reply, ok bool) {
-	op, id := route(req.method, req.path)
-	switch op {
-	case opNext:
-		return s.next(nil)
-	case opResponse:
-		return s.answer(stepResponse, id, &req.post), true
-	case opError:
-		return s.answer(stepError, id, &req.post), true
-	case opInitError:
-		return s.initError(&req.post), true
-	}
-	return s.do(op), true
-}
-
-// payload is the body of the reply.
-func (out reply) payload() []byte {
-	if out.event != nil {
-		return out.event.event.Payload
-	}
-	return out.body
-}
-
-// appendHead appends the reply's status line and headers to b.
-func appendHead(b []byte, out reply, keep bool) []byte {
-	b = append(b, "HTTP/1.1 "...)
-	b = strconv.AppendInt(b, int64(out.status), 10)
-	b = append(b, ' ')
-	b = append(b, http.StatusText(out.status)...)
-	b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(out.payload())), 10)
-	b = append(b, "\r\n"...)
-	if x := out.event; x != nil {
-		x.each(func(name, value string) {
-			b = append(b, name...)
-			b = append(b, ": "...)
-			b = append(b, value...)
-			b = append(b, "\r\n"...)
-		})
-	}
-	if !keep {
-		b = append(b, "Connection: close\r\n"...)
-	}
-	return append(b, "\r\n"...)
-}
-
-// writeOut writes head and body in one system call where the connection can, and
-// returns the buffer to use again.
-func writeOut(c net.Conn, head, body []byte) ([]byte, error) {
-	if len(body) <= smallBody {
-		head = append(head, body...)
-		_, err := c.Write(head)
-		return head, err
-	}
-	parts := net.Buffers{head, body}
-	_, err := parts.WriteTo(c)
-	return head, err
 }

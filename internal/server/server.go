@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,8 +211,8 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.scale.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
-	group.Go(func() error { return s.serve(ctx, s.api, s.apiHandler()) })
-	group.Go(func() error { return s.serve(ctx, s.gateway, s.gatewayHandler()) })
+	group.Go(func() error { return s.serveAPI(ctx, s.api) })
+	group.Go(func() error { return s.serveGateway(ctx, s.gateway) })
 	group.Go(func() error {
 		if err := s.announce(); err != nil {
 			return err
@@ -225,33 +224,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return os.Remove(s.endpointsFile())
 	})
 	return group.Wait()
-}
-
-// serve answers on l until ctx ends, then lets running requests finish.
-func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.Background(), drainTimeout)
-		defer cancel()
-		err := srv.Shutdown(grace)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = srv.Close()
-		}
-		stopped <- err
-	})
-	err := srv.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
-		return <-stopped
-	}
-	stop()
-	return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 }
 
 // collectEvery is how often code that nothing refers to is looked for, and

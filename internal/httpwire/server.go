@@ -1,0 +1,205 @@
+package httpwire
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Options say what a [Server] serves, and what a client may cost. All fields are
+// required.
+type Options struct {
+	// Handler serves the requests that Takes picks. A request, its header and its
+	// body are the connection's: they end with the call. So does its context, which
+	// also ends when the client goes away, once somebody asks for that.
+	Handler http.Handler
+	// Takes picks requests by method and target, which it must not keep. The rest
+	// of the head does not matter: what has a need for more than Handler gets
+	// (an upgrade, HTTP/1.0, trailers) goes the other way by itself.
+	Takes func(method string, target []byte) bool
+	// Other serves all other connections. Its owner shuts it down.
+	Other *http.Server
+	// Header is the most bytes of a head, HeaderTimeout how long it may take from
+	// its first byte on, and Idle how long a connection may rest between requests.
+	Header              int
+	HeaderTimeout, Idle time.Duration
+	Log                 *slog.Logger
+}
+
+// Server answers requests of one kind by itself and gives connections with others
+// to net/http: see the package's doc.
+type Server struct {
+	Options
+	other *queue
+	conns sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	open     map[*conn]struct{}
+	listener net.Listener
+	closing  chan struct{} // closed by Shutdown and Close
+}
+
+// NewServer makes a server, to be run by Serve once.
+func NewServer(o Options) *Server {
+	return &Server{Options: o, open: make(map[*conn]struct{}), closing: make(chan struct{})}
+}
+
+// acceptPause is the wait after an accept that failed for want of descriptors or
+// memory, which other connections may give back.
+const acceptPause = 20 * time.Millisecond
+
+// Serve answers on l until Shutdown or Close, and then returns
+// [http.ErrServerClosed]. It also runs Other, on the connections that are its.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	s.listener, s.other = l, newQueue(l.Addr())
+	closing := s.isClosing()
+	s.mu.Unlock()
+	if closing {
+		_ = l.Close() // it was not used
+		return http.ErrServerClosed
+	}
+	others := make(chan error, 1)
+	go func() { others <- s.Other.Serve(s.other) }()
+	err := s.accept(l)
+	_ = s.other.Close() // only tells Other, which may know
+	if other := <-others; errors.Is(err, http.ErrServerClosed) && !errors.Is(other, http.ErrServerClosed) && !errors.Is(other, net.ErrClosed) {
+		err = other
+	}
+	return err
+}
+
+func (s *Server) accept(l net.Listener) error {
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			s.start(nc)
+		case s.isClosing():
+			return http.ErrServerClosed
+		case isShortage(err):
+			select {
+			case <-time.After(acceptPause):
+			case <-s.closing:
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// isShortage tells whether an accept failed for a reason that passes.
+func isShortage(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// start serves nc in its own goroutine, which Shutdown waits for.
+func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosing() {
+		_ = nc.Close() // it was not used
+		return
+	}
+	s.open[c] = struct{}{}
+	s.conns.Go(func() {
+		c.serve()
+		s.mu.Lock()
+		delete(s.open, c)
+		s.mu.Unlock()
+	})
+}
+
+// Shutdown closes the listener and all idle connections, and waits for the
+// requests that are being answered. When ctx ends first its error is returned;
+// Close then cuts them.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop((*conn).closeIdle)
+	done := make(chan struct{})
+	go func() { s.conns.Wait(); close(done) }() // ends when the connections have, at the latest after Close
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close closes the listener and all connections.
+func (s *Server) Close() {
+	s.stop((*conn).close)
+}
+
+func (s *Server) stop(end func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.isClosing() {
+		close(s.closing)
+	}
+	if s.listener != nil {
+		_ = s.listener.Close() // it ends either way
+	}
+	for c := range s.open {
+		end(c)
+	}
+}
+
+// queue is a listener for connections that somebody else has accepted.
+type queue struct {
+	addr  net.Addr
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newQueue(addr net.Addr) *queue {
+	return &queue{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// put gives c to who accepts, or closes it if nobody will.
+func (q *queue) put(c net.Conn) {
+	select {
+	case q.conns <- c:
+	case <-q.done:
+		_ = c.Close() // nobody is there to use it
+	}
+}
+
+// Accept implements net.Listener.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (q *queue) Addr() net.Addr { return q.addr }

@@ -1,0 +1,64 @@
+package httpwire
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+)
+
+// WriteParts writes head and body to c, in one system call where they fit one. It
+// may append to head, and returns it to be used again.
+func WriteParts(c net.Conn, head, body []byte) ([]byte, error) {
+	if len(body) <= SmallBody {
+		head = append(head, body...)
+		_, err := c.Write(head)
+		return head, err
+	}
+	parts := net.Buffers{head, body}
+	_, err := parts.WriteTo(c)
+	return head, err
+}
+
+// Now writes to a socket without ever waiting for the peer.
+type Now struct {
+	raw syscall.RawConn // nil where there is no socket
+	p   []byte
+	n   int
+	err error
+	// send is kept, so that a call allocates nothing.
+	send func(fd uintptr) (done bool)
+}
+
+// NewNow writes to c. Where c is no socket nothing is ever written.
+func NewNow(c net.Conn) *Now {
+	w := &Now{}
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			w.raw = raw
+		}
+	}
+	w.send = func(fd uintptr) bool {
+		w.n, w.err = syscall.Write(int(fd), w.p)
+		return true
+	}
+	return w
+}
+
+// Write writes as much of p as the system takes at once, which may be nothing.
+func (w *Now) Write(p []byte) (int, error) {
+	if w.raw == nil {
+		return 0, nil
+	}
+	w.p, w.n, w.err = p, 0, nil
+	err := w.raw.Write(w.send)
+	w.p = nil
+	switch {
+	case err != nil: // closed
+	case w.err == nil:
+		return w.n, nil
+	case !errors.Is(w.err, syscall.EAGAIN) && !errors.Is(w.err, syscall.EINTR):
+		err = os.NewSyscallError("write", w.err)
+	}
+	return 0, err
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lambent.dev/lambent/internal/httpwire"
+	"lambent.dev/lambent/internal/lambdaapi"
+)
+
+// What a client of either address may cost: the same by whichever server.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10 // bytes
+)
+
+func (s *Server) newHTTP(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// serveAPI answers on the API address. Invocations, which are most of what comes,
+// are read by httpwire; all else is net/http's. The handler is the same.
+func (s *Server) serveAPI(ctx context.Context, l net.Listener) error {
+	h := s.apiHandler()
+	other := s.newHTTP(h)
+	srv := httpwire.NewServer(httpwire.Options{
+		Handler: h, Takes: lambdaapi.IsInvoke, Other: other,
+		Header: maxHeader, HeaderTimeout: headerTimeout, Idle: idleTimeout, Log: s.log,
+	})
+	return serve(ctx, l, srv.Serve, func(grace context.Context) error {
+		return both(
+			func() error { return shutdown(grace, srv.Shutdown, func() error { srv.Close(); return nil }) },
+			func() error { return shutdown(grace, other.Shutdown, other.Close) })
+	})
+}
+
+// serveGateway answers on the gateway address.
+func (s *Server) serveGateway(ctx context.Context, l net.Listener) error {
+	srv := s.newHTTP(s.gatewayHandler())
+	return serve(ctx, l, srv.Serve, func(grace context.Context) error { return shutdown(grace, srv.Shutdown, srv.Close) })
+}
+
+// serve runs a server on l until ctx ends, then stops it.
+func serve(ctx context.Context, l net.Listener, run func(net.Listener) error, end func(grace context.Context) error) error {
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		stopped <- end(grace)
+	})
+	err := run(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return <-stopped
+	}
+	stop()
+	return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+}
+
+// shutdown lets running requests finish, and cuts them when grace ends.
+func shutdown(grace context.Context, gently func(context.Context) error, hard func() error) error {
+	err := gently(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return hard()
+	}
+	return err
+}
+
+func both(a, b func() error) error {
+	var group errgroup.Group
+	group.Go(a)
+	group.Go(b)
+	return group.Wait()
+}
