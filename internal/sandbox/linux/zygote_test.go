@@ -109,7 +109,9 @@ func TestForks(t *testing.T) {
 			d.reserve.yield()
 		}
 		var stages []string
-		spec.Stage = func(name string, _ time.Time, took time.Duration) { stages = append(stages, fmt.Sprint(name, " ", took)) }
+		spec.Stage = func(name string, _ time.Time, took time.Duration) {
+			stages = append(stages, fmt.Sprint(name, " ", took))
+		}
 		out := &sandboxtest.Lines{}
 		spec.Output = out
 		i, err := d.Start(t.Context(), spec)

@@ -79,13 +79,21 @@ func (d *reserved) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instan
 		return nil, err
 	}
 	checked := &originChecked{Instance: i, t: d.t}
-	if f, ok := i.(sandbox.Freezer); ok {
-		return struct {
-			*originChecked
-			sandbox.Freezer
-		}{checked, f}, nil
+	able, ok := i.(abilities)
+	if !ok {
+		return checked, nil
 	}
-	return checked, nil
+	return struct {
+		*originChecked
+		abilities
+	}{checked, able}, nil
+}
+
+// abilities are the optional ones of an instance that the suite asks for.
+type abilities interface {
+	sandbox.Freezer
+	sandbox.Pager
+	sandbox.Collector
 }
 
 // originChecked fails the test if the instance is not what it was asked for.

@@ -50,6 +50,8 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Escape", h.escape)
 	t.Run("Abuse", h.abuse)
 	t.Run("Freeze", h.freezes)
+	t.Run("PageOut", h.pages)
+	t.Run("Collect", h.collects)
 	t.Run("Recover", h.recovers)
 }
 

@@ -81,6 +81,10 @@ func files(e event, arg func(int) string) (any, error, bool) {
 		return target, err, true
 	case "write":
 		return nil, os.WriteFile(arg(0), []byte(arg(1)), 0o644), true
+	case "symlink":
+		return nil, os.Symlink(arg(0), arg(1)), true
+	case "mkfifo":
+		return nil, syscall.Mkfifo(arg(0), 0o600), true
 	case "list":
 		names, err := list(arg(0))
 		return names, err, true
