@@ -84,7 +84,7 @@ func checkConfig(v *lambent.Version) error {
 // Lambda developer guide, "Lambda SnapStart"). Provisioned concurrency is the
 // last of that list; it is checked where it is set.
 func checkSnapStart(v *lambent.Version) error {
-	what := ""
+	var what string
 	switch {
 	case v.SnapStart != "PublishedVersions":
 		return nil
