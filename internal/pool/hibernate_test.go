@@ -70,6 +70,10 @@ func TestCheapInstancesDoNotHibernate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inPool(t, how, asleep, func(t *testing.T, p *Pool, _ *fake.Driver) {
 				call(t, p, version("f"))
+				time.Sleep(30 * time.Second)
+				if s := p.Stats(); name != "broken" && s.Idle != 1 {
+					t.Errorf("%+v, want one idle as long as others are", s)
+				}
 				time.Sleep(2 * time.Minute)
 				if s := p.Stats(); s.Instances != 0 {
 					t.Errorf("%+v, want none", s)
@@ -137,8 +141,9 @@ func TestThawThatFails(t *testing.T) {
 		v := version("f")
 		call(t, p, v)
 		time.Sleep(30 * time.Second)
-		if !call(t, p, v) || d.Starts() != 2 {
-			t.Errorf("the call did not get an instance of its own: %d starts", d.Starts())
+		begin := time.Now()
+		if !call(t, p, v) || d.Starts() != 2 || time.Since(begin) > 1100*time.Millisecond {
+			t.Errorf("the call did not get an instance of its own: %d starts, %v", d.Starts(), time.Since(begin))
 		}
 	})
 }

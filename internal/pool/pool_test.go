@@ -362,7 +362,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		time.AfterFunc(time.Second, func() { l1.Release(time.Now().Add(time.Second)) })
 		begin = time.Now()
-		if !call(t, p, a) || time.Since(begin) > 2*time.Second {
+		if !call(t, p, a) || time.Since(begin) > 1100*time.Millisecond {
 			t.Errorf("the waiting call was not served when memory came free (%v)", time.Since(begin))
 		}
 		l2.Release(time.Now().Add(time.Second))

@@ -131,7 +131,7 @@ func TestTargetIsRenewed(t *testing.T) {
 		}
 		// A change ends the old one; the new one is started from the new version.
 		p.Retire(v.Namespace, v.Function, v.Number)
-		synctest.Wait()
+		time.Sleep(3 * time.Second)
 		if len(live) != 2 {
 			t.Error("an instance of a version that is out of date was started")
 		}
@@ -235,6 +235,112 @@ func TestMemoryGoesToCallsFirst(t *testing.T) {
 		}
 		l1.Release(time.Now().Add(time.Second))
 		l2.Release(time.Now().Add(time.Second))
+	})
+}
+
+func TestNothingIsStartedAheadWhileACallWaitsForMemory(t *testing.T) {
+	inPool(t, scripted{}, func(o *Options) { o.MemoryMB = 384 }, func(t *testing.T, p *Pool, d *fake.Driver) {
+		l, err := p.Acquire(context.Background(), version("busy"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		large := version("large")
+		large.MemoryMB = 384
+		var wg sync.WaitGroup
+		wg.Go(func() { call(t, p, large) })
+		synctest.Wait()
+		p.Target(version("kept"), Target{Minimum: 1})
+		if p.Warm(version("guess"), "test") || d.Starts() != 1 {
+			t.Error("memory that a call waits for was given away")
+		}
+		l.Release(time.Now().Add(time.Second))
+		wg.Wait()
+	})
+}
+
+// patient is a driver whose instances take that long to initialise, unless they
+// are given up.
+func patient(d time.Duration) sandbox.Driver {
+	return sandbox.Guard(fake.New(fake.Script{Init: func(ctx context.Context, _ *fake.Instance) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(d):
+			return nil
+		}
+	}}))
+}
+
+func TestProvisionedInstancesMayTakeLongToInitialise(t *testing.T) {
+	inPool(t, scripted{}, func(o *Options) { o.Driver = patient(5 * time.Minute) }, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		v, m := version("f"), version("m")
+		p.Target(v, Target{Provisioned: 1})
+		p.Target(m, Target{Minimum: 1})
+		time.Sleep(6 * time.Minute)
+		progress(t, p, v, 1, 1)
+		if cs := p.ColdStarts(m.Namespace, m.Function, ""); len(cs) == 0 || cs[0].Failure != "Sandbox.Timedout" || cs[0].Total != 13*time.Second {
+			t.Errorf("cold starts %+v", cs)
+		}
+		p.Target(m, Target{})
+	})
+}
+
+func TestCloseDoesNotWaitForStarts(t *testing.T) {
+	inPool(t, scripted{}, func(o *Options) { o.Driver = patient(time.Minute) }, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		p.Target(version("f"), Target{Provisioned: 1})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := p.Acquire(context.Background(), version("g")); lambent.CodeOf(err) != lambent.CodeUnavailable {
+				t.Errorf("acquire: %v", err)
+			}
+		})
+		synctest.Wait()
+		begin := time.Now()
+		if err := p.Close(context.Background()); err != nil || time.Since(begin) > 50*time.Millisecond {
+			t.Errorf("close: %v after %v", err, time.Since(begin))
+		}
+		wg.Wait()
+	})
+}
+
+// TestCallersThatLeaveAtTheLastMoment leave when their instance is there.
+func TestCallersThatLeaveAtTheLastMoment(t *testing.T) {
+	inPool(t, scripted{init: 100 * time.Millisecond}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		left := 0
+		for range 200 {
+			p.Retire("000000000000", "f", "")
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(100*time.Millisecond, cancel)
+			l, err := p.Acquire(ctx, version("f"))
+			synctest.Wait()
+			if err == nil {
+				l.Release(time.Now().Add(time.Second))
+			} else {
+				left++
+			}
+			time.Sleep(time.Millisecond)
+			if s := p.Stats(); s.Busy != 0 || s.Idle != 1 {
+				t.Fatalf("%+v after a caller left (%v)", s, err)
+			}
+		}
+		t.Logf("%d of 200 left", left)
+	})
+}
+
+func TestCallBeforeTheGuessedOne(t *testing.T) {
+	inPool(t, scripted{}, func(o *Options) { o.Policy = &habits{prewarm: 5 * time.Minute, keep: time.Minute} }, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		call(t, p, v)
+		time.Sleep(299 * time.Second)
+		l, err := p.Acquire(context.Background(), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if n := d.Starts(); n != 2 {
+			t.Errorf("%d starts, want one for each call", n)
+		}
+		l.Release(time.Now().Add(time.Second))
 	})
 }
 
