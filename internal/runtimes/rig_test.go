@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,12 +24,12 @@ import (
 // rig runs one function as an ordinary process against a minimal Runtime API:
 // what a bootstrap does is seen here, what a sandbox does is not.
 type rig struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	log    *syncBuffer
-	events chan event
-	said   chan said
-	exited chan struct{}
+	t       *testing.T
+	process process
+	log     *syncBuffer
+	events  chan event
+	said    chan said
+	exited  chan struct{}
 }
 
 // event is what the runtime is handed.
@@ -54,6 +53,7 @@ type function struct {
 	env                   map[string]string
 	logging               lambent.Logging
 	status                int // that responses are answered with, 202 unless set
+	snapStart             bool
 }
 
 // host is the catalogue of this host, laid out once for all tests.
@@ -70,6 +70,7 @@ var hostDir string
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	zygotes.end()
 	if hostDir != "" {
 		_ = os.RemoveAll(hostDir) // a temporary folder
 	}
@@ -86,7 +87,8 @@ func sources(t *testing.T, language string) string {
 	return dir
 }
 
-// start runs f. It skips the test where the host lacks the runtime.
+// start runs f. It skips the test where the host lacks the runtime. How the process
+// comes to be goes by the test's name: see [originOf].
 func start(t *testing.T, f function) *rig {
 	t.Helper()
 	c, err := host()
@@ -100,6 +102,9 @@ func start(t *testing.T, f function) *rig {
 		Namespace: "000000000000", Function: "fn", Number: lambent.Latest, Runtime: f.runtime,
 		Handler: f.handler, MemoryMB: f.memory, Env: f.env, Logging: f.logging,
 	}
+	if f.snapStart {
+		v.Number, v.SnapStart = "1", "PublishedVersions"
+	}
 	rt, err := c.Resolve(v)
 	if err != nil {
 		t.Skipf("no %s here: %v", f.runtime, err)
@@ -109,29 +114,12 @@ func start(t *testing.T, f function) *rig {
 		said: make(chan said, 16), exited: make(chan struct{}),
 	}
 	server := httptest.NewServer(r.api(f.status))
-	guest := []string{"/var/task", f.dir}
-	for _, m := range rt.Mounts {
-		guest = append(guest, m.Guest, m.Host)
-	}
-	toHost := strings.NewReplacer(guest...)
-	var command []string
-	for _, arg := range rt.Command {
-		command = append(command, toHost.Replace(arg))
-	}
-	r.cmd = exec.Command(command[0], command[1:]...)
-	for _, pair := range runtimes.Environment(runtimes.Env{Version: v, Region: "us-east-1", LogStream: "stream"}) {
-		r.cmd.Env = append(r.cmd.Env, toHost.Replace(pair))
-	}
-	r.cmd.Env = append(r.cmd.Env, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(server.URL, "http://"))
-	r.cmd.Env = append(r.cmd.Env, "PYTHONDONTWRITEBYTECODE=1") // the sources are not a read-only mount here
-	r.cmd.Dir = f.dir
-	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	env := runtimes.Environment(runtimes.Env{Version: v, Region: "us-east-1", LogStream: "stream"})
+	env = append(env, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(server.URL, "http://"))
+	r.process = launch(t, r.log, launched{runtime: rt, dir: f.dir, env: env})
 	go r.wait()
 	t.Cleanup(func() {
-		_ = r.cmd.Process.Kill() // it may have ended by itself
+		r.process.kill()
 		<-r.exited
 		server.CloseClientConnections()
 		server.Close()
@@ -145,8 +133,7 @@ func start(t *testing.T, f function) *rig {
 
 // wait belongs to start, whose cleanup waits for exited.
 func (r *rig) wait() {
-	_ = r.cmd.Wait() // the status says it
-	r.said <- said{kind: "exit", status: r.cmd.ProcessState.ExitCode()}
+	r.said <- said{kind: "exit", status: r.process.wait()}
 	close(r.exited)
 }
 

@@ -2,6 +2,7 @@
 
 // lambent's Node.js runtime: runs a handler on the AWS Lambda Runtime API.
 
+const control = require('./control.cjs');
 const { Client } = require('./client.cjs');
 const { RuntimeError, forLog, serialise, shape } = require('./errors.cjs');
 const { patchConsole, setRequest, logError } = require('./log.cjs');
@@ -9,8 +10,7 @@ const { patchConsole, setRequest, logError } = require('./log.cjs');
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
 
-const client = new Client(process.env.AWS_LAMBDA_RUNTIME_API);
-
+let client;
 let handler;
 let current = null; // the invocation that has not been answered
 let initialising = true;
@@ -214,11 +214,19 @@ function installGlobals() {
 }
 
 async function main() {
+  if (control.waits) {
+    await require('./warm.cjs').warm();
+    control.become();
+  }
+  client = new Client(process.env.AWS_LAMBDA_RUNTIME_API);
+  client.connect(); // it is through by the time that the function's code is loaded
+  client.socket.unref();
   patchConsole();
   installGlobals();
   process.on('uncaughtException', (error) => die('Uncaught Exception', error, 129));
   process.on('unhandledRejection', (reason) => die('Unhandled Promise Rejection', rejection(reason), 128));
   process.on('beforeExit', onBeforeExit);
+  control.start();
   try {
     const { load } = require('./load.cjs');
     handler = await load(process.env.LAMBDA_TASK_ROOT || '/var/task', process.env._HANDLER || '');

@@ -9,9 +9,7 @@ const { isError } = require('./errors.cjs');
 const LEVELS = { TRACE: 10, DEBUG: 20, INFO: 30, WARN: 40, ERROR: 50, FATAL: 60 };
 const METHODS = { trace: 'TRACE', debug: 'DEBUG', log: 'INFO', info: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
 
-const json = /^json$/i.test(process.env.AWS_LAMBDA_LOG_FORMAT || '');
-const threshold = (json && LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL || '').toUpperCase()]) || 0;
-
+let json = false;
 let requestId;
 let tenantId;
 
@@ -67,7 +65,10 @@ function replace(_, value) {
   return isError(value) ? expand(value) : value;
 }
 
+// patchConsole goes by the environment, which is there only now in a blank.
 function patchConsole() {
+  json = /^json$/i.test(process.env.AWS_LAMBDA_LOG_FORMAT || '');
+  const threshold = (json && LEVELS[(process.env.AWS_LAMBDA_LOG_LEVEL || '').toUpperCase()]) || 0;
   for (const [method, level] of Object.entries(METHODS)) {
     console[method] = LEVELS[level] < threshold ? () => {} : (...args) => write(line(level, args));
   }

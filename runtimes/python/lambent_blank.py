@@ -137,7 +137,6 @@ def _specialise(control, start, env):
         _start_over(control, start, env)
     os.environ.clear()
     os.environ.update(env)
-    _rewrite_first_environment()
     time.tzset()
     os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
     _renew()
@@ -151,14 +150,6 @@ def _start_over(control, start, env):
     env["LAMBENT_CONTROL"] = str(control)
     os.set_inheritable(control, True)
     os.execve(sys.executable, [sys.executable, "-S", sys.argv[0]], env)
-
-
-def _rewrite_first_environment():
-    """posix keeps what the process was started with, for whoever asks."""
-    import posix
-
-    posix.environ.clear()
-    posix.environ.update({os.fsencode(n): os.fsencode(v) for n, v in os.environ.items()})
 
 
 def _renew():

@@ -142,7 +142,7 @@ class _Program:
         self._keep = []
         self.calls = []
         for step in steps:
-            args = [native.long(self._arg(a)) for a in step.get("args", ())]
+            args = [native.long(self._arg(a)) for a in step.get("args") or ()]
             args += [native.long(0)] * (6 - len(args))
             call = (native.long(int(step["nr"])),) + tuple(args)
             self.calls.append((str(step.get("name", "")), call, bool(step.get("try"))))
