@@ -28,6 +28,7 @@ var floors = map[string]int{
 
 	"internal/cli":         9,
 	"internal/cli/project": 8,
+	"internal/cli/build":   8,
 
 	"internal/server": 8,
 
@@ -83,6 +84,7 @@ var fences = []struct {
 	{"database/sql", []string{"internal/store"}, "one owner of the database"},
 	{"github.com/google/nftables", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},
 	{"github.com/vishvananda/netlink", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},
+	{"github.com/evanw/esbuild", []string{"internal/cli/build"}, "one builder of bundles"},
 	{"github.com/spf13/cobra", []string{"internal/cli"}, "commands live in one room"},
 	{"github.com/prometheus/", []string{"internal/telemetry"}, "metrics are on one page"},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/artifact"}, "code comes in through one door"},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -77,7 +76,11 @@ func (a *app) deploy(cmd *cobra.Command, path string, f deployFlags) error {
 			return usageError{fmt.Errorf("--reserve %s: %w", f.reserve, err)}
 		}
 	}
-	src, err := a.readSource(cmd.Context(), path, over)
+	choose := a.ask
+	if f.dryRun {
+		choose = expect
+	}
+	src, err := a.readSource(cmd.Context(), path, over, choose)
 	if err != nil {
 		return err
 	}
@@ -124,13 +127,16 @@ func (f *deployFlags) manifest() (project.Manifest, error) {
 }
 
 // readSource reads and packs what path names.
-func (a *app) readSource(ctx context.Context, path string, over project.Manifest) (source, error) {
+func (a *app) readSource(ctx context.Context, path string, over project.Manifest, choose chooser) (source, error) {
 	full := a.path(path)
 	info, err := os.Stat(full)
 	if err != nil {
 		return source{}, fmt.Errorf("read source: %w", err)
 	}
 	if !info.IsDir() {
+		if filepath.Ext(full) == ".wasm" {
+			return readModule(full, info.Size(), over)
+		}
 		return readZip(full, info.Size(), over)
 	}
 	root, err := os.OpenRoot(full)
@@ -138,7 +144,11 @@ func (a *app) readSource(ctx context.Context, path string, over project.Manifest
 		return source{}, fmt.Errorf("read source: %w", err)
 	}
 	defer func() { _ = root.Close() }() // only read from
-	return a.readTree(ctx, full, root.FS(), over)
+	src, err := a.readTree(root.FS(), full, over)
+	if err != nil {
+		return src, err
+	}
+	return src, a.produce(ctx, full, root.FS(), &src, choose)
 }
 
 // readZip takes a zip or a jar as it is.
@@ -162,35 +172,14 @@ func readZip(path string, size int64, over project.Manifest) (source, error) {
 	return src, src.complete(tree, path)
 }
 
-// readTree packs a directory, after building it where that is called for.
-func (a *app) readTree(ctx context.Context, path string, tree fs.FS, over project.Manifest) (source, error) {
+// readTree finds out what a directory is.
+func (a *app) readTree(tree fs.FS, path string, over project.Manifest) (source, error) {
 	m, err := project.ReadManifest(tree)
 	if err != nil {
 		return source{}, err
 	}
 	src := source{manifest: m.Over(over)}
-	if err := src.complete(tree, path); err != nil {
-		return src, err
-	}
-	switch {
-	case src.guess.Jar != "":
-		jar, err := fs.ReadFile(tree, src.guess.Jar)
-		if err != nil {
-			return src, fmt.Errorf("read source: %w", err)
-		}
-		src.archive = project.Archive{Zip: jar, Files: 1, Bytes: int64(len(jar))}
-		return src, project.CheckSize(int64(len(jar)))
-	case src.guess.GoBuild:
-		return src, a.buildGo(ctx, path, &src)
-	}
-	ignore, err := project.ReadIgnore(tree, src.manifest.Ignore)
-	if err != nil {
-		return src, err
-	}
-	stop := a.spin("packing " + path)
-	defer stop()
-	src.archive, err = project.Pack(tree, ignore)
-	return src, err
+	return src, src.complete(tree, path)
 }
 
 // complete guesses what the manifest leaves open.
@@ -199,7 +188,9 @@ func (s *source) complete(tree fs.FS, path string) error {
 	if s.guess, err = project.Look(tree, s.manifest.Runtime, s.manifest.Handler); err != nil {
 		return err
 	}
-	s.manifest.Handler = s.guess.Handler
+	if s.guess.Handler != "" {
+		s.manifest.Handler = s.guess.Handler
+	}
 	if s.manifest.Name == "" {
 		s.manifest.Name = project.FunctionName(filepath.Base(path))
 	}
@@ -207,41 +198,6 @@ func (s *source) complete(tree fs.FS, path string) error {
 		return usageError{fmt.Errorf("no function name can be made of %s: choose one with --name", path)}
 	}
 	return nil
-}
-
-// buildGo builds a Go program as AWS documents it for its own runtimes ("Deploy Go
-// Lambda functions with .zip file archives").
-func (a *app) buildGo(ctx context.Context, path string, src *source) error {
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		return fmt.Errorf("%s is a Go program, and there is no go command to build it with: install Go, or deploy a directory with a program named bootstrap", path)
-	}
-	out, err := os.MkdirTemp("", "lambent-deploy-")
-	if err != nil {
-		return fmt.Errorf("build: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(out) }() // a leftover is in the temporary directory
-	stop := a.spin("building " + path)
-	defer stop()
-	arch := "amd64"
-	if src.manifest.Arch == "arm64" {
-		arch = "arm64"
-	}
-	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(out, "bootstrap"), ".")
-	cmd.Dir = path
-	cmd.Env = append(a.Environ[:len(a.Environ):len(a.Environ)], "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		stop()
-		a.note("%s", strings.TrimSpace(string(text)))
-		return fmt.Errorf("build %s: go build: %w", path, err)
-	}
-	root, err := os.OpenRoot(out)
-	if err != nil {
-		return fmt.Errorf("build: %w", err)
-	}
-	defer func() { _ = root.Close() }() // only read from
-	src.archive, err = project.Pack(root.FS(), &project.Ignore{})
-	return err
 }
 
 // request is the deploy that makes the function what the source says.
@@ -281,6 +237,7 @@ func said[T comparable](v T) *T {
 // ready: its answer says how to get it.
 var firstChoice = map[string]string{
 	project.Python: "python3.12", project.Node: "nodejs22.x", project.Java: "java17", project.Provided: "provided.al2023",
+	project.Ruby: "ruby3.3", project.PHP: "php8.2", project.Deno: "deno2", project.Bun: "bun1", project.Bash: "bash", project.Wasm: "wasm",
 }
 
 // chooseRuntime is what was asked for, else what the function has already if it
@@ -303,9 +260,16 @@ func (a *app) chooseRuntime(ctx context.Context, c *client.Client, src source) (
 	if err != nil {
 		return "", err
 	}
-	best, bestNumber := firstChoice[src.guess.Family], -1
+	best, bestNumber := firstChoice[src.guess.Family], 0
 	for _, r := range list {
-		if n := runtimeNumber(r.Name); r.State == "ready" && project.FamilyOf(r.Name) == src.guess.Family && n > bestNumber {
+		if r.State != "ready" || project.FamilyOf(r.Name) != src.guess.Family {
+			continue
+		}
+		n := runtimeNumber(r.Name) + 1
+		if r.Version != "" && !strings.HasPrefix(r.Version, runtimeVersion.FindString(r.Name)[len(src.guess.Family):]) {
+			n = -n // served by another version: the nearest, where there is no other
+		}
+		if bestNumber == 0 || n > bestNumber {
 			best, bestNumber = r.Name, n
 		}
 	}

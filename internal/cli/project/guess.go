@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,24 @@ const (
 	Node     = "nodejs"
 	Java     = "java"
 	Provided = "provided"
+	Ruby     = "ruby"
+	PHP      = "php"
+	Deno     = "deno"
+	Bun      = "bun"
+	Bash     = "bash"
+	Wasm     = "wasm"
+)
+
+// Build says how a tree becomes what can be deployed.
+type Build string
+
+// Builds of a tree; none where it is deployed as it is.
+const (
+	BuildGo         Build = "go"
+	BuildGoWasm     Build = "go-wasm"
+	BuildRust       Build = "rust"
+	BuildMaven      Build = "maven"
+	BuildTypeScript Build = "typescript"
 )
 
 // Guess is what the files of a tree suggest.
@@ -28,13 +47,15 @@ type Guess struct {
 	Because []string // reasons, each a clause for the person who deploys
 	// Jar is the path of a built archive that is the code, instead of the tree.
 	Jar string
-	// GoBuild tells that the tree is a Go program that has to be built first.
-	GoBuild bool
+	// Build tells that the tree is source that has to be built first.
+	Build Build
+	// Entry is the file that TypeScript is bundled from.
+	Entry string
 }
 
 // FamilyOf is the family of a runtime name: "python" of "python3.12".
 func FamilyOf(runtime string) string {
-	for _, family := range []string{Python, Node, Java, Provided} {
+	for _, family := range []string{Python, Node, Java, Provided, Ruby, PHP, Deno, Bun, Bash, Wasm} {
 		if strings.HasPrefix(runtime, family) {
 			return family
 		}
@@ -45,8 +66,11 @@ func FamilyOf(runtime string) string {
 // maxSource bounds how much of a file is looked at, in bytes.
 const maxSource = 1 << 20
 
-// guesser looks for one family. ok is false when there is no sign of it.
-type guesser func(tree fs.FS) (g Guess, ok bool, err error)
+// guesser looks for one family, or some that have their files in common; family
+// is the one that is known already, or "". ok is false when there is no sign of it.
+type guesser func(tree fs.FS, family string) (g Guess, ok bool, err error)
+
+var guessers = []guesser{guessProvided, guessWasm, guessPython, guessNode, guessRuby, guessPHP, guessBash, guessJava, guessGo, guessRust}
 
 // Look guesses the runtime and the handler of a tree. What the caller knows
 // already, the name of the runtime and the handler, is taken as given. Its errors
@@ -54,8 +78,8 @@ type guesser func(tree fs.FS) (g Guess, ok bool, err error)
 func Look(tree fs.FS, runtime, handler string) (Guess, error) {
 	family := FamilyOf(runtime)
 	var found []Guess
-	for _, look := range []guesser{guessProvided, guessPython, guessNode, guessJava, guessGo} {
-		g, ok, err := look(tree)
+	for _, look := range guessers {
+		g, ok, err := look(tree, family)
 		if err != nil {
 			return Guess{}, err
 		}
@@ -64,8 +88,11 @@ func Look(tree fs.FS, runtime, handler string) (Guess, error) {
 		}
 	}
 	if len(found) > 1 {
-		// A program that is there already wins over the source it was built from.
-		found = slices.DeleteFunc(found, func(g Guess) bool { return g.GoBuild })
+		// What can run as it is wins over the source it was built from.
+		built := slices.DeleteFunc(slices.Clone(found), func(g Guess) bool { return g.Build != "" })
+		if len(built) > 0 {
+			found = built
+		}
 	}
 	g := Guess{Family: family}
 	switch {
@@ -73,7 +100,7 @@ func Look(tree fs.FS, runtime, handler string) (Guess, error) {
 		g = found[0]
 	case len(found) > 1:
 		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "the files suggest both %s (%s) and %s (%s): choose with --runtime and --handler",
-			found[0].Family, found[0].Handler, found[1].Family, found[1].Handler)
+			found[0].Family, cmp.Or(found[0].Handler, "not built yet"), found[1].Family, cmp.Or(found[1].Handler, "not built yet"))
 	case runtime == "":
 		return Guess{}, unknown(tree)
 	}
@@ -83,10 +110,16 @@ func Look(tree fs.FS, runtime, handler string) (Guess, error) {
 	if handler != "" {
 		g.Handler = handler
 	}
+	if g.Family == Node && handler != "" && (g.Build == "" || g.Build == BuildTypeScript) {
+		g.Build, g.Entry = "", ""
+		if entry := typeScriptOf(tree, handler); entry != "" {
+			g.Build, g.Entry = BuildTypeScript, entry
+		}
+	}
 	if g.Handler == "" && g.Family == Provided {
 		g.Handler = "bootstrap"
 	}
-	if g.Handler == "" {
+	if g.Handler == "" && g.Build == "" {
 		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "no handler found in the files for %s: name it with --handler, %s", g.Family, handlerForms[g.Family])
 	}
 	return g, nil
@@ -97,18 +130,22 @@ var handlerForms = map[string]string{
 	Node:     "such as index.handler for the export handler of index.js",
 	Java:     "such as example.Handler::handleRequest",
 	Provided: "any text",
+	Ruby:     "such as app.handler for the method handler of app.rb",
+	PHP:      "such as index.handler for the function handler of index.php",
+	Deno:     "such as main.handler for the export handler of main.ts",
+	Bun:      "such as index.handler for the export handler of index.ts",
+	Bash:     "such as main.handler for the function handler of main.sh",
+	Wasm:     "the name of the module, such as bootstrap.wasm",
 	"":       "in the form the runtime wants",
 }
 
 // unknown explains a tree that no guesser knows.
 func unknown(tree fs.FS) error {
 	for _, hint := range []struct{ file, text string }{
-		{"Cargo.toml", "this is a Rust crate: build it for Linux (cargo build --release), put the program into a directory as the file bootstrap, and deploy that"},
-		{"pom.xml", "there is no jar yet: run mvn package first"},
 		{"build.gradle", "there is no jar yet: run gradle build first"},
 		{"build.gradle.kts", "there is no jar yet: run gradle build first"},
-		{"tsconfig.json", "this is TypeScript: compile it first, and deploy the directory with the .js files"},
-		{"index.ts", "this is TypeScript: compile it first, and deploy the directory with the .js files"},
+		{"tsconfig.json", "this is TypeScript, but none of " + strings.Join(typeScriptFiles[:4], ", ") + " exports a handler: name it with --runtime and --handler, such as src/run.handler"},
+		{"index.ts", "index.ts exports no handler: export const handler = ..."},
 	} {
 		if isFile(tree, hint.file) {
 			return lambent.Errorf(lambent.CodeInvalid, "%s", hint.text)
@@ -135,18 +172,47 @@ func source(tree fs.FS, name string) string {
 	return string(data[:n])
 }
 
-func guessProvided(tree fs.FS) (Guess, bool, error) {
+func guessProvided(tree fs.FS, _ string) (Guess, bool, error) {
 	if !isFile(tree, "bootstrap") {
 		return Guess{}, false, nil
 	}
 	return Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap", Because: []string{"there is a program named bootstrap"}}, true, nil
 }
 
-func guessGo(tree fs.FS) (Guess, bool, error) {
+// wasmModule is what the runtime wasm runs when the handler names no other.
+const wasmModule = "bootstrap.wasm"
+
+// guessWasm knows one module at the top.
+func guessWasm(tree fs.FS, _ string) (Guess, bool, error) {
+	modules, _ := fs.Glob(tree, "*.wasm") // the pattern is well formed
+	switch {
+	case isFile(tree, wasmModule):
+		modules = []string{wasmModule}
+	case len(modules) != 1:
+		return Guess{}, false, nil
+	}
+	return Guess{Family: Wasm, Runtime: Wasm, Handler: modules[0], Because: []string{modules[0] + " is a module"}}, true, nil
+}
+
+// guessGo knows a Go module, which becomes a program, or a module for WebAssembly
+// where that runtime is asked for.
+func guessGo(tree fs.FS, family string) (Guess, bool, error) {
 	if !isFile(tree, "go.mod") {
 		return Guess{}, false, nil
 	}
-	return Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap", GoBuild: true, Because: []string{"go.mod makes it a Go program"}}, true, nil
+	g := Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap", Build: BuildGo, Because: []string{"go.mod makes it a Go program"}}
+	if family == Wasm {
+		g.Family, g.Runtime, g.Handler, g.Build = Wasm, Wasm, wasmModule, BuildGoWasm
+	}
+	return g, true, nil
+}
+
+// guessRust knows a crate.
+func guessRust(tree fs.FS, _ string) (Guess, bool, error) {
+	if !isFile(tree, "Cargo.toml") {
+		return Guess{}, false, nil
+	}
+	return Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap", Build: BuildRust, Because: []string{"Cargo.toml makes it a Rust program"}}, true, nil
 }
 
 var (
@@ -155,7 +221,7 @@ var (
 	versionNumber = regexp.MustCompile(`\d+(?:\.\d+)?`)
 )
 
-func guessPython(tree fs.FS) (Guess, bool, error) {
+func guessPython(tree fs.FS, _ string) (Guess, bool, error) {
 	files := slices.Concat(pythonFiles, others(tree, ".py", pythonFiles))
 	for _, file := range files {
 		m := pythonHandler.FindStringSubmatch(source(tree, file))
@@ -201,7 +267,70 @@ type packageJSON struct {
 	} `json:"engines"`
 }
 
-func guessNode(tree fs.FS) (Guess, bool, error) {
+// engine is the family that runs a tree's JavaScript: the known one, else what its
+// configuration is of.
+func engine(tree fs.FS, family string) string {
+	switch {
+	case family == Deno || family == Bun:
+		return family
+	case family == "" && (isFile(tree, "deno.json") || isFile(tree, "deno.jsonc")):
+		return Deno
+	case family == "" && isFile(tree, "bunfig.toml"):
+		return Bun
+	default:
+		return Node
+	}
+}
+
+// guessNode knows JavaScript and TypeScript, for Node.js, Deno and Bun. Only the
+// first of them has to have TypeScript bundled.
+func guessNode(tree fs.FS, family string) (Guess, bool, error) {
+	runner := engine(tree, family)
+	if runner == Node {
+		g, ok, err := guessJavaScript(tree)
+		if ok || err != nil {
+			return g, ok, err
+		}
+	}
+	for _, file := range slices.Concat(typeScriptFiles, nodeFiles) {
+		m := nodeHandler.FindStringSubmatch(source(tree, file))
+		if m == nil || runner == Node && path.Ext(file) != ".ts" && path.Ext(file) != ".mts" {
+			continue
+		}
+		name := m[1] + m[2] + m[3]
+		g := Guess{Family: runner, Handler: strings.TrimSuffix(file, path.Ext(file)) + "." + name, Because: []string{file + " exports " + name}}
+		if runner == Node {
+			g.Build, g.Entry = BuildTypeScript, file
+			var pkg packageJSON
+			_ = json.Unmarshal([]byte(source(tree, "package.json")), &pkg) // as below
+			pkg.version(tree, &g)
+		}
+		return g, true, nil
+	}
+	return Guess{}, false, nil
+}
+
+// typeScriptOf is the file that a handler is in, if only TypeScript can be meant.
+func typeScriptOf(tree fs.FS, handler string) string {
+	base := path.Base(handler)
+	file, _, _ := strings.Cut(base, ".")
+	at := path.Join(path.Dir(handler), file)
+	for _, ext := range []string{"", ".js", ".mjs", ".cjs"} {
+		if isFile(tree, at+ext) {
+			return ""
+		}
+	}
+	for _, ext := range []string{".ts", ".mts"} {
+		if isFile(tree, at+ext) {
+			return at + ext
+		}
+	}
+	return ""
+}
+
+var typeScriptFiles = []string{"index.ts", "handler.ts", "src/index.ts", "src/handler.ts", "index.mts", "app.ts", "main.ts", "lambda.ts", "src/app.ts", "src/main.ts"}
+
+func guessJavaScript(tree fs.FS) (Guess, bool, error) {
 	var pkg packageJSON
 	// A package.json that cannot be read says nothing; Node will say what is wrong.
 	_ = json.Unmarshal([]byte(source(tree, "package.json")), &pkg)
@@ -217,16 +346,21 @@ func guessNode(tree fs.FS) (Guess, bool, error) {
 		}
 		name := m[1] + m[2] + m[3]
 		g := Guess{Family: Node, Handler: strings.TrimSuffix(file, path.Ext(file)) + "." + name, Because: []string{file + " exports " + name}}
-		for _, hint := range []struct{ from, text string }{{"engines in package.json", pkg.Engines.Node}, {".nvmrc", source(tree, ".nvmrc")}} {
-			// ">=18" leaves the choice open; "20.x" does not.
-			if v := versionNumber.FindString(hint.text); v != "" && !strings.ContainsAny(hint.text, "<>|*") {
-				major, _, _ := strings.Cut(v, ".")
-				g.Runtime = Node + major + ".x"
-				g.Because = append(g.Because, fmt.Sprintf("%s says %s", hint.from, strings.TrimSpace(hint.text)))
-				break
-			}
-		}
+		pkg.version(tree, &g)
 		return g, true, nil
 	}
 	return Guess{}, false, nil
+}
+
+// version puts the runtime into the guess where the tree says which.
+func (p packageJSON) version(tree fs.FS, g *Guess) {
+	for _, hint := range []struct{ from, text string }{{"engines in package.json", p.Engines.Node}, {".nvmrc", source(tree, ".nvmrc")}} {
+		// ">=18" leaves the choice open; "20.x" does not.
+		if v := versionNumber.FindString(hint.text); v != "" && !strings.ContainsAny(hint.text, "<>|*") {
+			major, _, _ := strings.Cut(v, ".")
+			g.Runtime = Node + major + ".x"
+			g.Because = append(g.Because, fmt.Sprintf("%s says %s", hint.from, strings.TrimSpace(hint.text)))
+			return
+		}
+	}
 }

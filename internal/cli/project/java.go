@@ -27,7 +27,7 @@ func readFull(r io.Reader, p []byte) (int, error) {
 
 // guessJava knows a jar that is the tree itself, a built jar in target/ (Maven)
 // or build/libs/ (Gradle), and classes with their jars in lib/.
-func guessJava(tree fs.FS) (Guess, bool, error) {
+func guessJava(tree fs.FS, _ string) (Guess, bool, error) {
 	if isFile(tree, "META-INF/MANIFEST.MF") {
 		return javaHandler(tree, Guess{Family: Java, Because: []string{"it is a jar"}}), true, nil
 	}
@@ -43,10 +43,22 @@ func guessJava(tree fs.FS) (Guess, bool, error) {
 		return javaHandler(inside, Guess{Family: Java, Jar: jar, Because: []string{"it was built to " + jar}}), true, nil
 	}
 	jars, _ := fs.Glob(tree, "lib/*.jar") // the pattern is well formed
+	if len(jars) == 0 && isFile(tree, "pom.xml") {
+		return Guess{Family: Java, Build: BuildMaven, Because: []string{"pom.xml makes it a Maven project"}}, true, nil
+	}
 	if len(jars) == 0 {
 		return Guess{}, false, nil
 	}
 	return javaHandler(tree, Guess{Family: Java, Because: []string{"there are jars in lib/"}}), true, nil
+}
+
+// Built is the guess for a tree that Maven has just built.
+func Built(tree fs.FS) (Guess, error) {
+	if builtJar(tree) == "" {
+		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "the build left no jar in target/")
+	}
+	g, _, err := guessJava(tree, Java)
+	return g, err
 }
 
 // builtJar is the one jar of a build that has the dependencies in it: one that

@@ -103,7 +103,7 @@ func put[T comparable](field *T, value T) {
 
 // FunctionName makes a function name of a file or directory name.
 func FunctionName(base string) string {
-	for _, suffix := range []string{".zip", ".jar"} {
+	for _, suffix := range []string{".zip", ".jar", ".wasm"} {
 		base = strings.TrimSuffix(base, suffix)
 	}
 	var name strings.Builder

@@ -1,0 +1,147 @@
+// Package build turns source into what a function runs, with the tools that the
+// language's own programmers use: go, cargo, mvn, npm, pip, and esbuild, which is
+// linked in. It owns which of them is run and how, and refuses to guess what a
+// directory is (package project) or to send anything (the deploy command, its only
+// user). What it makes is in a temporary directory, what it fetches in the user's
+// cache or where the tool puts it.
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	goruntime "runtime"
+	"strings"
+)
+
+// Builder builds one directory.
+type Builder struct {
+	Dir     string   // of the source
+	Environ []string // KEY=value, for the tools
+	Arch    string   // that the function has, "x86_64" or "arm64"; "" is this host's
+	Runtime string   // such as python3.12, "" where the language has no versions
+	// Say takes a line for the person who deploys: what is run, and what it says
+	// when it fails.
+	Say func(line string)
+	// Busy shows that something is under way until the function it returns is
+	// called.
+	Busy func(label string) (stop func())
+}
+
+// Output is what was built.
+type Output struct {
+	FS   fs.FS // to be packed
+	root *os.Root
+	dir  string
+}
+
+// Close removes it.
+func (o *Output) Close() error {
+	return errors.Join(o.root.Close(), os.RemoveAll(o.dir))
+}
+
+// output fills a temporary directory.
+func output(fill func(dir string) error) (*Output, error) {
+	dir, err := os.MkdirTemp("", "lambent-build-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory to build in: %w", err)
+	}
+	if err := fill(dir); err != nil {
+		_ = os.RemoveAll(dir) // a leftover is in the temporary directory
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open what was built: %w", err)
+	}
+	return &Output{FS: root.FS(), root: root, dir: dir}, nil
+}
+
+// goarch is the architecture in Go's words.
+func (b Builder) goarch() string {
+	switch b.Arch {
+	case "x86_64":
+		return "amd64"
+	case "arm64":
+		return "arm64"
+	default:
+		return goruntime.GOARCH
+	}
+}
+
+// tool finds a program; what to do without it is the error.
+func tool(advice string, names ...string) (string, error) {
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("there is no %s command to build it with: %s", names[0], advice)
+}
+
+// command is one run of a tool.
+type command struct {
+	program string
+	args    []string
+	env     []string // over the builder's
+	quiet   bool     // needs no word about it
+}
+
+// run runs a command in the source's directory and returns its standard output.
+// When it fails, what it has printed is said as it is.
+func (b Builder) run(ctx context.Context, c command) (string, error) {
+	line := strings.Join(append([]string{filepath.Base(c.program)}, c.args...), " ")
+	if !c.quiet {
+		b.Say("running " + line)
+	}
+	stop := b.Busy(line)
+	defer stop()
+	cmd := exec.CommandContext(ctx, c.program, c.args...)
+	cmd.Dir = b.Dir
+	cmd.Env = append(b.Environ[:len(b.Environ):len(b.Environ)], c.env...)
+	var out, all bytes.Buffer
+	cmd.Stdout, cmd.Stderr = both{&out, &all}, &all
+	err := cmd.Run()
+	stop()
+	if err != nil {
+		if text := strings.TrimSpace(all.String()); text != "" {
+			b.Say(text)
+		}
+		return "", fmt.Errorf("build %s: %s %s: %w", b.Dir, filepath.Base(c.program), first(c.args), err)
+	}
+	return out.String(), nil
+}
+
+// both writes to two buffers.
+type both struct{ a, b *bytes.Buffer }
+
+func (w both) Write(p []byte) (int, error) {
+	w.a.Write(p) // a buffer takes everything
+	return w.b.Write(p)
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+// has tells whether the source has a file, or a directory, of that name.
+func (b Builder) has(name string) bool {
+	_, err := os.Stat(filepath.Join(b.Dir, name))
+	return err == nil
+}
+
+func (b Builder) read(name string) string {
+	data, err := os.ReadFile(filepath.Join(b.Dir, name))
+	if err != nil {
+		return "" // what is not there says nothing
+	}
+	return string(data)
+}

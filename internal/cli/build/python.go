@@ -1,0 +1,115 @@
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+var pythonRelease = regexp.MustCompile(`^python(\d+\.\d+)$`)
+
+// PythonPackages fetches what requirements.txt names, unless it is in the source
+// already, and returns the directory that it is in; "" where there is nothing to
+// fetch. Wheels are for the function's Python and architecture, whatever this host
+// has. The same requirements are fetched once: the directory is in the user's
+// cache.
+func (b Builder) PythonPackages(ctx context.Context) (string, error) {
+	text := b.read("requirements.txt")
+	if !b.wantsPackages(text) {
+		return "", nil
+	}
+	python, err := tool("install Python with pip, or put the packages beside the source with pip install -t", "python3", "python")
+	if err != nil {
+		return "", fmt.Errorf("requirements.txt names packages that are not in %s, and %w", b.Dir, err)
+	}
+	platform := []string{}
+	if m := pythonRelease.FindStringSubmatch(b.Runtime); m != nil {
+		platform = append(platform, "--python-version", m[1])
+	}
+	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[b.goarch()]
+	for _, tag := range []string{"manylinux_2_28_", "manylinux_2_17_", "manylinux2014_", "linux_"} {
+		platform = append(platform, "--platform", tag+machine)
+	}
+	sum := sha256.Sum256([]byte(text + "\x00" + strings.Join(platform, " ")))
+	target, err := b.cache("python-" + hex.EncodeToString(sum[:8]))
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(target); err == nil {
+		b.Say("packages of requirements.txt: fetched before")
+		return target, nil
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(target), ".tmp-")
+	if err != nil {
+		return "", fmt.Errorf("make a directory for packages: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(tmp) }() // moved away where all went well
+	args := append([]string{"-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--only-binary=:all:", "--implementation", "cp"}, platform...)
+	args = append(args, "--target", tmp, "-r", "requirements.txt")
+	b.Say("running pip install -r requirements.txt, wheels for " + strings.TrimPrefix(b.Runtime+" on ", " on ") + machine)
+	if _, err := b.run(ctx, command{program: python, args: args, quiet: true, env: []string{"PIP_ROOT_USER_ACTION=ignore"}}); err != nil {
+		return "", fmt.Errorf("%w (a package without a wheel has to be built: put it beside the source with pip install -t)", err)
+	}
+	if err := errors.Join(os.Chmod(tmp, 0o755), os.Rename(tmp, target)); err != nil {
+		return "", fmt.Errorf("keep packages: %w", err)
+	}
+	return target, nil
+}
+
+// requirement is the name at the beginning of a line.
+var requirement = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
+
+// wantsPackages tells whether a requirement is not in the source yet: pip leaves
+// a directory NAME-VERSION.dist-info for each.
+func (b Builder) wantsPackages(requirements string) bool {
+	here := map[string]bool{}
+	found, _ := filepath.Glob(filepath.Join(b.Dir, "*.dist-info")) // a malformed path finds nothing
+	for _, path := range found {
+		name, _, _ := strings.Cut(filepath.Base(path), "-")
+		here[normal(name)] = true
+	}
+	for line := range strings.Lines(requirements) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if name := requirement.FindString(line); name == "" && len(here) == 0 || name != "" && !here[normal(name)] {
+			return true // an option such as -r may name anything
+		}
+	}
+	return false
+}
+
+// normal is a project's name as PEP 503 compares it.
+func normal(name string) string {
+	return strings.ToLower(strings.NewReplacer("-", "_", ".", "_").Replace(name))
+}
+
+// cache is the path of a directory that may be kept between builds; its parent is
+// there.
+func (b Builder) cache(name string) (string, error) {
+	base := ""
+	for _, entry := range b.Environ {
+		key, value, _ := strings.Cut(entry, "=")
+		switch {
+		case key == "XDG_CACHE_HOME" && filepath.IsAbs(value):
+			base = value
+		case key == "HOME" && base == "" && filepath.IsAbs(value):
+			base = filepath.Join(value, ".cache")
+		}
+	}
+	if base == "" {
+		base = os.TempDir()
+	}
+	dir := filepath.Join(base, "lambent", "build")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the cache of packages: %w", err)
+	}
+	return filepath.Join(dir, name), nil
+}
