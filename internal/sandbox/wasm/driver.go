@@ -161,8 +161,8 @@ func (d *Driver) Prepare(ctx context.Context, spec sandbox.Spec) error {
 	if err != nil {
 		return err
 	}
-	if m.refusal != nil {
-		return lambent.Errorf(lambent.CodeInvalid, "module %s: %v", m.name, m.refusal).WithReason("InvalidModule")
+	if m.refusal != "" {
+		return lambent.Errorf(lambent.CodeInvalid, "module %s: %s", m.name, m.refusal).WithReason("InvalidModule")
 	}
 	return nil
 }

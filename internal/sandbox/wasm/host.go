@@ -233,7 +233,7 @@ func describe(ctx context.Context, mod api.Module, stack []uint64) {
 
 // invalidEntrypoint says why an instance cannot start, as AWS words it.
 func invalidEntrypoint(m *module) *sandbox.Failure {
-	return &sandbox.Failure{Type: "Runtime.InvalidEntrypoint", Message: "module " + m.name + ": " + m.refusal.Error()}
+	return &sandbox.Failure{Type: "Runtime.InvalidEntrypoint", Message: "module " + m.name + ": " + m.refusal}
 }
 
 var errClosed = lambent.Errorf(lambent.CodeUnavailable, "the wasm driver is closed")

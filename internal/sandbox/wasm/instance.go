@@ -67,7 +67,7 @@ func (w *writer) Write(p []byte) (int, error) {
 // Start, and leaves the function's own part to a goroutine.
 func (i *Instance) start(ctx context.Context) error {
 	begin := time.Now()
-	if i.mod.refusal != nil {
+	if i.mod.refusal != "" {
 		i.finish(sandbox.InitResult{Failure: invalidEntrypoint(i.mod)})
 		return nil
 	}
@@ -79,10 +79,10 @@ func (i *Instance) start(ctx context.Context) error {
 	}
 	g, end, err := i.newGuest(ctx)
 	i.stage(lambent.StageSandbox, begin)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case end != nil:
+	}
+	if end != nil {
 		i.finish(sandbox.InitResult{Failure: i.failure(ctx, end, true)})
 		return nil
 	}

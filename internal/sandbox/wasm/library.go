@@ -36,7 +36,7 @@ type module struct {
 	most     int64 // bytes of memory that it says it can use
 	size     int64 // bytes that it takes of the library
 	// refusal, if set, is why it cannot run; the rest is then empty.
-	refusal error
+	refusal string
 }
 
 // library compiles modules, and keeps the compiled ones in memory and on disk.
@@ -184,7 +184,7 @@ func (l *library) forget(e *list.Element, s *shelf) {
 
 // refused makes a module that cannot run, at the price of its name.
 func refused(name string, err error) (*module, error) {
-	return &module{name: name, refusal: err, size: 1 << 10}, nil
+	return &module{name: name, refusal: err.Error(), size: 1 << 10}, nil
 }
 
 // make reads, checks, compiles and loads a module.
