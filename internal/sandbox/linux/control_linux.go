@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -169,6 +170,9 @@ func environmentMessage(env []string) ([]byte, error) {
 	// Written by hand to keep the order, in which a fresh start has them too.
 	b := append(make([]byte, 4, 4<<10), `{"env":{`...)
 	for i, v := range env {
+		if !utf8.ValidString(v) {
+			return nil, errors.New("a variable is not text, which a blank cannot be told")
+		}
 		name, value, _ := strings.Cut(v, "=")
 		if i > 0 {
 			b = append(b, ',')

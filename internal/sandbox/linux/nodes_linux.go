@@ -39,6 +39,16 @@ func (n *node) clear(keep int) []*blank {
 	return out
 }
 
+// price is what one blank of the node is taken to cost: the last one's figure, or
+// that of those which are there, if they have more. It is called with mu held.
+func (n *node) price() int64 {
+	sum := int64(0)
+	for _, b := range n.idle {
+		sum += b.cost
+	}
+	return max(n.cost, sum/int64(max(1, len(n.idle))))
+}
+
 // best is the node whose blanks have most of what this function imports and
 // nothing that it does not, nor what its own files would shadow. It is called with
 // mu held.

@@ -357,7 +357,7 @@ func (r *reserve) shares(now time.Time) ([]*node, []int) {
 	for _, key := range sortedKeys(r.stocks) {
 		for _, n := range r.stocks[key].nodes {
 			nodes = append(nodes, n)
-			claims = append(claims, claim{cost: n.cost, wanted: n.demand.wanted(now)})
+			claims = append(claims, claim{cost: n.price(), wanted: n.demand.wanted(now)})
 			budget -= n.size
 		}
 	}

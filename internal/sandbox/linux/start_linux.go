@@ -69,7 +69,7 @@ func codeOf(ctx context.Context, err error) lambent.Code {
 var validID = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 
 // reserved are the places that only the driver puts something at.
-var reserved = []string{"/", "/proc", "/dev", "/tmp", "/etc", "/usr", "/var/task", "/sys", sandbox.CacheDir}
+var reserved = []string{"/", "/proc", "/dev", "/tmp", "/etc", "/usr", "/var/task", "/sys"}
 
 // check refuses a spec that no sandbox can be made of.
 func check(s sandbox.Spec) error {

@@ -1,0 +1,165 @@
+package linux
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// TestPopular: which sets get nodes.
+func TestPopular(t *testing.T) {
+	now := time.Now()
+	ls := lessons{}
+	learn := func(code string, times int, modules ...string) {
+		for range times {
+			ls.note(code, newSet(modules), now)
+		}
+	}
+	learn("once", 1, "rare")
+	if got := ls.popular(now, 4); len(got) != 0 {
+		t.Errorf("nodes for what started once: %v", got)
+	}
+	learn("a", 5, "json", "http", "requests")
+	learn("b", 4, "json", "http", "numpy")
+	learn("c", 4, "json", "http", "numpy", "pandas")
+	got := ls.popular(now, 4)
+	saved := map[string]bool{}
+	for _, s := range got {
+		saved[s.key()] = true
+	}
+	if !saved["http json"] || !saved["http json requests"] || !saved["http json numpy pandas"] || len(got) > 4 {
+		t.Errorf("nodes: %v", got)
+	}
+	if later := ls.popular(now.Add(time.Hour), 4); len(later) != 0 {
+		t.Errorf("an hour later: %v", later)
+	}
+}
+
+// TestLessonsBounded: hostile lists do not add up.
+func TestLessonsBounded(t *testing.T) {
+	ls := lessons{}
+	now := time.Now()
+	for i := range 3 * maxLessons {
+		var modules []string
+		for m := range 400 {
+			modules = append(modules, fmt.Sprintf("m%d_%d", i, m))
+		}
+		ls.note(fmt.Sprint(i), newSet(modules), now.Add(time.Duration(i)*time.Second))
+		ls.note(fmt.Sprint(i), newSet(append(modules, modules[0]+"x")), now)
+	}
+	if len(ls) > maxLessons || ls.of(fmt.Sprint(3*maxLessons-1)) == nil {
+		t.Errorf("%d lessons", len(ls))
+	}
+	ls.popular(now, maxNodes)
+}
+
+// TestBestNode: a function is only forked from what it imports itself.
+func TestBestNode(t *testing.T) {
+	s := &stock{}
+	z := &zygote{}
+	s.nodes = []*node{{stock: s, zygote: z}}
+	for _, modules := range []set{{"json"}, {"http", "json"}, {"json", "numpy"}} {
+		s.nodes = append(s.nodes, &node{stock: s, zygote: z, modules: modules})
+	}
+	for _, c := range []struct {
+		known, avoid []string
+		want         string
+	}{
+		{nil, nil, ""},
+		{[]string{"json"}, nil, "json"},
+		{[]string{"http", "json", "x"}, nil, "http json"},
+		{[]string{"http", "json", "x"}, []string{"http"}, "json"},
+		{[]string{"http", "json", "numpy"}, []string{"http"}, "json numpy"},
+		{[]string{"json"}, []string{"json"}, ""},
+	} {
+		if got := s.best(newSet(c.known), c.avoid).modules.key(); got != c.want {
+			t.Errorf("best for %v without %v: %q, want %q", c.known, c.avoid, got, c.want)
+		}
+	}
+}
+
+// TestShare: the budget holds, nobody gets more than is wanted, and nobody goes
+// without one for the sake of another's second.
+func TestShare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		budget := rapid.Int64Range(0, 200).Draw(t, "budget")
+		var claims []claim
+		for range rapid.IntRange(0, 6).Draw(t, "claims") {
+			claims = append(claims, claim{cost: rapid.Int64Range(1, 80).Draw(t, "cost"), wanted: rapid.IntRange(0, 9).Draw(t, "wanted")})
+		}
+		given := share(budget, claims)
+		spent := int64(0)
+		for i, c := range claims {
+			if given[i] < 0 || given[i] > c.wanted {
+				t.Fatalf("%d of %d wanted", given[i], c.wanted)
+			}
+			spent += int64(given[i]) * c.cost
+		}
+		if spent > budget {
+			t.Fatalf("%d of %d spent", spent, budget)
+		}
+		for i, c := range claims {
+			if given[i] < c.wanted && c.cost <= budget-spent {
+				t.Fatalf("%v: given %v, and there is room for more of %d", claims, given, i)
+			}
+			for j := range claims {
+				if given[i] == 0 && c.wanted > 0 && given[j] > 1 && c.cost <= claims[j].cost {
+					t.Fatalf("%v: given %v", claims, given)
+				}
+			}
+		}
+	})
+}
+
+// TestDemand: bursts are remembered for some minutes, and disuse ends it all.
+func TestDemand(t *testing.T) {
+	var d demand
+	now := time.Now()
+	if n := d.wanted(now); n != 0 {
+		t.Errorf("%d wanted by nobody", n)
+	}
+	d.expect(now)
+	if n := d.wanted(now); n != 1 {
+		t.Errorf("%d expected", n)
+	}
+	for range 8 {
+		d.note(now, time.Second)
+	}
+	for after, want := range map[time.Duration]int{0: 8, demandHalf: 4, 2 * demandHalf: 2, demandEnd: 1, demandEnd + time.Second: 0} {
+		if n := d.wanted(now.Add(after)); n != want {
+			t.Errorf("%d wanted after %v, want %d", n, after, want)
+		}
+	}
+	// One after the other is one at a time.
+	d = demand{}
+	for range 20 {
+		now = now.Add(time.Second)
+		d.note(now, 500*time.Millisecond)
+	}
+	if n := d.wanted(now); n != 1 {
+		t.Errorf("%d wanted for one at a time", n)
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	var b backoff
+	now := time.Now()
+	last := time.Duration(0)
+	for range 40 {
+		b.failed(now)
+		wait := b.until.Sub(now)
+		if wait < last || wait > backoffMost {
+			t.Fatalf("%v after %v", wait, last)
+		}
+		last, now = wait, b.until
+	}
+	if last != backoffMost {
+		t.Errorf("in the end %v", last)
+	}
+	b.failed(now.Add(time.Hour))
+	if wait := b.until.Sub(now.Add(time.Hour)); wait != backoffLeast {
+		t.Errorf("long after: %v", wait)
+	}
+}
