@@ -118,6 +118,7 @@ type Report struct {
 	MemoryMB    int      `json:"memoryMB"`
 	MaxMemoryMB int      `json:"maxMemoryMB"`
 	Cold        bool     `json:"cold"`
+	Origin      string   `json:"origin,omitempty"` // of the instance, when cold; see [ColdStart]
 	Stages      []Timing `json:"stages,omitempty"`
 }
 

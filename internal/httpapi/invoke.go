@@ -87,7 +87,7 @@ func asJSON(payload []byte) json.RawMessage {
 func report(r lambent.Report) client.Report {
 	return client.Report{
 		DurationMS: ms(r.Duration), BilledMS: ms(r.Billed), InitMS: ms(r.Init),
-		MemoryMB: r.MemoryMB, MaxMemoryMB: r.MaxMemoryMB, Cold: r.Cold, Stages: stages(r.Stages),
+		MemoryMB: r.MemoryMB, MaxMemoryMB: r.MaxMemoryMB, Cold: r.Cold, Origin: string(r.Origin), Stages: stages(r.Stages),
 	}
 }
 
