@@ -327,6 +327,29 @@ func TestCallersThatLeaveAtTheLastMoment(t *testing.T) {
 	})
 }
 
+// TestInstanceOfACallerThatLeft is there, but its caller has decided to leave.
+func TestInstanceOfACallerThatLeft(t *testing.T) {
+	inPool(t, scripted{init: time.Second}, nil, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		l, err := p.Acquire(context.Background(), version("f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &waiter{out: make(chan outcome, 1)}
+		w.out <- outcome{m: l.m, came: started}
+		_, _ = p.abandon(l.m.group, w, context.Canceled)
+		if s := p.Stats(); s.Idle != 1 || s.Busy != 0 {
+			t.Errorf("%+v, want it idle", s)
+		}
+		if l, err = p.Acquire(context.Background(), version("f")); err != nil {
+			t.Fatal(err)
+		}
+		if init, _ := l.Init(); init != time.Second {
+			t.Error("it counts as used")
+		}
+		l.Release(time.Now().Add(time.Second))
+	})
+}
+
 func TestCallBeforeTheGuessedOne(t *testing.T) {
 	inPool(t, scripted{}, func(o *Options) { o.Policy = &habits{prewarm: 5 * time.Minute, keep: time.Minute} }, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")

@@ -21,7 +21,7 @@ func (s *Server) apiHandler() http.Handler {
 	lambda := lambdaapi.New(lambdaapi.Options{
 		Catalog: s.catalog, Invoker: s.invoke, Blobs: s.artifacts,
 		Region: s.config.Region, Log: s.log, Concurrency: s.config.Instances.Concurrency,
-		Provisioner: s.scale,
+		Provisioner: s.scale, Optimizer: s.prepare,
 	})
 	doors := dialects{
 		lambda: lambda,

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +12,7 @@ import (
 	"lambent.dev/lambent/internal/invoke"
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/predict"
+	"lambent.dev/lambent/internal/prepare"
 	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/scale"
@@ -21,12 +23,30 @@ import (
 // mounts and a network, whatever it holds in RAM.
 const maxFrozen = 256
 
+// openPrepare opens the room that does work ahead of first starts.
+func (s *Server) openPrepare(context.Context) (err error) {
+	s.prepare, err = prepare.Open(prepare.Options{
+		Dir: filepath.Join(s.config.Data, "prepared"), Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes,
+		Logs: s.logs, Region: s.config.Region, NewID: newInstanceID, Log: s.log,
+		Environment: func(v *lambent.Version, stream string) []string { return s.environment(v, stream, false) },
+		Busy: func() bool {
+			st := s.pool.Stats()
+			return st.Starting+st.Busy > 0
+		},
+		Current: func(v *lambent.Version) bool {
+			e, err := s.catalog.Get(v.Namespace, v.Function, v.Number)
+			return err == nil && e.Version.RevisionID == v.RevisionID
+		},
+	})
+	return err
+}
+
 // openPool makes the rooms around the instances: pool, scale and spine.
 func (s *Server) openPool(context.Context) error {
 	c := s.config.Instances
 	s.habits = newHabits(c)
 	o := pool.Options{
-		Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes,
+		Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes, Prepared: s.prepare,
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics,
 		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
@@ -72,8 +92,8 @@ func (s *Server) countInstances() map[telemetry.InstanceState]int {
 	}
 }
 
-func (s *Server) environment(v *lambent.Version, stream string, _ bool) []string {
-	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream})
+func (s *Server) environment(v *lambent.Version, stream string, provisioned bool) []string {
+	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream, Provisioned: provisioned})
 }
 
 // settings are a function's own; those of one that is gone are none.
@@ -109,8 +129,13 @@ func (s *Server) wanted(namespace, function string) {
 		return
 	}
 	s.scale.Kick()
-	if e, err := s.catalog.Get(namespace, function, ""); err == nil {
-		s.expect(e.Version)
+	versions, _, err := s.catalog.Versions(namespace, function, "", 0)
+	if err != nil { // it is gone
+		return
+	}
+	s.expect(versions[0])
+	for _, v := range versions {
+		s.prepare.Want(v)
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 	"lambent.dev/lambent/internal/invoke"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
+	"lambent.dev/lambent/internal/prepare"
 	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/scale"
@@ -67,6 +68,7 @@ type Server struct {
 	catalog   *catalog.Catalog
 	logs      *logs.Store
 	driver    sandbox.Driver
+	prepare   *prepare.Room
 	pool      *pool.Pool
 	habits    *scale.Habits // nil when nothing is guessed from calls
 	scale     *scale.Service
@@ -83,7 +85,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.listen, s.openArtifacts, s.openRuntimes,
-		s.openCatalog, s.openLogs, s.openDriver, s.openPool,
+		s.openCatalog, s.openLogs, s.openDriver, s.openPrepare, s.openPool,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -210,6 +212,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.catalog.Run(ctx) })
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.scale.Run(ctx) })
+	group.Go(func() error { return s.prepare.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serveAPI(ctx, s.api) })
 	group.Go(func() error { return s.serveGateway(ctx, s.gateway) })
@@ -242,12 +245,14 @@ func (s *Server) collect(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			freed, err := s.artifacts.Collect(ctx, s.catalog.Digests(), collectAge)
-			if err != nil && ctx.Err() == nil {
+			alive := s.catalog.Digests()
+			freed, err := s.artifacts.Collect(ctx, alive, collectAge)
+			made, perr := s.prepare.Collect(alive)
+			if err := errors.Join(err, perr); err != nil && ctx.Err() == nil {
 				s.log.Error("collect unused code", "err", err)
 			}
-			if freed > 0 {
-				s.log.Info("collected unused code", "bytes", freed)
+			if freed+made > 0 {
+				s.log.Info("collected unused code", "bytes", freed+made)
 			}
 		}
 	}
