@@ -9,19 +9,20 @@ import "time"
 
 // Config is all of it. The yaml tags are the keys of the file; the environment
 // variable of a key is LAMBENT_ and the path in capitals, with underscores:
-// "instances.idle" is LAMBENT_INSTANCES_IDLE.
+// "instances.idle" is LAMBENT_INSTANCES_IDLE. The doc tags are what [Config.Print]
+// says of each.
 type Config struct {
 	// Data is the directory of everything lambent keeps. [Load] puts [DataDir]
 	// here when nothing is set.
-	Data string `yaml:"data"`
+	Data string `yaml:"data" doc:"directory of everything lambent keeps"`
 	// Listen is the address of the API, Gateway that of function URLs. Port 0
 	// picks a free one.
-	Listen  string `yaml:"listen"`
-	Gateway string `yaml:"gateway"`
+	Listen  string `yaml:"listen" doc:"address of the API; port 0 picks a free one"`
+	Gateway string `yaml:"gateway" doc:"address of function URLs"`
 	// Region is what ARNs and signatures say; Account is the default namespace,
 	// 12 digits.
-	Region  string `yaml:"region"`
-	Account string `yaml:"account"`
+	Region  string `yaml:"region" doc:"in ARNs and signatures"`
+	Account string `yaml:"account" doc:"in ARNs, 12 digits"`
 
 	Log       Log       `yaml:"log"`
 	Logs      Logs      `yaml:"logs"`
@@ -29,33 +30,33 @@ type Config struct {
 	Artifacts Artifacts `yaml:"artifacts"`
 	Sandbox   Sandbox   `yaml:"sandbox"`
 	Runtimes  Runtimes  `yaml:"runtimes"`
-	S3        []S3      `yaml:"s3"`
+	S3        []S3      `yaml:"s3" doc:"endpoints that code is fetched from, by bucket"`
 }
 
 // Log is the server's own log, on standard error.
 type Log struct {
-	Level  string `yaml:"level"`  // debug, info, warn or error
-	Format string `yaml:"format"` // text or json
+	Level  string `yaml:"level" doc:"debug, info, warn or error"` // debug, info, warn or error
+	Format string `yaml:"format" doc:"text or json"`              // text or json
 }
 
 // Logs is what becomes of the lines that functions write.
 type Logs struct {
-	MaxAge   time.Duration `yaml:"max_age"`   // 0 keeps lines until MaxBytes
-	MaxBytes Size          `yaml:"max_bytes"` // of all groups together; 0 is no limit
+	MaxAge   time.Duration `yaml:"max_age" doc:"of the lines that functions write; 0 keeps them until max_bytes"` // 0 keeps lines until MaxBytes
+	MaxBytes Size          `yaml:"max_bytes" doc:"of all log groups together; 0 is no limit"`                     // of all groups together; 0 is no limit
 }
 
 // Instances bounds what runs at the same time on this host.
 type Instances struct {
 	// Idle is how long an instance is kept without work.
-	Idle time.Duration `yaml:"idle"`
+	Idle time.Duration `yaml:"idle" doc:"how long an instance is kept without work"`
 	// Concurrency is the account's limit of simultaneous invocations.
-	Concurrency int `yaml:"concurrency"`
+	Concurrency int `yaml:"concurrency" doc:"simultaneous invocations of the account"`
 	// Memory is the sum of the memory sizes of all live instances. [Load] puts
 	// 80 % of the host's memory here when nothing is set.
-	Memory Size `yaml:"memory"`
+	Memory Size `yaml:"memory" doc:"memory sizes of all live instances together"`
 	// Reserve is the memory that runtimes without a function may hold, ready for
 	// the next cold start; 0 keeps none.
-	Reserve    Size       `yaml:"reserve"`
+	Reserve    Size       `yaml:"reserve" doc:"memory that runtimes may hold while they wait for a function; 0 keeps none ready"`
 	Hibernate  Hibernate  `yaml:"hibernate"`
 	Prediction Prediction `yaml:"prediction"`
 }
@@ -65,54 +66,54 @@ type Instances struct {
 type Hibernate struct {
 	// Init is how long the function's own initialisation must have taken; 0
 	// hibernates nothing.
-	Init time.Duration `yaml:"init"`
+	Init time.Duration `yaml:"init" doc:"initialisations this long make an idle instance hibernate instead of ending it; 0 is never"`
 	// After is how long the instance must have been without work.
-	After time.Duration `yaml:"after"`
+	After time.Duration `yaml:"after" doc:"without work, before it hibernates"`
 	// Keep is how long it is then kept, however long instances.idle is.
-	Keep time.Duration `yaml:"keep"`
+	Keep time.Duration `yaml:"keep" doc:"how long it hibernates, before it is ended"`
 	// Memory bounds what all hibernating instances together still hold in RAM;
 	// the oldest end first.
-	Memory Size `yaml:"memory"`
+	Memory Size `yaml:"memory" doc:"RAM that all hibernating instances together may still hold"`
 }
 
 // Prediction are the guesses on which instances are started ahead, each with a
 // switch.
 type Prediction struct {
-	Alias     bool `yaml:"alias"`     // the other version of an alias with weights
-	Graph     bool `yaml:"graph"`     // functions that are called after one that is called now
-	Histogram bool `yaml:"histogram"` // by the idle times of each function, which also decide how long its instances are kept
-	Cron      bool `yaml:"cron"`      // schedules that are about to come due
+	Alias     bool `yaml:"alias" doc:"keep the other version of an alias with weights warm"`                  // the other version of an alias with weights
+	Graph     bool `yaml:"graph" doc:"start functions that are called after the one that is called now"`      // functions that are called after one that is called now
+	Histogram bool `yaml:"histogram" doc:"learn the idle times of each function, and keep instances by them"` // by the idle times of each function, which also decide how long its instances are kept
+	Cron      bool `yaml:"cron" doc:"start ahead of schedules that come due"`                                 // schedules that are about to come due
 }
 
 // Artifacts says how much code is kept unpacked.
 type Artifacts struct {
 	// Cache bounds the unpacked code and layers, and what is made from them ahead
 	// of starts; 0 is no limit. What instances use stays, whatever the bound.
-	Cache Size `yaml:"cache"`
+	Cache Size `yaml:"cache" doc:"unpacked code and layers that are kept at the most; 0 is no limit"`
 }
 
 // Sandbox says how instances are isolated.
 type Sandbox struct {
-	Driver string `yaml:"driver"` // linux
+	Driver string `yaml:"driver" doc:"linux"` // linux
 	// NetworkPool is the private IPv4 prefix from which instances get addresses,
 	// such as 10.200.0.0/16.
-	NetworkPool string `yaml:"network_pool"`
+	NetworkPool string `yaml:"network_pool" doc:"private IPv4 prefix that instances get addresses from"`
 	// Outbound lets instances reach out through the host's address, unless the
 	// function says otherwise.
-	Outbound bool `yaml:"outbound"`
+	Outbound bool `yaml:"outbound" doc:"instances may reach out through the host's address"`
 	// CgroupRoot is the folder below each controller, or below the v2 mount, in
 	// which lambent makes its groups.
-	CgroupRoot string `yaml:"cgroup_root"`
+	CgroupRoot string `yaml:"cgroup_root" doc:"folder of the control groups, below each controller"`
 }
 
 // Runtimes says where language runtimes are found and fetched.
 type Runtimes struct {
 	// Search lists glob patterns of interpreters and of prefixes they are
 	// installed in, to look at before the known places.
-	Search []string `yaml:"search"`
+	Search []string `yaml:"search" doc:"glob patterns of interpreters, looked at before the known places"`
 	// NPM is the base URL of the registry that `lambent runtime install` fetches
 	// Node.js from.
-	NPM string `yaml:"npm"`
+	NPM string `yaml:"npm" doc:"registry that Node.js is installed from"`
 }
 
 // S3 is one endpoint that functions' code may be fetched from.

@@ -166,6 +166,21 @@ func TestPrintHidesSecretsAndReadsBack(t *testing.T) {
 	}
 }
 
+func TestPrintExplains(t *testing.T) {
+	c := Default()
+	c.Data, c.Instances.Memory = "/d", 1<<30
+	text, err := c.Print()
+	if err != nil {
+		t.Fatal(err)
+	}
+	walk("", reflect.ValueOf(&c).Elem(), func(key string, f reflect.StructField, _ reflect.Value) {
+		doc := f.Tag.Get("doc")
+		if doc == "" || !strings.Contains(string(text), "# "+doc+"\n") {
+			t.Errorf("%s is not explained by %q", key, doc)
+		}
+	})
+}
+
 func TestSize(t *testing.T) {
 	for text, want := range map[string]Size{"0": 0, "1": 1, "512MiB": 512 << 20, "512 mib": 512 << 20, "10GB": 1e10, "1.5kB": 1500, "7B": 7, "9223372036854775807": 1<<63 - 1} {
 		got, err := ParseSize(text)

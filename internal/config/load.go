@@ -100,9 +100,14 @@ func Decode(name string, data []byte, into any) error {
 	return lambent.Errorf(lambent.CodeInvalid, "%s:%d: %s", name, line, message)
 }
 
-// Print writes the configuration as YAML that [Load] reads, secrets hidden.
+// Print writes the configuration as YAML that [Load] reads, secrets hidden, with
+// what each setting is for.
 func (c Config) Print() ([]byte, error) {
-	return yaml.MarshalWithOptions(c, yaml.IndentSequence(true))
+	comments := yaml.CommentMap{}
+	walk("", reflect.ValueOf(&c).Elem(), func(key string, f reflect.StructField, _ reflect.Value) {
+		comments["$."+key] = []*yaml.Comment{yaml.HeadComment(" " + f.Tag.Get("doc"))}
+	})
+	return yaml.MarshalWithOptions(c, yaml.IndentSequence(true), yaml.WithComment(comments))
 }
 
 // PrintJSON writes the same as JSON.
@@ -208,19 +213,20 @@ func applyEnvironment(fields map[string]reflect.Value, env map[string]string) er
 // settings maps the path of every leaf of c to the field that holds it.
 func settings(c *Config) map[string]reflect.Value {
 	fields := make(map[string]reflect.Value)
-	var walk func(prefix string, v reflect.Value)
-	walk = func(prefix string, v reflect.Value) {
-		for f, field := range v.Fields() {
-			key := prefix + f.Tag.Get("yaml")
-			if field.Kind() == reflect.Struct {
-				walk(key+".", field)
-				continue
-			}
-			fields[key] = field
-		}
-	}
-	walk("", reflect.ValueOf(c).Elem())
+	walk("", reflect.ValueOf(c).Elem(), func(key string, _ reflect.StructField, v reflect.Value) { fields[key] = v })
 	return fields
+}
+
+// walk calls leaf with every leaf of a struct and its path.
+func walk(prefix string, v reflect.Value, leaf func(key string, f reflect.StructField, v reflect.Value)) {
+	for f, field := range v.Fields() {
+		key := prefix + f.Tag.Get("yaml")
+		if field.Kind() == reflect.Struct {
+			walk(key+".", field, leaf)
+			continue
+		}
+		leaf(key, f, field)
+	}
 }
 
 // assign parses text into a field. A list of names is separated by commas; a
