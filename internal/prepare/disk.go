@@ -25,6 +25,9 @@ type manifest struct {
 	Code  lambent.Digest
 	Bytes int64
 	Hash  string // of every file's name and content but this one's
+	// Sizes are those of the folder's own files, in bytes: a look at them before each
+	// use costs little, and a JVM dies of an archive that has lost its end.
+	Sizes map[string]int64
 }
 
 const manifestName = "manifest.json"
@@ -84,6 +87,17 @@ func (d disk) keep(dir, key string, code lambent.Digest) (manifest, error) {
 	return m, errors.Join(os.RemoveAll(d.at(key)), os.Rename(dir, d.at(key)))
 }
 
+// whole tells whether the folder's own files have the sizes that they should.
+func (d disk) whole(key string, sizes map[string]int64) bool {
+	for name, size := range sizes {
+		info, err := os.Lstat(filepath.Join(d.at(key), name))
+		if err != nil || info.Size() != size {
+			return false
+		}
+	}
+	return true
+}
+
 // verify compares a folder with its manifest.
 func (d disk) verify(key string) (manifest, error) {
 	var m manifest
@@ -119,7 +133,7 @@ func (d disk) remove(key string) error {
 
 // sum reads all files below dir, in the order of their names.
 func sum(dir string) (manifest, error) {
-	var m manifest
+	m := manifest{Sizes: map[string]int64{}}
 	hash := sha256.New()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -142,6 +156,9 @@ func sum(dir string) (manifest, error) {
 		_, _ = fmt.Fprintf(hash, "%s %d\n", name, info.Size()) // a hash takes every write
 		n, err := io.Copy(hash, f)
 		m.Bytes += n
+		if !strings.Contains(name, "/") {
+			m.Sizes[name] = n
+		}
 		return err
 	})
 	m.Hash = hex.EncodeToString(hash.Sum(nil))

@@ -111,13 +111,14 @@ func (r *Room) base(ctx context.Context, v *lambent.Version) error {
 		Handler: "none", MemoryMB: prepareMB, EphemeralMB: 512, Timeout: maxTime, Network: lambent.NetworkLoopback,
 		PackageType: "Zip", Arch: v.Arch, State: lambent.StateActive,
 	}
+	said := &tail{}
 	spec := sandbox.Spec{
-		Version: nobody, Region: r.o.Region, Code: code, Output: discard{}, NoReserve: true,
+		Version: nobody, Region: r.o.Region, Code: code, Output: said, NoReserve: true,
 		Env: r.o.Environment(nobody, "prepare"),
 	}
 	for _, step := range steps {
 		if err := r.run(ctx, spec, step, dir); err != nil {
-			return err
+			return fmt.Errorf("%w; it said: %s", err, said)
 		}
 	}
 	return nil
@@ -196,7 +197,12 @@ func (r *Room) run(ctx context.Context, spec sandbox.Spec, m runtimes.Making, di
 		return errors.New("the driver cannot take files out of a sandbox")
 	}
 	for n, name := range m.Files {
-		if err := collector.Collect(name, filepath.Join(dir, name), maxFile); err != nil && n == 0 {
+		at := filepath.Join(dir, name)
+		err := collector.Collect(name, at, maxFile)
+		if err == nil {
+			err = os.Chmod(at, 0o644) // the next sandbox shall read it
+		}
+		if err != nil && n == 0 {
 			return fmt.Errorf("it left no %s (%s): %w", name, reason(inst), err)
 		}
 	}

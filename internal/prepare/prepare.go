@@ -85,6 +85,7 @@ type entry struct {
 	used  time.Time
 	bytes int64
 	code  lambent.Digest
+	sizes map[string]int64
 	gone  bool // to be removed with the last pin
 }
 
@@ -143,7 +144,13 @@ func (r *Room) Use(v *lambent.Version, rt sandbox.Runtime) (with sandbox.Runtime
 	if !ok {
 		return rt, "", nil, false
 	}
-	release, ok = r.pin(key)
+	release, sizes, ok := r.pin(key)
+	if ok && !r.disk.whole(key, sizes) {
+		r.o.Log.Warn("dropped a damaged preparation", "key", key)
+		r.drop(key)
+		release()
+		ok = false
+	}
 	if !ok {
 		r.want(key, v)
 		return rt, "", nil, false
@@ -152,16 +159,26 @@ func (r *Room) Use(v *lambent.Version, rt sandbox.Runtime) (with sandbox.Runtime
 	return with, dir, release, true
 }
 
-func (r *Room) pin(key string) (release func(), ok bool) {
+func (r *Room) pin(key string) (release func(), sizes map[string]int64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.ready[key]
 	if e == nil {
-		return nil, false
+		return nil, nil, false
 	}
 	e.pins++
 	e.used = time.Now()
-	return sync.OnceFunc(func() { r.unpin(key, e) }), true
+	return sync.OnceFunc(func() { r.unpin(key, e) }), e.sizes, true
+}
+
+// drop makes an entry unavailable; it is removed with its last pin.
+func (r *Room) drop(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.ready[key]; e != nil {
+		e.gone = true
+		delete(r.ready, key)
+	}
 }
 
 func (r *Room) unpin(key string, e *entry) {
@@ -251,7 +268,7 @@ func (r *Room) done(j job, err error) {
 func (r *Room) show(key string, m manifest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ready[key] = &entry{used: time.Now(), bytes: m.Bytes, code: m.Code}
+	r.ready[key] = &entry{used: time.Now(), bytes: m.Bytes, code: m.Code, sizes: m.Sizes}
 }
 
 // recall makes what an earlier server prepared available, as far as it is whole.
@@ -329,4 +346,24 @@ func (r *Room) remove(key string) {
 // discard is the output of a run that nobody reads.
 type discard struct{}
 
+// WriteLine drops the line.
 func (discard) WriteLine(time.Time, []byte) {}
+
+// tail is the output of a run without a function: its last line says what is wrong.
+type tail struct {
+	mu   sync.Mutex // guards line
+	line string
+}
+
+// WriteLine keeps the line.
+func (t *tail) WriteLine(_ time.Time, p []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.line = string(p[:min(len(p), 500)])
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.line
+}

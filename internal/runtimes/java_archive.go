@@ -126,9 +126,17 @@ func addClassList(ours, jdk string) error {
 	return os.WriteFile(ours, []byte(out.String()), 0o644)
 }
 
-// install moves a file into the bootstrap's folder, whole or not at all.
+// install moves a file into the bootstrap's folder, whole or not at all, also if
+// the power fails: every start trusts it.
 func (c *Catalog) install(from, target string) error {
-	if err := errors.Join(os.Chmod(from, 0o644), os.Rename(from, target)); err != nil {
+	f, err := os.Open(from)
+	if err == nil {
+		err = errors.Join(f.Chmod(0o644), f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = os.Rename(from, target)
+	}
+	if err != nil {
 		return fmt.Errorf("install %s: %w", filepath.Base(target), err)
 	}
 	return nil
@@ -152,9 +160,9 @@ func (c *Catalog) Prepare(v *lambent.Version, code string, layers []string, dir 
 	}
 	rt = withArgs(rt, "-XX:ArchiveClassesAtExit=/tmp/"+javaArchive, "-Xlog:disable", "-Xlog:class+load:file=/tmp/"+javaLoads+":none")
 	rt.Control, rt.Blank = false, nil
-	return []Making{{Runtime: rt, Env: []string{"LAMBENT_PREPARE=function"}, Files: []string{javaArchive, javaLoads}, After: func(dir string) error {
-		return finish(dir, sharedBase(rt))
-	}}}, nil
+	return []Making{{
+		Runtime: rt, Env: []string{"LAMBENT_PREPARE=function"}, Files: []string{javaArchive, javaLoads}, After: finish,
+	}}, nil
 }
 
 // withArgs has the class path come from the prepared folder.
@@ -162,16 +170,6 @@ func withArgs(rt sandbox.Runtime, flags ...string) sandbox.Runtime {
 	at := slices.Index(rt.Command, "-cp")
 	rt.Command = slices.Concat(rt.Command[:at], flags, []string{"@" + sandbox.CacheDir + "/" + javaArgs, javaMain})
 	return rt
-}
-
-// sharedBase is the archive that rt starts from, "" for the JDK's own.
-func sharedBase(rt sandbox.Runtime) string {
-	for _, arg := range rt.Command {
-		if file, ok := strings.CutPrefix(arg, "-XX:SharedArchiveFile="); ok {
-			return file
-		}
-	}
-	return ""
 }
 
 // Prepared is rt as it starts with what is in dir, mounted at
@@ -197,20 +195,18 @@ func (c *Catalog) Prepared(rt sandbox.Runtime, dir, key string) (_ sandbox.Runti
 }
 
 // finish turns the run's log into the list of classes and completes the command
-// line.
-func finish(dir, base string) error {
+// line. The archive names the one beneath it itself; were both named there, a JVM
+// that finds a broken one would end instead of starting without.
+func finish(dir string) error {
 	names, err := ownClasses(filepath.Join(dir, javaLoads))
 	if err != nil {
 		return err
-	}
-	if base != "" {
-		base += ":"
 	}
 	args, err := os.ReadFile(filepath.Join(dir, javaArgs))
 	if err != nil {
 		return fmt.Errorf("read the class path: %w", err)
 	}
-	args = append(args, []byte("-XX:SharedArchiveFile="+base+sandbox.CacheDir+"/"+javaArchive+"\n")...)
+	args = append(args, []byte("-XX:SharedArchiveFile="+sandbox.CacheDir+"/"+javaArchive+"\n")...)
 	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, javaArgs), args, 0o644),
 		os.WriteFile(filepath.Join(dir, javaClasses), []byte(strings.Join(names, "\n")), 0o644),
