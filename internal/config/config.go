@@ -35,14 +35,14 @@ type Config struct {
 
 // Log is the server's own log, on standard error.
 type Log struct {
-	Level  string `yaml:"level" doc:"debug, info, warn or error"` // debug, info, warn or error
-	Format string `yaml:"format" doc:"text or json"`              // text or json
+	Level  string `yaml:"level" doc:"debug, info, warn or error"`
+	Format string `yaml:"format" doc:"text or json"`
 }
 
 // Logs is what becomes of the lines that functions write.
 type Logs struct {
-	MaxAge   time.Duration `yaml:"max_age" doc:"of the lines that functions write; 0 keeps them until max_bytes"` // 0 keeps lines until MaxBytes
-	MaxBytes Size          `yaml:"max_bytes" doc:"of all log groups together; 0 is no limit"`                     // of all groups together; 0 is no limit
+	MaxAge   time.Duration `yaml:"max_age" doc:"of the lines that functions write; 0 keeps them until max_bytes"`
+	MaxBytes Size          `yaml:"max_bytes" doc:"of all log groups together; 0 is no limit"`
 }
 
 // Instances bounds what runs at the same time on this host.
@@ -79,10 +79,10 @@ type Hibernate struct {
 // Prediction are the guesses on which instances are started ahead, each with a
 // switch.
 type Prediction struct {
-	Alias     bool `yaml:"alias" doc:"keep the other version of an alias with weights warm"`                  // the other version of an alias with weights
-	Graph     bool `yaml:"graph" doc:"start functions that are called after the one that is called now"`      // functions that are called after one that is called now
-	Histogram bool `yaml:"histogram" doc:"learn the idle times of each function, and keep instances by them"` // by the idle times of each function, which also decide how long its instances are kept
-	Cron      bool `yaml:"cron" doc:"start ahead of schedules that come due"`                                 // schedules that are about to come due
+	Alias     bool `yaml:"alias" doc:"keep the other version of an alias with weights warm"`
+	Graph     bool `yaml:"graph" doc:"start functions that are called after the one that is called now"`
+	Histogram bool `yaml:"histogram" doc:"learn the idle times of each function, and keep instances by them"`
+	Cron      bool `yaml:"cron" doc:"start ahead of schedules that come due"`
 }
 
 // Artifacts says how much code is kept unpacked.
@@ -94,7 +94,7 @@ type Artifacts struct {
 
 // Sandbox says how instances are isolated.
 type Sandbox struct {
-	Driver string `yaml:"driver" doc:"linux"` // linux
+	Driver string `yaml:"driver" doc:"linux"`
 	// NetworkPool is the private IPv4 prefix from which instances get addresses,
 	// such as 10.200.0.0/16.
 	NetworkPool string `yaml:"network_pool" doc:"private IPv4 prefix that instances get addresses from"`
