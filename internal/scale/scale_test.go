@@ -28,7 +28,11 @@ type shelf struct {
 	settings lambent.Settings
 }
 
-func (c *shelf) Kept() iter.Seq[catalog.Kept]       { return slices.Values(c.kept) }
+func (c *shelf) Kept() iter.Seq[catalog.Kept] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Values(slices.Clone(c.kept))
+}
 func (c *shelf) Weighted() iter.Seq[*lambent.Alias] { return slices.Values(c.aliases) }
 func (c *shelf) Get(_, function, qualifier string) (catalog.Entry, error) {
 	c.mu.Lock()
@@ -83,6 +87,15 @@ func (b *basin) Warm(v *lambent.Version, reason string) bool {
 	defer b.mu.Unlock()
 	b.warmed = append(b.warmed, v.Function+" "+reason)
 	return true
+}
+
+// reasons takes what was made ready so far.
+func (b *basin) reasons() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	warmed := b.warmed
+	b.warmed = nil
+	return warmed
 }
 
 func (b *basin) told(t *testing.T, want map[pool.Key]pool.Target) {
@@ -201,8 +214,13 @@ func TestRunFollowsTheClockAndKicks(t *testing.T) {
 		c, b := &shelf{}, &basin{}
 		c.put("f", "1", "1")
 		c.put("timed", lambent.Latest, lambent.Latest)
-		f := &lambent.Function{Namespace: account, Name: "f", Settings: lambent.Settings{MinInstances: map[string]int{"1": 1}}}
-		c.kept = []catalog.Kept{{Function: f}}
+		keep := func(n int) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.kept = []catalog.Kept{{Function: &lambent.Function{Namespace: account, Name: "f",
+				Settings: lambent.Settings{MinInstances: map[string]int{"1": n}}}}}
+		}
+		keep(1)
 		due := time.Now().Add(8 * time.Second)
 		s := New(Options{Catalog: c, Pool: b, Log: slog.New(slog.DiscardHandler), Guess: Guess{Timer: true},
 			Timers: func(from, to time.Time) []Call {
@@ -217,19 +235,19 @@ func TestRunFollowsTheClockAndKicks(t *testing.T) {
 		synctest.Wait()
 		k := pool.Key{Namespace: account, Function: "f", Number: "1"}
 		b.told(t, map[pool.Key]pool.Target{k: {Minimum: 1}})
-		f.Settings.MinInstances = map[string]int{"1": 2}
+		keep(2)
 		s.Kick()
 		synctest.Wait()
 		b.told(t, map[pool.Key]pool.Target{k: {Minimum: 2}})
-		f.Settings.MinInstances = nil
+		keep(0)
 		time.Sleep(2 * time.Second)
 		b.told(t, map[pool.Key]pool.Target{})
-		if len(b.warmed) != 0 {
-			t.Errorf("made ready too early: %v", b.warmed)
+		if warmed := b.reasons(); len(warmed) != 0 {
+			t.Errorf("made ready too early: %v", warmed)
 		}
 		time.Sleep(2 * time.Second)
-		if !slices.Contains(b.warmed, "timed timer") {
-			t.Errorf("a timer's function is not ready: %v", b.warmed)
+		if warmed := b.reasons(); !slices.Contains(warmed, "timed timer") {
+			t.Errorf("a timer's function is not ready: %v", warmed)
 		}
 		cancel()
 		wg.Wait()
@@ -252,13 +270,11 @@ func TestHabitsAreFollowed(t *testing.T) {
 			p.Arrived(back, time.Now())
 			time.Sleep(time.Minute)
 		}
-		b.mu.Lock()
-		b.warmed = nil
-		b.mu.Unlock()
+		b.reasons()
 		p.Arrived(front, time.Now())
 		synctest.Wait()
-		if !slices.Equal(b.warmed, []string{"back call-graph"}) {
-			t.Errorf("made ready: %v, want the function that is called next", b.warmed)
+		if warmed := b.reasons(); !slices.Equal(warmed, []string{"back call-graph"}) {
+			t.Errorf("made ready: %v, want the function that is called next", warmed)
 		}
 		if _, keep := p.Keep(back, time.Now(), pool.Cost{Cold: time.Second, MemoryMB: 128}); keep <= 0 {
 			t.Errorf("an instance is kept for %v", keep)
