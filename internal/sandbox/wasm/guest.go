@@ -129,6 +129,8 @@ func (g *guest) stay(ctx context.Context, c *call, f func(context.Context) error
 		e.broken = true
 	case strings.HasPrefix(text, "wasm error: "):
 		e.trap, e.stack = strings.TrimPrefix(text, "wasm error: "), stack
+	case text == "stack overflow": // which comes without a trace
+		e.trap = text
 	default:
 		e.host = err.Error()
 	}

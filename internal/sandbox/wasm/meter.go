@@ -75,7 +75,7 @@ func metered(module []byte) ([]byte, error) {
 	}{
 		{secType, "types", m.types}, {secImport, "imports", m.imports}, {secFunction, "functions", m.ownFunctions},
 		{secTable, "tables", m.ownTables}, {secGlobal, "globals", m.ownGlobals}, {secExport, "exports", m.exports},
-		{secStart, "start", m.start}, {secElement, "elements", m.elements}, {secCode, "code", m.code},
+		{secStart, "start", m.start}, {secElement, "elements", m.elements}, {secCode, "code", m.code}, {secData, "data", m.data},
 	} {
 		r := &reader{b: m.s[step.id]}
 		out := step.do(r)

@@ -1,0 +1,296 @@
+package wasm
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+func bare(t *testing.T, module []byte) string {
+	t.Helper()
+	return folder(t, map[string]string{"bootstrap.wasm": string(module)})
+}
+
+func TestRefusedModules(t *testing.T) {
+	d := newDriver(t, Options{})
+	none := "\x00\x0b"
+	for name, c := range map[string]struct {
+		module []byte
+		reason string
+	}{
+		"text":          {[]byte("hello, world"), "it is not a WebAssembly module"},
+		"empty":         {nil, "it is not a WebAssembly module"},
+		"truncated":     {command(none)[:40], "ends in the middle"},
+		"component":     {[]byte("\x00asm\x0d\x00\x01\x00"), "it is not a WebAssembly module"},
+		"stack":         {command("\x00\x6a\x0b"), "not valid"},
+		"import":        {parts{types: []string{typeNone}, imports: []string{"\x03env\x03foo\x00\x00"}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x01"}, code: []string{none}}.binary(), "it imports env.foo, which does not exist here"},
+		"old WASI":      {parts{types: []string{typeNone}, imports: []string{"\x0dwasi_unstable\x03foo\x00\x00"}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x01"}, code: []string{none}}.binary(), "build it for wasip1"},
+		"import's type": {parts{types: []string{typeNone}, imports: []string{"\x07lambent\x04fail\x00\x00"}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x01"}, code: []string{none}}.binary(), "it imports lambent.fail as ()->(), which is"},
+		"meter":         {parts{types: []string{typeNone}, imports: []string{"\x0dlambent_meter\x04tick\x00\x00"}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x01"}, code: []string{none}}.binary(), "nothing may be imported from lambent_meter"},
+		"memory import": {parts{types: []string{typeNone}, imports: []string{"\x03env\x06memory\x02\x00\x01"}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "import env.memory is not a function"},
+		"no entry":      {parts{types: []string{typeNone}, funcs: []byte{0}, code: []string{none}}.binary(), "it exports neither _start nor lambent_handle"},
+		"odd entry":     {parts{types: []string{typeAlloc}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x00"}, code: []string{"\x00\x20\x00\x0b"}}.binary(), "its function _start is (i32)->(i32), and has to be ()->()"},
+		"no alloc":      {parts{types: []string{typeHandle}, funcs: []byte{0}, exports: []string{"\x0elambent_handle\x00\x00"}, code: []string{"\x00\x42\x00\x0b"}}.binary(), "but not lambent_alloc"},
+		"counter":       {command("\x00\x41\x00\x24\x00\x0b"), "global 0 does not exist"},
+		"table":         {parts{types: []string{typeNone}, funcs: []byte{0}, table: "\x70\x00\x80\x80\x80\x40", exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "a table has more than"},
+		"tail call":     {command("\x00\x12\x00\x0b"), "is not in WebAssembly 2.0"},
+		"locals":        {command("\x01\xff\xff\xff\x07\x7f\x0b"), "variables"},
+		"memory":        {parts{types: []string{typeNone}, funcs: []byte{0}, memory: "\x00\x80\x20", exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "it starts with 256 MB of memory, and the function has 128 MB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := specOf("refused", bare(t, c.module))
+			isRefused(t, d, spec, c.reason)
+			if name == "memory" {
+				return // the module could run in a larger function
+			}
+			if err := d.Prepare(t.Context(), spec); lambent.CodeOf(err) != lambent.CodeInvalid || lambent.ReasonOf(err) != "InvalidModule" {
+				t.Errorf("prepare: %v", err)
+			}
+		})
+	}
+}
+
+// isRefused starts spec and fails the test unless its module cannot run.
+func isRefused(t *testing.T, d *Driver, spec sandbox.Spec, reason string) {
+	t.Helper()
+	i, err := d.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = i.Stop(context.Background()) }()
+	r, err := i.Init(t.Context())
+	if err != nil || r.Failure == nil || r.Failure.Type != "Runtime.InvalidEntrypoint" || !strings.Contains(r.Failure.Message, reason) {
+		t.Errorf("init: %+v, %v; want %q", r.Failure, err, reason)
+	}
+	<-i.Done()
+	<-i.Ready()
+	if _, err := i.Invoke(t.Context(), sandbox.Event{}); err == nil {
+		t.Error("it takes an event")
+	}
+}
+
+func TestHandlerNamesTheModule(t *testing.T) {
+	d := newDriver(t, Options{})
+	good := string(command("\x00\x0b"))
+	two := folder(t, map[string]string{"a.wasm": good, "b.wasm": good})
+	for _, c := range []struct{ code, handler, reason string }{
+		{two, "bootstrap", "there are 2 others"},
+		{two, "c.wasm", "module c.wasm: no such file or directory"},
+		{two, "../a.wasm", "escapes"},
+		{t.TempDir(), "x", "there are 0 others"},
+	} {
+		spec := specOf("handler", c.code)
+		spec.Version.Handler = c.handler
+		isRefused(t, d, spec, c.reason)
+	}
+	for _, c := range []struct{ code, handler string }{
+		{two, "b.wasm"}, {two, "/var/task/a.wasm"}, {folder(t, map[string]string{"x.wasm": good}), "anything"},
+	} {
+		spec := specOf("handler-"+filepath.Base(c.handler[:1]+"x"), c.code)
+		spec.ID, spec.Version.Handler = "handler", c.handler
+		l := startOf(t, d, spec)
+		if err := l.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// ask starts the module and gives what becomes of one event.
+func ask(t *testing.T, d *Driver, module []byte, timeout time.Duration) (sandbox.Answer, sandbox.Instance) {
+	t.Helper()
+	spec := specOf("ask", bare(t, module))
+	l := startOf(t, d, spec)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	a, err := l.Instance.Invoke(ctx, sandbox.Event{RequestID: "x", Payload: []byte("{}"), Deadline: time.Now().Add(timeout)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return a, l.Instance
+}
+
+// Whatever never ends is ended in time, and never keeps the garbage collector
+// from its work.
+func TestEndless(t *testing.T) {
+	d := newDriver(t, Options{})
+	recursion := parts{types: []string{typeNone, typeAlloc}, funcs: []byte{0, 1}, exports: []string{"\x06_start\x00\x00"}, code: []string{
+		"\x00\x41\xc0\x00\x10\x01\x1a\x0b", // drop(f(64))
+		// f(n) = n ? f(n-1) + f(n-1) : 1
+		"\x00\x20\x00\x04\x7f\x20\x00\x41\x01\x6b\x10\x01\x20\x00\x41\x01\x6b\x10\x01\x6a\x05\x41\x01\x0b\x0b"}}
+	// Sixty functions that call the next one twice each: no loop, no recursion.
+	cascade := parts{types: []string{typeNone}, exports: []string{"\x06_start\x00\x00"}}
+	for n := range byte(60) {
+		cascade.funcs = append(cascade.funcs, 0)
+		cascade.code = append(cascade.code, "\x00\x10"+string([]byte{n + 1})+"\x10"+string([]byte{n + 1})+"\x0b")
+	}
+	cascade.funcs, cascade.code = append(cascade.funcs, 0), append(cascade.code, "\x00\x0b")
+	for name, module := range map[string][]byte{
+		"loop":      command("\x00\x03\x40\x0c\x00\x0b\x0b"),
+		"recursion": recursion.binary(),
+		"cascade":   cascade.binary(),
+		// loop: memory.fill(0, 0, 64 KiB)
+		"fill":   command("\x00\x03\x40\x41\x00\x41\x00\x41\x80\x80\x04\xfc\x0b\x00\x0c\x00\x0b\x0b"),
+		"branch": command("\x00\x03\x40\x41\x01\x0d\x00\x0b\x0b"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			stop := make(chan struct{})
+			worst := make(chan time.Duration)
+			go func() {
+				longest := time.Duration(0)
+				for {
+					select {
+					case <-stop:
+						worst <- longest
+						return
+					case <-time.After(20 * time.Millisecond):
+						begin := time.Now()
+						runtime.GC()
+						longest = max(longest, time.Since(begin))
+					}
+				}
+			}()
+			begin := time.Now()
+			a, i := ask(t, d, module, 300*time.Millisecond)
+			took := time.Since(begin)
+			close(stop)
+			if gc := <-worst; gc > 250*time.Millisecond {
+				t.Errorf("the garbage collector took %v", gc)
+			}
+			if a.Failure == nil || a.Failure.Type != "Sandbox.Timedout" || a.Failure.Message != "Task timed out after 0.30 seconds" {
+				t.Errorf("%+v", a.Failure)
+			}
+			if took > 2*time.Second {
+				t.Errorf("took %v", took)
+			}
+			select {
+			case <-i.Done():
+			default:
+				t.Error("the instance lives on")
+			}
+		})
+	}
+}
+
+// Numbers that a module gives the host are not believed.
+func TestBadPointers(t *testing.T) {
+	d := newDriver(t, Options{})
+	wild := "\x41\x70" // i32.const -16
+	withCall := func(typ, imported, operands, after string) []byte {
+		return parts{types: []string{typeNone, typ}, imports: []string{imported}, funcs: []byte{0},
+			exports: []string{"\x06_start\x00\x01"}, code: []string{"\x00" + operands + "\x10\x00" + after + "\x0b"}}.binary()
+	}
+	const wasi = "\x16wasi_snapshot_preview1"
+	for name, c := range map[string]struct {
+		module []byte
+		want   string // in the failure's message; "" is an answer
+	}{
+		"alloc":   {staying(wild, "\x42\x00"), "lambent_alloc gave a place that is not in memory"},
+		"handle":  {staying("\x41\x10", "\x42\x7f"), "maximum allowed payload size"},
+		"answer":  {staying("\x41\x10", "\x42\x80\x80\x80\x80\x80\x80\x80\xf8\x00\x42\x10\x84"), "is not in memory"},
+		"fail":    {withCall(typeFour, "\x07lambent\x04fail\x00\x01", wild+"\x41\x10\x41\x00\x41\x00", ""), "a call to the host failed"},
+		"context": {withCall(typeTwo, "\x07lambent\x07context\x00\x01", wild+"\x41\xff\x00", "\x1a"), "a call to the host failed"},
+		"environ": {withCall(typeTwo, wasi+"\x0benviron_get\x00\x01", wild+wild, "\x1a"), ""},
+		"args":    {withCall(typeTwo, wasi+"\x08args_get\x00\x01", wild+wild, "\x1a"), ""},
+		"random":  {withCall(typeTwo, wasi+"\x0arandom_get\x00\x01", wild+"\x41\x7f", "\x1a"), ""},
+		"poll": {withCall("\x60\x04\x7f\x7f\x7f\x7f\x01\x7f", wasi+"\x0bpoll_oneoff\x00\x01",
+			"\x41\x00\x41\x00\x41\xd6\xaa\xd5\xaa\x05\x41\x00", "\x1a"), ""},
+		"renumber": {withCall(typeTwo, wasi+"\x0bfd_renumber\x00\x01", "\x41\x00\x41\xff\xff\xff\xff\x07", "\x1a"), ""},
+		"stack":    {command("\x00\x10\x00\x0b"), "stack overflow"},
+		"trap":     {command("\x00\x00\x0b"), "unreachable"},
+		"division": {command("\x00\x41\x01\x41\x00\x6d\x1a\x0b"), "integer divide by zero"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, _ := ask(t, d, c.module, 10*time.Second)
+			switch {
+			case c.want == "" && a.Failure != nil, c.want != "" && a.Failure == nil:
+				t.Errorf("%+v", a.Failure)
+			case c.want != "" && !strings.Contains(a.Failure.Message, c.want):
+				t.Errorf("message %q, want %q", a.Failure.Message, c.want)
+			}
+		})
+	}
+}
+
+// Compiled code that was changed on disk is not run, but made again.
+func TestDamagedCode(t *testing.T) {
+	dir, code := t.TempDir(), folder(t, map[string]string{"bootstrap.wasm": string(rust(t, "command"))})
+	run := func() {
+		t.Helper()
+		d := newDriver(t, Options{DataDir: dir})
+		startOf(t, d, specOf("one", code))
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	file := func() (string, []byte) {
+		t.Helper()
+		found, _ := filepath.Glob(filepath.Join(dir, "sandbox", "wasm", "code", "*.code"))
+		if len(found) != 1 {
+			t.Fatalf("%d files", len(found))
+		}
+		b, err := os.ReadFile(found[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found[0], b
+	}
+	run()
+	path, good := file()
+	for name, bad := range map[string][]byte{
+		"hash": flip(good, 3), "header": flip(good, 120), "offsets": flip(good, 200), "code": flip(good, len(good)/2),
+		"end": flip(good, len(good)-1), "short": good[:len(good)/2], "nothing": nil,
+	} {
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run()
+		if _, again := file(); string(again) != string(good) {
+			t.Errorf("%s: the code was not made again", name)
+		}
+	}
+	// Undamaged, it is not.
+	before, _ := os.Stat(path)
+	run()
+	if after, _ := os.Stat(path); !os.SameFile(before, after) {
+		t.Error("code that was there was made again")
+	}
+}
+
+func flip(b []byte, at int) []byte {
+	out := append([]byte(nil), b...)
+	out[at] ^= 0x10
+	return out
+}
+
+func rust(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "rust", name+".wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func FuzzMeter(f *testing.F) {
+	f.Add(command("\x00\x03\x40\x0c\x00\x0b\x0b"))
+	f.Add(staying("\x41\x10", "\x42\x7f"))
+	for _, name := range []string{"command", "resident"} {
+		f.Add(rust(f, name))
+	}
+	f.Fuzz(func(t *testing.T, module []byte) {
+		out, err := metered(module)
+		if err == nil && len(out) > 40*len(module)+1024 {
+			t.Errorf("%d bytes became %d", len(module), len(out))
+		}
+	})
+}
