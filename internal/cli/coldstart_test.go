@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
@@ -76,4 +78,19 @@ func TestNamed(t *testing.T) {
 			t.Errorf("%v: %q, %q, %v", in, name, qualifier, err)
 		}
 	}
+}
+
+// TestWindowReadsBack parses windows as the command line shows them.
+func TestWindowReadsBack(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		d := time.Duration(rapid.Int64Range(1, int64(200*time.Hour/time.Second)).Draw(r, "seconds")) * time.Second
+		w := client.Window{
+			Start:           rapid.SampledFrom([]string{"0 8 * * 1-5", "cron(0 8 ? * MON-FRI *)", "rate(5 minutes)", "a=b:c"}).Draw(r, "start"),
+			DurationSeconds: d.Seconds(), Count: rapid.IntRange(0, 1000).Draw(r, "count"),
+		}
+		text := fmt.Sprintf("%s=%s:%d", w.Start, shortDuration(d), w.Count)
+		if got, err := parseWindow(text); err != nil || got != w {
+			r.Fatalf("%q is %+v, %v, want %+v", text, got, err, w)
+		}
+	})
 }

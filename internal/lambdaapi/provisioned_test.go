@@ -3,6 +3,7 @@ package lambdaapi_test
 import (
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,10 +169,10 @@ func TestSnapStartStatus(t *testing.T) {
 // model, and that those which nobody has do not.
 func TestOwnRuntimeNames(t *testing.T) {
 	door, _ := server(t, nil)
-	for name, want := range map[string]int{"wasm": 201, "cobol": 400} {
+	for name, want := range map[string]int{"wasm": 201, "bash": 201, "php8.3": 201, "deno2": 201, "bun1": 201, "deno1": 400, "cobol": 400} {
 		w := httptest.NewRecorder()
 		door.ServeHTTP(w, request("CreateFunction", m{
-			"FunctionName": name, "Role": role, "Runtime": name, "Handler": "x", "Code": m{"ZipFile": archive("x", "x")},
+			"FunctionName": strings.ReplaceAll(name, ".", "-"), "Role": role, "Runtime": name, "Handler": "x", "Code": m{"ZipFile": archive("x", "x")},
 		}))
 		if w.Code != want {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
