@@ -138,7 +138,7 @@ func (b Builder) Maven(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s has no jar yet, and %w", b.Dir, err)
 	}
-	_, err = b.run(ctx, command{program: mvn, args: []string{"--batch-mode", "--quiet", "-DskipTests", "package"}})
+	_, err = b.run(ctx, command{program: mvn, args: []string{"--batch-mode", "--no-transfer-progress", "-Dstyle.color=never", "-DskipTests", "package"}})
 	return err
 }
 

@@ -299,6 +299,9 @@ func guessNode(tree fs.FS, family string) (Guess, bool, error) {
 		}
 		name := m[1] + m[2] + m[3]
 		g := Guess{Family: runner, Handler: strings.TrimSuffix(file, path.Ext(file)) + "." + name, Because: []string{file + " exports " + name}}
+		if runner != Node && family == "" {
+			g.Because = append(g.Because, "there is a configuration of "+runner)
+		}
 		if runner == Node {
 			g.Build, g.Entry = BuildTypeScript, file
 			var pkg packageJSON
