@@ -9,7 +9,7 @@ import (
 // watchAfter is how long somebody must have been waiting for the end of a request
 // before its connection is watched. Most waits are over by then, and a watch costs
 // two switches of goroutines and two deadlines.
-const watchAfter = 5 * time.Millisecond
+const watchAfter = 25 * time.Millisecond
 
 // life is the context of one request: it ends with it, or when the client goes
 // away before. That is found out by reading from the connection, which is only

@@ -14,6 +14,7 @@ type request struct {
 	life   *life
 	header http.Header
 	values []string // backing of header
+	host   string
 	blank  http.Request
 }
 
@@ -37,7 +38,7 @@ func (q *request) begin(c *conn) (*http.Request, error) {
 	req.Method, req.URL, req.RequestURI = r.Head.Method, link, target
 	req.Proto, req.ProtoMajor, req.ProtoMinor = "HTTP/1.1", 1, 1
 	req.Header, req.RemoteAddr = q.header, c.remote
-	req.Host, req.Close = string(r.Head.Host), !r.Head.KeepAlive
+	req.Host, req.Close = q.host, !r.Head.KeepAlive
 	req.ContentLength = r.Head.Length
 	req.Body = q
 	if r.Ended() {
@@ -57,7 +58,10 @@ func (q *request) fillHeader(head string) {
 	for _, f := range q.c.r.fields {
 		name := canonical(head[f.name:f.nameEnd])
 		switch name {
-		case "Host", "Transfer-Encoding":
+		case "Host":
+			q.host = head[f.value:f.valueEnd]
+			continue
+		case "Transfer-Encoding":
 			continue
 		case "Content-Length": // all of them are the same
 			if length {

@@ -64,14 +64,31 @@ func receive(p *post, limit int) ([]byte, error) {
 		}
 		return b, nil
 	}
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(io.LimitReader(p.body, int64(limit)+1)); err != nil {
-		return nil, fmt.Errorf("read the body: %w", err)
+	return receiveChunks(p.body, limit)
+}
+
+// chunksBuffer is what a body of unknown length gets at first, in bytes: most
+// answers fit it.
+const chunksBuffer = 512
+
+// receiveChunks is receive for a body of unknown length.
+func receiveChunks(body io.Reader, limit int) ([]byte, error) {
+	b := make([]byte, 0, chunksBuffer)
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > limit:
+			return nil, errTooLarge
+		case errors.Is(err, io.EOF):
+			return b, nil
+		case err != nil:
+			return nil, fmt.Errorf("read the body: %w", err)
+		}
 	}
-	if b.Len() > limit {
-		return nil, errTooLarge
-	}
-	return b.Bytes(), nil
 }
 
 // tooLarge is what the caller gets for an answer over lambent.MaxPayload, in

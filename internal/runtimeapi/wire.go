@@ -58,14 +58,9 @@ func newLine(s *Session, c net.Conn) *line {
 // converse answers the requests of one connection, one after the other.
 func (l *line) converse() {
 	for parked := false; ; {
-		err := l.r.Next()
-		var wrong *httpwire.Error
-		broken := err != nil && !errors.As(err, &wrong)
-		if parked && !l.unpark(broken) || broken {
+		wrong, err := l.next()
+		if parked && !l.unpark(err != nil) || err != nil {
 			return
-		}
-		if wrong == nil && l.r.Head.Target[0] != '/' {
-			wrong = &httpwire.Error{Status: http.StatusBadRequest, Reason: "malformed request target"}
 		}
 		if wrong != nil {
 			l.keep = false
@@ -74,14 +69,13 @@ func (l *line) converse() {
 		}
 		l.keep = l.r.Head.KeepAlive
 		out, now := l.respond()
-		if parked = !now; parked {
-			if l.keep && l.r.Ended() {
-				continue
-			}
+		if parked = !now && l.keep && l.r.Ended(); parked {
+			continue
+		}
+		if !now {
 			if !l.unpark(false) {
 				return
 			}
-			parked = false
 		} else {
 			l.keep = l.keep && (l.r.Ended() || !l.r.Head.Expect)
 			if l.write(out) != nil {
@@ -94,6 +88,20 @@ func (l *line) converse() {
 			return
 		}
 	}
+}
+
+// next reads the head of the next request. wrong is why it cannot be understood,
+// err that the connection has ended.
+func (l *line) next() (wrong *httpwire.Error, err error) {
+	switch err := l.r.Next(); {
+	case errors.As(err, &wrong):
+		return wrong, nil
+	case err != nil:
+		return nil, err
+	case l.r.Head.Target[0] != '/':
+		return &httpwire.Error{Status: http.StatusBadRequest, Reason: "malformed request target"}, nil
+	}
+	return nil, nil
 }
 
 // respond does what the request asks for; now is false when its answer will be
