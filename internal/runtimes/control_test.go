@@ -3,7 +3,6 @@ package runtimes_test
 import (
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -32,9 +31,16 @@ type launched struct {
 	env     []string
 }
 
+// originOverride, if set, starts from nothing whatever the test's name. Tests that
+// set it do not run beside others.
+var originOverride string
+
 // originOf tells from a test's name how its functions are started: the same suites
 // run over all of them.
 func originOf(name string) string {
+	if originOverride != "" {
+		return ""
+	}
 	for _, origin := range []string{"Blank", "Fork"} {
 		if strings.Contains(name, "Over"+origin) {
 			return origin
@@ -46,12 +52,7 @@ func originOf(name string) string {
 // launch starts the process and brings it to the point where it is the function's.
 func launch(t *testing.T, log io.Writer, l launched) process {
 	t.Helper()
-	guest := []string{"/var/task", l.dir}
-	for _, m := range l.runtime.Mounts {
-		guest = append(guest, m.Guest, m.Host)
-	}
-	toHost := strings.NewReplacer(guest...)
-	// The sources are not a read-only mount here.
+	toHost := strings.NewReplacer(append([]string{"/var/task", l.dir}, mounts(l.runtime)...)...)
 	toHostAll := func(list []string) []string {
 		var out []string
 		for _, s := range list {
@@ -59,6 +60,7 @@ func launch(t *testing.T, log io.Writer, l launched) process {
 		}
 		return out
 	}
+	// The sources are not a read-only mount here.
 	env := append(toHostAll(l.env), "PYTHONDONTWRITEBYTECODE=1")
 	switch origin := originOf(t.Name()); {
 	case origin == "":
@@ -81,6 +83,15 @@ func launch(t *testing.T, log io.Writer, l launched) process {
 	_ = theirs.Close()
 	(&control{f: ours}).specialise(t, env)
 	return e
+}
+
+// mounts are pairs of sandbox path and host path.
+func mounts(rt sandbox.Runtime) []string {
+	var out []string
+	for _, m := range rt.Mounts {
+		out = append(out, m.Guest, m.Host)
+	}
+	return out
 }
 
 type program struct {
@@ -155,6 +166,13 @@ func (c *control) block() ([]byte, error) {
 	body := make([]byte, binary.BigEndian.Uint32(head[:]))
 	_, err := io.ReadFull(c.f, body)
 	return body, err
+}
+
+// told are the modules of M.
+func (c *control) told() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.modules
 }
 
 // specialise makes a function of a blank.
@@ -381,5 +399,3 @@ var nodeSuites = map[string]func(*testing.T){
 	"InitErrors": TestNodeInitErrors, "Exits": TestNodeExits, "Context": TestNodeContext, "Payloads": TestNodePayloads,
 	"RefusedAnswers": TestNodeRefusedAnswers, "Streaming": TestNodeStreaming, "LogText": TestNodeLogText, "LogJSON": TestNodeLogJSON,
 }
-
-var _ = fmt.Sprint

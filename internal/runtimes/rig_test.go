@@ -19,6 +19,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // rig runs one function as an ordinary process against a minimal Runtime API:
@@ -109,14 +110,20 @@ func start(t *testing.T, f function) *rig {
 	if err != nil {
 		t.Skipf("no %s here: %v", f.runtime, err)
 	}
+	return startWith(t, rt, v, f.dir, f.status)
+}
+
+// startWith starts a version in a runtime that may be another's.
+func startWith(t *testing.T, rt sandbox.Runtime, v *lambent.Version, dir string, status int) *rig {
+	t.Helper()
 	r := &rig{
 		t: t, log: &syncBuffer{}, events: make(chan event),
 		said: make(chan said, 16), exited: make(chan struct{}),
 	}
-	server := httptest.NewServer(r.api(f.status))
+	server := httptest.NewServer(r.api(status))
 	env := runtimes.Environment(runtimes.Env{Version: v, Region: "us-east-1", LogStream: "stream"})
 	env = append(env, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(server.URL, "http://"))
-	r.process = launch(t, r.log, launched{runtime: rt, dir: f.dir, env: env})
+	r.process = launch(t, r.log, launched{runtime: rt, dir: dir, env: env})
 	go r.wait()
 	t.Cleanup(func() {
 		r.process.kill()

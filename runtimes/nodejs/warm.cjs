@@ -20,7 +20,14 @@ async function warm() {
   for (const name of BUILTINS) require(name);
   await require('./load.cjs').load(__dirname, 'warm.warm');
   await import('node:module'); // the loader of ES modules
+  // A socket that closes looks whether it is process.stderr, which would open that
+  // for good.
+  const own = Object.getOwnPropertyDescriptor(process, 'stderr');
+  Object.defineProperty(process, 'stderr', { ...own, get: () => null });
   await exchange();
+  // What was closed is gone after another turn or two of the loop.
+  for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+  Object.defineProperty(process, 'stderr', own);
 }
 
 // exchange runs the Runtime API's client against a server of our own, so that its
@@ -32,7 +39,7 @@ function exchange() {
       socket.on('data', (data) => socket.write(data.latin1Slice(0, 4) === 'GET ' ? NEXT : ACCEPTED));
     });
     const end = () => {
-      if (client && client.socket) client.socket.destroy();
+      client.socket.destroy();
       server.close(done);
     };
     server.on('error', done);

@@ -328,17 +328,19 @@ def _text(header):
 
 
 class _Finder:
-    """Finds the pinned modules in the interpreter's own library, whatever else has
-    their names, and sets logging up right after its first import."""
+    """Finds the pinned modules in the interpreter's own library, and our own beside
+    this one, whatever else has their names; sets logging up right after its first
+    import."""
 
-    def __init__(self, library):
+    def __init__(self, library, own):
         self._library = library
+        self._own = own
         # What importlib.machinery.PathFinder is, without importing that.
         self._find = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 
     def find_spec(self, name, path=None, target=None):
         if name not in _PINNED:
-            return None
+            return self._find(name, self._own) if name.startswith("lambent_") else None
         spec = self._find(name, self._library)
         if name == "logging" and spec is not None:
             run = spec.loader.exec_module
@@ -455,7 +457,7 @@ def _prepare():
     rest = [p for p in sys.path if p not in first and p != here and p != _PACKAGES]
     sys.path[:] = first + [here] + rest
     add_packages()
-    sys.meta_path.insert(0, _Finder([_LIBRARY, _LIBRARY + "/lib-dynload"]))
+    sys.meta_path.insert(0, _Finder([_LIBRARY, _LIBRARY + "/lib-dynload"], [here]))
     if "logging" in sys.modules:
         _set_up_logging(sys.modules["logging"])
     # Some code reads the modules of the main script; ours is none of its business.
