@@ -126,22 +126,25 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 	i.life, i.cancel = context.WithCancel(context.Background())
 	begin := time.Now()
 	var err error
-	if i.mod, err = d.library.get(ctx, &i.spec); err != nil {
+	if i.shelf, err = d.library.get(ctx, &i.spec); err != nil {
 		i.cancel()
 		return nil, err
 	}
+	i.mod = i.shelf.mod
 	i.stage(lambent.StageRuntime, begin)
 	begin = time.Now()
 	i.env = append(append([]string{}, spec.Runtime.Env...), spec.Env...)
 	i.env = append(i.env, "PWD=/var/task")
 	if i.disk, i.files, err = newDisk(&i.spec, tmpDir(d.dir, spec.ID), d.handles); err != nil {
 		i.cancel()
+		d.library.put(i.shelf)
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "open the files of a module: %w", err)
 	}
 	i.stage(lambent.StageFiles, begin)
 	if err := d.add(i); err != nil {
 		i.cancel()
 		i.disk.close()
+		d.library.put(i.shelf)
 		return nil, err
 	}
 	if err := i.start(ctx); err != nil {
@@ -157,11 +160,12 @@ func (d *Driver) Prepare(ctx context.Context, spec sandbox.Spec) error {
 		return errClosed
 	}
 	defer d.starts.Done()
-	m, err := d.library.get(ctx, &spec)
+	s, err := d.library.get(ctx, &spec)
 	if err != nil {
 		return err
 	}
-	if m.refusal != "" {
+	defer d.library.put(s)
+	if m := s.mod; m.refusal != "" {
 		return lambent.Errorf(lambent.CodeInvalid, "module %s: %s", m.name, m.refusal).WithReason("InvalidModule")
 	}
 	return nil

@@ -25,7 +25,7 @@ func (d onModules) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instan
 }
 
 func TestConformance(t *testing.T) {
-	code, shared := codeOf(t, "resident"), t.TempDir()
+	code := codeOf(t, "resident")
 	sandboxtest.Run(t, sandboxtest.Harness{
 		New: func(t *testing.T, dir string) sandbox.Driver {
 			d, err := New(Options{DataDir: shared}) // compiled once

@@ -21,6 +21,7 @@ import (
 type Instance struct {
 	driver *Driver
 	spec   sandbox.Spec
+	shelf  *shelf // where mod is from
 	mod    *module
 	env    []string
 	files  wazero.FSConfig
@@ -396,4 +397,5 @@ func (i *Instance) release() {
 	i.size = 0
 	i.mu.Unlock()
 	i.disk.close()
+	i.driver.library.put(i.shelf)
 }

@@ -68,6 +68,11 @@ type shelf struct {
 	ready chan struct{}
 	mod   *module
 	err   error // of the platform
+
+	// Guarded by the library's lock: how many wait for the module or have it, and
+	// whether the library has forgotten it. Without either its code goes.
+	users  int
+	forgot bool
 }
 
 // buildTimeout bounds the compilation of one module.
@@ -103,9 +108,9 @@ func (l *library) close() error {
 	return errors.Join(l.rt.Close(context.Background()), os.RemoveAll(l.live))
 }
 
-// get gives the module of spec. The error is the platform's; a module that cannot
-// run has a refusal.
-func (l *library) get(ctx context.Context, spec *sandbox.Spec) (*module, error) {
+// get gives the module of spec, until put. The error is the platform's; a module
+// that cannot run has a refusal.
+func (l *library) get(ctx context.Context, spec *sandbox.Spec) (*shelf, error) {
 	key, err := keyOf(spec)
 	if err != nil {
 		return nil, err
@@ -125,11 +130,16 @@ func (l *library) get(ctx context.Context, spec *sandbox.Spec) (*module, error) 
 		l.work.Go(func() { l.fill(e, code, handler) })
 	}
 	s, _ := e.Value.(*shelf) // nothing else is in the list
+	s.users++
 	l.mu.Unlock()
 	select {
 	case <-s.ready:
-		return s.mod, s.err
+		if s.err != nil {
+			l.put(s)
+		}
+		return s, s.err
 	case <-ctx.Done():
+		l.put(s)
 		return nil, lambent.Errorf(lambent.CodeTimeout, "wait for the module to be compiled: %w", ctx.Err())
 	}
 }
@@ -153,31 +163,41 @@ func (l *library) fill(e *list.Element, dir, handler string) {
 	s, _ := e.Value.(*shelf)
 	ctx, cancel := context.WithTimeout(l.life, buildTimeout)
 	defer cancel()
-	s.mod, s.err = l.make(ctx, dir, handler)
-	close(s.ready)
+	mod, err := l.make(ctx, dir, handler)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.err != nil {
+	s.mod, s.err = mod, err
+	close(s.ready)
+	if err != nil {
 		l.order.Remove(e)
 		delete(l.byKey, s.key)
 		return
 	}
-	l.bytes += s.mod.size
+	l.bytes += mod.size
 	for at := l.order.Back(); at != nil && l.bytes > l.most; {
 		prev := at.Prev()
 		if old, _ := at.Value.(*shelf); at != e && old.mod != nil {
-			l.forget(at, old)
+			l.order.Remove(at)
+			delete(l.byKey, old.key)
+			l.bytes -= old.mod.size
+			old.forgot = true
+			old.free()
 		}
 		at = prev
 	}
 }
 
-// forget drops a module; instances that have it keep it alive.
-func (l *library) forget(e *list.Element, s *shelf) {
-	l.order.Remove(e)
-	delete(l.byKey, s.key)
-	l.bytes -= s.mod.size
-	if s.mod.compiled != nil {
+// put ends a use that get began.
+func (l *library) put(s *shelf) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.users--
+	s.free()
+}
+
+// free lets the engine forget code that nobody has or finds any more.
+func (s *shelf) free() {
+	if s.forgot && s.users == 0 && s.mod.compiled != nil {
 		_ = s.mod.compiled.Close(context.Background()) // it never fails
 	}
 }

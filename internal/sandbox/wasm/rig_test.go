@@ -36,6 +36,20 @@ func build(name string, flags ...string) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
+// shared is a data directory for most tests, so that each module is compiled once.
+var shared string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if shared, err = os.MkdirTemp("", "wasm-"); err != nil {
+			panic(err)
+		}
+		defer func() { _ = os.RemoveAll(shared) }()
+		return m.Run()
+	}())
+}
+
 // codeOf gives a directory with a module as bootstrap.wasm.
 func codeOf(t testing.TB, name string) string {
 	t.Helper()
@@ -60,7 +74,7 @@ func folder(t testing.TB, files map[string]string) string {
 func newDriver(t testing.TB, o Options) *Driver {
 	t.Helper()
 	if o.DataDir == "" {
-		o.DataDir = t.TempDir()
+		o.DataDir = shared // drivers come one after the other
 	}
 	d, err := New(o)
 	if err != nil {
