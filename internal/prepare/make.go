@@ -88,7 +88,21 @@ func (r *Room) archive(ctx context.Context, j job) error {
 		return fmt.Errorf("keep what is prepared: %w", err)
 	}
 	r.show(j.key, m)
+	r.expect(j)
 	return nil
+}
+
+// expect has the reserve begin with a version that asks for fast starts; for
+// others it begins with the first one.
+func (r *Room) expect(j job) {
+	reserve, ok := r.o.Driver.(sandbox.Reserver)
+	if !ok || j.v.SnapStart != "PublishedVersions" || !j.v.Published() {
+		return
+	}
+	if rt, err := r.o.Runtimes.Resolve(j.v); err == nil {
+		with, _ := r.o.Runtimes.Prepared(rt, r.disk.at(j.key), j.key)
+		reserve.Expect(with)
+	}
 }
 
 // base runs no code of a function's.

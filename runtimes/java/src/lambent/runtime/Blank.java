@@ -3,8 +3,6 @@ package lambent.runtime;
 import com.amazonaws.services.lambda.runtime.Context;
 import com.amazonaws.services.lambda.runtime.RequestHandler;
 import com.amazonaws.services.lambda.runtime.RequestStreamHandler;
-import java.io.ByteArrayInputStream;
-import java.io.ByteArrayOutputStream;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
@@ -54,6 +52,9 @@ final class Blank {
         try {
             warm(folder);
         } catch (Exception | LinkageError e) {
+            if (System.getenv("LAMBENT_PREPARE") != null) {
+                throw new IllegalStateException("warm up", e); // while an archive is made: no class list is better than half of one
+            }
             // What could not be tried is loaded when the function needs it.
         }
         System.setOut(out);
@@ -90,12 +91,12 @@ final class Blank {
 
     /** Runs events of its own making through all that an invocation goes through. */
     private static void warm(String folder) throws Exception {
-        byte[] answers = answers().getBytes(StandardCharsets.ISO_8859_1);
         for (String name : new String[] {"$Plain", "$Bean", "$Streams", "::method", "$Broken"}) {
             Handler handler = Handler.load(Blank.class.getName() + name, Blank.class.getClassLoader());
             int rounds = name.equals("$Plain") ? ROUNDS : name.equals("$Broken") ? 2 : 5;
             for (int i = 0; i < rounds; i++) {
-                Client client = new Client("127.0.0.1:9001", new ByteArrayInputStream(answers), new ByteArrayOutputStream());
+                // Port 0: a mistake in here must not reach the Runtime API.
+                Client client = new Client("127.0.0.1:0", new Answers(), OutputStream.nullOutputStream());
                 new Main(client, handler).handle(client.next());
             }
         }
@@ -106,13 +107,38 @@ final class Blank {
         connect();
     }
 
-    private static String answers() {
-        String event = "{\"name\":\"é\\n\",\"count\":1,\"price\":-2.5e3,\"on\":true,\"off\":null,\"list\":[1,\"a\"],\"map\":{\"a\":{}}}";
-        return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                + "Lambda-Runtime-Aws-Request-Id: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n"
-                + "Lambda-Runtime-Deadline-Ms: 1542409706888\r\nLambda-Runtime-Trace-Id: Root=1\r\n"
-                + "Lambda-Runtime-Invoked-Function-Arn: arn\r\nContent-Length: " + event.length() + "\r\n\r\n" + event
-                + "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n";
+    /** What the Runtime API would answer, one answer with each read. */
+    private static final class Answers extends InputStream {
+        private static final String EVENT = "{\"name\":\"\u00e9\\n\",\"count\":1,\"price\":-2.5e3,\"on\":true,\"off\":null,"
+                + "\"list\":[1,\"a\"],\"map\":{\"a\":{}}}";
+        private static final byte[][] TEXTS = {
+            bytes("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                    + "Lambda-Runtime-Aws-Request-Id: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n"
+                    + "Lambda-Runtime-Deadline-Ms: 1542409706888\r\nLambda-Runtime-Trace-Id: Root=1\r\n"
+                    + "Lambda-Runtime-Invoked-Function-Arn: arn\r\nContent-Length: " + bytes(EVENT).length + "\r\n\r\n" + EVENT),
+            bytes("HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n"),
+        };
+
+        private int next;
+
+        private static byte[] bytes(String s) {
+            return s.getBytes(StandardCharsets.UTF_8);
+        }
+
+        @Override
+        public int read() {
+            return -1; // nobody reads single bytes
+        }
+
+        @Override
+        public int read(byte[] b, int off, int len) {
+            if (next == TEXTS.length) {
+                return -1;
+            }
+            byte[] text = TEXTS[next++];
+            System.arraycopy(text, 0, b, off, text.length);
+            return text.length;
+        }
     }
 
     /** One connection, to a listener of its own. */

@@ -1,0 +1,91 @@
+package prepare_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/prepare"
+)
+
+// springboot builds the web application with its dependencies from the Maven
+// repositories.
+func (b *bed) springboot() string {
+	b.t.Helper()
+	if _, err := exec.LookPath("mvn"); err != nil {
+		b.t.Skip("needs Maven")
+	}
+	dir := filepath.Join(b.dir, "springboot")
+	if err := os.CopyFS(dir, os.DirFS("../../test/runtimes/testdata/springboot")); err != nil {
+		b.t.Fatal(err)
+	}
+	cmd := exec.Command("mvn", "-q", "-B", "package")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.t.Fatalf("mvn package: %v\n%s", err, out)
+	}
+	return filepath.Join(dir, "target", "classes")
+}
+
+const springEvent = `{"resource":"/{proxy+}","path":"/items/pen","httpMethod":"GET",
+	"headers":{"Accept":"application/json","Host":"x"},
+	"multiValueHeaders":{"Accept":["application/json"],"Host":["x"]},
+	"requestContext":{"accountId":"1","stage":"prod","requestId":"q","identity":{"sourceIp":"127.0.0.1"},
+	"httpMethod":"GET","path":"/items/pen","protocol":"HTTP/1.1"},"body":null,"isBase64Encoded":false}`
+
+// A Spring Boot web application answers however it is started, and sooner each
+// time.
+func TestSpringBoot(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a web application")
+	}
+	b := newBed(t)
+	v := b.put(b.springboot(), "shop.StreamLambdaHandler")
+	fresh := b.median("from nothing", nil, v, lambent.OriginStart)
+	r := b.room()
+	b.wait(r, v)
+	own := *v
+	own.Env = map[string]string{"LC_TIME": "C"} // what a blank cannot be given
+	b.wait(r, &own)
+	archive := b.median("with its archive", r, &own, lambent.OriginStart)
+	b.start(r, v, springEvent) // the reserve learns of it
+	time.Sleep(2 * time.Second)
+	blank := b.median("from a blank of its own", r, v, lambent.OriginBlank)
+	if archive > fresh*9/10 || blank > archive {
+		t.Errorf("from nothing %v, with its archive %v, from a blank %v", fresh, archive, blank)
+	}
+}
+
+// median starts v some times and checks what it answers.
+func (b *bed) median(name string, r *prepare.Room, v *lambent.Version, origin lambent.Origin) time.Duration {
+	b.t.Helper()
+	var all []time.Duration
+	for range 5 {
+		got := b.start(r, v, springEvent)
+		var answer struct {
+			StatusCode int
+			Body       string
+		}
+		if err := json.Unmarshal([]byte(got.answer), &answer); err != nil {
+			b.t.Fatalf("%s: %v in %s", name, err, got.answer)
+		}
+		if answer.StatusCode != 200 || answer.Body != `{"name":"pen","price":2,"tags":["blue"]}` {
+			b.t.Fatalf("%s: answer %s", name, got.answer)
+		}
+		if got.origin != origin {
+			b.t.Errorf("%s: the instance came by %s, want %s", name, got.origin, origin)
+		}
+		b.t.Logf("%s: %v, of which init %v", name, got.total.Round(time.Millisecond), got.init.Round(time.Millisecond))
+		all = append(all, got.total)
+		if origin == lambent.OriginBlank {
+			time.Sleep(1500 * time.Millisecond) // the reserve fills
+		}
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
