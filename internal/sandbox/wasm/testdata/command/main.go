@@ -18,7 +18,7 @@ func main() {
 	}
 	runs++
 	text := string(event)
-	word, rest, _ := strings.Cut(text, " ")
+	word, rest, _ := strings.Cut(strings.Trim(text, `"`), " ")
 	switch word {
 	case "exit":
 		fmt.Fprintln(os.Stderr, "leaving")

@@ -6,7 +6,8 @@ use std::{env, fs, process, thread, time::Duration};
 fn main() -> io::Result<()> {
     let mut event = String::new();
     io::stdin().read_to_string(&mut event)?;
-    let (word, rest) = event.split_once(' ').unwrap_or((&event, ""));
+    let text = event.trim_matches('"');
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     match word {
         "exit" => {
             eprintln!("leaving");
