@@ -26,7 +26,7 @@ func project(t *testing.T, files map[string]string) *said {
 	}
 	s := &said{}
 	s.Builder = Builder{
-		Dir: dir, Environ: append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir()),
+		Dir: dir, Environ: os.Environ(),
 		Say: func(line string) { s.lines = append(s.lines, line) }, Busy: func(string) func() { return func() {} },
 	}
 	return s
@@ -256,6 +256,7 @@ func TestPythonPackages(t *testing.T) {
 	}
 	b := project(t, map[string]string{"requirements.txt": "# numbers\nmarkupsafe==2.1.5\n"})
 	b.Runtime = "python3.9"
+	b.Environ = append(b.Environ, "XDG_CACHE_HOME="+t.TempDir())
 	var dirs []string
 	for range 2 {
 		dir, err := b.PythonPackages(t.Context())
