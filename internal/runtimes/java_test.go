@@ -264,3 +264,40 @@ func TestJavaHooks(t *testing.T) {
 		t.Errorf("hooks %v, want %v", got, want)
 	}
 }
+
+// A blank's warming up fails silently; while the common archive is made, it shows.
+func TestJavaWarmUp(t *testing.T) {
+	c, err := host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt, err := c.Resolve(&lambent.Version{Runtime: "java17", MemoryMB: 512})
+	if err != nil {
+		t.Skip(err)
+	}
+	jar := filepath.Join(rt.Mounts[0].Host, "bootstrap.jar")
+	for _, program := range javas(t) {
+		t.Run(program, func(t *testing.T) {
+			list := filepath.Join(t.TempDir(), "list")
+			cmd := exec.Command(program, "-XX:DumpLoadedClassList="+list, "-cp", jar, "lambent.runtime.Main")
+			cmd.Env = []string{"LAMBENT_PREPARE=runtime", "LANG=C"}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			names, err := os.ReadFile(list)
+			if err != nil || !strings.Contains(string(names), "lambent/runtime/Mapper") || !strings.Contains(string(names), "java/net/Socket") {
+				t.Errorf("classes were not loaded: %v\n%.300s", err, names)
+			}
+		})
+	}
+}
+
+// javas lists the JDKs of this host.
+func javas(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob("/usr/lib/jvm/*/bin/java")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
