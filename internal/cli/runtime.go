@@ -23,13 +23,20 @@ func (a *app) runtimeCommand() *cobra.Command {
 			Args: exactly(0, "no argument"),
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.runtimeList(cmd) },
 		}),
-		&cobra.Command{
-			Use: "install NAME", Short: "Install a runtime into the server's data directory",
-			Example: "  lambent runtime install nodejs22.x",
-			Args:    exactly(1, "the name of a runtime"),
-			RunE:    func(cmd *cobra.Command, args []string) error { return a.runtimeInstall(cmd, args[0]) },
-		},
+		a.runtimeInstallCommand(),
 	)
+	return cmd
+}
+
+func (a *app) runtimeInstallCommand() *cobra.Command {
+	var with []string
+	cmd := &cobra.Command{
+		Use: "install NAME", Short: "Install a runtime into the server's data directory",
+		Example: "  lambent runtime install nodejs22.x\n  lambent runtime install python3.12 --with boto3,requests",
+		Args:    exactly(1, "the name of a runtime"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.runtimeInstall(cmd, args[0], with) },
+	}
+	cmd.Flags().StringSliceVar(&with, "with", nil, "packages from PyPI that all functions of a Python runtime see, for example boto3")
 	return cmd
 }
 
@@ -59,13 +66,13 @@ func dash(s string) string {
 	return s
 }
 
-func (a *app) runtimeInstall(cmd *cobra.Command, name string) error {
+func (a *app) runtimeInstall(cmd *cobra.Command, name string, with []string) error {
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	stop := a.spin("installing " + name)
-	err = c.InstallRuntime(cmd.Context(), name, func(step string) {
+	err = c.InstallRuntimeWith(cmd.Context(), name, with, func(step string) {
 		stop()
 		a.note("%s", printable(step))
 		stop = a.spin("installing " + name)

@@ -175,8 +175,14 @@ func (c *Client) Runtimes(ctx context.Context) ([]Runtime, error) {
 
 // InstallRuntime has the server install a runtime; progress gets a line per step.
 func (c *Client) InstallRuntime(ctx context.Context, name string, progress func(string)) error {
+	return c.InstallRuntimeWith(ctx, name, nil, progress)
+}
+
+// InstallRuntimeWith also installs packages beside the runtime.
+func (c *Client) InstallRuntimeWith(ctx context.Context, name string, packages []string, progress func(string)) error {
 	done := false
-	for p, err := range stream[Progress](ctx, c, request{method: "POST", path: "/v1/runtimes/" + url.PathEscape(name) + "/install"}) {
+	install := request{method: "POST", path: "/v1/runtimes/" + url.PathEscape(name) + "/install", query: values("with", strings.Join(packages, ","))}
+	for p, err := range stream[Progress](ctx, c, install) {
 		if err != nil {
 			return err
 		}

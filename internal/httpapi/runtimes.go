@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
+	"strings"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/client"
@@ -30,13 +32,30 @@ func (a *api) installRuntime(c *call) error {
 	}
 	out := c.lines()
 	defer out.end()
-	err := a.o.Runtimes.Install(c.Context(), name, func(step string) {
+	step := func(step string) {
 		_ = out.write(client.Progress{Progress: step}, true) // a caller who went away ends the context
-	})
+	}
+	err := a.o.Runtimes.Install(c.Context(), name, step)
+	if with := c.URL.Query().Get("with"); err == nil && with != "" {
+		err = a.installPackages(c, name, strings.Split(with, ","), step)
+	}
 	if err != nil {
 		a.fail(c, out, err)
 		return nil
 	}
 	_ = out.write(client.Progress{Done: true}, true)
 	return nil
+}
+
+// packager is what a runtimes room has that can put packages beside an interpreter.
+type packager interface {
+	InstallPackages(ctx context.Context, name string, packages []string, progress func(string)) error
+}
+
+func (a *api) installPackages(c *call, name string, packages []string, progress func(string)) error {
+	p, ok := a.o.Runtimes.(packager)
+	if !ok {
+		return lambent.Errorf(lambent.CodeUnsupported, "this server installs no packages")
+	}
+	return p.InstallPackages(c.Context(), name, packages, progress)
 }

@@ -19,5 +19,4 @@ var bashLanguage = language{
 
 func launchBash(rt *sandbox.Runtime, _ *lambent.Version, _ interpreter, program string) {
 	rt.Command = []string{program, "--norc", "--noprofile", guestRuntime + "/bootstrap.sh"}
-	rt.Control = true
 }

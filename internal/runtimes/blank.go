@@ -44,6 +44,9 @@ func (o ownStart) has(name string) bool {
 // needsOwnStart tells whether a function's variables keep it from using a blank.
 func needsOwnStart(env map[string]string, f family) bool {
 	own := map[family]ownStart{familyPython: pythonStart, familyNode: nodeStart}[f]
+	if start := languages[f].blank; start != nil {
+		own = *start
+	}
 	for name := range env {
 		if name == execWrapper || anyStart.has(name) || own.has(name) {
 			return true
@@ -56,11 +59,12 @@ func needsOwnStart(env map[string]string, f family) bool {
 // protocol. With a wrapper the function's own code runs first, so that there is no
 // moment at which the bootstrap turns to it.
 func (c *Catalog) control(rt *sandbox.Runtime, v *lambent.Version, i interpreter, r release) {
-	if i.family != familyPython && i.family != familyNode || v.Env[execWrapper] != "" {
+	l, inTable := languages[i.family]
+	if !inTable && i.family != familyPython && i.family != familyNode || v.Env[execWrapper] != "" {
 		return
 	}
 	rt.Control = true
-	if needsOwnStart(v.Env, i.family) {
+	if inTable && l.blank == nil || needsOwnStart(v.Env, i.family) {
 		return
 	}
 	blank := &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(r)}

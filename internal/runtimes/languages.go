@@ -32,6 +32,9 @@ type language struct {
 	folder string
 	// launch completes the command, the control protocol and what else differs.
 	launch func(rt *sandbox.Runtime, v *lambent.Version, i interpreter, program string)
+	// blank lists the variables that keep a function from using a blank; nil where
+	// the bootstrap cannot be one.
+	blank *ownStart
 	// env are the variables that AWS sets for the language; a function may set
 	// them for itself. It may be nil.
 	env func(r release) map[string]string

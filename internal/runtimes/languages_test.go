@@ -2,10 +2,14 @@ package runtimes_test
 
 import (
 	"encoding/json"
+	"io"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
 )
@@ -159,6 +163,9 @@ func (s spoken) start(t *testing.T) *rig {
 
 func eachLanguage(t *testing.T, test func(t *testing.T, s spoken)) {
 	for _, s := range spokens {
+		if originOf(t.Name()) == "Blank" && s.folder != "ruby" && s.folder != "php" {
+			continue // their bootstraps are never blanks
+		}
 		t.Run(s.runtime, func(t *testing.T) {
 			t.Parallel()
 			test(t, s)
@@ -309,6 +316,82 @@ func TestLanguageLog(t *testing.T) {
 			r.matches(strings.ReplaceAll(want, "ID", got.id))
 		}
 	})
+}
+
+var languageSuites = map[string]func(*testing.T){
+	"echo": TestLanguageEcho, "error": TestLanguageError, "init": TestLanguageInitErrors, "exit": TestLanguageExit,
+	"context": TestLanguageContext, "payloads": TestLanguagePayloads, "log": TestLanguageLog,
+	"environment": TestLanguageEnvironment, "gems": TestRubyGemsAreLate,
+}
+
+// What a blank becomes cannot be told from a fresh start.
+func TestLanguageOverBlanks(t *testing.T) {
+	for name, suite := range languageSuites {
+		t.Run(name, suite)
+	}
+}
+
+// The environment is the function's, whatever the process was started with.
+func TestLanguageEnvironment(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		if s.folder == "bash" {
+			return // its function makes no JSON of it that this could compare
+		}
+		r := start(t, function{runtime: s.runtime, handler: s.handler, dir: sources(t, s.folder), env: map[string]string{"OWN": "é=1", "LANGUAGE": "x"}})
+		r.expect("ready")
+		m := decode(t, r.invoke("response", `{"do": "env"}`).body)
+		if m["OWN"] != "é=1" || m["_HANDLER"] != s.handler || m["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] != "512" {
+			t.Errorf("environment %v", m)
+		}
+		for name := range m {
+			if strings.HasPrefix(name, "LAMBENT_") {
+				t.Errorf("the function sees %s", name)
+			}
+		}
+	})
+}
+
+// Every bootstrap tells when it turns to the function's code, and hangs up before
+// the first event.
+func TestLanguageControl(t *testing.T) {
+	eachLanguage(t, func(t *testing.T, s spoken) {
+		ours, theirs := pair(t, unix.SOCK_STREAM)
+		r := startControlled(t, s, theirs)
+		text := make(chan string, 1)
+		go func() {
+			b, _ := io.ReadAll(ours) // an error cuts the text, which fails
+			text <- string(b)
+		}()
+		r.expect("ready")
+		select {
+		case got := <-text:
+			if got != "L" {
+				t.Errorf("said %q, want L and the end", got)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("the control socket is still open")
+		}
+		r.invoke("response", `"works"`)
+	})
+}
+
+// startControlled starts a language with a control socket, and no blank.
+func startControlled(t *testing.T, s spoken, theirs *os.File) *rig {
+	t.Helper()
+	c, err := host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &lambent.Version{Namespace: "000000000000", Function: "fn", Number: lambent.Latest, Runtime: s.runtime, Handler: s.handler, MemoryMB: 512}
+	rt, err := c.Resolve(v)
+	if err != nil {
+		t.Skipf("no %s here: %v", s.runtime, err)
+	}
+	if !rt.Control {
+		t.Errorf("%s is not known to tell when it turns to the function", s.runtime)
+	}
+	rt.Env = append(rt.Env, "LAMBENT_CONTROL=3")
+	return startOn(t, rt, started{version: v, dir: sources(t, s.folder), control: theirs})
 }
 
 // matches waits until a line of the output is like the pattern.

@@ -39,6 +39,9 @@ func (c *Catalog) launch(v *lambent.Version, i interpreter, r release) sandbox.R
 		// Without the site module: a third faster to start, and the host's own
 		// packages stay out of sight.
 		rt.Command = []string{program, "-S", guestRuntime + "/bootstrap.py"}
+		if dir := c.packages(i); dir != "" {
+			rt.Mounts = append(rt.Mounts, sandbox.Mount{Host: dir, Guest: guestPackages})
+		}
 	case familyNode:
 		rt.Command = append([]string{program}, nodeFlags(v.MemoryMB)...)
 		rt.Command = append(rt.Command, guestRuntime+"/index.cjs")

@@ -16,6 +16,7 @@ var phpLanguage = language{
 	minors:  true,
 	folder:  "php",
 	launch:  launchPHP,
+	blank:   &ownStart{prefixes: []string{"PHP"}}, // PHPRC, PHP_INI_SCAN_DIR
 	apt:     phpPackage,
 	put:     "a PHP command line, 8.1 or newer, into /usr/bin",
 }
@@ -35,7 +36,6 @@ func launchPHP(rt *sandbox.Runtime, _ *lambent.Version, i interpreter, program s
 		rt.Command = append(rt.Command, "-d", s)
 	}
 	rt.Command = append(rt.Command, guestRuntime+"/bootstrap.php")
-	rt.Control = true
 	if !ownPlace(i) {
 		return
 	}

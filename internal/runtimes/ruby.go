@@ -16,6 +16,7 @@ var rubyLanguage = language{
 	older:   true, // what differs between them is less than having none
 	folder:  "ruby",
 	launch:  launchRuby,
+	blank:   &ownStart{prefixes: []string{"RUBY"}},
 	env:     rubyEnv,
 	apt:     rubyPackage,
 	put:     "a Ruby, such as rbenv installs, into /root/.rbenv/versions",
@@ -25,7 +26,6 @@ var rubyLanguage = language{
 // the bootstrap loads them when something is not found without.
 func launchRuby(rt *sandbox.Runtime, v *lambent.Version, _ interpreter, program string) {
 	rt.Command = []string{program, "--disable=gems", guestRuntime + "/bootstrap.rb"}
-	rt.Control = true
 }
 
 // rubyEnv is where AWS looks for gems and libraries ("Using layers for Ruby Lambda

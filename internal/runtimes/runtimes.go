@@ -48,6 +48,8 @@ type Catalog struct {
 	scanned time.Time
 	// listings has its own lock, never taken with mu.
 	listings listings
+	// pip makes installations of packages go one at a time; never taken with mu.
+	pip sync.Mutex
 }
 
 // rescanAfter is how old the list of interpreters may be when a name is not in
@@ -90,6 +92,7 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	if c.layout, err = layOut(dir); err != nil {
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "lay out the runtimes: %w", err)
 	}
+	c.sweepPackages()
 	c.rescan(ctx, 0)
 	return c, nil
 }

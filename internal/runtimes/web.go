@@ -27,7 +27,6 @@ var denoLanguage = language{
 func launchDeno(rt *sandbox.Runtime, v *lambent.Version, _ interpreter, program string) {
 	rt.Command = []string{"/bin/sh", guestRuntime + "/deno.sh", program, "run", "--allow-all", "--no-prompt", "--no-lock",
 		"--node-modules-dir=manual", "--v8-flags=--max-old-space-size=" + strconv.Itoa(v.MemoryMB*9/10)}
-	rt.Control = true
 }
 
 // denoEnv keeps what Deno compiles where it can write.
@@ -56,7 +55,6 @@ var bunLanguage = language{
 // where there is no node_modules.
 func launchBun(rt *sandbox.Runtime, _ *lambent.Version, _ interpreter, program string) {
 	rt.Command = []string{program, "--no-install", "run", guestRuntime + "/bun.mjs"}
-	rt.Control = true
 }
 
 func bunPackage() npmPackage {

@@ -524,10 +524,9 @@ def trusted(origin):
 
 
 def _after_restore():
-    """A version with SnapStart has hooks that run before its first event."""
-    import snapshot_restore_py
-
-    run = getattr(snapshot_restore_py, "_run_hooks", None)
+    """A version with SnapStart has hooks that run before its first event. Who has
+    registered one has imported the module."""
+    run = getattr(sys.modules.get("snapshot_restore_py"), "_run_hooks", None)
     if run is not None:  # a function may have a module of that name
         run()
 
