@@ -36,6 +36,23 @@ func BenchmarkBlankStart(b *testing.B) {
 	coldStart(b, sandboxtest.BlankSpec(sandboxtest.Spec("", code, &sandboxtest.Lines{}), filepath.Join(code, "bootstrap")))
 }
 
+// BenchmarkPythonStart is a function that imports json and http, from where it
+// may come.
+func BenchmarkPythonStart(b *testing.B) {
+	needRoot(b)
+	p := newPython(b)
+	for _, reserve := range []bool{true, false} {
+		b.Run(map[bool]string{true: "blank", false: "start"}[reserve], func(b *testing.B) {
+			spec := p.spec(b, "import json, http.client\ndef handler(event, context):\n    return event\n", nil)
+			spec.Output = &sandboxtest.Lines{}
+			if spec.NoReserve = !reserve; !reserve {
+				spec.Runtime.Blank = nil
+			}
+			coldStart(b, spec)
+		})
+	}
+}
+
 func coldStart(b *testing.B, spec sandbox.Spec) {
 	d := newDriver(b, Options{DataDir: b.TempDir()})
 	defer d.Close()

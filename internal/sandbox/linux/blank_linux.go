@@ -17,8 +17,9 @@ import (
 // Patience with a blank: until it has started, and until it has become a
 // function's. Long, because the machine may be busy with better things.
 const (
-	bootPatience = 30 * time.Second
-	turnDeadline = 3 * time.Second
+	bootPatience  = 30 * time.Second
+	hurryPatience = 3 * time.Second // while a cold start waits
+	turnDeadline  = 3 * time.Second
 )
 
 // blank is a guest without a function: a runtime that has started in a sandbox of
@@ -59,6 +60,12 @@ type blankSpec struct {
 
 // newBlank starts a runtime without a function and waits until it is up.
 func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
+	patience := bootPatience
+	if s.hurry {
+		patience = hurryPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	s.rt.Control = true
 	b := &builder{driver: d, spec: sandbox.Spec{Runtime: s.rt}, stage: time.Now()}
 	bl, err := b.blank(ctx, s)

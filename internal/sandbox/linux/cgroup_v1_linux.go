@@ -118,7 +118,7 @@ func (g *v1Group) limit(l limits) error {
 	}
 	if l.spare {
 		g.spare = true
-		_ = writeFile(g.file("cpu", "shares"), leastShares)
+		_ = writeFile(g.file("cpu", "shares"), spareShares)
 	}
 	if l.cpus > 0 {
 		return writeFile(g.file("cpu", "cfs_quota_us"), strconv.FormatInt(quota(l.cpus).Microseconds(), 10))
@@ -139,10 +139,11 @@ func (g *v1Group) limitMemory(bytes string) error {
 	return nil
 }
 
-// Weights in the sharing out of processors: the least there is, and the usual
-// one (Documentation/scheduler/sched-design-CFS.rst).
+// Weights in the sharing out of processors: of what is to spare, and the usual one
+// (Documentation/scheduler/sched-design-CFS.rst). It is an eighth, not nothing:
+// while the host is busy it shall come to an end too.
 const (
-	leastShares = "2"
+	spareShares = "128"
 	usualShares = "1024"
 )
 

@@ -161,7 +161,7 @@ func (g *v2Group) limit(l limits) error {
 	}
 	if l.spare {
 		g.spare = true
-		_ = writeFile(g.file("cpu.weight"), "1")
+		_ = writeFile(g.file("cpu.weight"), "12")
 	}
 	if l.memory > 0 {
 		_ = writeFile(g.file("memory.swap.max"), "0") // not there where the kernel has no swap

@@ -260,9 +260,6 @@ func (i *Instance) KeepTmp() sandbox.Tmp {
 // Freeze halts every process of the instance where it is.
 func (i *Instance) Freeze() error { return i.group.freeze(true) }
 
-// Thaw lets them go on.
-func (i *Instance) Thaw() error { return i.group.freeze(false) }
-
 // Stop kills everything in the sandbox and gives back what it had on the host.
 // If ctx ends first, the rest is done in the background, and Close waits for it.
 func (i *Instance) Stop(ctx context.Context) error {

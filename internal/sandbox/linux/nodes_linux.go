@@ -1,7 +1,6 @@
 package linux
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -68,6 +67,12 @@ func (s *stock) used(now time.Time) bool {
 	return slices.ContainsFunc(s.nodes, func(n *node) bool { return n.demand.wanted(now) > 0 })
 }
 
+// lacksZygote tells whether there should be a tree and is none. It is called with
+// mu held.
+func (s *stock) lacksZygote(now time.Time) bool {
+	return s.rt.Blank.Zygote != nil && s.root().zygote == nil && s.used(now)
+}
+
 // worn takes out the zygotes that have had their time: of a key that is not used,
 // or too old. It is called with mu held.
 func (s *stock) worn(now time.Time) []*zygote {
@@ -106,9 +111,7 @@ func (r *reserve) uproot() {
 
 // plant starts the root of a tree.
 func (r *reserve) plant(s *stock) {
-	ctx, cancel := context.WithTimeout(r.ctx, bootPatience)
-	defer cancel()
-	z, err := r.driver.newZygote(ctx, r.name(), s.rt)
+	z, err := r.driver.newZygote(r.ctx, r.name(), s.rt)
 	if err != nil {
 		r.failed(s, err)
 		// A blank can do without.
@@ -200,7 +203,7 @@ func (r *reserve) grow(now time.Time) (build func(), end *zygote) {
 		if end = s.makeRoom(wanted); end != nil {
 			return nil, end
 		}
-		if !r.affordable() {
+		if !r.affordable(r.budget / 2) {
 			continue
 		}
 		s.building = true
@@ -244,16 +247,15 @@ func (s *stock) makeRoom(wanted []set) *zygote {
 	return z
 }
 
-// affordable tells whether there is memory for one more node: blanks shall have
-// half of it.
-func (r *reserve) affordable() bool {
-	left := r.budget / 2
+// affordable tells whether there is room for one more zygote within so much memory;
+// for the nodes it is half of the budget, so that there are blanks as well.
+func (r *reserve) affordable(memory int64) bool {
 	for _, s := range r.stocks {
 		for _, n := range s.nodes {
-			left -= n.size
+			memory -= n.size
 		}
 	}
-	return left > assumedCost/2
+	return memory > assumedCost/2
 }
 
 // deepest is the node that has most of a set and nothing else.

@@ -254,49 +254,48 @@ func (r *reserve) run() {
 // tend makes what is missing, one after the other, and drops what is too much. It
 // returns when to look again.
 func (r *reserve) tend() time.Duration {
-	for r.quiet() {
+	for {
 		p := r.next(time.Now())
 		r.discard(p.drop)
 		for _, z := range p.end {
 			z.end()
 		}
-		if p.make != nil {
-			p.make()
-			continue
+		if p.make == nil {
+			if tag, _ := r.driver.tag(); r.driver.strays.sweep("/lambent-"+tag[:8]+"/"+reservePrefix, time.Now()) {
+				return min(p.wait, sweepEvery)
+			}
+			return p.wait
 		}
-		if tag, _ := r.driver.tag(); r.driver.strays.sweep("/lambent-"+tag[:8]+"/"+reservePrefix, time.Now()) {
-			return min(p.wait, sweepEvery)
+		if !p.urgent {
+			r.quiet()
 		}
-		return p.wait
+		if r.ctx.Err() != nil {
+			return tendEvery
+		}
+		p.make()
 	}
-	return tendEvery
 }
 
-// Patience with cold starts under way: one that hangs does not keep the reserve
-// empty.
-const quietPatience = time.Second
+// quietPatience bounds the waiting for cold starts under way: when there is no end
+// of them, the reserve is wanted most.
+const quietPatience = 250 * time.Millisecond
 
-// quiet waits until no cold start is under way; false means stop.
-func (r *reserve) quiet() bool {
+// quiet waits until no cold start is under way.
+func (r *reserve) quiet() {
 	patience := time.NewTimer(quietPatience)
 	defer patience.Stop()
 	for {
 		r.mu.Lock()
 		cold := r.cold
 		r.mu.Unlock()
-		select {
-		case <-r.stop:
-			return false
-		default:
-		}
 		if cold == 0 {
-			return true
+			return
 		}
 		select {
 		case <-r.stop:
-			return false
+			return
 		case <-patience.C:
-			return true
+			return
 		case <-r.kick:
 		}
 	}
@@ -304,10 +303,11 @@ func (r *reserve) quiet() bool {
 
 // plan is what to do next.
 type plan struct {
-	drop []*blank
-	end  []*zygote
-	make func()        // one thing that is missing, if any is
-	wait time.Duration // otherwise: when to look again
+	drop   []*blank
+	end    []*zygote
+	make   func()        // one thing that is missing, if any is
+	urgent bool          // it is worth taking the processor from cold starts
+	wait   time.Duration // otherwise: when to look again
 }
 
 // next decides.
@@ -326,18 +326,22 @@ func (r *reserve) next(now time.Time) plan {
 			delete(r.stocks, key)
 		}
 	}
-	for i, n := range nodes {
-		s := n.stock
-		missing := len(n.idle) < given[i] && (n == s.root() || n.zygote != nil)
-		if left := s.retry.until.Sub(now); missing && left > 0 {
+	due := func(s *stock) bool {
+		left := s.retry.until.Sub(now)
+		if left > 0 {
 			p.wait = min(p.wait, left)
-			continue
 		}
-		if missing && p.make == nil { // roots come before what is forked from them
+		return left <= 0
+	}
+	for _, key := range sortedKeys(r.stocks) {
+		if s := r.stocks[key]; p.make == nil && s.lacksZygote(now) && r.affordable(r.budget) && due(s) {
+			p.make, p.urgent = func() { r.plant(s) }, true // cold starts need it themselves
+		}
+	}
+	for i, n := range nodes {
+		missing := len(n.idle) < given[i] && (n == n.stock.root() || n.zygote != nil)
+		if p.make == nil && missing && due(n.stock) {
 			p.make = func() { r.fill(n) }
-			if s.rt.Blank.Zygote != nil && s.root().zygote == nil {
-				p.make = func() { r.plant(s) }
-			}
 		}
 	}
 	if p.make == nil {
@@ -366,13 +370,14 @@ func (r *reserve) shares(now time.Time) ([]*node, []int) {
 
 // fill makes a blank for the node.
 func (r *reserve) fill(n *node) {
-	ctx, cancel := context.WithTimeout(r.ctx, bootPatience)
-	defer cancel()
 	r.mu.Lock()
 	from := n.zygote
 	r.mu.Unlock()
+	if from != nil && from.dead() {
+		from = nil // which will be noticed
+	}
 	begin := time.Now()
-	b, err := r.driver.newBlank(ctx, blankSpec{name: r.name(), rt: n.stock.rt, from: from})
+	b, err := r.driver.newBlank(r.ctx, blankSpec{name: r.name(), rt: n.stock.rt, from: from})
 	if err != nil {
 		r.failed(n.stock, err)
 		return

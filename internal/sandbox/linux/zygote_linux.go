@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,11 +47,11 @@ type zygote struct {
 	work    sync.WaitGroup
 	free    func() // gives back what only the first of a tree has; may be nil
 
-	// mu lets one operation at a time speak on sock; it guards forks and broken.
-	mu     sync.Mutex
-	sock   *net.UnixConn
-	forks  int
-	broken bool // it has not answered as it should: it is being ended
+	forks  atomic.Int64
+	broken atomic.Bool // it has not answered as it should: it is being ended
+
+	mu   sync.Mutex // lets one operation at a time speak on sock
+	sock *net.UnixConn
 }
 
 // socketToZygote makes a pair of sockets that keep datagrams apart.
@@ -79,7 +80,9 @@ func (d *Driver) newZygote(ctx context.Context, name string, rt sandbox.Runtime)
 		return nil, fmt.Errorf("start a zygote of %s: %w", rt.Blank.Key, err)
 	}
 	// An operation without anything to do, for the answer.
-	if _, err := z.preload(ctx, nil); err != nil {
+	up, cancel := context.WithTimeout(ctx, bootPatience)
+	defer cancel()
+	if _, err := z.preload(up, nil); err != nil {
 		z.end()
 		return nil, fmt.Errorf("wait for a zygote of %s: %w", rt.Blank.Key, err)
 	}
@@ -95,7 +98,7 @@ func (b *builder) zygote(name string) (*zygote, error) {
 		return nil, err
 	}
 	defer func() { _ = base.Close() }()
-	if err := b.makeGroup(name, limits{spare: true}); err != nil {
+	if err := b.makeGroup(name, limits{}); err != nil {
 		return nil, err
 	}
 	b.spec.Runtime.Control = false // it has a socket of another kind
@@ -158,11 +161,9 @@ func (d *Driver) watchZygote(pid, pidfd int, conn *net.UnixConn) (*zygote, error
 // end ends the process and gives back what it has. Its forks and nodes live on.
 func (z *zygote) end() {
 	_ = unix.PidfdSendSignal(z.process.pidfd, unix.SIGKILL, nil, 0)
+	z.broken.Store(true)
 	<-z.exited
-	z.mu.Lock()
-	z.broken = true
 	_ = z.sock.Close()
-	z.mu.Unlock()
 	if z.free != nil {
 		z.free() // ends its nodes too: they are in its group, and hold its output
 	}
@@ -176,17 +177,13 @@ func (z *zygote) dead() bool {
 	case <-z.exited:
 		return true
 	default:
+		return z.broken.Load()
 	}
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	return z.broken
 }
 
 // worn tells whether it is time for another one.
 func (z *zygote) worn(now time.Time) bool {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	return z.forks >= zygoteForks || now.Sub(z.born) > zygoteAge
+	return z.forks.Load() >= zygoteForks || now.Sub(z.born) > zygoteAge
 }
 
 // request is one datagram to a zygote.
@@ -208,17 +205,19 @@ type reply struct {
 // errRefused is an answer that says no: the zygote is well.
 var errRefused = errors.New("the zygote refuses")
 
-// ask sends a request and waits for the answer. An error that is not errRefused
-// leaves the zygote of no use: what comes next on the socket is nobody's answer.
-func (z *zygote) ask(ctx context.Context, q request, fds []int) (r reply, err error) {
+// ask sends a request and waits for the answer, so long from when its turn has
+// come. An error that is not errRefused leaves the zygote of no use: what comes
+// next on the socket is nobody's answer. So does the end of ctx, once its turn has
+// come.
+func (z *zygote) ask(ctx context.Context, q request, fds []int, patience time.Duration) (r reply, err error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.broken {
-		return r, errors.New("the zygote is broken")
+	if z.broken.Load() || ctx.Err() != nil {
+		return r, fmt.Errorf("%w: it is broken, or was asked too late", errRefused)
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, errRefused) {
-			z.broken = true
+			z.broken.Store(true)
 			_ = unix.PidfdSendSignal(z.process.pidfd, unix.SIGKILL, nil, 0)
 		}
 	}()
@@ -226,10 +225,8 @@ func (z *zygote) ask(ctx context.Context, q request, fds []int) (r reply, err er
 	if err != nil || len(message) > maxDatagram {
 		return r, fmt.Errorf("%w: a request of %d bytes: %w", errRefused, len(message), err)
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := z.sock.SetDeadline(deadline); err != nil {
-			return r, err
-		}
+	if err := z.sock.SetDeadline(time.Now().Add(patience)); err != nil {
+		return r, err
 	}
 	defer context.AfterFunc(ctx, func() { _ = z.sock.SetDeadline(time.Unix(1, 0)) })()
 	var rights []byte
@@ -251,19 +248,17 @@ func (z *zygote) ask(ctx context.Context, q request, fds []int) (r reply, err er
 		return r, fmt.Errorf("%w: %.200s", errRefused, r.Error)
 	}
 	if q.Op == "fork" {
-		z.forks++
+		z.forks.Add(1)
 	}
 	return r, nil
 }
 
 // preload lets it import modules, and returns those that it has now.
 func (z *zygote) preload(ctx context.Context, modules []string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, preloadPatience)
-	defer cancel()
 	if modules == nil {
 		modules = []string{}
 	}
-	r, err := z.ask(ctx, request{Op: "preload", Modules: modules}, nil)
+	r, err := z.ask(ctx, request{Op: "preload", Modules: modules}, nil, preloadPatience)
 	return r.Loaded, err
 }
 
@@ -276,9 +271,7 @@ func (d *Driver) branch(ctx context.Context, z *zygote) (_ *zygote, err error) {
 		return nil, err
 	}
 	defer func() { _ = far.Close() }()
-	ctx, cancel := context.WithTimeout(ctx, forkPatience)
-	defer cancel()
-	r, err := z.ask(ctx, request{Op: "node"}, []int{int(far.Fd())})
+	r, err := z.ask(ctx, request{Op: "node"}, []int{int(far.Fd())}, forkPatience)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -319,9 +312,11 @@ func (b *builder) fork(ctx context.Context, z *zygote) (err error) {
 	}
 	s.lockDown(p)
 	steps, fds := p.wire()
-	ctx, cancel := context.WithTimeout(ctx, forkPatience)
-	defer cancel()
-	r, err := z.ask(ctx, request{Op: "fork", Steps: steps, Control: slices.Index(fds, s.control)}, fds)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// One whose caller goes away meanwhile is finished: the zygote is for all.
+	r, err := z.ask(context.WithoutCancel(ctx), request{Op: "fork", Steps: steps, Control: slices.Index(fds, s.control)}, fds, forkPatience)
 	if err != nil {
 		return fmt.Errorf("fork: %w", err)
 	}

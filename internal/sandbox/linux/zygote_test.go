@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/runtimes"
@@ -140,3 +143,218 @@ func TestForks(t *testing.T) {
 	}
 	t.Logf("%+v", d.Reserves())
 }
+
+const heavy = `
+import sys, xml.etree.ElementTree, http.cookies, html.parser, zipfile
+def handler(event, context):
+    return sorted(m for m in sys.modules if m in ("xml", "html", "turtle"))
+`
+
+const light = `
+import sys
+def handler(event, context):
+    return sorted(m for m in sys.modules if m in ("xml", "html", "turtle"))
+`
+
+// run is one cold start with one invocation.
+func run(t testing.TB, d *Driver, spec sandbox.Spec) (sandbox.InitResult, string) {
+	t.Helper()
+	out := &sandboxtest.Lines{}
+	spec.Output = out
+	i, err := d.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := i.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	r, err := i.Init(t.Context())
+	if err != nil || r.Failure != nil {
+		t.Fatalf("%+v %+v, %v; output %q", r, r.Failure, err, out.All())
+	}
+	return r, invoke(t, i, `{}`)
+}
+
+// TestLearned: what a function imports is imported ahead, for it and its like, and
+// for nobody else.
+func TestLearned(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), Log: verbose(t)})
+	defer d.Close()
+	one, two := p.spec(t, heavy, nil), p.spec(t, light, nil)
+	sandboxtest.AwaitReserve(t, d, one.Runtime)
+	const want = `["html", "xml"]`
+	begun, got := run(t, d, one)
+	if got != want {
+		t.Errorf("imports: %s", got)
+	}
+	run(t, d, one)
+	var node sandbox.ReserveNode
+	eventually(t, "there is a node", func() bool {
+		for _, n := range reserveOf(t, d, one).Nodes {
+			if len(n.Modules) > 0 && n.Ready > 0 {
+				node = n
+			}
+			d.reserve.poke()
+		}
+		if node.Modules == nil {
+			run(t, d, one)
+		}
+		return node.Modules != nil
+	})
+	t.Logf("node %+v", node)
+	r, got := run(t, d, one)
+	if got != want || r.Origin != lambent.OriginBlank {
+		t.Errorf("origin %s, imports: %s", r.Origin, got)
+	}
+	t.Logf("init took %v at first, %v from the node", begun.Took, r.Took)
+	if _, got := run(t, d, two); got != "[]" {
+		t.Errorf("a function that imports nothing has %s", got)
+	}
+	// Its own files would be another module than what is loaded.
+	avoid := one
+	blank := *one.Runtime.Blank
+	blank.Avoid = []string{"html"}
+	avoid.Runtime.Blank = &blank
+	d.reserve.mu.Lock()
+	best := d.reserve.of(one.Runtime).best(newSet(node.Modules), blank.Avoid)
+	d.reserve.mu.Unlock()
+	if slices.Contains(best.modules, "html") {
+		t.Errorf("%v for a function with html of its own", best.modules)
+	}
+	run(t, d, avoid)
+}
+
+// TestZygoteDies: the interpreter that forks may end, or hang, at any point: starts
+// go on, and the reserve heals.
+func TestZygoteDies(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), Log: verbose(t)})
+	defer d.Close()
+	spec := p.spec(t, light, nil)
+	root := func() int {
+		if _, zygotes := d.reserve.pids(); len(zygotes) > 0 {
+			return zygotes[0]
+		}
+		return 0
+	}
+	for _, c := range []struct {
+		name string
+		want []lambent.Origin
+		hurt func(pid int)
+	}{
+		{"idle", []lambent.Origin{lambent.OriginBlank}, func(pid int) { _ = unix.Kill(pid, unix.SIGKILL) }},
+		{"before the fork", []lambent.Origin{lambent.OriginStart, lambent.OriginFork}, func(pid int) {
+			d.reserve.yield()
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}},
+		{"in the fork", []lambent.Origin{lambent.OriginStart, lambent.OriginFork}, func(pid int) {
+			d.reserve.yield()
+			time.AfterFunc(1500*time.Microsecond, func() { _ = unix.Kill(pid, unix.SIGKILL) })
+		}},
+		{"hanging", []lambent.Origin{lambent.OriginStart}, func(pid int) {
+			d.reserve.yield()
+			_ = unix.Kill(pid, unix.SIGSTOP)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d.reserve.mu.Lock()
+			d.reserve.of(spec.Runtime).retry = backoff{}
+			d.reserve.mu.Unlock()
+			sandboxtest.AwaitReserve(t, d, spec.Runtime)
+			eventually(t, "there is a zygote", func() bool { d.reserve.poke(); return root() != 0 })
+			pid := root()
+			release := hold(d)
+			c.hurt(pid)
+			r, _ := run(t, d, spec)
+			release()
+			if !slices.Contains(c.want, r.Origin) {
+				t.Errorf("origin %s, want one of %v", r.Origin, c.want)
+			}
+			t.Logf("origin %s", r.Origin)
+			eventually(t, "there is another zygote", func() bool { n := root(); return n != 0 && n != pid })
+			sandboxtest.AwaitReserve(t, d, spec.Runtime)
+			if r, _ := run(t, d, spec); r.Origin != lambent.OriginBlank {
+				t.Errorf("afterwards: origin %s", r.Origin)
+			}
+		})
+	}
+}
+
+// TestForkedLikeStarted: what a process may do does not depend on where it comes
+// from.
+func TestForkedLikeStarted(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), Log: verbose(t)})
+	defer d.Close()
+	spec := p.spec(t, confined, nil)
+	var answers []string
+	for _, c := range []struct {
+		origin lambent.Origin
+		setup  func()
+	}{
+		{lambent.OriginStart, func() { spec.NoReserve = true }},
+		{lambent.OriginBlank, func() { spec.NoReserve = false; sandboxtest.AwaitReserve(t, d, spec.Runtime) }},
+		{lambent.OriginFork, func() {
+			sandboxtest.AwaitReserve(t, d, spec.Runtime)
+			t.Cleanup(hold(d))
+			d.reserve.yield()
+		}},
+	} {
+		c.setup()
+		r, got := run(t, d, spec)
+		if r.Origin != c.origin {
+			t.Errorf("origin %s, want %s", r.Origin, c.origin)
+		}
+		answers = append(answers, got)
+	}
+	if answers[1] != answers[0] || answers[2] != answers[0] {
+		t.Errorf("started: %s\nblank:   %s\nforked:  %s", answers[0], answers[1], answers[2])
+	}
+	for _, want := range []string{`"CapEff:\t0000000000000000"`, `"NoNewPrivs:\t1"`, `"Seccomp:\t2"`, `"mount EPERM"`, `"Threads:\t1"`} {
+		if !strings.Contains(answers[2], want) {
+			t.Errorf("%s is not in %s", want, answers[2])
+		}
+	}
+}
+
+const confined = `
+import ctypes, errno, os, resource, sys
+def status():
+    keep = ("Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp:", "Threads", "Umask", "NSpid", "SigBlk", "SigIgn", "SigCgt", "TracerPid", "PPid")
+    return [l.strip() for l in open("/proc/self/status") if l.startswith(keep)]
+def attempt(name, nr, *args):
+    libc = ctypes.CDLL(None, use_errno=True)
+    r = libc.syscall(nr, *args)
+    return name + " " + (errno.errorcode.get(ctypes.get_errno(), "?") if r < 0 else "done")
+def fds():
+    out = []
+    for n in sorted(os.listdir("/proc/self/fd"), key=int):
+        try:
+            out.append(n + " " + os.readlink("/proc/self/fd/" + n).split(":")[0])
+        except OSError:
+            pass
+    return out
+def handler(event, context):
+    return {
+        "status": status(),
+        "limits": [list(resource.getrlimit(n)) for n in range(16)],
+        "calls": [attempt("mount", 165, 0, 0, 0, 0, 0), attempt("setns", 308, 0, 0), attempt("unshare", 272, 0x10000000),
+                  attempt("bpf", 321, 0, 0, 0), attempt("ptrace", 101, 0, 0, 0, 0), attempt("chroot", 161, b"/tmp")],
+        "mounts": sorted(l.split(" - ")[0].split(" ", 4)[4] for l in open("/proc/self/mountinfo")),
+        "cgroup": open("/proc/self/cgroup").read(),
+        "fds": fds(),
+        "cwd": os.getcwd(), "pid": os.getpid(), "sid": os.getsid(0), "pgid": os.getpgid(0),
+        "procs": [p for p in os.listdir("/proc") if p.isdigit()],
+        "cmdline": open("/proc/self/cmdline").read(),
+        "owner": os.stat("/proc/self/environ").st_uid,
+        "root": os.listdir("/"), "sched": [os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)],
+        "environ": sorted(k for k in os.environ),
+        "path": sys.path, "oom": open("/proc/self/oom_score_adj").read(),
+    }
+`
