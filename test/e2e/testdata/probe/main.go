@@ -38,6 +38,8 @@ func main() {
 		os.Exit(1)
 	case "sleep":
 		time.Sleep(time.Hour)
+	case "slow":
+		time.Sleep(200 * time.Millisecond)
 	}
 	previous := ""
 	for {
