@@ -3,6 +3,7 @@ package runtimes_test
 import (
 	"encoding/json"
 	"io"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/runtimes"
 )
 
 // spoken is what a language of the table says in its own way; everything else is
@@ -337,7 +339,7 @@ func TestLanguageEnvironment(t *testing.T) {
 		if s.folder == "bash" {
 			return // its function makes no JSON of it that this could compare
 		}
-		r := start(t, function{runtime: s.runtime, handler: s.handler, dir: sources(t, s.folder), env: map[string]string{"OWN": "é=1", "LANGUAGE": "x"}})
+		r := start(t, function{runtime: s.runtime, handler: s.handler, dir: sources(t, s.folder), env: map[string]string{"OWN": "é=1"}})
 		r.expect("ready")
 		m := decode(t, r.invoke("response", `{"do": "env"}`).body)
 		if m["OWN"] != "é=1" || m["_HANDLER"] != s.handler || m["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] != "512" {
@@ -390,8 +392,25 @@ func startControlled(t *testing.T, s spoken, theirs *os.File) *rig {
 	if !rt.Control {
 		t.Errorf("%s is not known to tell when it turns to the function", s.runtime)
 	}
-	rt.Env = append(rt.Env, "LAMBENT_CONTROL=3")
-	return startOn(t, rt, started{version: v, dir: sources(t, s.folder), control: theirs})
+	r := &rig{t: t, log: &syncBuffer{}, events: make(chan event), said: make(chan said, 16), exited: make(chan struct{})}
+	server := httptest.NewServer(r.api(0))
+	dir := sources(t, s.folder)
+	toHost := strings.NewReplacer(append([]string{"/var/task", dir}, mounts(rt)...)...)
+	env := append(runtimes.Environment(runtimes.Env{Version: v, Region: "us-east-1", LogStream: "stream"}),
+		"AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(server.URL, "http://"), "LAMBENT_CONTROL=3")
+	r.process = execute(t, r.log, program{
+		command: strings.Split(toHost.Replace(strings.Join(rt.Command, "\x00")), "\x00"),
+		env:     strings.Split(toHost.Replace(strings.Join(env, "\x00")), "\x00"), dir: dir, control: theirs,
+	})
+	_ = theirs.Close() // the process has its own
+	go r.wait()
+	t.Cleanup(func() {
+		r.process.kill()
+		<-r.exited
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return r
 }
 
 // matches waits until a line of the output is like the pattern.

@@ -26,7 +26,6 @@ module LambentRuntime
       exit!(1) if size > 1 << 20
       ENV.replace(JSON.parse(read(size).force_encoding('UTF-8')).fetch('env'))
       Dir.chdir(ENV['LAMBDA_TASK_ROOT'] || TASK_ROOT)
-      $LOAD_PATH.unshift(*(ENV['RUBYLIB'] || '').split(':'))
       Random.srand
     end
 
