@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"path/filepath"
+	stdruntime "runtime"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,7 @@ func (s *Server) openPool(context.Context) error {
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics,
 		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
+		Ahead: max(2, stdruntime.GOMAXPROCS(0)),
 		Hibernation: pool.Hibernation{
 			Init: c.Hibernate.Init, After: c.Hibernate.After, Keep: c.Hibernate.Keep,
 			MemoryMB: int(c.Hibernate.Memory >> 20), Count: maxFrozen,
@@ -61,6 +63,7 @@ func (s *Server) openPool(context.Context) error {
 	s.pool = pool.New(o)
 	s.closers = append(s.closers, s.closePool)
 	s.metrics.WatchInstances(s.countInstances)
+	s.metrics.WatchFrozenMemory(func() int64 { return int64(s.pool.Stats().FrozenMB) << 20 })
 	s.scale = scale.New(scale.Options{
 		Catalog: s.catalog, Pool: s.pool, Log: s.log, Idle: c.Idle, Habits: s.habits,
 		Guess: scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},

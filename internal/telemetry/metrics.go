@@ -167,6 +167,14 @@ func (m *Metrics) WatchInstances(count func() map[InstanceState]int) {
 	m.registry.MustRegister(instanceCollector{count})
 }
 
+// WatchFrozenMemory lets each scrape ask how many bytes of RAM the frozen
+// instances hold. It is called once.
+func (m *Metrics) WatchFrozenMemory(bytes func() int64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lambent_frozen_memory_bytes", Help: "RAM that instances in hibernation hold.",
+	}, func() float64 { return float64(bytes()) }))
+}
+
 var instancesDesc = prometheus.NewDesc("lambent_instances", "Live instances by state.", []string{"state"}, nil)
 
 // instanceCollector reads the pool's own count instead of keeping a second one.

@@ -21,6 +21,8 @@ import (
 // until waits for a condition of the server.
 func until(t *testing.T, what string, met func() bool) {
 	t.Helper()
+	began := time.Now()
+	defer func() { t.Logf("%s after %v", what, time.Since(began)) }()
 	for deadline := time.Now().Add(20 * time.Second); !met(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
