@@ -74,16 +74,14 @@ func (p *Pool) coldStart(m *member, ahead string) {
 	p.deliver(m.group, outcome{m: m, failure: failure, err: err, came: started, ahead: ahead != ""})
 }
 
-// start takes the steps of a cold start in order. Its own are the stages code and
-// init; the driver times the rest.
+// start takes the steps of a cold start in order. The driver times those between
+// [Pool.gather] and the function's own initialisation.
 func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Failure, error) {
 	v := m.version
-	spec, err := p.gather(ctx, m)
+	spec, err := p.gather(ctx, m, spans)
 	if err != nil {
 		return nil, err
 	}
-	spec.Stage = spans.add
-	spans.add(lambent.StageCode, m.cold.Began, time.Since(m.cold.Began))
 	inst, err := p.o.Driver.Start(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("start instance of %s: %w", v.Function, err)
@@ -106,27 +104,30 @@ func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Fai
 	return init.Failure, nil
 }
 
-// gather finds what the instance is started from: runtime, code, layers, what was
-// prepared, environment, the /tmp of a predecessor.
-func (p *Pool) gather(ctx context.Context, m *member) (sandbox.Spec, error) {
+// gather finds what the instance is started from: runtime, code, layers and what
+// was prepared; then environment, output and the /tmp of a predecessor.
+func (p *Pool) gather(ctx context.Context, m *member, spans *spans) (sandbox.Spec, error) {
 	v := m.version
-	spec := sandbox.Spec{ID: m.cold.ID, Version: v, Region: p.o.Region, Output: m.stream}
+	spec := sandbox.Spec{ID: m.cold.ID, Version: v, Region: p.o.Region, Output: m.stream, Stage: spans.add}
+	began := time.Now()
 	rt, err := p.o.Runtimes.Resolve(v)
 	if err != nil {
 		return spec, fmt.Errorf("resolve runtime %s: %w", v.Runtime, err)
 	}
 	spec.Runtime = rt
 	spec.NoReserve = p.settings(v).NoReserve
-	provisioned := m.cold.Ahead == ReasonProvisioned
+	if err := p.pin(ctx, m, &spec); err != nil {
+		return spec, err
+	}
 	at := time.Now()
+	spans.add(lambent.StageCode, began, at.Sub(began))
+	provisioned := m.cold.Ahead == ReasonProvisioned
 	if line := logs.FormatOf(v.Logging).InitStart(nil, at, initStart(p.o.Region, rt, provisioned)); len(line) > 0 {
 		m.stream.WriteLine(at, line)
 	}
 	spec.Env = p.o.Environment(v, m.cold.Stream, provisioned)
-	if err := p.pin(ctx, m, &spec); err != nil {
-		return spec, err
-	}
 	spec.Tmp = p.heirloom(m)
+	spans.add(lambent.StageFiles, at, time.Since(at))
 	return spec, nil
 }
 
