@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -252,4 +253,26 @@ func compareHeaders(t *testing.T, got http.Header, want *http.Request) {
 	if len(got) != len(want.Header) {
 		t.Fatalf("header %q, net/http: %q", got, want.Header)
 	}
+}
+
+// FuzzTarget holds the short ways of a request against those of net/http.
+func FuzzTarget(f *testing.F) {
+	f.Add("/2015-03-31/functions/hello:$LATEST/invocations?Qualifier=a%20b", "X-Amz-Date")
+	f.Add("//host/path", "x-amzn-trace-id")
+	f.Add("/?", "ETag")
+	f.Add("/a;b?#c", "a-")
+	f.Fuzz(func(t *testing.T, target, name string) {
+		if strings.HasPrefix(target, "/") && !strings.ContainsAny(target, " \t") && all(target, text) {
+			got, err := parseTarget(target)
+			want, wantErr := url.ParseRequestURI(target)
+			if (err == nil) != (wantErr == nil) || err == nil && *got != *want {
+				t.Fatalf("%q: %#v, %v; net/url: %#v, %v", target, got, err, want, wantErr)
+			}
+		}
+		if isToken([]byte(name)) {
+			if got, want := canonical(name), http.CanonicalHeaderKey(name); got != want {
+				t.Fatalf("%q: %q, net/http: %q", name, got, want)
+			}
+		}
+	})
 }

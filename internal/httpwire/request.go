@@ -94,10 +94,10 @@ func canonical(name string) string {
 }
 
 // parseTarget is url.ParseRequestURI, with a short way for a path that has
-// nothing to decode.
+// nothing to decode. The target has no controls: Reader has seen to that.
 func parseTarget(target string) (*url.URL, error) {
 	path, query, found := strings.Cut(target, "?")
-	if strings.HasPrefix(path, "//") || !all(path, plain) || found && (query == "" || !all(query, text)) {
+	if strings.HasPrefix(path, "//") || !all(path, plain) || found && query == "" {
 		return url.ParseRequestURI(target)
 	}
 	return &url.URL{Path: path, RawQuery: query}, nil
