@@ -63,6 +63,8 @@ def load():
 
         import lambent_log
 
+        lambent_log.prepare(logging)
+        lambent_runtime.add_builtins()
 
 class Start:
     """What the process was started with."""
@@ -135,8 +137,11 @@ def _specialise(control, start, env):
         env["LC_CTYPE"] = start.coerced
     if _sensitive(env) != start.sensitive or any(env.get(n) != v for n, v in reads().items()):
         _start_over(control, start, env)
-    os.environ.clear()
-    os.environ.update(env)
+    for name in [n for n in os.environ if n not in env]:
+        del os.environ[name]
+    for name, value in env.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
     time.tzset()
     os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
     _renew()

@@ -13,7 +13,15 @@ def _json_logs():
     return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").lower() == "json"
 
 
-def set_up(logging):
+_classes = None
+
+
+def prepare(logging):
+    """Makes what set_up needs whatever the function's settings."""
+    global _classes
+    if _classes is not None:
+        return _classes
+
     class Handler(logging.Handler):
         def emit(self, record):
             try:
@@ -39,6 +47,12 @@ def set_up(logging):
         def format(self, record):
             return _dumps_any(_json_record(self, record))
 
+    _classes = Handler, RequestFilter, TextFormatter, JSONFormatter
+    return _classes
+
+
+def set_up(logging):
+    Handler, RequestFilter, TextFormatter, JSONFormatter = prepare(logging)
     handler = Handler()
     handler.addFilter(RequestFilter())
     root = logging.getLogger()

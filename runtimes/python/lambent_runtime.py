@@ -441,15 +441,7 @@ def _prepare():
     """Makes the process look like a function's: output, exit(), module path."""
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
-    # The interpreter runs without the site module, so that the host's packages
-    # are not visible; exit and quit are what code still expects of it.
-    import builtins
-
-    if not hasattr(builtins, "exit"):
-        import site
-
-        site.setquit()
-        site.setcopyright()
+    add_builtins()
     task_root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
     layer = "%s/lib/python%d.%d/site-packages" % ((_OPT,) + sys.version_info[:2])
     first = [task_root, layer, _OPT]
@@ -498,9 +490,13 @@ def _tell_modules(before):
     """Tells which trusted modules the function's own import has brought in, so that
     its next process can have them from the start."""
     names, size = [], 2
-    for name, module in list(sys.modules.items()):
-        if name in before or name in _PINNED or "." in name or name.startswith("_"):
+    # The newest are last. To look at the others would only make pages of theirs this
+    # process's own, in a fork.
+    new = max(0, len(sys.modules) - before)
+    for name in [n for n, _ in zip(reversed(sys.modules), range(new))]:
+        if name in _PINNED or "." in name or name.startswith("_"):
             continue
+        module = sys.modules[name]
         try:
             origin = module.__dict__["__spec__"].origin
         except (AttributeError, KeyError, TypeError):
@@ -529,6 +525,18 @@ def _after_restore():
     run = getattr(sys.modules.get("snapshot_restore_py"), "_run_hooks", None)
     if run is not None:  # a function may have a module of that name
         run()
+
+
+def add_builtins():
+    """The interpreter runs without the site module, so that the host's packages are
+    not visible; exit and quit are what code still expects of it."""
+    import builtins
+
+    if not hasattr(builtins, "exit"):
+        import site
+
+        site.setquit()
+        site.setcopyright()
 
 
 def add_packages():
@@ -596,7 +604,7 @@ def main():
     client = _Client(os.environ["AWS_LAMBDA_RUNTIME_API"])
     _prepare()
     if control:
-        before = set(sys.modules)
+        before = len(sys.modules)
         _tell(b"L")
     try:
         handler = _load(os.environ.get("_HANDLER", ""))
