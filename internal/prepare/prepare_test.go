@@ -244,9 +244,23 @@ func (b *bed) find(name string) string {
 // nothing but time, and one that was damaged while the server was down is
 // dropped.
 func TestJavaArchive(t *testing.T) {
-	b := newBed(t)
+	for _, name := range []string{"java17", "java25"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			rt, err := b.runtimes.Resolve(&lambent.Version{Runtime: name, MemoryMB: 512})
+			if err != nil || !strings.HasPrefix(rt.Version, strings.TrimPrefix(name, "java")) {
+				t.Skipf("no %s here", name)
+			}
+			b.testArchive(name)
+		})
+	}
+}
+
+func (b *bed) testArchive(runtime string) {
+	t := b.t
 	r := b.room()
 	v := b.put(b.compile(), "fn.Main")
+	v.Runtime = runtime
 	v.Env = map[string]string{"LC_TIME": "C"} // no blank: it uses its archive, however few its classes are
 	b.wait(r, v)
 	const event, loads = `{"a":1}`, "-Xlog:class+load"
