@@ -229,35 +229,6 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// collectEvery is how often code that nothing refers to is looked for, and
-// collectAge how old it must be, so that an upload whose function is being
-// created is never taken.
-const (
-	collectEvery = 15 * time.Minute
-	collectAge   = time.Hour
-)
-
-func (s *Server) collect(ctx context.Context) error {
-	tick := time.NewTicker(collectEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			alive := s.catalog.Digests()
-			freed, err := s.artifacts.Collect(ctx, alive, collectAge)
-			made, perr := s.prepare.Collect(alive)
-			if err := errors.Join(err, perr); err != nil && ctx.Err() == nil {
-				s.log.Error("collect unused code", "err", err)
-			}
-			if freed+made > 0 {
-				s.log.Info("collected unused code", "bytes", freed+made)
-			}
-		}
-	}
-}
-
 // Close takes the server down after Run has returned: instances first, then the
 // rooms in the reverse order of opening.
 func (s *Server) Close() error { return s.close() }
