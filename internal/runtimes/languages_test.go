@@ -2,6 +2,7 @@ package runtimes_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http/httptest"
 	"os"
@@ -423,6 +424,28 @@ func (r *rig) matches(pattern string) {
 		}
 	}
 	r.t.Errorf("no line like %s in\n%s", pattern, r.log)
+}
+
+// A blank waits for as long as it takes, whatever PHP thinks of sockets.
+func TestPHPBlankIsPatient(t *testing.T) {
+	rt := resolved(t, &lambent.Version{Runtime: "php8.2", Handler: "main.handler", MemoryMB: 128})
+	command := append([]string{rt.Blank.Command[0], "-d", "default_socket_timeout=1"}, rt.Blank.Command[1:]...)
+	text := strings.NewReplacer(mounts(rt)...).Replace(strings.Join(command, "\x00"))
+	ours, theirs := pair(t, unix.SOCK_STREAM)
+	e := execute(t, io.Discard, program{
+		command: strings.Split(text, "\x00"), env: append(rt.Blank.Env, "LAMBENT_CONTROL=3", "LAMBENT_BLANK=1"), dir: "/", control: theirs,
+	})
+	_ = theirs.Close() // the process has its own
+	c := &control{f: ours}
+	c.hear(t, 'B')
+	poll := []unix.PollFd{{Fd: int32(ours.Fd()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(poll, 1500); n != 0 && !errors.Is(err, unix.EINTR) {
+		t.Errorf("the blank ended: %d, %v", n, err)
+	}
+	_ = ours.Close() // the end of the driver
+	if status := e.wait(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
 }
 
 // RubyGems are there as soon as something needs them, and not before.

@@ -27,6 +27,7 @@ final class Control
         $this->blank = getenv('LAMBENT_BLANK') !== false;
         if (getenv('LAMBENT_CONTROL') !== false) {
             $this->stream = fopen('php://fd/3', 'r+');
+            stream_set_timeout($this->stream, PHP_INT_MAX >> 32); // a blank waits, and PHP gives sockets a minute
         }
         foreach (['LAMBENT_CONTROL', 'LAMBENT_BLANK'] as $name) {
             putenv($name);
