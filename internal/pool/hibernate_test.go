@@ -200,6 +200,33 @@ func TestManyWakeAtOnce(t *testing.T) {
 	})
 }
 
+// TestFrozenOneIsNotWaitedForLong: an instance settles, another one sleeps.
+func TestFrozenOneIsNotWaitedForLong(t *testing.T) {
+	how := dear()
+	how.settle = time.Minute
+	inPool(t, how, func(o *Options) {
+		asleep(o)
+		o.Hibernation.After = 2 * time.Minute
+		o.Idle = 3 * time.Minute
+	}, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		v.Timeout = 2 * time.Minute
+		p.Target(v, Target{Minimum: 2})
+		time.Sleep(3 * time.Second)
+		p.Target(v, Target{})
+		time.Sleep(118 * time.Second)
+		call(t, p, v) // before both are frozen: one of them settles
+		time.Sleep(10 * time.Second)
+		if s := p.Stats(); s.Frozen != 1 || s.Busy != 1 {
+			t.Fatalf("%+v, want one frozen and one that settles", s)
+		}
+		begin := time.Now()
+		if call(t, p, v); time.Since(begin) != minGrace+13*time.Millisecond {
+			t.Errorf("the call took %v", time.Since(begin))
+		}
+	})
+}
+
 func TestWarmWakes(t *testing.T) {
 	inPool(t, dear(), asleep, func(t *testing.T, p *Pool, d *fake.Driver) {
 		v := version("f")

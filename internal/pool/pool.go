@@ -231,6 +231,9 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 	var grace time.Duration
 	if len(g.settling) >= len(g.waiters) {
 		grace = min(max(g.lastCold, minGrace), maxGrace)
+		if len(g.frozen) > 0 { // waking one costs little
+			grace = minGrace
+		}
 	} else {
 		p.wantLocked(g)
 	}
@@ -293,7 +296,9 @@ func (p *Pool) leaseOf(out outcome) (*Lease, error) {
 	if out.err != nil {
 		return nil, out.err
 	}
-	p.firstUse(out.m)
+	if out.failure == nil {
+		p.firstUse(out.m)
+	}
 	return &Lease{pool: p, m: out.m, failure: out.failure, cold: out.came == started, thaw: out.thaw}, nil
 }
 

@@ -3,6 +3,8 @@ package pool
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/sandbox/fake"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // progress checks what a version's provisioned concurrency has come to.
@@ -398,6 +401,33 @@ func TestWarmStartsOneAheadAndCountsIt(t *testing.T) {
 		}
 		if n := d.Starts(); n != 2 {
 			t.Errorf("%d starts, want 2", n)
+		}
+	})
+}
+
+func TestHitsAndWasteAreCounted(t *testing.T) {
+	m := telemetry.NewMetrics()
+	inPool(t, scripted{}, func(o *Options) { o.Metrics = m }, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		used, unused := version("used"), version("unused")
+		p.Warm(used, "graph")
+		synctest.Wait()
+		call(t, p, used)
+		call(t, p, used)
+		p.Warm(unused, "graph")
+		time.Sleep(59500 * time.Millisecond)
+		p.Retire(unused.Namespace, unused.Function, "") // just before it is reaped
+		synctest.Wait()
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		for _, want := range []string{
+			`lambent_started_ahead_total{outcome="hit",reason="graph"} 1`,
+			`lambent_started_ahead_total{outcome="waste",reason="graph"} 1`,
+			`lambent_started_ahead_wasted_megabyte_seconds_total{reason="graph"} 7616`, // 128 MB for 59.5 s
+			`lambent_cold_starts_total{origin="start",runtime=""} 2`,
+		} {
+			if !strings.Contains(w.Body.String(), want+"\n") {
+				t.Errorf("no %s in the metrics", want)
+			}
 		}
 	})
 }
