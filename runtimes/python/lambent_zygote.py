@@ -136,32 +136,44 @@ class _Program:
     """The driver's list of system calls, laid out in memory before the fork: after
     it nothing may be imported, and little should be allocated."""
 
-    def __init__(self, native, steps, fds):
+    def __init__(self, native, request):
         self._native = native
-        self._fds = fds
         self._keep = []
+        self._places = []  # of descriptors, which are others each time
+        self._control = int(request.get("control", 0))
         self.calls = []
-        for step in steps:
-            args = [native.long(self._arg(a)) for a in step.get("args") or ()]
+        for step in request["steps"]:
+            args = [self._value(a) for a in step.get("args") or ()]
             args += [native.long(0)] * (6 - len(args))
             call = (native.long(int(step["nr"])),) + tuple(args)
             self.calls.append((str(step.get("name", "")), call, bool(step.get("try"))))
 
-    def _arg(self, arg):
+    def _value(self, arg):
+        if isinstance(arg, dict) and "fd" in arg:
+            value = self._native.long(0)
+            self._places.append((value, int(arg["fd"])))
+            return value
+        return self._native.long(self._word(arg))
+
+    def _word(self, arg):
         if isinstance(arg, int):
             return arg & 0xFFFFFFFFFFFFFFFF
-        if "fd" in arg:
-            return self._fds[arg["fd"]]
         if "blob" in arg:
             return self._place(_base64(arg["blob"]))
         # A struct of 64-bit words, some of which are addresses of other blobs.
-        words = [self._arg(word) for word in arg["ptr"]]
+        words = [self._word(word) for word in arg["ptr"]]
         return self._place(b"".join(w.to_bytes(8, sys.byteorder) for w in words))
 
     def _place(self, data):
         buffer = self._native.ctypes.create_string_buffer(data, max(len(data), 1))
         self._keep.append(buffer)
         return self._native.ctypes.addressof(buffer)
+
+    def fill(self, fds):
+        """Puts the descriptors of one fork in; returns its control socket."""
+        for value, index in self._places:
+            value.value = fds[index]
+        return fds[self._control]
 
     def run(self):
         """Returns None, or what failed."""
@@ -191,9 +203,12 @@ class _Zygote:
             del sys.modules[name]
         self._sock = _socket.socket(fileno=control)
         self._control = control
+        # The driver's last request for a fork, and what came of it: the next one is
+        # the same but for the descriptors.
+        self._last = (b"", None)
 
     def _receive(self):
-        """One message and its descriptors; None at the end."""
+        """One message and its descriptors; no bytes at the end."""
         s = self._socket
         data, ancillary, flags, _ = self._sock.recvmsg(
             _DATAGRAM, s.CMSG_SPACE(4 * _MAX_FDS), s.MSG_CMSG_CLOEXEC
@@ -205,11 +220,9 @@ class _Zygote:
                     int.from_bytes(body[i : i + 4], sys.byteorder, signed=True)
                     for i in range(0, len(body) // 4 * 4, 4)
                 ]
-        if not data:
-            return None, fds
         if flags & (s.MSG_TRUNC | s.MSG_CTRUNC):
-            raise Refused("the message is too long")
-        return lambent_runtime.loads(data.decode("utf-8")), fds
+            data = b"{}"  # too long; there is no such request
+        return data, fds
 
     def _answer(self, **fields):
         self._sock.send(lambent_runtime.dumps(fields).encode("ascii", "replace"))
@@ -220,12 +233,12 @@ class _Zygote:
         while True:
             fds = []
             try:
-                request, fds = self._receive()
-                if request is None:
+                data, fds = self._receive()
+                if not data:
                     os._exit(0)
-                if self._do(request, fds):
+                if self._do(data, fds):
                     return
-            except (Refused, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            except (Refused, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 self._answer(error="%s: %s" % (type(error).__name__, error))
             finally:
                 for fd in fds:
@@ -234,10 +247,15 @@ class _Zygote:
                     except OSError:
                         pass  # a fork has closed them
 
-    def _do(self, request, fds):
+    def _do(self, data, fds):
+        if data == self._last[0]:
+            return self._fork(self._last[1], fds)
+        request = lambent_runtime.loads(data.decode("utf-8"))
         op = request.get("op")
         if op == "fork":
-            return self._fork(request, fds)
+            program = _Program(self._native, request)
+            self._last = (data, program)
+            return self._fork(program, fds)
         if op == "node":
             self._node(fds)
         elif op == "preload":
@@ -254,9 +272,8 @@ class _Zygote:
         gc.disable()
         gc.freeze()
 
-    def _fork(self, request, fds):
-        program = _Program(self._native, request["steps"], fds)
-        control = fds[request.get("control", 0)]
+    def _fork(self, program, fds):
+        control = program.fill(fds)
         _flush()
         pid = self._native.clone(_CLONE_PARENT | _CLONE_NEWPID)
         if pid != 0:
