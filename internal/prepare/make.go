@@ -92,15 +92,21 @@ func (r *Room) archive(ctx context.Context, j job) error {
 	return nil
 }
 
-// expect has the reserve begin with a version that asks for fast starts; for
-// others it begins with the first one.
+// expect has the reserve get ready for the version's first start as it will be.
+// Blanks of a version's own are large: the reserve begins with them at the first
+// start, save for a version that asks to be fast from then on.
 func (r *Room) expect(j job) {
 	reserve, ok := r.o.Driver.(sandbox.Reserver)
-	if !ok || j.v.SnapStart != "PublishedVersions" || !j.v.Published() {
+	if !ok {
 		return
 	}
-	if rt, err := r.o.Runtimes.Resolve(j.v); err == nil {
-		with, _ := r.o.Runtimes.Prepared(rt, r.disk.at(j.key), j.key)
+	rt, err := r.o.Runtimes.Resolve(j.v)
+	if err != nil {
+		return // it has just gone
+	}
+	with, _ := r.o.Runtimes.Prepared(rt, r.disk.at(j.key), j.key)
+	own := with.Blank != nil && rt.Blank != nil && with.Blank.Key != rt.Blank.Key
+	if with.Blank != nil && (!own || j.v.SnapStart == "PublishedVersions" && j.v.Published()) {
 		reserve.Expect(with)
 	}
 }
