@@ -211,7 +211,7 @@ func registry(t *testing.T, script, integrity string) string {
 	var archive bytes.Buffer
 	gz := gzip.NewWriter(&archive)
 	w := tar.NewWriter(gz)
-	for name, text := range map[string]string{"package/bin/node": script, "package/../../evil": "x", "package/README.md": "x"} {
+	for name, text := range map[string]string{"package/bin/node": script, "package/deno": script, "package/bin/bun": script, "package/../../evil": "x", "package/README.md": "x"} {
 		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(text))}); err != nil {
 			t.Fatal(err)
 		}
@@ -234,12 +234,59 @@ func registry(t *testing.T, script, integrity string) string {
 		case strings.HasPrefix(r.URL.Path, "/node-linux-"):
 			d := fmt.Sprintf(`{"dist":{"tarball":"%s/a.tgz","integrity":"%s"}}`, server.URL, integrity)
 			_, _ = fmt.Fprintf(w, `{"versions":{"22.9.0":{},"22.10.1":%s,"22.10.0":{},"22.11.0-rc.1":{},"23.0.0":{}}}`, d)
+		case strings.HasPrefix(r.URL.EscapedPath(), "/@deno%2flinux-"), strings.HasPrefix(r.URL.EscapedPath(), "/@oven%2fbun-linux-"):
+			d := fmt.Sprintf(`{"dist":{"tarball":"%s/a.tgz","integrity":"%s"}}`, server.URL, integrity)
+			_, _ = fmt.Fprintf(w, `{"versions":{"1.9.0":{},"1.10.1":%s,"2.0.0-canary.1":{},"2.10.1":%s,"3.0.0":{}}}`, d, d)
 		default:
 			http.NotFound(w, r)
 		}
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
+}
+
+// Deno and Bun come from npm too, from packages of their projects' scopes.
+func TestInstallEngines(t *testing.T) {
+	for name, says := range map[string]string{"deno2": "deno 2.10.1 (stable, release, x86_64-unknown-linux-gnu)", "bun1": "1.10.1"} {
+		dir := t.TempDir()
+		c := open(t, runtimes.Options{DataDir: dir, NPMRegistry: registry(t, "#!/bin/sh\necho '"+says+"'\n", "")})
+		if _, err := c.Check(name, ""); lambent.ReasonOf(err) != "RuntimeNotInstalled" || !strings.Contains(err.Error(), "lambent runtime install "+name) {
+			t.Errorf("%s before: %v", name, err)
+		}
+		if err := c.Install(t.Context(), name, nil); err != nil {
+			t.Fatal(err)
+		}
+		if warning, err := c.Check(name, ""); warning != "" || err != nil {
+			t.Errorf("%s after: %q, %v", name, warning, err)
+		}
+		program := filepath.Join(dir, "runtimes", name, "bin", strings.TrimRight(name, "12"))
+		if info, err := os.Stat(program); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s: %v, %v", program, info, err)
+		}
+	}
+}
+
+// Ruby 3.x is served by another 3.x, a newer one before an older one; PHP only by
+// a newer one, and neither by another major version.
+func TestNearestOfALanguage(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir+"/ruby31", "ruby", "3.1.2")
+	plant(t, dir+"/ruby33", "ruby3.3", "3.3.1")
+	plant(t, dir+"/php82", "php8.2", "8.2.1")
+	plant(t, dir+"/sh", "bash", "'5.2.15(1)-release'")
+	c := open(t, runtimes.Options{Search: []string{dir + "/*"}})
+	for name, want := range map[string]string{
+		"ruby3.2": "served by Ruby 3.3.1", "ruby3.3": "", "ruby3.4": "served by Ruby 3.3.1", "ruby4.0": "not installed",
+		"php8.1": "served by PHP 8.2.1", "php8.2": "", "php8.3": "not installed", "bash": "", "deno2": "not installed",
+	} {
+		warning, err := c.Check(name, "")
+		if err != nil {
+			warning = err.Error()
+		}
+		if !strings.Contains(warning, want) || want == "" && warning != "" {
+			t.Errorf("%s: %q, want %q", name, warning, want)
+		}
+	}
 }
 
 func TestInstallNode(t *testing.T) {
