@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -59,6 +60,12 @@ func startServer(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	// Scripts have no home, and the go command keeps what it has compiled there.
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		return err
+	}
+	env.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
 	ctx, cancel := context.WithCancel(context.Background())
 	cat, err := catalog.Open(ctx, catalog.Options{Records: store.NewMemory(), Artifacts: artifacts, Runtimes: shelf{}, Region: "us-east-1"})
 	if err != nil {
