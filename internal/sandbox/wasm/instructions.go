@@ -10,7 +10,9 @@ const (
 	opBlock        = 0x02
 	opLoop         = 0x03
 	opIf           = 0x04
+	opElse         = 0x05
 	opEnd          = 0x0b
+	opBrIf         = 0x0d
 	opCall         = 0x10
 	opCallIndirect = 0x11
 	opLocalGet     = 0x20
@@ -45,10 +47,10 @@ func (r *reader) next() (instruction, error) {
 	i := instruction{from: r.at}
 	i.op = r.byte()
 	switch op := i.op; {
-	case op <= 0x01, op == 0x05, op == opEnd, op == 0x0f, op == 0x1a, op == 0x1b, op == 0xd1, op >= 0x45 && op <= 0xc4:
+	case op <= 0x01, op == opElse, op == opEnd, op == 0x0f, op == 0x1a, op == 0x1b, op == 0xd1, op >= 0x45 && op <= 0xc4:
 	case op == opBlock, op == opLoop, op == opIf:
 		r.blockType()
-	case op == 0x0c, op == 0x0d, op >= 0x20 && op <= 0x26, op == opCall, op == opRefFunc:
+	case op == 0x0c, op == opBrIf, op >= 0x20 && op <= 0x26, op == opCall, op == opRefFunc:
 		i.index = r.u32()
 	case op == 0x0e:
 		for range r.count() + 1 {
@@ -83,6 +85,16 @@ func (r *reader) next() (instruction, error) {
 	}
 	i.to = r.at
 	return i, r.err
+}
+
+// branches tells whether the instruction makes blocks of code, itself or by what
+// the meter puts beside it.
+func (i instruction) branches() bool {
+	switch i.op {
+	case opBlock, opLoop, opIf, opElse, opBrIf:
+		return true
+	}
+	return i.bulk
 }
 
 func unknown(op uint32) error {

@@ -80,7 +80,7 @@ const buildTimeout = 2 * time.Minute
 
 func newLibrary(dir string, o Options) (*library, error) {
 	l := &library{log: o.Log, most: o.CodeBytes, store: store{dir: filepath.Join(dir, "code"), most: o.CacheBytes},
-		live: filepath.Join(dir, "live"), builds: make(chan struct{}, 1), byKey: map[string]*list.Element{}, order: list.New()}
+		live: filepath.Join(dir, "live"), builds: make(chan struct{}, 2), byKey: map[string]*list.Element{}, order: list.New()}
 	l.life, l.stop = context.WithCancel(context.Background())
 	if err := os.RemoveAll(l.live); err != nil {
 		return nil, err

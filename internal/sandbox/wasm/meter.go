@@ -37,6 +37,11 @@ const (
 	maxTables    = 16
 	maxGlobals   = 100_000
 	maxNesting   = 10_000 // blocks in blocks
+	// What the engine takes most time for, which grows with the square, are blocks:
+	// functions at these bounds compile within half a minute. The largest function
+	// of Go's own compiler has 14,000 blocks and few loops.
+	maxBlocks = 16_000 // of one function, conditional branches too
+	maxLoops  = 2_000  // of one function
 )
 
 // meter rewrites a module so that it asks the host for leave every few

@@ -45,6 +45,7 @@ func (m *meter) look(code []byte) (shape, error) {
 	var s shape
 	r := &reader{b: code}
 	open := []block{{0, -1}}
+	blocks := 0
 	for len(open) > 0 {
 		i, err := r.next()
 		if err != nil {
@@ -66,8 +67,16 @@ func (m *meter) look(code []byte) (shape, error) {
 			s.calls = true
 		}
 		s.bulk = s.bulk || i.bulk
-		if len(open) > maxNesting {
+		if i.branches() {
+			blocks++
+		}
+		switch {
+		case len(open) > maxNesting:
 			return s, errors.New("its blocks are too deep in each other")
+		case blocks > maxBlocks:
+			return s, fmt.Errorf("it has more than %d blocks", maxBlocks)
+		case len(s.loops) > maxLoops:
+			return s, fmt.Errorf("it has more than %d loops", maxLoops)
 		}
 	}
 	if r.at != len(code) {

@@ -38,10 +38,13 @@ func TestRefusedModules(t *testing.T) {
 		"no entry":      {parts{types: []string{typeNone}, funcs: []byte{0}, code: []string{none}}.binary(), "it exports neither _start nor lambent_handle"},
 		"odd entry":     {parts{types: []string{typeAlloc}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x00"}, code: []string{"\x00\x20\x00\x0b"}}.binary(), "its function _start is (i32)->(i32), and has to be ()->()"},
 		"no alloc":      {parts{types: []string{typeHandle}, funcs: []byte{0}, exports: []string{"\x0elambent_handle\x00\x00"}, code: []string{"\x00\x42\x00\x0b"}}.binary(), "but not lambent_alloc"},
+		"counter read":  {parts{types: []string{typeNone}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x00", "\x01g\x03\x00"}, code: []string{none}}.binary(), "global 0 does not exist"},
 		"counter":       {command("\x00\x41\x00\x24\x00\x0b"), "global 0 does not exist"},
 		"table":         {parts{types: []string{typeNone}, funcs: []byte{0}, table: "\x70\x00\x80\x80\x80\x40", exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "a table has more than"},
 		"tail call":     {command("\x00\x12\x00\x0b"), "is not in WebAssembly 2.0"},
 		"locals":        {command("\x01\xff\xff\xff\x07\x7f\x0b"), "variables"},
+		"loops":         {command("\x00" + strings.Repeat("\x03\x40\x0b", maxLoops+1) + "\x0b"), "it has more than 2000 loops"},
+		"blocks":        {command("\x00" + strings.Repeat("\x02\x40\x0b", maxBlocks+1) + "\x0b"), "it has more than 16000 blocks"},
 		"memory":        {parts{types: []string{typeNone}, funcs: []byte{0}, memory: "\x00\x80\x20", exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "it starts with 256 MB of memory, and the function has 128 MB"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -279,6 +282,18 @@ func rust(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// Encodings that are easy to get wrong.
+func TestVectors(t *testing.T) {
+	d := newDriver(t, Options{})
+	v := "\xfd\x0c" + strings.Repeat("\x01", 16)
+	a, _ := ask(t, d, command("\x00"+v+"\xfd\x80\x01"+v+"\xfd\x8e\x01"+"\xfd\x15\x03\x1a"+
+		"\x41\x00"+v+"\xfd\x0b\x04\x00"+"\x41\x00"+v+"\xfd\x54\x00\x00\x02\x1a"+
+		"\x03\x40\x0b\x0b"), time.Second)
+	if a.Failure != nil {
+		t.Errorf("%+v", a.Failure)
+	}
 }
 
 func FuzzMeter(f *testing.F) {
