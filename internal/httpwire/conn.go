@@ -260,7 +260,7 @@ func (c *replayed) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return c.Conn.Close()
+	return c.Close()
 }
 
 // ReadFrom lets files be sent without a copy: net/http looks for it.

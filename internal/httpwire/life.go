@@ -76,6 +76,11 @@ func (l *life) arm() {
 // known about it from then on, as with net/http.
 func (l *life) watch() {
 	l.mu.Lock()
+	// The deadline is lifted here and not by the read, so that the one by which end
+	// stops the read always comes later.
+	if l.err == nil && l.c.deadline() != nil {
+		l.cancel()
+	}
 	if l.err != nil {
 		l.mu.Unlock()
 		return

@@ -123,7 +123,7 @@ func TestReader(t *testing.T) {
 			return r.Head
 		}
 		h := next()
-		if h.Method != "POST" || string(h.Target) != "/a?b=c" || h.Length != 3 || !h.KeepAlive || !h.Expect || string(h.Host) != "x:1" {
+		if h.Method != http.MethodPost || string(h.Target) != "/a?b=c" || h.Length != 3 || !h.KeepAlive || !h.Expect || string(h.Host) != "x:1" {
 			t.Errorf("%+v", h)
 		}
 		var fields []string
@@ -136,7 +136,7 @@ func TestReader(t *testing.T) {
 		if body, err := io.ReadAll(r); string(body) != "abc" || err != nil || sent.String() != "HTTP/1.1 100 Continue\r\n\r\n" {
 			t.Errorf("%q, %v, sent %q", body, err, &sent)
 		}
-		if h := next(); h.Method != "PUT" || string(h.Target) != "*" || h.Length != -1 || h.KeepAlive || !h.Chunked {
+		if h := next(); h.Method != http.MethodPut || string(h.Target) != "*" || h.Length != -1 || h.KeepAlive || !h.Chunked {
 			t.Errorf("%+v", h)
 		}
 		if body, err := io.ReadAll(r); string(body) != "hi!" || err != nil || r.Trailer(errorType) != "T" || r.Trailer("Odd") != "" {

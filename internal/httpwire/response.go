@@ -48,10 +48,38 @@ func (w *response) Header() http.Header { return w.header }
 // read.
 func (w *response) SetReadDeadline(at time.Time) error {
 	if w.c.r.Ended() {
+		if w.c.custom && at.IsZero() { // what was set is over with the body
+			return w.c.nc.SetReadDeadline(at)
+		}
 		return nil
 	}
 	w.c.set, w.c.custom = phaseBody, true
 	return w.c.nc.SetReadDeadline(at)
+}
+
+// SetWriteDeadline is for http.ResponseController. The connection keeps it.
+func (w *response) SetWriteDeadline(at time.Time) error { return w.c.nc.SetWriteDeadline(at) }
+
+// FlushError is for http.ResponseController: what was written goes out now. The
+// length of what follows is then not known any more.
+func (w *response) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	var err error
+	switch {
+	case w.length >= 0 && !w.sent:
+		_, err = w.send(nil)
+	case w.length >= 0 || w.chunks || !hasBody(w.status):
+	default:
+		w.chunks = true
+		if len(w.body) > 0 {
+			_, err = w.sendChunk(w.body)
+		} else {
+			_, err = w.send(nil)
+		}
+	}
+	return err
 }
 
 // WriteHeader implements http.ResponseWriter. Informational statuses are not

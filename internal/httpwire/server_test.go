@@ -9,11 +9,13 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -333,6 +335,41 @@ func TestClientStays(t *testing.T) {
 			_, _ = io.Copy(io.Discard, res.Body)
 		}
 	}
+}
+
+// A request may end at any moment of the watch's beginning.
+func TestWatchThatIsOverAtOnce(t *testing.T) {
+	r := newRig(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-timeOrDone(r, watchAfter+time.Duration(rand.IntN(200)-100)*time.Microsecond)
+	}))
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			c := r.dial(r.ours)
+			b := bufio.NewReader(c)
+			for range 20 {
+				fmt.Fprint(c, "POST /hot HTTP/1.1\r\nHost: x\r\n\r\n")
+				if _, err := http.ReadResponse(b, nil); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := r.s.Shutdown(short); err != nil { // all are idle
+		t.Error(err)
+	}
+}
+
+// timeOrDone is closed after d, or at the end of r.
+func timeOrDone(r *http.Request, d time.Duration) <-chan struct{} {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	stop := context.AfterFunc(r.Context(), cancel)
+	context.AfterFunc(ctx, func() { stop() })
+	return ctx.Done()
 }
 
 func TestSlowClients(t *testing.T) {
