@@ -121,3 +121,33 @@ func BenchmarkInvoke(b *testing.B) {
 		<-l.Ready()
 	}
 }
+
+// BenchmarkFork makes and ends blanks on demand, as cold starts do that find none.
+func BenchmarkFork(b *testing.B) {
+	needRoot(b)
+	p := newPython(b)
+	d := newDriver(b, Options{DataDir: b.TempDir()})
+	defer d.Close()
+	spec := p.spec(b, light, nil)
+	sandboxtest.AwaitReserve(b, d, spec.Runtime)
+	defer hold(d)()
+	d.reserve.mu.Lock()
+	z := d.reserve.of(spec.Runtime).root().zygote
+	d.reserve.mu.Unlock()
+	if z == nil {
+		b.Fatal("there is no zygote")
+	}
+	for n := 0; b.Loop(); n++ {
+		bl, err := d.newBlank(context.Background(), blankSpec{name: fmt.Sprintf("%sbench-%d", reservePrefix, n), rt: spec.Runtime, from: z, hurry: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		bl.discard(d.opts.Log)
+		d.shells.refill()
+		for len(d.shells.ready) < cap(d.shells.ready) {
+			time.Sleep(time.Millisecond)
+		}
+		b.StartTimer()
+	}
+}

@@ -156,7 +156,7 @@ func (bl *blank) discard(log *slog.Logger) {
 // it failed before anything of the function ran: the start then goes on as if
 // there were no reserve.
 func (b *builder) fromReserve(ctx context.Context, edition int) *Instance {
-	if b.spec.Runtime.Blank == nil || b.spec.Version.Network != usual.network {
+	if b.spec.NoReserve || b.spec.Runtime.Blank == nil || b.spec.Version.Network != usual.network {
 		return nil
 	}
 	bl, origin := b.driver.reserve.take(ctx, b.spec, edition)
@@ -171,7 +171,7 @@ func (b *builder) fromReserve(ctx context.Context, edition int) *Instance {
 	b.driver.opts.Log.Warn("a runtime from the reserve failed; the function gets one of its own",
 		"key", b.spec.Runtime.Blank.Key, "inst", b.spec.ID, "err", err)
 	b.closeMounts() // they were in the blank's tree
-	b.driver.reserve.bury(bl, true)
+	b.driver.reserve.bury(bl, ctx.Err() == nil)
 	return nil
 }
 
@@ -222,9 +222,6 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 
 // fitBlank gives a blank the function's mounts and limits.
 func (b *builder) fitBlank(bl *blank) (err error) {
-	if err := b.collectMounts(); err != nil {
-		return err
-	}
 	b.shell = bl.shell
 	b.shell.run(func() { err = b.fitMounts() })
 	b.shell = nil

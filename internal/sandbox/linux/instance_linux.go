@@ -19,8 +19,7 @@ type Instance struct {
 	session *runtimeapi.Session
 	share   float64 // processors, once initialised
 	origin  lambent.Origin
-	stage   func(name string, start time.Time, took time.Duration) // may be nil
-	learn   func(modules []string)                                 // takes what the function imports; may be nil
+	learn   func(modules []string) // takes what the function imports; may be nil
 
 	done chan struct{} // closed when no event can be taken
 	over chan struct{} // closed when all that follows exited is through
@@ -36,8 +35,9 @@ type Instance struct {
 
 	// mu guards the rest, and the group's counters.
 	mu      sync.Mutex
-	turn    time.Time // when the function's own code began
-	tmp     *volume   // nil when it was kept
+	stage   func(name string, start time.Time, took time.Duration) // may be nil
+	turn    time.Time                                              // when the function's own code began
+	tmp     *volume                                                // nil when it was kept
 	why     *sandbox.Failure
 	last    *sandbox.Usage // counters as they were in the end
 	stopErr error
@@ -101,9 +101,10 @@ func (i *Instance) turnedAt(at time.Time) {
 	if !at.IsZero() {
 		i.turn = at
 	}
+	stage := i.stage
 	i.mu.Unlock()
-	if i.stage != nil && !at.IsZero() {
-		i.stage(lambent.StageRuntime, i.began, at.Sub(i.began))
+	if stage != nil && !at.IsZero() {
+		stage(lambent.StageRuntime, i.began, at.Sub(i.began))
 	}
 	close(i.turned)
 }
@@ -160,6 +161,9 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 	r, err := i.session.Init(ctx)
 	i.through()
 	if err != nil {
+		i.mu.Lock()
+		i.stage = nil // nobody listens any more
+		i.mu.Unlock()
 		return r, err
 	}
 	r.Origin = i.origin

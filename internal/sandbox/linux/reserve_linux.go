@@ -145,6 +145,10 @@ func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) 
 	n := s.best(s.lessons.of(codeOfVersion(spec.Version)), spec.Runtime.Blank.Avoid)
 	s.root().demand.expect(now) // for the code that nobody knows yet
 	n.demand.note(now, s.makes)
+	if n.price() > int64(spec.Version.MemoryMB)<<20*3/4 {
+		s.misses++
+		return nil, nil, nil // it would hardly fit
+	}
 	b := r.pop(n, edition)
 	if b == nil && n.zygote == nil && n != s.root() {
 		b = r.pop(s.root(), edition)

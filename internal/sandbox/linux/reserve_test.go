@@ -285,6 +285,40 @@ func TestBlankIsQuiet(t *testing.T) {
 	}
 }
 
+// TestBlankMemory: what a blank has used before is not the function's, and what it
+// still has fits the function or is not taken.
+func TestBlankMemory(t *testing.T) {
+	needRoot(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), ReserveMB: 600})
+	defer d.Close()
+	fat := blankSpecs(t, "PROBE_BLANK=fat")("fat")
+	fat.Version.MemoryMB = 128
+	sandboxtest.AwaitReserve(t, d, fat.Runtime)
+	l, r := started(t, d, fat)
+	if used := l.MaxMemory(); r.Origin != lambent.OriginBlank || used <= 0 || used > 64<<20 || l.Usage().MaxMemoryBytes > 64<<20 {
+		t.Errorf("origin %s, at most %d bytes, %+v", r.Origin, used, l.Usage())
+	}
+	huge := blankSpecs(t, "PROBE_BLANK=huge")("huge")
+	huge.Version.MemoryMB = 128
+	sandboxtest.AwaitReserve(t, d, huge.Runtime)
+	if _, r := started(t, d, huge); r.Origin != lambent.OriginStart {
+		t.Errorf("150 MB in 128: origin %s", r.Origin)
+	}
+	// Even if it is tried, the kernel refuses and the function gets its own.
+	d.reserve.mu.Lock()
+	n := d.reserve.of(huge.Runtime).root()
+	n.cost = 1
+	for _, b := range n.idle {
+		b.cost = 1
+	}
+	d.reserve.mu.Unlock()
+	huge.ID = "huge-again"
+	l, r = started(t, d, huge)
+	if r.Origin != lambent.OriginStart || l.Do("allocate", 64) != "64" {
+		t.Errorf("150 MB pressed into 128: origin %s", r.Origin)
+	}
+}
+
 // TestCache: what was prepared for the version is there, to read.
 func TestCache(t *testing.T) {
 	needRoot(t)

@@ -157,11 +157,12 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		return nil, err
 	}
 	defer func() { _ = base.Close() }()
+	if err := b.collectMounts(); err != nil {
+		return nil, err
+	}
 	b.done(lambent.StageNetwork)
-	if !b.spec.NoReserve {
-		if i := b.fromReserve(ctx, edition); i != nil {
-			return i, nil
-		}
+	if i := b.fromReserve(ctx, edition); i != nil {
+		return i, nil
 	}
 	if err := b.takeShell(); err != nil {
 		return nil, err
@@ -174,7 +175,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		return nil, err
 	}
 	b.done(lambent.StageFiles)
-	if err := b.collectMounts(); err != nil {
+	if err := b.collectMounts(); err != nil { // again, if a blank had them
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -285,9 +286,12 @@ func (b *builder) openPipes(to sandbox.Output) (err error) {
 	return nil
 }
 
-// collectMounts makes the mounts of code, layers and cache. They are made where the
-// host's paths are, attached to nothing, and need no path later.
+// collectMounts makes the mounts of code, layers and cache, unless it has. They are
+// made where the host's paths are, attached to nothing, and need no path later.
 func (b *builder) collectMounts() error {
+	if b.mounts != nil {
+		return nil
+	}
 	add := func(at string, fd int, err error) error {
 		if err != nil {
 			return fmt.Errorf("mount %s: %w", at, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,16 +19,27 @@ func (h Harness) lifecycle(t *testing.T) {
 	}
 	code := h.code(t)
 	spec := Spec("life", code, nil)
+	var mu sync.Mutex // guards stages
 	var stages []string
 	spec.Stage = func(name string, start time.Time, took time.Duration) {
 		if start.IsZero() || took < 0 {
 			t.Errorf("stage %s: start %v, took %v", name, start, took)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		stages = append(stages, name)
 	}
 	l := Start(t, d, spec)
+	for _, name := range stages {
+		if !slices.Contains(lambent.Stages(), name) {
+			t.Errorf("there is no stage %q", name)
+		}
+	}
 	if h.Isolates && len(stages) == 0 {
 		t.Error("no stage was reported")
+	}
+	if r, err := l.Init(t.Context()); err != nil || h.Isolates && r.Origin == "" {
+		t.Errorf("init again: %+v, %v", r, err)
 	}
 	for range 3 {
 		if got, want := l.Do("echo", 0, "a", "b"), `["a","b"]`; got != want {

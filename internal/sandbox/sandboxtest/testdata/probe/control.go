@@ -41,6 +41,17 @@ func wait(control *os.File) {
 	switch os.Getenv("PROBE_BLANK") {
 	case "loud":
 		fmt.Println("a blank that talks")
+	case "fat": // at first
+		b, err := syscall.Mmap(-1, 0, 96<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		if err != nil {
+			os.Exit(26)
+		}
+		touch(b)
+		syscall.Munmap(b)
+	case "huge":
+		b := make([]byte, 150<<20)
+		touch(b)
+		kept = append(kept, b)
 	case "silent":
 		select {}
 	case "exit":
@@ -80,5 +91,11 @@ func wait(control *os.File) {
 	}
 	if err := os.Chdir("/var/task"); err != nil {
 		os.Exit(25)
+	}
+}
+
+func touch(b []byte) {
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
 	}
 }
