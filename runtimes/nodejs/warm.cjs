@@ -20,6 +20,7 @@ async function warm() {
   for (const name of BUILTINS) require(name);
   await require('./load.cjs').load(__dirname, 'warm.warm');
   await import('node:module'); // the loader of ES modules
+  rehearse();
   // A socket that closes looks whether it is process.stderr, which would open that
   // for good.
   const own = Object.getOwnPropertyDescriptor(process, 'stderr');
@@ -28,6 +29,17 @@ async function warm() {
   // What was closed is gone after another turn or two of the loop.
   for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
   Object.defineProperty(process, 'stderr', own);
+}
+
+// rehearse does with no function's settings what becoming a function does.
+function rehearse() {
+  const env = JSON.parse(JSON.stringify(process.env));
+  for (const name of Object.keys(env)) {
+    process.env.LAMBENT_BLANK = env[name];
+    delete process.env.LAMBENT_BLANK;
+  }
+  process.chdir(process.cwd());
+  require('./log.cjs').patchConsole(); // again when there are settings
 }
 
 // exchange runs the Runtime API's client against a server of our own, so that its

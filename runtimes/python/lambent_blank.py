@@ -91,8 +91,6 @@ def become(control):
         lambent_zygote.serve(control)
     else:
         load()
-    for name in ("lambent_zygote", "lambent_blank"):
-        sys.modules.pop(name, None)
     _specialise(control, start, _wait(control))
 
 
@@ -107,8 +105,21 @@ def _is_zygote(control):
         sock.detach()
 
 
+def _warm():
+    """Walks the way that is ahead once, while nobody waits: in a fork, the pages that
+    are written to on it become the process's own."""
+    os.environ["LAMBENT_BLANK"] = "1"
+    lambent_runtime.loads(lambent_runtime.dumps({"env": dict(os.environ)}))
+    del os.environ["LAMBENT_BLANK"]
+    import lambent_mobile
+
+    for name in ("lambent_mobile", "lambent_zygote", "lambent_blank"):
+        sys.modules.pop(name, None)
+
+
 def _wait(control):
     """Tells that the blank is up and waits for its function's environment."""
+    _warm()
     try:
         os.write(control, b"B")
         size = int.from_bytes(_exactly(control, 4), "big")
