@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestReadMountInfo(t *testing.T) {
@@ -81,7 +84,7 @@ func TestV2(t *testing.T) {
 	for _, name := range []string{"memory.max", "memory.swap.max", "pids.max", "cpu.max", "cgroup.freeze"} {
 		write("g/"+name, "")
 	}
-	g := &v2Group{dir: filepath.Join(dir, "g"), fd: -1}
+	g := &v2Group{dir: filepath.Join(dir, "g"), fd: -1, procs: -1}
 	if err := g.limit(limits{memory: 128 << 20, cpus: 0.5, pids: 1024}); err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +104,55 @@ func TestV2(t *testing.T) {
 	write("g/pids.current", "3\n")
 	if u := g.usage(); u.MemoryBytes != 1000 || u.MaxMemoryBytes != 2000 || u.CPU != 1500*time.Microsecond || u.OOMKills != 1 || u.Processes != 3 {
 		t.Errorf("usage %+v", u)
+	}
+	g.close()
+	// A blank's group: without limits that it does not need yet, and what was before
+	// does not count.
+	for _, name := range []string{"memory.max", "cpu.weight", "memory.reclaim"} {
+		write("b/"+name, "")
+	}
+	write("b/cpu.max", "")
+	write("b/pids.max", "")
+	write("b/memory.peak", "9000\n")
+	write("b/memory.current", "4000\n")
+	b := &v2Group{dir: filepath.Join(dir, "b"), fd: -1, procs: -1}
+	defer b.close()
+	read := func(name string) string {
+		text, _ := os.ReadFile(filepath.Join(dir, "b", name))
+		return string(text)
+	}
+	if err := b.limit(limits{cpus: 1, pids: 10, spare: true}); err != nil || read("cpu.weight") != "12" || read("memory.max") != "" {
+		t.Errorf("a blank: %v, weight %q, memory %q", err, read("cpu.weight"), read("memory.max"))
+	}
+	if b.settle(); !strings.HasPrefix(read("cpu.weight"), "100") || !strings.HasPrefix(read("memory.peak"), "reset") {
+		t.Errorf("settled: weight %q, peak %q", read("cpu.weight"), read("memory.peak"))
+	}
+	if err := b.limit(limits{memory: 3999}); !errors.Is(err, unix.EBUSY) || read("memory.max") != "" {
+		t.Errorf("a limit below what is used: %v, %q", err, read("memory.max"))
+	}
+	if err := b.limit(limits{memory: 4001}); err != nil || read("memory.max") != "4001" || read("cpu.max") != "20000 20000" {
+		t.Errorf("%v, %q, %q", err, read("memory.max"), read("cpu.max"))
+	}
+	if err := b.reclaim(); err != nil || read("memory.reclaim") != "4000" {
+		t.Errorf("reclaim: %v, %q", err, read("memory.reclaim"))
+	}
+}
+
+// TestPageOutByMapping: where there is no file to ask for it.
+func TestPageOutByMapping(t *testing.T) {
+	needRoot(t)
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	if err := pageOutAll([]int{cmd.Process.Pid}); err != nil {
+		t.Error(err)
+	}
+	got := mappings("00400000-00401000 r-xp 00000000 00:00 0 /bin/x\n7f00-7e00 r-xp 0 0 0\nzz\n1000-2000 rw-p 0 0 0 [heap]\n3000-4000 r--p 0 0 0 [vvar]\n5000-6000 rw-p 0 0 0\n")
+	want := []span{{0x400000, 0x1000}, {0x1000, 0x1000}, {0x5000, 0x1000}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("mappings %x, want %x", got, want)
 	}
 }
 

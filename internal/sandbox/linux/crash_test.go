@@ -3,12 +3,15 @@ package linux
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox/sandboxtest"
 )
 
@@ -44,8 +47,32 @@ func victim(dir, code string) {
 			os.Exit(1)
 		}
 	}
+	if err := reserveOfVictim(d, dir); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	fmt.Println("ready")
 	select {}
+}
+
+// reserveOfVictim has a zygote and a blank, if there is a Python.
+func reserveOfVictim(d *Driver, dir string) error {
+	c, err := runtimes.Open(context.Background(), runtimes.Options{DataDir: dir})
+	if err != nil {
+		return err
+	}
+	rt, err := c.Resolve(&lambent.Version{Runtime: "python3.12", MemoryMB: 128})
+	if err != nil || rt.Blank == nil {
+		return nil //nolint:nilerr // without one there is no reserve to leave behind
+	}
+	d.Expect(rt)
+	for range 1000 {
+		if blanks, zygotes := d.reserve.pids(); len(blanks) > 0 && len(zygotes) > 0 {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the reserve stays empty")
 }
 
 // TestKilledServer: a server that is killed leaves nothing that the next one on
