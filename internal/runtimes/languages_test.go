@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -445,6 +446,28 @@ func TestPHPBlankIsPatient(t *testing.T) {
 	_ = ours.Close() // the end of the driver
 	if status := e.wait(); status != 0 {
 		t.Errorf("exit status %d", status)
+	}
+}
+
+// Gems that bundle install --deployment has put beside a function are found.
+func TestRubyBundledGems(t *testing.T) {
+	dir := t.TempDir()
+	gems := filepath.Join(dir, "vendor/bundle/ruby/3.2.0")
+	spec := "Gem::Specification.new { |s| s.name = 'greeting'; s.version = '1.0'; s.summary = s.author = 'x'; s.files = ['lib/greeting.rb'] }\n"
+	for path, text := range map[string]string{
+		gems + "/gems/greeting-1.0/lib/greeting.rb":   "require 'json'\nGREETING = 'from a gem'\n",
+		gems + "/specifications/greeting-1.0.gemspec": spec,
+		dir + "/app.rb":      "require 'greeting'\nrequire_relative 'lib/part'\ndef handler(event:, context:) = [GREETING, PART, Gem.loaded_specs.key?('greeting')]\n",
+		dir + "/lib/part.rb": "PART = 1\n",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := start(t, function{runtime: "ruby3.2", handler: "app.handler", dir: dir})
+	r.expect("ready")
+	if got := r.invoke("response", `{}`); got.body != `["from a gem",1,true]` {
+		t.Errorf("answer %s", got.body)
 	}
 }
 
