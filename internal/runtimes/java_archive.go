@@ -198,7 +198,7 @@ func (c *Catalog) Prepared(rt sandbox.Runtime, dir, key string) (_ sandbox.Runti
 // line. The archive names the one beneath it itself; were both named there, a JVM
 // that finds a broken one would end instead of starting without.
 func finish(dir string) error {
-	names, err := ownClasses(filepath.Join(dir, javaLoads))
+	names, own, err := loadedClasses(filepath.Join(dir, javaLoads))
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func finish(dir string) error {
 		os.WriteFile(filepath.Join(dir, javaArgs), args, 0o644),
 		os.WriteFile(filepath.Join(dir, javaClasses), []byte(strings.Join(names, "\n")), 0o644),
 		os.Remove(filepath.Join(dir, javaLoads)))
-	if err == nil && len(names) < javaFew {
+	if err == nil && own < javaFew {
 		err = os.WriteFile(filepath.Join(dir, "few"), nil, 0o644)
 	}
 	if err != nil {
@@ -220,21 +220,26 @@ func finish(dir string) error {
 	return nil
 }
 
-// ownClasses lists the classes that came from the function's archives, as the
-// JVM logs them: "pkg.Name source: file:/var/cache/lambent/lib/a.jar".
-func ownClasses(log string) ([]string, error) {
+// loadedClasses lists the classes that came from the function's archives and those
+// of the JDK that are not in the common one, as the JVM logs them: "pkg.Name
+// source: file:/var/cache/lambent/lib/a.jar". own is how many are the function's.
+func loadedClasses(log string) (names []string, own int, err error) {
 	text, err := os.ReadFile(log)
 	if err != nil {
-		return nil, fmt.Errorf("read the log of loaded classes: %w", err)
+		return nil, 0, fmt.Errorf("read the log of loaded classes: %w", err)
 	}
-	var names []string
 	for line := range strings.Lines(string(text)) {
 		name, source, ok := strings.Cut(strings.TrimSpace(line), " source: ")
-		if ok && strings.HasPrefix(source, "file:"+sandbox.CacheDir+"/") && !strings.ContainsAny(name, " /") {
-			names = append(names, name)
+		ours := strings.HasPrefix(source, "file:"+sandbox.CacheDir+"/")
+		if !ok || !ours && !strings.HasPrefix(source, "jrt:/") || strings.ContainsAny(name, " /") {
+			continue
+		}
+		names = append(names, name)
+		if ours {
+			own++
 		}
 	}
-	return names, nil
+	return names, own, nil
 }
 
 // gather puts the function's classes into dir in a form that archives of class

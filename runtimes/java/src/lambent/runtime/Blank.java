@@ -14,13 +14,16 @@ import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TimeZone;
+import java.util.jar.JarFile;
 
 /** A JVM that is up, has done all that every function needs, and waits for its function. */
 final class Blank {
     private static final int ROUNDS = 60;
+    private static final List<JarFile> OPEN = new ArrayList<>();
 
     private Blank() {}
 
@@ -29,6 +32,8 @@ final class Blank {
         Native.load(folder);
         quietly(folder);
         preload(new File("/var/cache/lambent/classes"));
+        open(new File("/var/cache/lambent/lib"));
+        open(new File("/var/cache/lambent/opt"));
         control.say('B');
         Map<String, String> env = control.await();
         if (env == null) {
@@ -86,6 +91,21 @@ final class Blank {
             }
         } catch (IOException e) {
             // without it the classes are loaded when they are needed
+        }
+    }
+
+    /**
+     * Opens the function's archives, whose directories the JDK keeps as long as anyone has them open.
+     * They are links to the very files that the class path names: it knows them by device and inode.
+     */
+    private static void open(File folder) {
+        File[] files = folder.listFiles();
+        for (int i = 0; files != null && i < files.length; i++) {
+            try {
+                OPEN.add(new JarFile(files[i]));
+            } catch (IOException e) {
+                // one that is not used, or is refused when it is
+            }
         }
     }
 
