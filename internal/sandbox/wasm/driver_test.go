@@ -34,5 +34,6 @@ func TestConformance(t *testing.T) {
 			}
 			return onModules{sandbox.Guard(d), code}
 		},
+		Writes: true,
 	})
 }
