@@ -10,4 +10,11 @@
 // There is no init process and no helper binary. A goroutine on its own thread
 // enters fresh namespaces, forks the runtime from there and lets the thread die,
 // so that everything it made lives exactly as long as the instance.
+//
+// A cold start looks for a blank first: a runtime that was started, or forked from
+// a warm interpreter, before anybody knew for which function. Its thread is still
+// in its namespaces and puts the function's mounts there; limits and the
+// environment follow. start_linux.go tells both ways, blank_linux.go what they
+// share, reserve_linux.go and nodes_linux.go how many are kept of what. What has
+// ever had a function ends with it.
 package linux

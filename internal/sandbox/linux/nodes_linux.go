@@ -23,7 +23,6 @@ type node struct {
 	cost   int64    // the same of one blank
 	idle   []*blank // the newest last
 	demand demand
-	gone   bool // it is no longer among the stock's
 }
 
 // clear takes all idle blanks but so many out of the node, the oldest first. It is
