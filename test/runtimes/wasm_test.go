@@ -91,12 +91,16 @@ func TestWasm(t *testing.T) {
 			"RequestId: ID Error: module bootstrap.wasm: it is not valid: it is not a WebAssembly module of version 1")
 	})
 	t.Run("restart", func(t *testing.T) {
-		stored := func() map[string]time.Time {
-			files, _ := filepath.Glob(filepath.Join(s.Data, "sandbox", "wasm", "code", "*.code"))
-			all := map[string]time.Time{}
+		// A module that is compiled again is a new file.
+		stored := func() map[string]os.FileInfo {
+			files, err := filepath.Glob(filepath.Join(s.Data, "sandbox", "wasm", "code", "*.code"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := map[string]os.FileInfo{}
 			for _, f := range files {
-				if b, err := os.ReadFile(f); err == nil {
-					all[fmt.Sprintf("%s %d", f, len(b))] = time.Time{}
+				if all[f], err = os.Stat(f); err != nil {
+					t.Fatal(err)
 				}
 			}
 			return all
@@ -106,8 +110,15 @@ func TestWasm(t *testing.T) {
 		begin := time.Now()
 		wantPayload(t, s.Invoke(t, "rust-command", `{"a":1}`), `{"a":1}`)
 		t.Logf("first answer after a restart: %v", time.Since(begin))
-		if after := stored(); len(before) != 4 || len(after) != 4 {
+		wantPayload(t, s.Invoke(t, "go-resident", `{"Do":"echo","Args":["a"]}`), `["a"]`)
+		after := stored()
+		if len(before) != 4 || len(after) != 4 {
 			t.Errorf("compiled modules before %d, after %d", len(before), len(after))
+		}
+		for f, info := range after {
+			if !os.SameFile(info, before[f]) {
+				t.Errorf("%s was made again", f)
+			}
 		}
 	})
 	out, errs, err := s.CLI("", "runtime", "list")
