@@ -12,9 +12,9 @@ import (
 	"lambent.dev/lambent/internal/sandbox/wasm"
 )
 
-// newLinux makes the driver that the configuration names, with the one that runs
+// newDriver makes the driver that the configuration names, with the one that runs
 // modules beside it. Drivers are listed here and nowhere else.
-func newLinux(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
+func newDriver(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	if c.Sandbox.Driver != "linux" {
 		return nil, fmt.Errorf("sandbox driver %q: this version has linux", c.Sandbox.Driver)
 	}

@@ -179,7 +179,7 @@ func (s *Server) openLogs(ctx context.Context) (err error) {
 func (s *Server) openDriver(ctx context.Context) (err error) {
 	s.driver = s.hooks.Driver
 	if s.driver == nil {
-		if s.driver, err = newLinux(s.config, s.log); err != nil {
+		if s.driver, err = newDriver(s.config, s.log); err != nil {
 			return err
 		}
 	}
