@@ -99,6 +99,7 @@ func (a *app) pack(ctx context.Context, b build.Builder, tree fs.FS, src *source
 	if err != nil {
 		return err
 	}
+	b.Hint()
 	ignore, err := project.ReadIgnore(tree, src.manifest.Ignore)
 	if err != nil {
 		return err

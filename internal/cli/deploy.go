@@ -266,7 +266,7 @@ func (a *app) chooseRuntime(ctx context.Context, c *client.Client, src source) (
 			continue
 		}
 		n := runtimeNumber(r.Name) + 1
-		if r.Version != "" && !strings.HasPrefix(r.Version, runtimeVersion.FindString(r.Name)[len(src.guess.Family):]) {
+		if r.Version != "" && !strings.HasPrefix(r.Version, strings.TrimPrefix(runtimeVersion.FindString(r.Name), src.guess.Family)) {
 			n = -n // served by another version: the nearest, where there is no other
 		}
 		if bestNumber == 0 || n > bestNumber {

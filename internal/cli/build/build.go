@@ -132,6 +132,22 @@ func first(args []string) string {
 	return args[0]
 }
 
+// hints are dependencies that are not fetched here: of which file, where they would
+// be, and what puts them there.
+var hints = []struct{ file, where, command string }{
+	{"Gemfile", "vendor/bundle", "bundle config set --local path vendor/bundle && bundle install"},
+	{"composer.json", "vendor", "composer install --no-dev"},
+}
+
+// Hint says what is missing beside the source and has to be fetched by hand.
+func (b Builder) Hint() {
+	for _, h := range hints {
+		if b.has(h.file) && !b.has(h.where) {
+			b.Say("hint: there is a " + h.file + " and no " + h.where + ": what it names is not in the function; run " + h.command)
+		}
+	}
+}
+
 // has tells whether the source has a file, or a directory, of that name.
 func (b Builder) has(name string) bool {
 	_, err := os.Stat(filepath.Join(b.Dir, name))

@@ -279,6 +279,14 @@ func TestPythonPackages(t *testing.T) {
 	}
 }
 
+func TestHint(t *testing.T) {
+	b := project(t, map[string]string{"Gemfile": "", "composer.json": "{}", "vendor/autoload.php": ""})
+	b.Hint()
+	if len(b.lines) != 1 || !strings.Contains(b.text(), "hint: there is a Gemfile and no vendor/bundle") {
+		t.Errorf("said %q", b.lines)
+	}
+}
+
 func TestWantsPackages(t *testing.T) {
 	vendored := map[string]string{"Some_Name-1.0.dist-info/METADATA": "", "other.thing-2.dist-info/METADATA": ""}
 	for text, want := range map[string]bool{
