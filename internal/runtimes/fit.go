@@ -157,7 +157,7 @@ func moduleName(entry string, dir bool) (string, bool) {
 // pinned are the modules that nothing of a function can take the place of, as the
 // bootstrap has them.
 var pinned = sync.OnceValue(func() map[string]bool {
-	text, err := bootstraps.Files.ReadFile("python/lambent_runtime.py")
+	text, err := bootstraps.Files.ReadFile("python/lambent_platform.py")
 	if err != nil {
 		return nil
 	}

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+import lambent_platform
 import lambent_runtime
 
 # The environment of a function holds at most 4 KB of its own (Lambda quotas).
@@ -64,7 +65,7 @@ def load():
         import lambent_log
 
         lambent_log.prepare(logging)
-        lambent_runtime.add_builtins()
+        lambent_platform.add_builtins()
 
 class Start:
     """What the process was started with."""

@@ -15,6 +15,7 @@ import sys
 import time
 
 import lambent_blank
+import lambent_platform
 import lambent_runtime
 
 _DATAGRAM = 64 << 10
@@ -417,7 +418,7 @@ class _Trial:
         for new in set(sys.modules) - known:
             origin = getattr(getattr(sys.modules[new], "__spec__", None), "origin", None)
             # None is a folder, or a module that another one made by hand.
-            if origin not in (None, "built-in", "frozen") and not lambent_runtime.trusted(origin):
+            if origin not in (None, "built-in", "frozen") and not lambent_platform.trusted(origin):
                 return "loads %s" % origin
         for variable in lambent_blank.reads():
             if variable.startswith(_PER_FUNCTION):
@@ -457,7 +458,7 @@ def _fail(control, text):
     control, they had put it on descriptor 3."""
     data = text.encode("utf-8", "replace")[:1024]
     message = b"E" + len(data).to_bytes(4, "big") + data
-    for fd in (control, lambent_runtime.CONTROL):
+    for fd in (control, lambent_platform.CONTROL):
         try:
             os.write(fd, message)
             break
@@ -468,5 +469,5 @@ def _fail(control, text):
 
 def serve(control):
     """Returns in the forks only."""
-    lambent_runtime.add_packages()
+    lambent_platform.add_packages()
     _Zygote(control).serve()

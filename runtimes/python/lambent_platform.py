@@ -1,0 +1,196 @@
+"""What the process is to the platform that it runs on: where its modules come from,
+and what the sandbox's driver is told of it.
+"""
+import os
+import sys
+
+# The socket to the sandbox's driver, if there is one (README.md, "The control
+# protocol").
+CONTROL = 3
+
+# The interpreter's own library, and the packages that the server's owner has
+# installed beside it: nothing in there comes from a function.
+_LIBRARY = os.path.dirname(os.__file__)
+_PACKAGES = "/var/packages"
+
+# Modules of the library that AWS's runtime has loaded before it looks at the
+# function, so that no file of the function or a layer can take their place: what
+# importing http.client, json, logging, traceback, decimal and importlib.metadata
+# brings in. A function sees the same here, whether they are loaded already, as
+# in a blank, or not. The server reads this list too.
+_PINNED = frozenset(
+    """
+    abc array ast base64 binascii bisect bz2 calendar codecs collections configparser
+    contextlib copyreg csv datetime decimal dis email encodings enum fnmatch functools
+    genericpath glob grp heapq http importlib inspect io ipaddress json keyword
+    linecache locale logging lzma math ntpath numbers opcode operator os pathlib
+    posixpath quopri random re reprlib select selectors shutil socket sre_compile
+    sre_constants sre_parse ssl stat string struct tempfile textwrap threading token
+    tokenize traceback types typing urllib uu warnings weakref zipfile zipimport zlib
+    """.split()
+)
+
+_OPT = "/opt/python"
+
+# Bytes of the list of modules that a process tells about.
+_TOLD = 16384
+
+
+class Finder:
+    """Finds the pinned modules in the interpreter's own library, and our own beside
+    this one, whatever else has their names; sets logging up right after its first
+    import."""
+
+    def __init__(self, library, own):
+        self._library = library
+        self._own = own
+        # What importlib.machinery.PathFinder is, without importing that.
+        self._find = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in _PINNED:
+            return self._find(name, self._own) if name.startswith("lambent_") else None
+        spec = self._find(name, self._library)
+        if name == "logging" and spec is not None:
+            run = spec.loader.exec_module
+
+            def exec_module(module):
+                run(module)
+                _set_up_logging(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _set_up_logging(module):
+    import lambent_log
+
+    lambent_log.set_up(module)
+
+
+def add_builtins():
+    """The interpreter runs without the site module, so that the host's packages are
+    not visible; exit and quit are what code still expects of it."""
+    import builtins
+
+    if not hasattr(builtins, "exit"):
+        import site
+
+        site.setquit()
+        site.setcopyright()
+
+
+def arrange():
+    """Puts the function's folders and layers first on the path, as AWS does, and sets
+    logging up, now or when it is imported."""
+    task_root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
+    layer = "%s/lib/python%d.%d/site-packages" % ((_OPT,) + sys.version_info[:2])
+    first = [task_root, layer, _OPT]
+    here = os.path.dirname(os.path.abspath(__file__))
+    rest = [p for p in sys.path if p not in first and p != here and p != _PACKAGES]
+    sys.path[:] = first + [here] + rest
+    add_packages()
+    sys.meta_path.insert(0, Finder([_LIBRARY, _LIBRARY + "/lib-dynload"], [here]))
+    if "logging" in sys.modules:
+        _set_up_logging(sys.modules["logging"])
+
+
+def add_packages():
+    """Puts the server owner's packages where AWS has its own: behind everything."""
+    if os.path.isdir(_PACKAGES):
+        sys.path.append(_PACKAGES)
+
+
+def brought(before):
+    """Which trusted modules came in after the first ones, which the function's next
+    process can have from the start."""
+    names, size = [], 2
+    # The newest are last. To look at the others would only make pages of theirs this
+    # process's own, in a fork.
+    new = max(0, len(sys.modules) - before)
+    for name in [n for n, _ in zip(reversed(sys.modules), range(new))]:
+        if name in _PINNED or "." in name or name.startswith("_"):
+            continue
+        module = sys.modules[name]
+        try:
+            origin = module.__dict__["__spec__"].origin
+        except (AttributeError, KeyError, TypeError):
+            continue  # not a module, or one that was made by hand
+        if trusted(origin):
+            size += len(name) + 4
+            if size > _TOLD or not name.isidentifier() or not name.isascii():
+                break
+            names.append(name)
+    return names
+
+
+def trusted(origin):
+    """Tells whether a module's file is the interpreter's own or the server owner's."""
+    if not isinstance(origin, str):
+        return False
+    if origin.startswith(_LIBRARY + "/"):
+        return "-packages/" not in origin  # the host's site-packages, dist-packages
+    return origin.startswith(_PACKAGES + "/")
+
+
+def after_restore():
+    """A version with SnapStart has hooks that run before its first event. Who has
+    registered one has imported the module."""
+    run = getattr(sys.modules.get("snapshot_restore_py"), "_run_hooks", None)
+    if run is not None:  # a function may have a module of that name
+        run()
+
+
+class _Control:
+    """The driver's ear, until the function's code is loaded."""
+
+    def __init__(self):
+        os.set_inheritable(CONTROL, False)
+        self._socket = self._look()
+
+    def _look(self):
+        stat = os.fstat(CONTROL)
+        return stat.st_dev, stat.st_ino
+
+    def begin(self):
+        """Tells that the function's own code comes next."""
+        self._before = len(sys.modules)
+        self._tell(b"L")
+
+    def end(self, dumps):
+        """Tells what that brought in, and hangs up."""
+        try:
+            if self._look() != self._socket:
+                return  # the function has closed it and opened something else
+        except OSError:
+            return
+        names = dumps(brought(self._before)).encode("ascii")
+        self._tell(b"M" + len(names).to_bytes(4, "big") + names)
+        os.close(CONTROL)
+
+    def _tell(self, message):
+        try:
+            os.write(CONTROL, message)
+        except OSError:
+            pass  # the driver has given up on us, and will say so in its own way
+
+
+def control():
+    """The driver's ear, or None. A blank returns from here with the environment of its
+    function."""
+    listens = os.environ.pop("LAMBENT_CONTROL", "") == str(CONTROL)
+    os.environ.pop("LAMBENT_BLANK", None)
+    # Only a process that has no function yet is without the address.
+    waits = "AWS_LAMBDA_RUNTIME_API" not in os.environ
+    if not listens and not waits:
+        return None
+    try:
+        ear = _Control()
+    except OSError:
+        return None  # somebody else's variable
+    if waits:
+        import lambent_blank
+
+        lambent_blank.become(CONTROL)
+        ear = _Control()  # a fork's is another one
+    return ear
