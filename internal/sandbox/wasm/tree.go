@@ -113,8 +113,9 @@ func (t *tree) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.File
 		return nil, sys.EROFS
 	}
 	root, info, e := t.find(path)
+	made := e == sys.ENOENT && flag&sys.O_CREAT != 0
 	switch {
-	case e == sys.ENOENT && flag&sys.O_CREAT != 0:
+	case made:
 		if root = t.roots[0]; !t.room.file() {
 			return nil, errFull
 		}
@@ -123,12 +124,16 @@ func (t *tree) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.File
 	case info.Mode()&fs.ModeSymlink != 0 && flag&sys.O_NOFOLLOW != 0:
 		return nil, sys.ELOOP
 	}
-	if !t.handles.take() {
-		return nil, errFull
+	var f sys.File
+	if e = errFull; t.handles.take() {
+		if f, e = t.open(root, path, flag, perm); e != 0 {
+			t.handles.give()
+		}
 	}
-	f, e := t.open(root, path, flag, perm)
 	if e != 0 {
-		t.handles.give()
+		if made {
+			t.room.unfile()
+		}
 		return nil, e
 	}
 	return f, 0
