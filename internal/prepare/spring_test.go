@@ -2,6 +2,7 @@ package prepare_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,7 +93,7 @@ func (b *bed) best(name string, r *prepare.Room, v *lambent.Version, origin lamb
 		if err := json.Unmarshal([]byte(got.answer), &answer); err != nil {
 			b.t.Fatalf("%s: %v in %s", name, err, got.answer)
 		}
-		if answer.StatusCode != 200 || answer.Body != `{"name":"pen","price":2,"tags":["blue"]}` {
+		if answer.StatusCode != http.StatusOK || answer.Body != `{"name":"pen","price":2,"tags":["blue"]}` {
 			b.t.Fatalf("%s: answer %s", name, got.answer)
 		}
 		if got.origin != origin {

@@ -1,0 +1,162 @@
+package prepare_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/prepare"
+	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/sandbox/fake"
+)
+
+// scripted is a neighbourhood in which every preparation comes out as told.
+type scripted struct {
+	sandbox.Driver
+	module   bool // the runtime's driver compiles
+	result   error
+	attempts atomic.Int32
+}
+
+func (s *scripted) Prepare(context.Context, sandbox.Spec) error {
+	s.attempts.Add(1)
+	return s.result
+}
+
+func (s *scripted) Use(context.Context, lambent.Digest) (string, func(), error) {
+	return "/", func() {}, nil
+}
+
+// catalog is scripted as the runtimes room.
+type catalog struct{ *scripted }
+
+func (c catalog) Resolve(*lambent.Version) (sandbox.Runtime, error) {
+	rt := sandbox.Runtime{Name: "any", Command: []string{"/bin/any"}}
+	if c.module {
+		rt.Driver = "wasm"
+	}
+	return rt, nil
+}
+
+func (catalog) PrepareKey(v *lambent.Version) (string, bool) { return "key-" + v.Function, true }
+
+func (catalog) Base(*lambent.Version) []runtimes.Making { return nil }
+
+func (c catalog) Prepare(*lambent.Version, string, []string, string) ([]runtimes.Making, error) {
+	c.attempts.Add(1)
+	return nil, c.result
+}
+
+func (catalog) Prepared(rt sandbox.Runtime, dir, _ string) (sandbox.Runtime, string) { return rt, dir }
+
+// run opens a room on s and runs it until the test ends.
+func (s *scripted) run(t *testing.T, o prepare.Options) *prepare.Room {
+	t.Helper()
+	s.Driver = fake.New(fake.Script{})
+	o.Dir, o.Driver, o.Artifacts, o.Runtimes = t.TempDir(), s, s, catalog{s}
+	o.Environment = func(*lambent.Version, string) []string { return nil }
+	o.NewID = newID
+	r, err := prepare.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }() // waited for by the cleanup
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+func version(name string) *lambent.Version {
+	return &lambent.Version{
+		Namespace: "000000000000", Function: name, Number: "1", MemoryMB: 128, EphemeralMB: 512, State: lambent.StateActive,
+	}
+}
+
+// What fails is tried twice and then left alone: the version starts without.
+func TestFailureIsBounded(t *testing.T) {
+	for name, module := range map[string]bool{"archive": false, "module": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scripted{module: module, result: errors.New("broken")}
+				r := s.run(t, prepare.Options{})
+				for range 5 {
+					if _, _, _, ok := r.Use(version("f"), sandbox.Runtime{}); ok {
+						t.Error("what failed is used")
+					}
+					synctest.Wait()
+				}
+				if n := s.attempts.Load(); n != 2 {
+					t.Errorf("%d attempts, want 2", n)
+				}
+			})
+		})
+	}
+}
+
+// A busy server puts preparations off, for half a minute.
+func TestBusyServerWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{module: true}
+		var busy atomic.Bool
+		busy.Store(true)
+		r := s.run(t, prepare.Options{Busy: busy.Load})
+		r.Want(version("f"))
+		time.Sleep(20 * time.Second)
+		if s.attempts.Load() != 0 {
+			t.Error("prepared while the server was busy")
+		}
+		busy.Store(false)
+		time.Sleep(time.Second)
+		if s.attempts.Load() != 1 || !r.Optimized(version("f")) {
+			t.Error("not prepared by an idle server")
+		}
+		busy.Store(true)
+		r.Want(version("g"))
+		time.Sleep(40 * time.Second)
+		if !r.Optimized(version("g")) {
+			t.Error("never prepared by a busy server")
+		}
+	})
+}
+
+// A version that has changed is not prepared in its old shape, and may be wanted
+// again; one that is not active is not wanted at all.
+func TestOldShapes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{module: true}
+		var current atomic.Bool
+		r := s.run(t, prepare.Options{Current: func(*lambent.Version) bool { return current.Load() }})
+		pending := version("f")
+		pending.State = lambent.StatePending
+		for _, v := range []*lambent.Version{version("f"), pending} {
+			r.Want(v)
+			synctest.Wait()
+			if r.Optimized(v) || s.attempts.Load() != 0 {
+				t.Errorf("prepared %+v", v)
+			}
+		}
+		current.Store(true)
+		r.Want(version("f"))
+		synctest.Wait()
+		with, _, release, ok := r.Use(version("f"), sandbox.Runtime{Name: "mine"})
+		if !ok || with.Name != "mine" {
+			t.Fatal("not prepared")
+		}
+		if _, err := r.Collect(nil); err != nil || r.Optimized(version("f")) {
+			t.Errorf("dead code stays prepared: %v", err)
+		}
+		release()
+		release()
+	})
+}
