@@ -46,7 +46,10 @@ func (p *Pool) coldStart(m *member, ahead string) {
 
 	// A cold start may outlive the call that asked for it: the next one uses it.
 	limit := lambent.InitTimeout + v.Timeout
-	if ahead == ReasonProvisioned {
+	switch {
+	case v.App != nil:
+		limit = v.App.StartTimeout + appSlack
+	case ahead == ReasonProvisioned:
 		limit = provisionedInit
 	}
 	ctx, cancel := context.WithTimeout(p.life, limit)

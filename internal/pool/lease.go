@@ -70,11 +70,15 @@ func (l *Lease) Release(deadline time.Time) {
 	}
 	l.released = true
 	m := l.m
-	m.used = true
 	if l.failure != nil {
 		l.pool.end(m, "failed to start")
 		return
 	}
+	if m.version.App != nil {
+		l.pool.giveBack(m)
+		return
+	}
+	m.used = true
 	if isDone(m) { // Ready is closed too then
 		if l.ended == "Sandbox.Timedout" || l.ended == "Runtime.ExitError" {
 			l.pool.inherit(m)

@@ -140,6 +140,8 @@ type member struct {
 	memory   int    // MB, the version's
 	charged  int    // MB that it counts in Pool.usedMB
 	used     bool   // has run an invocation
+	leases   int    // that are out on it
+	ended    bool   // has been given up
 	ahead    string // why it was made ready ahead, until a call uses it; "" otherwise
 	aheadAt  time.Time
 	cold     ColdStart
@@ -161,6 +163,7 @@ type outcome struct {
 	came    way
 	ahead   bool          // it ends a start or thaw that counts in Pool.ahead
 	thaw    time.Duration // what the thaw took
+	sharer  bool          // another waiter has the same instance by the same outcome
 }
 
 // way is how an instance came to be at hand.
@@ -221,8 +224,14 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 	g := p.groupOf(v)
 	if m := g.popIdle(); m != nil {
 		g.busy[m] = struct{}{}
+		m.leases = 1
 		p.mu.Unlock()
 		p.firstUse(m)
+		return &Lease{pool: p, m: m}, nil
+	}
+	if m := g.roomiest(); m != nil {
+		m.leases++
+		p.mu.Unlock()
 		return &Lease{pool: p, m: m}, nil
 	}
 	g.habit.again = time.Time{} // the call is here before the guess
@@ -285,7 +294,7 @@ func (p *Pool) abandon(g *group, w *waiter, err error) (*Lease, error) {
 		case out.failure != nil:
 			p.end(out.m, "failed to start")
 		default:
-			p.settled(out.m)
+			p.giveBack(out.m)
 		}
 	default:
 	}
@@ -296,7 +305,7 @@ func (p *Pool) leaseOf(out outcome) (*Lease, error) {
 	if out.err != nil {
 		return nil, out.err
 	}
-	if out.failure == nil {
+	if out.failure == nil && !out.sharer {
 		p.firstUse(out.m)
 	}
 	return &Lease{pool: p, m: out.m, failure: out.failure, cold: out.came == started, thaw: out.thaw}, nil
@@ -337,7 +346,7 @@ func (g *group) popIdle() *member {
 
 // wantLocked sets instances on their way until each waiter has one coming.
 func (p *Pool) wantLocked(g *group) {
-	for g.starting < len(g.waiters) {
+	for g.starting*g.capacity() < len(g.waiters) {
 		if !p.bringLocked(g, forCall, "") {
 			if !g.starved {
 				g.starved = true
@@ -400,6 +409,10 @@ func (p *Pool) feedLocked() {
 func (p *Pool) deliver(g *group, out outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.deliverLocked(g, out)
+}
+
+func (p *Pool) deliverLocked(g *group, out outcome) {
 	p.arrivedLocked(g, out)
 	alive := out.err == nil && out.failure == nil
 	if alive && (p.closed || out.m.print != g.print) {
@@ -410,12 +423,10 @@ func (p *Pool) deliver(g *group, out outcome) {
 	}
 	switch {
 	case len(g.waiters) > 0:
-		w := g.waiters[0]
-		g.waiters = slices.Delete(g.waiters, 0, 1)
-		if out.err == nil {
-			g.busy[out.m] = struct{}{}
+		g.serveLocked(out)
+		if g.capacity() > 1 { // more may have waited for it than it has room for
+			p.wantLocked(g)
 		}
-		w.out <- out
 	case alive:
 		out.m.idleAt = time.Now()
 		if out.m.used {
@@ -443,6 +454,9 @@ func (p *Pool) arrivedLocked(g *group, out outcome) {
 	if out.came == started {
 		g.lastCold = out.m.cold.Total
 		g.trouble.learn(out, time.Now())
+	}
+	if out.m != nil {
+		out.m.leases = 0
 	}
 	delete(g.busy, out.m)
 	delete(g.settling, out.m)

@@ -129,6 +129,9 @@ func (p *Pool) retireLocked(g *group, reason string) {
 func (p *Pool) end(m *member, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if m.ended { // by another of its leases
+		return
+	}
 	p.endLocked(m, reason)
 	p.feedLocked()
 	p.fillLocked(time.Now())
@@ -137,6 +140,7 @@ func (p *Pool) end(m *member, reason string) {
 // endLocked gives up m: its memory is free at once, and offering it to others is
 // the caller's business; its sandbox is taken down in a goroutine of the pool.
 func (p *Pool) endLocked(m *member, reason string) {
+	m.ended = true
 	delete(m.group.busy, m)
 	delete(m.group.settling, m)
 	if m.frozen {

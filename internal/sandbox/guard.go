@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 
 	"lambent.dev/lambent"
@@ -157,6 +158,20 @@ func (g *guarded) Why() *Failure {
 		return why
 	}
 	return g.Instance.Why()
+}
+
+// Dial passes on to an application. Many requests are on it at the same time, and
+// one that cannot be reached for once may be the next time: neither turn nor
+// judgement.
+func (g *guarded) Dial(ctx context.Context) (net.Conn, error) {
+	d, ok := g.Instance.(Dialer)
+	if !ok {
+		return nil, lambent.Errorf(lambent.CodeUnsupported, "the instance is not an HTTP application")
+	}
+	if g.dead() {
+		return nil, errDead(g.Why())
+	}
+	return d.Dial(ctx)
 }
 
 // KeepTmp passes on; an instance that cannot has nothing to keep.

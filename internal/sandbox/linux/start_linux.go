@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,9 @@ import (
 // Start makes the sandbox and starts the runtime in it. A program that cannot be
 // executed is no error here: the instance's Init says so.
 func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
+	if spec.Version != nil && spec.Version.App != nil {
+		spec = appSpec(spec)
+	}
 	b := &builder{driver: d, spec: spec, stage: time.Now()}
 	if !d.enter() {
 		b.closeStartOnly()
@@ -30,7 +34,7 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance
 	}
 	defer d.starts.Done()
 	d.reserve.begin()
-	i, err := b.start(ctx)
+	i, err := b.started(ctx)
 	// The thread in the namespaces is among what closes here: its cgroup can only
 	// be taken back afterwards.
 	b.closeStartOnly()
@@ -40,6 +44,21 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance
 		return nil, err
 	}
 	return i, nil
+}
+
+// started is the instance, of whichever kind.
+func (b *builder) started(ctx context.Context) (sandbox.Instance, error) {
+	i, err := b.start(ctx)
+	if err != nil || b.spec.Version.App == nil {
+		return i, err
+	}
+	a, err := b.application(i)
+	if err != nil {
+		_ = i.Stop(ctx)
+		b.cleanup = nil // the instance has given it back
+		return nil, lambent.Errorf(lambent.CodeInternal, "start sandbox %s: %w", b.spec.ID, err)
+	}
+	return a, nil
 }
 
 func (b *builder) start(ctx context.Context) (*Instance, error) {
@@ -431,6 +450,9 @@ func (b *builder) fitMounts() error {
 func (b *builder) environment() []string {
 	const api = "AWS_LAMBDA_RUNTIME_API"
 	ours := []string{api + "=" + runtimeAPIAddress}
+	if app := b.spec.Version.App; app != nil {
+		ours = []string{"PORT=" + strconv.Itoa(app.Port)}
+	}
 	if b.far != nil {
 		ours = append(ours, controlVariable)
 	}

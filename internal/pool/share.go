@@ -1,0 +1,101 @@
+package pool
+
+import (
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// Instances of applications take several requests at the same time. Those that
+// have at least one are in group.busy, however many more they could take; what
+// follows is all that differs from functions.
+
+// appSlack is how much longer than the application's own time-out its start may
+// take: for the sandbox, and for the driver to say what went wrong.
+const appSlack = 10 * time.Second
+
+// capacity is how many leases an instance of g takes.
+func (g *group) capacity() int {
+	if a := g.version.App; a != nil {
+		return max(1, a.Concurrency)
+	}
+	return 1
+}
+
+// roomiest is the busy instance with the fewest requests that can take another;
+// nil if there is none, as always for functions.
+func (g *group) roomiest() *member {
+	capacity := g.capacity()
+	if capacity == 1 {
+		return nil
+	}
+	var best *member
+	for m := range g.busy {
+		if m.leases < capacity && (best == nil || m.leases < best.leases) && m.print == g.print && !isDone(m) {
+			best = m
+		}
+	}
+	return best
+}
+
+// serveLocked hands an outcome to the first waiter, and to as many more as the
+// instance has room for. There is at least one. A failure is theirs as well: they
+// have waited for the same start.
+func (g *group) serveLocked(out outcome) {
+	room := 1
+	if out.err == nil {
+		room = g.capacity() - out.m.leases
+	}
+	n := min(room, len(g.waiters))
+	for _, w := range g.waiters[:n] {
+		if out.err == nil {
+			g.busy[out.m] = struct{}{}
+			out.m.leases++
+		}
+		w.out <- out
+		out.sharer = true
+	}
+	clear(g.waiters[:n])
+	g.waiters = g.waiters[n:]
+}
+
+// giveBack ends one lease on m: the last one makes it idle.
+func (p *Pool) giveBack(m *member) {
+	if m.version.App == nil {
+		p.settled(m)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.used = true
+	m.leases--
+	g := m.group
+	switch {
+	case m.ended:
+	case isDone(m):
+		p.endLocked(m, "ended")
+		p.wantLocked(g)
+		p.feedLocked()
+		p.fillLocked(time.Now())
+	case m.leases == 0:
+		p.deliverLocked(g, outcome{m: m})
+	case len(g.waiters) > 0 && m.print == g.print:
+		g.serveLocked(outcome{m: m})
+	}
+}
+
+// Dialer reaches the application; nil when the instance is a function's.
+func (l *Lease) Dialer() sandbox.Dialer {
+	d, _ := l.m.inst.(sandbox.Dialer)
+	return d
+}
+
+// Done is closed when the instance has ended.
+func (l *Lease) Done() <-chan struct{} { return l.m.inst.Done() }
+
+// Why tells what ended it.
+func (l *Lease) Why() *sandbox.Failure { return l.m.inst.Why() }
+
+// Version is what the instance runs.
+func (l *Lease) Version() *lambent.Version { return l.m.version }

@@ -1,0 +1,320 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// application is an instance of a version that serves HTTP by itself. It has no
+// Runtime API: it is ready when its port is, and requests go to Dial.
+type application struct {
+	*Instance
+	app   *lambent.App
+	netns *os.File // its network; open until Stop is through
+	// at is where it listens; valid once Init has found it.
+	at    atomic.Pointer[netip.AddrPort]
+	grace sync.Once
+}
+
+var (
+	_ sandbox.Instance = (*application)(nil)
+	_ sandbox.Dialer   = (*application)(nil)
+)
+
+// appSpec makes s start the application's own program instead of the runtime's.
+// Of the runtime the language stays: its mounts and variables.
+func appSpec(s sandbox.Spec) sandbox.Spec {
+	rt := s.Runtime
+	rt.Blank, rt.Control, rt.Fallback = nil, false, nil
+	command := slices.Clone(s.Version.App.Command)
+	switch {
+	case len(command) == 0 && s.Version.Image == nil:
+		command = []string{"/var/task/bootstrap"}
+		rt.Fallback = []string{"/opt/bootstrap"}
+	case len(command) == 0: // the image's, which the runtime has
+		command = rt.Command
+	case strings.Contains(command[0], "/"):
+		if !path.IsAbs(command[0]) {
+			command[0] = path.Join("/var/task", command[0])
+		}
+	default:
+		places := searchPath(slices.Concat(rt.Env, s.Env))
+		for _, dir := range places[1:] {
+			rt.Fallback = append(rt.Fallback, path.Join(dir, command[0]))
+		}
+		command[0] = path.Join(places[0], command[0])
+	}
+	rt.Command = command
+	s.Runtime = rt
+	s.NoReserve = true
+	return s
+}
+
+// searchPath is where programs are looked for: the last PATH of env.
+func searchPath(env []string) []string {
+	list := "/usr/local/bin:/usr/bin:/bin"
+	for _, v := range env {
+		if value, ok := strings.CutPrefix(v, "PATH="); ok {
+			list = value
+		}
+	}
+	var dirs []string
+	for _, dir := range strings.Split(list, ":") {
+		if path.IsAbs(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	if dirs == nil {
+		dirs = []string{"/usr/bin"}
+	}
+	return dirs
+}
+
+// application makes i one. The shell's thread is in the instance's network.
+func (b *builder) application(i *Instance) (*application, error) {
+	_ = i.listener.Close() // the port of the Runtime API is the application's to use
+	a := &application{Instance: i, app: b.spec.Version.App}
+	var err error
+	b.shell.run(func() { a.netns, err = os.Open("/proc/thread-self/ns/net") })
+	return a, err
+}
+
+// Init waits until the application listens on its port and, if it has a health
+// path, answers there.
+func (a *application) Init(ctx context.Context) (sandbox.InitResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.app.StartTimeout)
+	defer cancel()
+	failure := a.await(ctx)
+	a.through()
+	r := sandbox.InitResult{Took: time.Since(a.made), Origin: a.origin, Failure: failure}
+	a.output.drain()
+	if failure != nil {
+		return r, nil
+	}
+	if err := a.group.limit(limits{cpus: a.share}); err != nil && !a.ended() {
+		return r, lambent.Errorf(lambent.CodeInternal, "limit the processor: %w", err)
+	}
+	return r, nil
+}
+
+// Intervals of looking at the port.
+const (
+	firstLook = 500 * time.Microsecond
+	lastLook  = 20 * time.Millisecond
+)
+
+// await waits for the application to take requests. The port is looked at from
+// outside: a connection that says nothing would be noise in its log.
+func (a *application) await(ctx context.Context) *sandbox.Failure {
+	status := 0
+	for wait := firstLook; ; wait = min(wait*5/4, lastLook) {
+		if at, ok := a.listening(); ok {
+			a.at.Store(&at)
+			if a.app.Health == "" {
+				return nil
+			}
+			if status = a.health(ctx); status > 0 && status < 500 {
+				return nil
+			}
+		}
+		select {
+		case <-a.over:
+			return a.whyEnded()
+		case <-ctx.Done():
+			return a.late(status)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// whyEnded words the end of a program that was to listen.
+func (a *application) whyEnded() *sandbox.Failure {
+	f := *a.Why()
+	if a.process.entry != nil {
+		f.Message = "The command " + strings.Join(a.app.Command, " ") + " cannot be started: " + f.Message
+		return &f
+	}
+	f.Message = fmt.Sprintf("The application ended before it listened on port %d: %s", a.app.Port, f.Message)
+	return &f
+}
+
+// late says what was missing when StartTimeout was over.
+func (a *application) late(status int) *sandbox.Failure {
+	f := &sandbox.Failure{Type: "Runtime.StartTimeout"}
+	switch {
+	case status > 0:
+		f.Message = fmt.Sprintf("The health path %s still answered %d after %s", a.app.Health, status, a.app.StartTimeout)
+	case a.at.Load() != nil:
+		f.Message = fmt.Sprintf("The health path %s did not answer within %s", a.app.Health, a.app.StartTimeout)
+	default:
+		f.Message = fmt.Sprintf("The application did not listen on port %d within %s", a.app.Port, a.app.StartTimeout)
+		if others := a.others(); len(others) > 0 {
+			f.Message += "; it listens on " + strings.Join(others, ", ") + " instead (the port to use is in the variable PORT)"
+		}
+	}
+	return f
+}
+
+// listening tells where the application listens on its port, as it is reached
+// from its own network.
+func (a *application) listening() (netip.AddrPort, bool) {
+	for _, at := range listeners(a.process.pid) {
+		if int(at.Port()) != a.app.Port {
+			continue
+		}
+		switch addr := at.Addr(); {
+		case addr == netip.IPv4Unspecified():
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()), true
+		case addr == netip.IPv6Unspecified():
+			return netip.AddrPortFrom(netip.IPv6Loopback(), at.Port()), true
+		}
+		return at, true
+	}
+	return netip.AddrPort{}, false
+}
+
+// others are the ports that it listens on.
+func (a *application) others() []string {
+	var ports []string
+	for _, at := range listeners(a.process.pid) {
+		if p := strconv.Itoa(int(at.Port())); !slices.Contains(ports, p) && len(ports) < 8 {
+			ports = append(ports, p)
+		}
+	}
+	return ports
+}
+
+// health asks the health path and returns the status; 0 is no answer.
+func (a *application) health(ctx context.Context) int {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return a.Dial(ctx) }, DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost:"+strconv.Itoa(a.app.Port)+a.app.Health, nil)
+	if err != nil {
+		return http.StatusInternalServerError // no such path can be asked for
+	}
+	req.Header.Set("User-Agent", "lambent-health")
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0
+	}
+	_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that it can finish its answer
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// healthTimeout bounds one question; the next one may find the application in a
+// better state.
+const healthTimeout = 5 * time.Second
+
+// Dial connects to the application. The connection is made in its network, which
+// only the socket has to be made in.
+func (a *application) Dial(ctx context.Context) (net.Conn, error) {
+	at := a.at.Load()
+	if at == nil {
+		return nil, lambent.Errorf(lambent.CodeUnavailable, "connect to %s: it does not listen yet", a.id)
+	}
+	c, err := a.dial(ctx, *at)
+	if err != nil {
+		return nil, lambent.Errorf(lambent.CodeUnavailable, "connect to port %d of %s: %w", a.app.Port, a.id, err)
+	}
+	return c, nil
+}
+
+func (a *application) dial(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
+	if a.ended() {
+		return nil, net.ErrClosed
+	}
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()})
+	if at.Addr().Is4() {
+		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
+	}
+	fd, err := a.socket(family)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "application")
+	defer func() { _ = f.Close() }() // the connection has a copy
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := f.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		failed = unix.Connect(int(fd), address)
+		return !errors.Is(failed, unix.EINPROGRESS) && !errors.Is(failed, unix.EALREADY)
+	})
+	if failed != nil && !errors.Is(failed, unix.EISCONN) {
+		err = errors.Join(err, os.NewSyscallError("connect", failed))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return net.FileConn(f)
+}
+
+// socket makes a socket in the instance's network, on a thread that is there for
+// that long.
+func (a *application) socket(family int) (fd int, err error) {
+	return socketIn(a.netns, family)
+}
+
+// stopGrace is how long an application may take to end its work by itself. The
+// pool has let the requests end before.
+const stopGrace = 5 * time.Second
+
+// Stop asks an application that listens for it to end, and ends it if it does not.
+func (a *application) Stop(ctx context.Context) error {
+	a.grace.Do(func() {
+		a.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
+		if !a.dead() && catches(a.process.pid, unix.SIGTERM) {
+			_ = a.group.freeze(false)
+			_ = unix.PidfdSendSignal(a.process.pidfd, unix.SIGTERM, nil, 0)
+			select {
+			case <-a.exited:
+			case <-ctx.Done():
+			case <-time.After(stopGrace):
+			}
+		}
+		defer func() { _ = a.netns.Close() }()
+	})
+	return a.Instance.Stop(ctx)
+}
+
+// Ready is always: requests do not wait for each other.
+func (a *application) Ready() <-chan struct{} { return always }
+
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// Invoke is not for applications.
+func (a *application) Invoke(context.Context, sandbox.Event) (sandbox.Answer, error) {
+	return sandbox.Answer{}, lambent.Errorf(lambent.CodeUnsupported, "%s is an HTTP application, which takes no events", a.id)
+}

@@ -1,0 +1,112 @@
+package linux
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// listeners are the TCP ports that somebody listens on in the network of a process,
+// each with its address. Of a process that has ended there are none.
+func listeners(pid int) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, table := range []string{"tcp", "tcp6"} {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/net/" + table)
+		if err == nil {
+			all = append(all, parseListeners(b)...)
+		}
+	}
+	return all
+}
+
+// parseListeners reads a table of sockets (proc(5), /proc/net/tcp): local address
+// and state are the second and fourth of a line's fields.
+func parseListeners(table []byte) []netip.AddrPort {
+	const listening = "0A"
+	var all []netip.AddrPort
+	lines := bufio.NewScanner(bytes.NewReader(table))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 4 || fields[3] != listening {
+			continue
+		}
+		if at, err := parseSocketAddress(fields[1]); err == nil {
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// parseSocketAddress reads "0100007F:1F90": words of the address in the host's
+// order, then the port.
+func parseSocketAddress(text string) (netip.AddrPort, error) {
+	address, number, _ := strings.Cut(text, ":")
+	b, err := hex.DecodeString(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	port, err := strconv.ParseUint(number, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if len(b)%4 != 0 {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address", text)
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.BigEndian.PutUint32(b[i:], binary.NativeEndian.Uint32(b[i:]))
+	}
+	addr, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address", text)
+	}
+	return netip.AddrPortFrom(addr, uint16(port)), nil
+}
+
+// catches tells whether a process has a handler for a signal (proc_pid_status(5),
+// SigCgt). The first process of a pid namespace is not ended by one that it has
+// none for.
+func catches(pid int, signal unix.Signal) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	_, rest, ok := strings.Cut(string(b), "\nSigCgt:")
+	if !ok {
+		return false
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	mask, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	return err == nil && mask&(1<<(uint(signal)-1)) != 0
+}
+
+// hostNetwork is the network that the server is in.
+var hostNetwork = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/ns/net") })
+
+// socketIn makes a TCP socket in another network. The calling thread is there only
+// for that: sockets stay where they were made.
+func socketIn(netns *os.File, family int) (fd int, err error) {
+	home, err := hostNetwork()
+	if err != nil {
+		return -1, err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return -1, os.NewSyscallError("setns net", err)
+	}
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic("a thread cannot leave an application's network: " + back.Error())
+	}
+	return fd, os.NewSyscallError("socket", err)
+}
