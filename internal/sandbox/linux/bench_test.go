@@ -130,7 +130,8 @@ func BenchmarkFork(b *testing.B) {
 	defer d.Close()
 	spec := p.spec(b, light, nil)
 	sandboxtest.AwaitReserve(b, d, spec.Runtime)
-	defer hold(d)()
+	eventually(b, "there is a zygote", func() bool { _, z := d.reserve.pids(); return len(z) > 0 })
+	defer hold(b, d, spec)()
 	d.reserve.mu.Lock()
 	z := d.reserve.of(spec.Runtime).root().zygote
 	d.reserve.mu.Unlock()

@@ -75,7 +75,7 @@ func traces(t *testing.T, dir string) []string {
 			list = append(list, "mount "+strings.TrimSpace(line))
 		}
 	}
-	links, err := netlink.LinkList()
+	links, err := listLinks(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -191,9 +191,19 @@ func (n *network) remove(link netlink.Link) error {
 	return nil
 }
 
+// listLinks lists again while other servers' links come and go in the middle of it.
+func listLinks(list func() ([]netlink.Link, error)) (links []netlink.Link, err error) {
+	for range 20 {
+		if links, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return links, err
+		}
+	}
+	return links, err
+}
+
 // removeLinks removes what an earlier server with our tag left.
 func (n *network) removeLinks() (int, error) {
-	links, err := n.nl.LinkList()
+	links, err := listLinks(n.nl.LinkList)
 	if err != nil {
 		return 0, fmt.Errorf("list links: %w", err)
 	}

@@ -57,11 +57,22 @@ func (r *reserve) pids() (blanks, zygotes []int) {
 	return blanks, zygotes
 }
 
-// hold keeps the reserve from making anything until the function that it returns
-// is called.
-func hold(d *Driver) func() {
-	d.reserve.begin()
-	return sync.OnceFunc(d.reserve.through)
+// hold waits until the reserve is at rest and empties it; it makes nothing then until the
+// function that this returns is called, or a zygote dies.
+func hold(t testing.TB, d *Driver, spec sandbox.Spec) func() {
+	t.Helper()
+	eventually(t, "the reserve is at rest", func() bool {
+		r := reserveOf(t, d, spec)
+		return r.Ready > 0 && r.Ready == r.Wanted
+	})
+	until := func(at time.Time) {
+		d.reserve.mu.Lock()
+		defer d.reserve.mu.Unlock()
+		d.reserve.of(spec.Runtime).retry.until = at
+	}
+	until(time.Now().Add(time.Hour))
+	d.reserve.yield()
+	return sync.OnceFunc(func() { until(time.Time{}); d.reserve.poke() })
 }
 
 func reserveOf(t testing.TB, d *Driver, spec sandbox.Spec) sandbox.Reserve {

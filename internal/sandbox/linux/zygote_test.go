@@ -104,12 +104,10 @@ func TestForks(t *testing.T) {
 	defer d.Close()
 	spec := p.spec(t, echoEnv, map[string]string{"MINE": "one"})
 	sandboxtest.AwaitReserve(t, d, spec.Runtime)
-	for n, want := range []lambent.Origin{lambent.OriginBlank, lambent.OriginFork, lambent.OriginFork} {
+	for n, want := range []lambent.Origin{lambent.OriginBlank, lambent.OriginFork} {
 		spec.ID = fmt.Sprintf("fork-%d", n)
 		if want == lambent.OriginFork {
-			d.reserve.begin() // keeps the reserve from filling up
-			defer d.reserve.through()
-			d.reserve.yield()
+			defer hold(t, d, spec)()
 		}
 		var stages []string
 		spec.Stage = func(name string, _ time.Time, took time.Duration) {
@@ -247,17 +245,17 @@ func TestZygoteDies(t *testing.T) {
 		want []lambent.Origin
 		hurt func(pid int)
 	}{
-		{"idle", []lambent.Origin{lambent.OriginBlank}, func(pid int) { _ = unix.Kill(pid, unix.SIGKILL) }},
+		{"idle", []lambent.Origin{lambent.OriginStart}, func(pid int) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			eventually(t, "it is noticed", func() bool { return root() != pid })
+		}},
 		{"before the fork", []lambent.Origin{lambent.OriginStart, lambent.OriginFork}, func(pid int) {
-			d.reserve.yield()
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}},
 		{"in the fork", []lambent.Origin{lambent.OriginStart, lambent.OriginFork}, func(pid int) {
-			d.reserve.yield()
 			time.AfterFunc(1500*time.Microsecond, func() { _ = unix.Kill(pid, unix.SIGKILL) })
 		}},
 		{"hanging", []lambent.Origin{lambent.OriginStart}, func(pid int) {
-			d.reserve.yield()
 			_ = unix.Kill(pid, unix.SIGSTOP)
 		}},
 	} {
@@ -268,7 +266,7 @@ func TestZygoteDies(t *testing.T) {
 			sandboxtest.AwaitReserve(t, d, spec.Runtime)
 			eventually(t, "there is a zygote", func() bool { d.reserve.poke(); return root() != 0 })
 			pid := root()
-			release := hold(d)
+			release := hold(t, d, spec)
 			c.hurt(pid)
 			r, _ := run(t, d, spec)
 			release()
@@ -302,8 +300,7 @@ func TestForkedLikeStarted(t *testing.T) {
 		{lambent.OriginBlank, func() { spec.NoReserve = false; sandboxtest.AwaitReserve(t, d, spec.Runtime) }},
 		{lambent.OriginFork, func() {
 			sandboxtest.AwaitReserve(t, d, spec.Runtime)
-			t.Cleanup(hold(d))
-			d.reserve.yield()
+			t.Cleanup(hold(t, d, spec))
 		}},
 	} {
 		c.setup()
