@@ -11,12 +11,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
+	"sync"
 )
 
 // Builder builds one directory.
@@ -104,12 +106,13 @@ func (b Builder) run(ctx context.Context, c command) (string, error) {
 	cmd := exec.CommandContext(ctx, c.program, c.args...)
 	cmd.Dir = b.Dir
 	cmd.Env = append(b.Environ[:len(b.Environ):len(b.Environ)], c.env...)
-	var out, all bytes.Buffer
-	cmd.Stdout, cmd.Stderr = both{&out, &all}, &all
+	var out bytes.Buffer
+	var all transcript
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, &all), &all
 	err := cmd.Run()
 	stop()
 	if err != nil {
-		if text := strings.TrimSpace(all.String()); text != "" {
+		if text := strings.TrimSpace(all.text.String()); text != "" {
 			b.Say(text)
 		}
 		return "", fmt.Errorf("build %s: %s %s: %w", b.Dir, filepath.Base(c.program), first(c.args), err)
@@ -117,12 +120,18 @@ func (b Builder) run(ctx context.Context, c command) (string, error) {
 	return out.String(), nil
 }
 
-// both writes to two buffers.
-type both struct{ a, b *bytes.Buffer }
+// transcript is what a tool says on both of its outputs, which come from a
+// goroutine each.
+type transcript struct {
+	mu   sync.Mutex // guards text until the tool has ended
+	text bytes.Buffer
+}
 
-func (w both) Write(p []byte) (int, error) {
-	w.a.Write(p) // a buffer takes everything
-	return w.b.Write(p)
+// Write takes everything.
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
 }
 
 func first(args []string) string {
