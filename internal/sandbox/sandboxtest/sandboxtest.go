@@ -60,6 +60,14 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Recover", h.recovers)
 }
 
+// RunConfined runs the part of the suite that says what an instance may not do.
+func RunConfined(t *testing.T, h Harness) {
+	t.Run("Limits", h.limits)
+	t.Run("Escape", h.escape)
+	t.Run("Abuse", h.abuse)
+	t.Run("Freeze", h.freezes)
+}
+
 // Probe builds the probe and gives a directory with it as "bootstrap". It is
 // built once for each run of the tests.
 func Probe(t testing.TB) string {

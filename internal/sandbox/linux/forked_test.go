@@ -1,0 +1,62 @@
+package linux
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/runtimes"
+	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/sandbox/sandboxtest"
+)
+
+// TestForkedConfined is what the suite says of limits and ways out, for instances
+// that are forked for their cold start. The function is Python for one line; then
+// it becomes the probe.
+func TestForkedConfined(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	code := sandboxtest.Probe(t)
+	const become = "import os\nos.execv('/var/task/bootstrap', ['/var/task/bootstrap'])\n"
+	if err := os.WriteFile(filepath.Join(code, "main.py"), []byte(become), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sandboxtest.RunConfined(t, sandboxtest.Harness{
+		New: func(t *testing.T, dir string) sandbox.Driver {
+			d := newDriver(t, Options{DataDir: dir})
+			spec := p.spec(t, become, nil)
+			sandboxtest.AwaitReserve(t, d, spec.Runtime)
+			eventually(t, "there is a zygote", func() bool { _, z := d.reserve.pids(); return len(z) > 0 })
+			hold(t, d, spec)
+			return &forking{Driver: d, t: t, python: p, code: code}
+		},
+		Isolates: true,
+		Traces:   traces,
+	})
+}
+
+// forking starts the suite's probe by way of a fork.
+type forking struct {
+	*Driver
+	t      *testing.T
+	python *python
+	code   string
+}
+
+func (d *forking) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
+	v := *spec.Version
+	v.Runtime, v.Handler = d.python.name, "main.handler"
+	rt, err := d.python.catalog.Resolve(&v)
+	if err != nil {
+		return nil, err
+	}
+	spec.Version, spec.Runtime, spec.Code = &v, rt, d.code
+	spec.Env = append(runtimes.Environment(runtimes.Env{Version: &v, Region: spec.Region}), "GREETING=hello")
+	i, err := d.Driver.Start(ctx, spec)
+	if err == nil && i.(*Instance).origin != lambent.OriginFork {
+		d.t.Errorf("the instance is of origin %s", i.(*Instance).origin)
+	}
+	return i, err
+}
