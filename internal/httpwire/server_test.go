@@ -9,13 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -337,39 +335,34 @@ func TestClientStays(t *testing.T) {
 	}
 }
 
-// A request may end at any moment of the watch's beginning.
-func TestWatchThatIsOverAtOnce(t *testing.T) {
-	r := newRig(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		<-timeOrDone(r, watchAfter+time.Duration(rand.IntN(200)-100)*time.Microsecond)
-	}))
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			c := r.dial(r.ours)
-			b := bufio.NewReader(c)
-			for range 20 {
-				fmt.Fprint(c, "POST /hot HTTP/1.1\r\nHost: x\r\n\r\n")
-				if _, err := http.ReadResponse(b, nil); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
+// slowConn takes its time to lift a deadline.
+type slowConn struct{ net.Conn }
+
+func (c slowConn) SetReadDeadline(at time.Time) error {
+	if at.IsZero() {
+		time.Sleep(50 * time.Millisecond)
 	}
-	all.Wait()
-	short, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if err := r.s.Shutdown(short); err != nil { // all are idle
-		t.Error(err)
-	}
+	return c.Conn.SetReadDeadline(at)
 }
 
-// timeOrDone is closed after d, or at the end of r.
-func timeOrDone(r *http.Request, d time.Duration) <-chan struct{} {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	stop := context.AfterFunc(r.Context(), cancel)
-	context.AfterFunc(ctx, func() { stop() })
-	return ctx.Done()
+// A request that ends while its watch begins is not held up by it.
+func TestEndAsTheWatchBegins(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	c := newConn(NewServer(Options{}), slowConn{near})
+	c.phase = phaseBody
+	c.r.buf.next()
+	l := &life{c: c, body: true}
+	done := l.Done()
+	time.Sleep(watchAfter + 10*time.Millisecond)
+	late := time.AfterFunc(2*time.Second, func() {
+		t.Error("the watch did not end")
+		far.Close()
+	})
+	l.end()
+	late.Stop()
+	<-done
+	far.Close()
 }
 
 func TestSlowClients(t *testing.T) {
