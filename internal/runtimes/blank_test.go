@@ -1,10 +1,12 @@
 package runtimes_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -188,7 +190,7 @@ func TestPythonOverForksTellsModules(t *testing.T) {
 	f := r.process.(*forked)
 	<-f.done
 	got := f.told()
-	for name, want := range map[string]bool{"sqlite3": true, "uuid": true, "xml": true, "json": false, "csv": false,
+	for name, want := range map[string]bool{"sqlite3": true, "uuid": false, "xml": true, "json": false, "csv": false,
 		"main": false, "main_helper": false, "_strptime": false, "lambent_log": false, "xml.etree": false} {
 		if slices.Contains(got, name) != want {
 			t.Errorf("told %q: %s is there: %v, want %v", got, name, !want, want)
@@ -319,13 +321,14 @@ func shadowing(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, dir, "main.py", `
-import json, logging, traceback, ctypes, sqlite3
+import json, logging, traceback, ctypes, sqlite3, hashlib
 def handler(event, context):
     if event == "fail":
         raise ValueError({1: 2})
     if event == "log":
         logging.getLogger().error("said")
-    return {"json": json.dumps([1]), "ctypes": getattr(ctypes, "MINE", None), "sqlite3": getattr(sqlite3, "MINE", None)}
+    return {"json": json.dumps([1]), "ctypes": getattr(ctypes, "MINE", None), "sqlite3": getattr(sqlite3, "MINE", None),
+        "hashlib": getattr(hashlib, "MINE", None)}
 `)
 	// These are loaded before the function on AWS, too, or are the platform's own.
 	for _, name := range []string{"json", "logging", "traceback", "re", "socket", "lambent_runtime", "lambent_log", "lambent_blank",
@@ -335,10 +338,11 @@ def handler(event, context):
 	// These are not.
 	write(t, dir, "ctypes.py", "MINE = True\n")
 	write(t, dir, "sqlite3/__init__.py", "MINE = True\n")
+	write(t, dir, "hashlib/__init__.py", "MINE = True\n")
 	for _, name := range pythonsFor(t) {
 		r := start(t, function{runtime: name, handler: "main.handler", dir: dir})
 		r.expect("ready")
-		if m := decode(t, r.invoke("response", `1`).body); m["json"] != "[1]" || m["ctypes"] != true || m["sqlite3"] != true {
+		if m := decode(t, r.invoke("response", `1`).body); m["json"] != "[1]" || m["ctypes"] != true || m["sqlite3"] != true || m["hashlib"] != true {
 			t.Errorf("%s: %v", name, m)
 		}
 		r.invoke("response", `"log"`)
@@ -423,4 +427,40 @@ func TestPythonOverForksWithoutControl(t *testing.T) {
 			t.Errorf("%s answers %s, want %s", name, got.body, want)
 		}
 	}
+}
+
+// What a blank has loaded is pinned, or among what it looks for in the function's
+// files: a function's own module is never passed over.
+func TestPythonOverBlanksHasOnlyWhatCannotBeShadowed(t *testing.T) {
+	text := read(t, "../../runtimes/python/lambent_blank.py") + read(t, "../../runtimes/python/lambent_platform.py")
+	allowed := regexp.MustCompile(`[a-z][a-z0-9_]*`).FindAllString(between(text, "_USUAL = (", ")")+between(text, "_PINNED = frozenset(", ".split()"), -1)
+	for _, name := range pythons {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "main.py", "import sys\nSEEN = sorted({m.split('.')[0] for m in sys.modules} - set(sys.builtin_module_names))\ndef handler(e, c): return SEEN\n")
+			loaded := func() []string {
+				r := start(t, function{runtime: name, handler: "main.handler", dir: dir})
+				r.expect("ready")
+				var out []string
+				if err := json.Unmarshal([]byte(r.invoke("response", `0`).body), &out); err != nil {
+					t.Fatal(err)
+				}
+				return out
+			}
+			originOverride = "fresh"
+			fresh := loaded()
+			originOverride = ""
+			for _, m := range loaded() {
+				if !strings.HasPrefix(m, "_") && !strings.HasPrefix(m, "lambent_") && !slices.Contains(fresh, m) && !slices.Contains(allowed, m) {
+					t.Errorf("a blank has loaded %s", m)
+				}
+			}
+		})
+	}
+}
+
+func between(text, from, to string) string {
+	_, text, _ = strings.Cut(text, from)
+	text, _, _ = strings.Cut(text, to)
+	return text
 }

@@ -20,6 +20,11 @@ _LIMIT = 256 << 10
 _AT_START = ("PYTHON", "LD_", "LC_", "LANG", "LOCPATH", "MALLOC_", "GLIBC_", "GCONV_", "OPENSSL_")
 
 
+# What many functions import first of all, beyond the pinned modules: a function that
+# has its own in place of one starts over.
+_USUAL = ("copy", "dataclasses", "fcntl", "hashlib", "hmac", "platform", "signal", "subprocess", "uuid")
+
+
 class _Watch(type(os.environ)):
     """os.environ that keeps what modules read of it while they are imported: they
     may have settled something by it."""
@@ -52,9 +57,11 @@ def reads():
 
 
 def load():
-    """Loads what AWS's runtime has loaded before the function, and what our own
-    needs only later."""
+    """Loads what AWS's runtime has loaded before the function, what functions usually
+    import, and what our own needs only later."""
     with watched():
+        import urllib.request
+
         import decimal
         import http.client
         import importlib.metadata
@@ -64,6 +71,8 @@ def load():
 
         import lambent_log
 
+        for name in _USUAL:
+            __import__(name)
         lambent_log.prepare(logging)
         lambent_platform.add_builtins()
 
@@ -147,7 +156,11 @@ def _exactly(fd, size):
 def _specialise(control, start, env):
     if start.coerced is not None and "LC_CTYPE" not in env:
         env["LC_CTYPE"] = start.coerced
-    if _sensitive(env) != start.sensitive or any(env.get(n) != v for n, v in reads().items()):
+    if (
+        _sensitive(env) != start.sensitive
+        or any(env.get(n) != v for n, v in reads().items())
+        or _shadowed(lambent_platform.own_places(env))
+    ):
         _start_over(control, start, env)
     for name in [n for n in os.environ if n not in env]:
         del os.environ[name]
@@ -158,6 +171,16 @@ def _specialise(control, start, env):
     os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
     _renew()
     gc.enable()
+
+
+def _shadowed(places):
+    """Tells whether the function has a file or folder in place of a usual module."""
+    for place in places:
+        if os.path.isdir(place):
+            for name in _USUAL:
+                if os.path.exists(place + "/" + name + ".py") or os.path.exists(place + "/" + name):
+                    return True
+    return False
 
 
 def _start_over(control, start, env):

@@ -80,12 +80,16 @@ def add_builtins():
         site.setcopyright()
 
 
+def own_places(env):
+    """Where a function's own modules and its layers' are, the first one first."""
+    layer = "%s/lib/python%d.%d/site-packages" % ((_OPT,) + sys.version_info[:2])
+    return [env.get("LAMBDA_TASK_ROOT", "/var/task"), layer, _OPT]
+
+
 def arrange():
     """Puts the function's folders and layers first on the path, as AWS does, and sets
     logging up, now or when it is imported."""
-    task_root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
-    layer = "%s/lib/python%d.%d/site-packages" % ((_OPT,) + sys.version_info[:2])
-    first = [task_root, layer, _OPT]
+    first = own_places(os.environ)
     here = os.path.dirname(os.path.abspath(__file__))
     rest = [p for p in sys.path if p not in first and p != here and p != _PACKAGES]
     sys.path[:] = first + [here] + rest
