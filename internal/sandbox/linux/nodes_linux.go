@@ -113,8 +113,12 @@ func (r *reserve) plant(s *stock) {
 	z, err := r.driver.newZygote(r.ctx, r.name(), s.rt)
 	if err != nil {
 		r.failed(s, err)
-		// A blank can do without.
-		r.fill(s.root())
+		r.mu.Lock()
+		bare := len(s.root().idle) == 0
+		r.mu.Unlock()
+		if bare && r.ctx.Err() == nil {
+			r.fill(s.root()) // a blank can do without
+		}
 		return
 	}
 	r.settle(s.root(), z)
