@@ -112,6 +112,7 @@ type group struct {
 	key      Key
 	version  *lambent.Version // latest seen
 	print    string           // fingerprint of what the instances were started from
+	retired  int              // how often instances were; part of print
 	idle     []*member        // newest last
 	starting int              // instances on their way: cold starts and thaws
 	lastCold time.Duration    // what the last cold start took in all
@@ -317,13 +318,14 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 	k := KeyOf(v)
 	g := p.groups[k]
 	if g == nil {
-		g = &group{key: k, version: v, print: fingerprint(v), busy: make(map[*member]struct{}), settling: make(map[*member]struct{})}
+		g = &group{key: k, version: v, busy: make(map[*member]struct{}), settling: make(map[*member]struct{})}
+		g.print = g.fingerprint(v)
 		p.groups[k] = g
 		return g
 	}
 	if g.version != v || g.stale {
 		g.version, g.stale = v, false
-		if print := fingerprint(v); print != g.print {
+		if print := g.fingerprint(v); print != g.print {
 			g.print = print
 			g.trouble = trouble{}
 			p.retireLocked(g, "updated")

@@ -303,6 +303,25 @@ func TestRetireEndsIdleNowAndBusyAfterTheirCall(t *testing.T) {
 	})
 }
 
+// The call that follows a Retire may be of the very same version: what was busy
+// then is still not used again.
+func TestRetiredInstanceStaysRetired(t *testing.T) {
+	inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		l, err := p.Acquire(context.Background(), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Retire(v.Namespace, v.Function, "")
+		call(t, p, v)
+		l.Release(time.Now().Add(time.Second))
+		synctest.Wait()
+		if n := d.Live(); n != 1 {
+			t.Errorf("%d instances live, want the new one alone", n)
+		}
+	})
+}
+
 func TestFailedInitReachesOneCallerEach(t *testing.T) {
 	how := scripted{failInit: true}
 	inPool(t, how, nil, func(t *testing.T, p *Pool, d *fake.Driver) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"lambent.dev/lambent"
@@ -105,6 +106,7 @@ func (p *Pool) Retire(namespace, function, number string) {
 	for k, g := range p.groups {
 		if k.Namespace == namespace && k.Function == function && (number == "" || k.Number == number) {
 			g.print = "" // what comes back or is being started is out of date
+			g.retired++  // and stays so, even if the version is the same as before
 			g.stale = true
 			g.habit = habit{}
 			p.retireLocked(g, "retired")
@@ -227,6 +229,11 @@ func isDone(m *member) bool {
 	default:
 		return false
 	}
+}
+
+// fingerprint names what g's instances are started from: v, and which time over.
+func (g *group) fingerprint(v *lambent.Version) string {
+	return fingerprint(v) + "-" + strconv.Itoa(g.retired)
 }
 
 // fingerprint is a hash of everything in v that an instance is started from.
