@@ -35,6 +35,9 @@ var floors = map[string]int{
 	"internal/lambdaapi": 7,
 	"internal/logsapi":   7,
 	"internal/httpapi":   7,
+	"internal/gateway":   7,
+
+	"internal/gateway/event": 2,
 
 	"internal/invoke": 6,
 	"internal/scale":  6,

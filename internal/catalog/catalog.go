@@ -1,6 +1,6 @@
 // Package catalog owns what functions there are: their versions, aliases, tags,
-// settings, provisioned concurrency and resource policies, and the layers they
-// use. It checks what a request means (its wire syntax is the doors' business),
+// settings, provisioned concurrency, URLs and resource policies, and the layers
+// they use. It checks what a request means (its wire syntax is the doors' business),
 // commits every change durably as one batch, and only then swaps the in-memory
 // snapshot that all reads come from, so that resolving a name touches no
 // database and no lock. It neither runs code nor holds it: code goes to package
@@ -63,6 +63,7 @@ type Catalog struct {
 	o         Options
 	functions table[function]
 	layers    table[layer]
+	urls      table[Entrance] // by the URL's id; the namespace is empty
 	gates     gates
 	wake      chan struct{} // tells Run that due is not empty
 
@@ -171,6 +172,7 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	c := &Catalog{o: o, wake: make(chan struct{}, 1), usage: map[string]usage{}, due: map[id]bool{}}
 	c.functions.init()
 	c.layers.init()
+	c.urls.init()
 	if err := c.load(ctx); err != nil {
 		return nil, err
 	}

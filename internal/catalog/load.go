@@ -28,7 +28,7 @@ func newLoader() *loader {
 func (c *Catalog) load(ctx context.Context) error {
 	l := newLoader()
 	// What belongs to a function or a layer comes after it.
-	for _, kind := range []string{"function/", "version/", "alias/", "provisioned/", "layer/", "policy/"} {
+	for _, kind := range []string{"function/", "version/", "alias/", "provisioned/", "url/", "layer/", "policy/"} {
 		if err := l.scan(ctx, c.o.Records, kind); err != nil {
 			return err
 		}
@@ -41,6 +41,9 @@ func (c *Catalog) load(ctx context.Context) error {
 			f = f.settled()
 		}
 		c.functions.fill(k, f)
+		for _, e := range f.entrances(c.o.Region) {
+			c.urls.fill(id{name: e.ID}, e)
+		}
 		u := c.usage[k.ns]
 		u.functions, u.codeBytes = u.functions+1, u.codeBytes+f.codeBytes()
 		c.usage[k.ns] = u
@@ -66,7 +69,7 @@ func (l *loader) readFunction(ctx context.Context, records store.Records, k id) 
 	if err := l.add(r); err != nil {
 		return err
 	}
-	for _, prefix := range []string{"version/" + k.ns + "/", "alias/" + k.ns + "/", "provisioned/" + k.ns + "/", "policy/" + k.ns + "/function/"} {
+	for _, prefix := range []string{"version/" + k.ns + "/", "alias/" + k.ns + "/", "provisioned/" + k.ns + "/", "url/" + k.ns + "/", "policy/" + k.ns + "/function/"} {
 		if err := l.scan(ctx, records, prefix+k.name+"/"); err != nil {
 			return err
 		}
@@ -123,6 +126,8 @@ func (l *loader) add(r store.Record) error {
 		err = l.addAlias(id{parts[1], parts[2]}, parts[3], r.Value)
 	case len(parts) == 4 && parts[0] == "provisioned":
 		err = l.addProvisioned(id{parts[1], parts[2]}, parts[3], r.Value)
+	case len(parts) == 4 && parts[0] == "url":
+		err = l.addURL(id{parts[1], parts[2]}, parts[3], r.Value)
 	case len(parts) == 3 && parts[0] == "layer":
 		err = l.addLayer(id{parts[1], parts[2]}, r)
 	case len(parts) == 4 && parts[0] == "layer":
@@ -247,10 +252,7 @@ func (l *loader) addPolicy(k id, kind, key string, value []byte) error {
 	if err := json.Unmarshal(value, &rec); err != nil {
 		return err
 	}
-	qualifier := "" // see policyKey
-	if key != "-" {
-		qualifier = strings.TrimPrefix(key, ".")
-	}
+	qualifier := policyQualifier(key)
 	p := map[string]*Policy{qualifier: {RevisionID: rec.RevisionID, Statements: rec.Statements}}
 	f, ly := l.functions[k], l.layers[k]
 	switch {

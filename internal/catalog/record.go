@@ -17,6 +17,7 @@ import (
 //	version/<ns>/<name>/<number>          versionRecord
 //	alias/<ns>/<name>/<alias>             aliasRecord
 //	provisioned/<ns>/<name>/<qualifier>   provisionedRecord
+//	url/<ns>/<name>/.<qualifier>          urlRecord; "-" for no qualifier
 //	layer/<ns>/<name>                     layerRecord, written with every change of the layer
 //	layer/<ns>/<name>/<number>            layerVersionRecord
 //	policy/<ns>/function/<name>/.<qual.>  policyRecord; "-" for no qualifier
@@ -248,6 +249,7 @@ func functionOps(k id, old, next *function) ([]store.Op, error) {
 	b.versions(k, old, next)
 	b.aliases(k, old, next)
 	b.provisioned(k, old, next)
+	b.urls(k, old, next)
 	b.policies("policy/"+k.ns+"/function/"+k.name+"/", old.policies, next.policies)
 	return b.ops, b.err
 }
@@ -327,8 +329,8 @@ func (b *batch) policies(prefix string, old, next map[string]*Policy) {
 	}
 }
 
-// policyKey is the last part of a policy's key; "-" stands for no qualifier,
-// since a key does not end with a slash.
+// policyKey is the last part of a policy's or URL's key; "-" stands for no
+// qualifier, since a key does not end with a slash.
 func policyKey(qualifier string) string {
 	if qualifier == "" {
 		return "-"

@@ -31,6 +31,7 @@ type function struct {
 	// provisioned is its provisioned concurrency, by qualifier. No version is in
 	// it twice, by number and by an alias that points at it.
 	provisioned []*lambent.Provisioned
+	urls        []*lambent.URL // by qualifier, "" is the function's own
 	// unsettled is what becomes of versions, by number, that are Pending or
 	// whose update is InProgress.
 	unsettled map[string]settlement
@@ -63,6 +64,7 @@ func (f *function) clone() *function {
 	next.aliases = slices.Clone(f.aliases)
 	next.policies = maps.Clone(f.policies)
 	next.provisioned = slices.Clone(f.provisioned)
+	next.urls = slices.Clone(f.urls)
 	next.unsettled = maps.Clone(f.unsettled)
 	return &next
 }
@@ -165,6 +167,9 @@ func (f *function) forget(qualifier string) {
 	delete(f.policies, qualifier)
 	if i, ok := f.provisionIndex(qualifier); ok {
 		f.provisioned = slices.Delete(f.provisioned, i, i+1)
+	}
+	if i, ok := f.urlIndex(qualifier); ok {
+		f.urls = slices.Delete(f.urls, i, i+1)
 	}
 	if _, ok := f.shared.Settings.MinInstances[qualifier]; ok {
 		left := maps.Clone(f.shared.Settings.MinInstances)

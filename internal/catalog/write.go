@@ -186,6 +186,7 @@ func (c *Catalog) swapFunction(k id, next *function) {
 	defer c.mu.Unlock()
 	old := c.functions.get(k)
 	c.functions.set(k, next)
+	c.swapURLs(old, next)
 	u := c.usage[k.ns]
 	u.codeBytes += next.codeBytes() - old.codeBytes()
 	u.functions += boolInt(next != nil) - boolInt(old != nil)

@@ -19,6 +19,9 @@ type Config struct {
 	// picks a free one.
 	Listen  string `yaml:"listen" doc:"address of the API; port 0 picks a free one"`
 	Gateway string `yaml:"gateway" doc:"address of function URLs"`
+	// GatewayDomain is what the host names of function URLs end with. Names below
+	// localhost are this host's without a name server.
+	GatewayDomain string `yaml:"gateway_domain" doc:"what the host names of function URLs end with"`
 	// Region is what ARNs and signatures say; Account is the default namespace,
 	// 12 digits.
 	Region  string `yaml:"region" doc:"in ARNs and signatures"`
@@ -134,12 +137,13 @@ type S3 struct {
 // empty: they depend on the host, and [Load] fills them.
 func Default() Config {
 	return Config{
-		Listen:  "127.0.0.1:9000",
-		Gateway: "127.0.0.1:8080",
-		Region:  "us-east-1",
-		Account: "000000000000",
-		Log:     Log{Level: "info", Format: "text"},
-		Logs:    Logs{MaxAge: 14 * 24 * time.Hour, MaxBytes: 2 << 30},
+		Listen:        "127.0.0.1:9000",
+		Gateway:       "127.0.0.1:8080",
+		GatewayDomain: "localhost",
+		Region:        "us-east-1",
+		Account:       "000000000000",
+		Log:           Log{Level: "info", Format: "text"},
+		Logs:          Logs{MaxAge: 14 * 24 * time.Hour, MaxBytes: 2 << 30},
 		Instances: Instances{
 			Idle:        5 * time.Minute,
 			Concurrency: 1000,

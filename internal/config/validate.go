@@ -17,6 +17,7 @@ import (
 
 var (
 	regionForm  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	domainForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 )
 
@@ -36,6 +37,7 @@ func (c Config) Validate() error {
 	k.address("listen", c.Listen)
 	k.address("gateway", c.Gateway)
 	k.that(c.Listen != c.Gateway || strings.HasSuffix(c.Listen, ":0"), "gateway", "must differ from listen (%s)", c.Listen)
+	k.that(domainForm.MatchString(c.GatewayDomain) && len(c.GatewayDomain) <= 128 && !strings.Contains(c.GatewayDomain, ".."), "gateway_domain", "%q is not a domain name in lower case, such as functions.example.com", c.GatewayDomain)
 	k.that(regionForm.MatchString(c.Region) && len(c.Region) <= 32, "region", "%q is not a region name such as us-east-1", c.Region)
 	k.that(accountForm.MatchString(c.Account), "account", "%q is not 12 digits", c.Account)
 	k.that(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q is not debug, info, warn or error", c.Log.Level)

@@ -61,6 +61,9 @@ type Options struct {
 	// BaseURL is where the caller of r reaches this server, for links in answers;
 	// when nil it is taken from r itself.
 	BaseURL func(r *http.Request) string
+	// FunctionURL is the address of the function URL with an id; when nil it is on
+	// the gateway's usual port of this host.
+	FunctionURL func(urlID string) string
 	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
 	Concurrency int
 	// Provisioner, if set, is asked about provisioned concurrency, which else
@@ -86,6 +89,9 @@ func New(o Options) http.Handler {
 	}
 	if o.BaseURL == nil {
 		o.BaseURL = baseURL
+	}
+	if o.FunctionURL == nil {
+		o.FunctionURL = func(urlID string) string { return "http://" + urlID + ".lambda-url." + o.Region + ".localhost:8080/" }
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = lambent.DefaultConcurrency

@@ -41,6 +41,12 @@ func (h *handler) table() map[string]operation {
 		"RemoveLayerVersionPermission": bind(h.removeLayerVersionPermission),
 		"GetLayerVersionPolicy":        bind(h.getLayerVersionPolicy),
 
+		"CreateFunctionUrlConfig": bind(h.createFunctionUrlConfig),
+		"GetFunctionUrlConfig":    bind(h.getFunctionUrlConfig),
+		"UpdateFunctionUrlConfig": bind(h.updateFunctionUrlConfig),
+		"DeleteFunctionUrlConfig": bind(h.deleteFunctionUrlConfig),
+		"ListFunctionUrlConfigs":  bind(h.listFunctionUrlConfigs),
+
 		"GetAccountSettings":        bind(h.getAccountSettings),
 		"PutFunctionConcurrency":    bind(h.putFunctionConcurrency),
 		"GetFunctionConcurrency":    bind(h.getFunctionConcurrency),

@@ -11,7 +11,7 @@ import (
 // scenarios are the recorded tests whose operations lambent has.
 func scenarios() map[string]scenario {
 	all := map[string]scenario{}
-	for _, part := range []map[string]scenario{functionScenarios(), nameScenarios(), versionScenarios(), sideScenarios(), provisionScenarios(), layerScenarios()} {
+	for _, part := range []map[string]scenario{functionScenarios(), nameScenarios(), versionScenarios(), sideScenarios(), provisionScenarios(), urlScenarios(), layerScenarios()} {
 		maps.Copy(all, part)
 	}
 	return all
@@ -19,10 +19,8 @@ func scenarios() map[string]scenario {
 
 // outOfScope says why a recorded test is not replayed, or "".
 func outOfScope(name string) string {
-	for _, suffix := range []string{"[get_function_event_invoke_config]", "[get_function_url_config]"} {
-		if strings.HasSuffix(name, suffix) {
-			return "the operation is not implemented"
-		}
+	if strings.HasSuffix(name, "[get_function_event_invoke_config]") {
+		return "the operation is not implemented"
 	}
 	const (
 		unpacks = "unpacks 250 MB; the limit is tested in package artifact"
@@ -33,7 +31,6 @@ func outOfScope(name string) string {
 		"TestLambdaEventInvokeConfig::":                             "asynchronous invocation is not implemented",
 		"TestLambdaEventSourceMappings::":                           "event source mappings are not implemented",
 		"TestLambdaImages::test_lambda_image":                       "container images are not implemented",
-		"TestLambdaUrl::":                                           "function URLs are not implemented",
 		"TestLambdaTag::test_create_tag_on_esm_create":              "event source mappings are not implemented",
 		"TestLambdaTag::test_tag_lifecycle[event_source_mapping]":   "event source mappings are not implemented",
 		"TestLambdaRecursion::test_put_function_recursion_config_a": "PutFunctionRecursionConfig is not implemented",
@@ -49,9 +46,10 @@ func outOfScope(name string) string {
 // unsent says why a step of a replayed test is left out, or "".
 func unsent(step string) string {
 	return byPrefix(step, map[string]string{
-		"TestCodeSigningConfig::test_code_signing_not_found_excs::":                                  "code signing is not implemented",
-		"TestLambdaFunction::test_create_lambda_exceptions::empty_architectures":                     "the suite's own client refuses it",
-		"TestLambdaFunction::test_invalid_vpc_config_subnet::create-response-non-existent-subnet-id": "there is no EC2 to ask whether a subnet exists",
+		"TestCodeSigningConfig::test_code_signing_not_found_excs::":                                              "code signing is not implemented",
+		"TestLambdaUrl::test_url_config_exceptions::delete_function_url_config_qualifier_alias_doesnotmatch_arn": "AWS failed itself",
+		"TestLambdaFunction::test_create_lambda_exceptions::empty_architectures":                                 "the suite's own client refuses it",
+		"TestLambdaFunction::test_invalid_vpc_config_subnet::create-response-non-existent-subnet-id":             "there is no EC2 to ask whether a subnet exists",
 	})
 }
 
@@ -203,7 +201,7 @@ func functionScenarios() map[string]scenario {
 		s.do("wrong_region_exception", op, m{"FunctionName": "arn:aws:lambda:eu-central-1:" + account + ":function:" + s.fn})
 	}
 	perOperation(all, "TestLambdaFunction::test_get_function_wrong_region", wrongRegion)
-	for call, op := range map[string]string{"get_function_url_config": "GetFunctionUrlConfig", "get_function_event_invoke_config": "GetFunctionEventInvokeConfig"} {
+	for call, op := range map[string]string{"get_function_event_invoke_config": "GetFunctionEventInvokeConfig"} {
 		all["TestLambdaFunction::test_get_function_wrong_region["+call+"]"] = func(s *session) { wrongRegion(s, op) }
 	}
 	for _, r := range []string{"dotnetcore3.1", "go1.x", "java8", "nodejs12.x", "nodejs14.x", "provided", "python3.7", "ruby2.7"} {
@@ -219,6 +217,7 @@ func functionScenarios() map[string]scenario {
 func perOperation(all map[string]scenario, test string, run func(s *session, operation string)) {
 	for call, op := range map[string]string{
 		"get_function": "GetFunction", "delete_function": "DeleteFunction", "get_function_configuration": "GetFunctionConfiguration",
+		"get_function_url_config":          "GetFunctionUrlConfig",
 		"get_function_code_signing_config": "GetFunctionCodeSigningConfig", "get_function_concurrency": "GetFunctionConcurrency",
 		"invoke": "Invoke",
 	} {

@@ -1,14 +1,12 @@
 package server
 
 import (
-	"encoding/json"
 	"net"
 	"net/http"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/gateway"
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
@@ -21,7 +19,7 @@ func (s *Server) apiHandler() http.Handler {
 	lambda := lambdaapi.New(lambdaapi.Options{
 		Catalog: s.catalog, Invoker: s.invoke, Blobs: s.artifacts,
 		Region: s.config.Region, Log: s.log, Concurrency: s.config.Instances.Concurrency,
-		Provisioner: s.scale, Optimizer: s.prepare,
+		Provisioner: s.scale, Optimizer: s.prepare, FunctionURL: s.functionURL,
 	})
 	doors := dialects{
 		lambda: lambda,
@@ -94,15 +92,23 @@ func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// gatewayHandler answers on the gateway address. Function URLs and routes are
-// not served yet: the answer says so in AWS's shape.
+// gatewayHandler answers on the gateway address, where nothing of the API is.
 func (s *Server) gatewayHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("x-amzn-RequestId", uuid.NewString())
-		w.WriteHeader(http.StatusNotFound)
-		_ = json.NewEncoder(w).Encode(map[string]string{"Message": "No function URL or route is configured here; this version serves none yet."})
+	return gateway.New(gateway.Options{
+		Catalog: s.catalog, Invoker: s.invoke, Keys: s.keys, Region: s.config.Region,
+		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log,
 	})
+}
+
+// functionURL is the address of a function URL.
+func (s *Server) functionURL(id string) string {
+	_, port, err := net.SplitHostPort(s.gateway.Addr().String())
+	if err != nil || port == "80" {
+		port = ""
+	} else {
+		port = ":" + port
+	}
+	return "http://" + id + ".lambda-url." + s.config.Region + "." + s.config.GatewayDomain + port + "/"
 }
 
 // loopbackOnly answers requests from this host and refuses all others.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lambent.dev/lambent/internal/gateway"
 	"lambent.dev/lambent/internal/httpwire"
 	"lambent.dev/lambent/internal/lambdaapi"
 )
@@ -35,10 +36,21 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 // serveAPI answers on the API address. Invocations, which are most of what comes,
 // are read by httpwire; all else is net/http's. The handler is the same.
 func (s *Server) serveAPI(ctx context.Context, l net.Listener) error {
-	h := s.apiHandler()
+	return s.serveHTTP(ctx, l, s.apiHandler(), lambdaapi.IsInvoke)
+}
+
+// serveGateway answers on the gateway address, where httpwire reads all that it
+// can.
+func (s *Server) serveGateway(ctx context.Context, l net.Listener) error {
+	return s.serveHTTP(ctx, l, s.gatewayHandler(), gateway.Takes)
+}
+
+// serveHTTP answers by h. What takes picks is read by httpwire, all else by
+// net/http.
+func (s *Server) serveHTTP(ctx context.Context, l net.Listener, h http.Handler, takes func(method string, target []byte) bool) error {
 	other := s.newHTTP(h)
 	srv := httpwire.NewServer(httpwire.Options{
-		Handler: h, Takes: lambdaapi.IsInvoke, Other: other,
+		Handler: h, Takes: takes, Other: other,
 		Header: maxHeader, HeaderTimeout: headerTimeout, Idle: idleTimeout, Log: s.log,
 	})
 	return serve(ctx, l, srv.Serve, func(grace context.Context) error {
@@ -46,12 +58,6 @@ func (s *Server) serveAPI(ctx context.Context, l net.Listener) error {
 			func() error { return shutdown(grace, srv.Shutdown, func() error { srv.Close(); return nil }) },
 			func() error { return shutdown(grace, other.Shutdown, other.Close) })
 	})
-}
-
-// serveGateway answers on the gateway address.
-func (s *Server) serveGateway(ctx context.Context, l net.Listener) error {
-	srv := s.newHTTP(s.gatewayHandler())
-	return serve(ctx, l, srv.Serve, func(grace context.Context) error { return shutdown(grace, srv.Shutdown, srv.Close) })
 }
 
 // serve runs a server on l until ctx ends, then stops it.

@@ -1,0 +1,204 @@
+package event
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Answer is a function's answer as HTTP.
+type Answer struct {
+	Status int
+	Header []Field
+	Body   []byte
+}
+
+// Field is one header of an answer, its name in canonical form.
+type Field struct{ Name, Value string }
+
+// ErrAnswer tells that a function's answer cannot be sent as HTTP.
+var ErrAnswer = errors.New("the function's answer is not in the form of an HTTP answer")
+
+const jsonType = "application/json"
+
+// ParseV2 reads an answer of payload format 2.0: an object with a statusCode, or
+// any other JSON, which is a body by itself (AWS Lambda developer guide, "Invoking
+// Lambda function URLs", response payload format). A lone string goes out without
+// its quotes, as on AWS. The answer may share memory with payload.
+func ParseV2(payload []byte) (Answer, error) {
+	if !json.Valid(payload) {
+		return Answer{}, ErrAnswer
+	}
+	v := bytes.TrimLeft(payload, " \t\r\n")
+	switch v[0] {
+	case '"':
+		return plain(unquote(bytes.TrimRight(v, " \t\r\n"))), nil
+	case '{':
+	default:
+		return plain(payload), nil
+	}
+	var parts answerParts
+	for name, value := range members(v) {
+		parts.set(name, value)
+	}
+	if parts.status == nil {
+		return plain(payload), nil
+	}
+	return parts.answer()
+}
+
+func plain(body []byte) Answer {
+	return Answer{Status: http.StatusOK, Header: []Field{{"Content-Type", jsonType}}, Body: body}
+}
+
+// ParsePrelude reads what goes before the body of a streamed answer: statusCode,
+// headers and cookies, all optional.
+func ParsePrelude(prelude []byte) (Answer, error) {
+	v := bytes.TrimLeft(prelude, " \t\r\n")
+	if len(v) == 0 || v[0] != '{' || !json.Valid(v) {
+		return Answer{}, ErrAnswer
+	}
+	parts := answerParts{status: []byte("200"), streamed: true}
+	for name, value := range members(v) {
+		if name != "body" {
+			parts.set(name, value)
+		}
+	}
+	return parts.answer()
+}
+
+// answerParts are the members of an answer as JSON; nil is absent.
+type answerParts struct {
+	status, headers, cookies, body, encoded []byte
+	streamed                                bool
+}
+
+func (p *answerParts) set(name string, value []byte) {
+	switch name {
+	case "statusCode":
+		p.status = value
+	case "headers":
+		p.headers = value
+	case "cookies":
+		p.cookies = value
+	case "body":
+		p.body = value
+	case "isBase64Encoded":
+		p.encoded = value
+	}
+}
+
+func (p *answerParts) answer() (a Answer, err error) {
+	text, _ := scalar(p.status)
+	if a.Status, err = strconv.Atoi(text); err != nil || a.Status < 200 || a.Status > 599 {
+		return Answer{}, ErrAnswer
+	}
+	if a.Header, err = p.fields(); err != nil {
+		return Answer{}, err
+	}
+	a.Body, err = p.content()
+	return a, err
+}
+
+// fields are the headers and cookies. Those that belong to the connection, or that
+// could not be sent, are left out.
+func (p *answerParts) fields() ([]Field, error) {
+	fields := make([]Field, 0, 8)
+	typed := p.streamed
+	if isSet(p.headers) {
+		if p.headers[0] != '{' {
+			return nil, ErrAnswer
+		}
+		for name, value := range members(p.headers) {
+			text, ok := scalar(value)
+			if !ok {
+				return nil, ErrAnswer
+			}
+			name = textproto.CanonicalMIMEHeaderKey(name)
+			if hop[name] || name == "Content-Length" || !isToken(name) {
+				continue
+			}
+			typed = typed || name == "Content-Type"
+			fields = append(fields, Field{name, text})
+		}
+	}
+	if !typed {
+		fields = append(fields, Field{"Content-Type", jsonType})
+	}
+	if isSet(p.cookies) {
+		if p.cookies[0] != '[' {
+			return nil, ErrAnswer
+		}
+		for value := range elements(p.cookies) {
+			text, ok := scalar(value)
+			if !ok {
+				return nil, ErrAnswer
+			}
+			fields = append(fields, Field{"Set-Cookie", text})
+		}
+	}
+	return fields, nil
+}
+
+// content is the body: text, bytes in base64, or JSON that stands for itself.
+func (p *answerParts) content() ([]byte, error) {
+	if !isSet(p.body) {
+		return nil, nil
+	}
+	if p.body[0] != '"' {
+		return p.body, nil
+	}
+	text := unquote(p.body)
+	if flag, _ := scalar(p.encoded); flag != "true" {
+		return text, nil
+	}
+	body := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(body, text)
+	if err != nil {
+		return nil, ErrAnswer
+	}
+	return body[:n], nil
+}
+
+func isSet(value []byte) bool { return value != nil && value[0] != 'n' }
+
+// scalar is a string, number or boolean as text; null is "".
+func scalar(value []byte) (text string, ok bool) {
+	switch {
+	case len(value) == 0 || value[0] == 'n':
+		return "", true
+	case value[0] == '"':
+		return string(unquote(value)), true
+	}
+	return string(value), value[0] != '{' && value[0] != '['
+}
+
+// isToken tells whether name may be a header's (RFC 9110, section 5.6.2).
+func isToken(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"(),/:;<=>?@[\\]{}", c) >= 0 {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// unquote decodes a JSON string that is known to be one.
+func unquote(v []byte) []byte {
+	in := v[1 : len(v)-1]
+	if bytes.IndexByte(in, '\\') < 0 && utf8.Valid(in) {
+		return in
+	}
+	var s string
+	if json.Unmarshal(v, &s) != nil {
+		return nil // not reached: it is a string
+	}
+	return []byte(s)
+}

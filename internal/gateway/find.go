@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"lambent.dev/lambent"
+)
+
+// pathPrefix leads to functions by name.
+const pathPrefix = "/fn/"
+
+// find tells what a request is for: by the host name of a function URL, else by
+// its path. It costs the same for any number of functions.
+func (g *Gateway) find(r *http.Request) (Target, error) {
+	path, query := split(r)
+	if id, ok := strings.CutSuffix(hostname(r.Host), g.suffix); ok {
+		e := g.Catalog.Entrance(id)
+		if e == nil {
+			return Target{}, notFound("There is no function URL at this address.")
+		}
+		return Target{Namespace: e.Namespace, Function: e.Function, Qualifier: e.Qualifier, Path: path, Query: query, URL: e}, nil
+	}
+	name, ok := strings.CutPrefix(path, pathPrefix)
+	if !ok {
+		return Target{}, notFound("Nothing is served at this address: a function is at its URL's host name, or at /fn/NAME/.")
+	}
+	name, rest, _ := strings.Cut(name, "/")
+	name, err := url.PathUnescape(name)
+	function, qualifier, _ := strings.Cut(name, ":")
+	if err != nil || !lambent.ValidName(function) {
+		return Target{}, notFound("The path does not name a function.")
+	}
+	return Target{
+		Namespace: g.Namespace, Function: function, Qualifier: qualifier, Path: "/" + rest, Query: query,
+		URL: g.Catalog.EntranceOf(g.Namespace, function, qualifier),
+	}, nil
+}
+
+// split is the path and the query exactly as they were sent.
+func split(r *http.Request) (path, query string) {
+	target := r.RequestURI
+	if !strings.HasPrefix(target, "/") { // the absolute form, or "*"
+		if target = r.URL.EscapedPath(); target == "" {
+			target = "/"
+		}
+		return target, r.URL.RawQuery
+	}
+	path, query, _ = strings.Cut(target, "?")
+	return path, query
+}
+
+// hostname is a host without its port, in lower case.
+func hostname(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		host = host[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}

@@ -1,0 +1,164 @@
+// Package gateway is the front door for everybody's HTTP requests: it finds what a
+// request is for (a function URL by its host name, or a function by its path),
+// decides whether the caller may, answers browsers' questions about other
+// origins, and has the function invoked with the request as its event. It listens
+// on an address of its own and knows no path of the API. It refuses to run
+// anything itself: functions are known by package catalog, callers by package
+// auth, the shapes of events by package event below it, and every call ends in
+// package invoke's.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/catalog"
+)
+
+// Invoker runs invocations. A function that fails is a Result; an error is a
+// [lambent.Error].
+type Invoker interface {
+	Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error)
+}
+
+// Options are what the gateway is made of. All but Log, Now and Apps are required.
+type Options struct {
+	Catalog *catalog.Catalog
+	Invoker Invoker
+	Keys    *auth.Keys
+	Region  string
+	// Namespace is whose functions are reached by path.
+	Namespace string
+	// Domain is what the host names of function URLs end with, in lower case.
+	Domain string
+	// Apps, if set, serves versions that are HTTP applications.
+	Apps func(w http.ResponseWriter, r *http.Request, t Target)
+	Log  *slog.Logger     // discarded when nil
+	Now  func() time.Time // time.Now when nil
+}
+
+// Target is what a request is for, and the request as it looks from there.
+type Target struct {
+	Namespace, Function, Qualifier string
+	// Path and Query are as the caller wrote them, without what led here.
+	Path, Query string
+	URL         *catalog.Entrance // nil when the function has none
+	RequestID   string
+}
+
+// Gateway serves the gateway address.
+type Gateway struct {
+	Options
+	suffix string       // of host names: ".lambda-url.<region>.<domain>"
+	signed http.Handler // checks the signature, then goes on with admitted
+}
+
+// New makes the gateway.
+func New(o Options) *Gateway {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	g := &Gateway{Options: o, suffix: ".lambda-url." + o.Region + "." + o.Domain}
+	g.signed = o.Keys.Middleware(http.HandlerFunc(g.identified), auth.MiddlewareOptions{
+		Region: o.Region, Services: []string{"lambda"}, MaxBody: lambent.MaxPayload, Refuse: refuseSignature, Now: o.Now, Log: o.Log,
+	})
+	return g
+}
+
+// Takes picks the requests for the short way through package httpwire. An answer
+// to HEAD has no body, which only net/http knows.
+func Takes(method string, _ []byte) bool {
+	return method != http.MethodHead && method != http.MethodConnect
+}
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := newRequestID()
+	w.Header()["X-Amzn-Requestid"] = []string{id}
+	if g.Log.Enabled(r.Context(), slog.LevelDebug) {
+		g.serveLogged(w, r, id)
+		return
+	}
+	g.serve(w, r, id)
+}
+
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) {
+	t, err := g.find(r)
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
+	t.RequestID = id
+	if t.URL != nil && t.URL.CORS != nil {
+		if isPreflight(r) {
+			answerPreflight(w, r, t.URL.CORS)
+			return
+		}
+		addCORS(w.Header(), r, t.URL.CORS)
+	}
+	switch access := g.access(&t); {
+	case access == accessSigned:
+		g.signed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, &t)))
+	case access == accessPublic:
+		g.run(w, r, &t, nil)
+	default:
+		refuse(w, r, errForbidden())
+	}
+}
+
+// Who may call.
+type access int
+
+const (
+	accessNobody access = iota
+	accessPublic
+	accessSigned
+)
+
+// access tells who may call t. A function that has no URL is for those who could
+// call it by the API: reaching the gateway is no permission, not even from this
+// host, because a browser on it runs strangers' code.
+func (g *Gateway) access(t *Target) access {
+	switch {
+	case t.URL == nil || t.URL.AuthType == "AWS_IAM":
+		return accessSigned
+	case t.URL.Open:
+		return accessPublic
+	}
+	return accessNobody
+}
+
+type targetKey struct{}
+
+// identified goes on with a request whose signature holds.
+func (g *Gateway) identified(w http.ResponseWriter, r *http.Request) {
+	t, _ := r.Context().Value(targetKey{}).(*Target)
+	id, ok := auth.From(r.Context())
+	if t == nil || !ok || id.AccountID != t.Namespace {
+		refuse(w, r, errForbidden())
+		return
+	}
+	g.run(w, r, t, &id)
+}
+
+// run has the request answered by what it is for.
+func (g *Gateway) run(w http.ResponseWriter, r *http.Request, t *Target, id *auth.Identity) {
+	v, err := g.Catalog.Resolve(t.Namespace, t.Function, t.Qualifier)
+	switch {
+	case err != nil:
+		refuse(w, r, err)
+	case v.App != nil && g.Apps != nil:
+		g.Apps(w, r, *t)
+	case v.App != nil:
+		refuse(w, r, &lambent.Error{Code: lambent.CodeUnsupported, Message: "HTTP applications are not served here yet"})
+	default:
+		g.invoke(w, r, t, v, id)
+	}
+}

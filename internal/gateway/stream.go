@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/gateway/event"
+)
+
+// preludeType is the type of a streamed answer that begins with its status and
+// headers as JSON and eight zero bytes (AWS Lambda developer guide, "Response
+// streaming").
+const preludeType = "application/vnd.awslambda.http-integration-response"
+
+var preludeEnd = make([]byte, 8)
+
+// maxPrelude bounds the part before the zero bytes.
+const maxPrelude = 64 << 10
+
+// writeTimeout is how long a caller may take to read a part of an answer.
+const writeTimeout = time.Minute
+
+func cutPrelude(p []byte) (head, body []byte, ok bool) { return bytes.Cut(p, preludeEnd) }
+
+var errPrelude = errors.New("a streamed answer has no valid prelude")
+
+// stream sends an answer to the caller while it is being made. It implements
+// [lambent.Stream].
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	version *lambent.Version
+	prelude []byte // what came of it, nil when none is expected any more
+	begun   bool   // the function streams
+	sent    bool   // the head is out
+}
+
+func newStream(w http.ResponseWriter, v *lambent.Version) *stream {
+	return &stream{w: w, control: http.NewResponseController(w), version: v}
+}
+
+// Begin implements lambent.Stream.
+func (s *stream) Begin(contentType string) error {
+	s.begun = true
+	if contentType == preludeType {
+		s.prelude = make([]byte, 0, 512)
+		return nil
+	}
+	if contentType == "" {
+		contentType = "application/octet-stream"
+	}
+	s.head(event.Answer{Status: http.StatusOK, Header: []event.Field{{Name: "Content-Type", Value: contentType}}})
+	return s.control.Flush()
+}
+
+func (s *stream) head(a event.Answer) {
+	setHead(s.w.Header(), a.Header)
+	s.sent = true
+	s.w.WriteHeader(a.Status)
+}
+
+// Write implements io.Writer.
+func (s *stream) Write(p []byte) (int, error) {
+	body := p
+	if s.prelude != nil {
+		var err error
+		if body, err = s.cut(p); err != nil || s.prelude != nil {
+			return len(p), err
+		}
+	}
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // only a connection has one
+	if len(body) > 0 {
+		if _, err := s.w.Write(body); err != nil {
+			return 0, lambent.Errorf(lambent.CodeCanceled, "send answer: %w", err)
+		}
+	}
+	if err := s.control.Flush(); err != nil {
+		return 0, lambent.Errorf(lambent.CodeCanceled, "send answer: %w", err)
+	}
+	return len(p), nil
+}
+
+// cut collects the prelude. When it is complete the head is sent, and what comes
+// after it is returned.
+func (s *stream) cut(p []byte) (body []byte, err error) {
+	s.prelude = append(s.prelude, p...)
+	head, body, ok := cutPrelude(s.prelude)
+	switch {
+	case !ok && len(s.prelude) <= maxPrelude:
+		return nil, nil
+	case ok:
+		a, err := event.ParsePrelude(head)
+		if err == nil {
+			s.prelude = nil
+			s.head(a)
+			return body, nil
+		}
+	}
+	return nil, errPrelude
+}
+
+// end finishes an answer that was streamed. One that broke off ends the
+// connection, so that the caller does not take it for whole.
+func (s *stream) end(err error, res *lambent.Result) {
+	_ = s.control.SetWriteDeadline(time.Time{}) // the connection keeps it else
+	switch {
+	case !s.sent && res != nil && res.FunctionError != "":
+		send(s.w, res, s.version)
+	case !s.sent:
+		fail(s.w, errPrelude.Error())
+	case err != nil || res.FunctionError != "":
+		panic(http.ErrAbortHandler)
+	}
+}
