@@ -69,10 +69,18 @@ type CORS struct {
 // the runtime has begun a streaming answer; an answer that is not streamed calls
 // neither. An error of either tells that the caller has gone: the rest of the
 // answer is dropped, and the function is told as far as its runtime allows.
+//
+// A Write that waits for the caller makes the function wait, and the end of the
+// invocation for it: a Stream is an [Interrupter], or bounds its own writes.
 type Stream interface {
 	Begin(contentType string) error
 	io.Writer
 }
+
+// Interrupter is the ability of a [Stream] to break off the call that it is in,
+// which then fails. It is asked, from another goroutine, when the invocation has
+// ended before its answer: the time is up, or the platform closes.
+type Interrupter interface{ Interrupt() }
 
 // Limits of streamed answers ("Response streaming", AWS Lambda developer guide).
 const (

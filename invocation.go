@@ -15,7 +15,7 @@ type Invocation struct {
 	Source        string // which door: "lambda", "url", "schedule" ...
 	WantTail      bool   // LogTail is filled in the result
 	// Stream, if set, takes an answer that the function streams; the result's
-	// payload is then empty.
+	// payload is then empty, or the error that came after the first part.
 	Stream  Stream
 	Arrived time.Time
 }
@@ -29,8 +29,11 @@ type Result struct {
 	ContentType     string
 	FunctionError   string // "" or "Unhandled"
 	ErrorType       string // of FunctionError: "Sandbox.Timedout", "Runtime.ExitError" ...
-	LogTail         []byte
-	Report          Report
+	// CallerGone tells that the invocation's Stream took no more before the answer
+	// was through.
+	CallerGone bool
+	LogTail    []byte
+	Report     Report
 }
 
 // Report is what the REPORT line says.
@@ -44,6 +47,8 @@ type Report struct {
 	Origin      Origin        // of the instance, when cold
 	Stages      []Stage       // of a cold start, in order
 	Thaw        time.Duration // to wake an instance that was frozen; zero otherwise
+	Streamed    int64         // bytes that went to the invocation's Stream
+	FirstByte   time.Duration // from the hand-over to the first of them
 }
 
 // The stages of a cold start, in the order in which most of each happens. Every

@@ -141,6 +141,7 @@ func (s *Service) event(v *lambent.Version, inv *lambent.Invocation, deadline ti
 		Deadline:      deadline,
 		TraceID:       inv.TraceID,
 		ClientContext: inv.ClientContext,
+		Stream:        inv.Stream,
 	}
 }
 

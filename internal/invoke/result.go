@@ -20,7 +20,11 @@ func finish(inv *lambent.Invocation, v *lambent.Version, a *sandbox.Answer) *lam
 		ExecutedVersion: v.Number,
 		Payload:         a.Payload,
 		ContentType:     a.ContentType,
-		Report:          lambent.Report{Duration: a.Took, Billed: roundUp(a.Took), MemoryMB: v.MemoryMB},
+		CallerGone:      a.CallerGone,
+		Report: lambent.Report{
+			Duration: a.Took, Billed: roundUp(a.Took), MemoryMB: v.MemoryMB,
+			Streamed: a.Streamed, FirstByte: a.FirstByte,
+		},
 	}
 	switch {
 	case a.Failure != nil:

@@ -86,10 +86,32 @@ func (f Format) End(dst []byte, at time.Time, requestID string, r *lambent.Resul
 		return append(append(dst, "END RequestId: "...), requestID...)
 	}
 	record := f.record(requestID, r)
+	produced := int64(len(r.Payload))
+	if r.Report.Streamed > 0 {
+		produced = r.Report.Streamed
+		record["spans"] = streamSpans(at, r.Report)
+	}
 	record["metrics"] = map[string]any{
-		"durationMs": number(milliseconds(r.Report.Duration)), "producedBytes": len(r.Payload),
+		"durationMs": number(milliseconds(r.Report.Duration)), "producedBytes": produced,
+	}
+	if r.CallerGone {
+		record["callerGone"] = true
 	}
 	return f.event(dst, at, f.levelOf(r, "DEBUG"), "platform.runtimeDone", record)
+}
+
+// streamSpans are the parts of a streamed answer's time, as AWS names them
+// ("Lambda Telemetry API Event schema reference", platform.runtimeDone): until its
+// first byte, and from there to its end. at is when the answer ended.
+func streamSpans(at time.Time, rep lambent.Report) []map[string]any {
+	began := at.Add(-rep.Duration)
+	span := func(name string, start time.Time, took time.Duration) map[string]any {
+		return map[string]any{"name": name, "start": stamp(start), "durationMs": number(milliseconds(took))}
+	}
+	return []map[string]any{
+		span("responseLatency", began, rep.FirstByte),
+		span("responseDuration", began.Add(rep.FirstByte), rep.Duration-rep.FirstByte),
+	}
 }
 
 // Report is written last.
@@ -113,6 +135,9 @@ func (f Format) Report(dst []byte, at time.Time, requestID string, r *lambent.Re
 	if rep.Thaw > 0 {
 		record["thawMs"] = number(milliseconds(rep.Thaw))
 	}
+	if r.CallerGone {
+		record["callerGone"] = true
+	}
 	return f.event(dst, at, f.levelOf(r, "INFO"), "platform.report", record)
 }
 
@@ -128,8 +153,8 @@ func coldStart(rep lambent.Report) map[string]any {
 }
 
 // appendReport is the REPORT line. A status stands at its end and only when the
-// platform ended the invocation. Cold Start and Thaw are fields that AWS's line
-// does not have; its own stand around them as ever.
+// platform ended the invocation. Cold Start, Thaw and Streamed are fields that
+// AWS's line does not have; its own stand around them as ever.
 func appendReport(dst []byte, requestID string, r *lambent.Result) []byte {
 	rep := r.Report
 	dst = append(append(dst, "REPORT RequestId: "...), requestID...)
@@ -145,6 +170,9 @@ func appendReport(dst []byte, requestID string, r *lambent.Result) []byte {
 	}
 	if rep.Thaw > 0 {
 		dst = appendField(dst, "Thaw: ", milliseconds(rep.Thaw), " ms")
+	}
+	if r.CallerGone {
+		dst = appendField(dst, "Streamed: ", strconv.FormatInt(rep.Streamed, 10), " bytes, then the caller left")
 	}
 	status, errorType := Status(r)
 	switch status {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -45,9 +44,7 @@ type post struct {
 	end     [1]byte // room to read the end of body
 }
 
-// receive reads a body of at most limit bytes. It is the one place where an
-// answer comes in whole; one that is to be streamed to the caller branches off
-// here.
+// receive reads a body of at most limit bytes.
 func receive(p *post, limit int) ([]byte, error) {
 	if p.length > int64(limit) {
 		return nil, errTooLarge
@@ -91,12 +88,11 @@ func receiveChunks(body io.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// tooLarge is what the caller gets for an answer over lambent.MaxPayload, in
-// AWS's words.
-func tooLarge() *sandbox.Failure {
+// tooLarge is what the caller gets for an answer over limit, in AWS's words.
+func tooLarge(limit int) *sandbox.Failure {
 	return &sandbox.Failure{
 		Type:    "Function.ResponseSizeTooLarge",
-		Message: fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", lambent.MaxPayload),
+		Message: fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", limit),
 		Raw:     true,
 	}
 }

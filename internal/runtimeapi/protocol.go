@@ -16,6 +16,8 @@ type reply struct {
 	status int
 	body   []byte
 	event  *exchange
+	// cut ends the connection, although more of the request may come.
+	cut bool
 }
 
 // accepted is the reply to a POST that was taken.
@@ -109,14 +111,17 @@ func (s *Session) answer(t step, id string, p *post) reply {
 	if refused.status != 0 {
 		return refused
 	}
-	if t == stepResponse && p.mode != "" && p.mode != "streaming" {
+	if t == stepResponse && p.mode != "" && p.mode != modeStreaming {
 		f := &sandbox.Failure{Type: "Runtime.InvalidResponseModeHeader", Message: "The runtime named an unknown response mode"}
 		return s.finish(x, p, sandbox.Answer{Failure: f}, refuseMode())
+	}
+	if t == stepResponse && p.mode == modeStreaming && x.event.Stream != nil {
+		return s.stream(x, p)
 	}
 	body, err := receive(p, lambent.MaxPayload)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return s.finish(x, p, sandbox.Answer{Failure: tooLarge()}, refuseSize(lambent.MaxPayload))
+		return s.finish(x, p, sandbox.Answer{Failure: tooLarge(lambent.MaxPayload)}, refuseSize(lambent.MaxPayload))
 	case err != nil:
 		s.opts.Log.Debug("runtime broke off its answer", "inv", x.event.RequestID, "error", err)
 		return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())

@@ -67,6 +67,12 @@ type exchange struct {
 	// nobody waits for it any more. Guarded by Session.mu.
 	done    chan outcome
 	settled bool
+	// Of an answer that is streamed, guarded by Session.mu: sending is closed at
+	// the end of the call of the event's Stream that is on its way, nil between
+	// calls; streamed counts the bytes, first is when they began, after handed.
+	sending  chan struct{}
+	streamed int64
+	first    time.Duration
 }
 
 // outcome ends an exchange: an answer, or err when the event never reached the
@@ -120,7 +126,7 @@ func (s *Session) Init(ctx context.Context) (sandbox.InitResult, error) {
 // Invoke hands ev to the runtime as soon as it asks for it, and waits for the
 // answer. When ctx's deadline passes the answer is a Sandbox.Timedout failure,
 // whether or not the runtime has come for the event; when ctx is canceled it is
-// a Sandbox.Failure. After either the session takes no further event: its
+// a Sandbox.Failure; the event's Stream is not used any more. After either the session takes no further event: its
 // process is in an unknown state and is the caller's to end. An error means that
 // the event never reached the function.
 func (s *Session) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, error) {
@@ -131,12 +137,16 @@ func (s *Session) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer,
 	if w != nil {
 		w.answer(reply{status: http.StatusOK, event: x})
 	}
+	var out outcome
 	select {
-	case out := <-x.done:
-		return out.answer, out.err
+	case out = <-x.done:
 	case <-ctx.Done():
+		out = s.giveUp(ctx, x)
 	}
-	return s.giveUp(ctx, x)
+	if ev.Stream != nil {
+		s.hush(x, &out.answer)
+	}
+	return out.answer, out.err
 }
 
 // offer makes ev the current event. The waiter, if there is one, is the caller's
@@ -179,19 +189,18 @@ func (s *Session) renewReady() {
 }
 
 // giveUp ends x because ctx ended, unless it was settled meanwhile.
-func (s *Session) giveUp(ctx context.Context, x *exchange) (sandbox.Answer, error) {
+func (s *Session) giveUp(ctx context.Context, x *exchange) outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if x.settled {
-		out := <-x.done
-		return out.answer, out.err
+		return <-x.done
 	}
 	x.settled = true
 	reached := s.state == running || s.state == responding || s.state == reporting
 	timeout := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	if !timeout && !reached {
 		s.current = nil // the instance is as good as before
-		return sandbox.Answer{}, contextError(ctx, "wait for the runtime to take the event")
+		return outcome{err: contextError(ctx, "wait for the runtime to take the event")}
 	}
 	f := sandbox.Failure{Type: "Sandbox.Failure", Message: "The invocation was canceled"}
 	if timeout {
@@ -199,7 +208,7 @@ func (s *Session) giveUp(ctx context.Context, x *exchange) (sandbox.Answer, erro
 	}
 	s.state = expired
 	s.die(f)
-	return sandbox.Answer{Failure: &f, Took: time.Since(x.handed)}, nil
+	return outcome{answer: sandbox.Answer{Failure: &f, Took: time.Since(x.handed)}}
 }
 
 // timeout is the time that the function had. The caller knows that ctx has a

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"lambent.dev/lambent/internal/httpwire"
 )
@@ -23,6 +24,10 @@ const (
 	headerResponseMode  = "Lambda-Runtime-Function-Response-Mode"
 	trailerErrorBody    = "Lambda-Runtime-Function-Error-Body"
 )
+
+// cutPatience is how long a connection that is cut is still read: were it closed
+// with data in it, the client might lose the answer.
+const cutPatience = 250 * time.Millisecond
 
 // limits are for a peer that is a tenant's process. The X-Ray cause of an error
 // comes as a header, up to 1 MiB of it.
@@ -77,9 +82,12 @@ func (l *line) converse() {
 				return
 			}
 		} else {
-			l.keep = l.keep && (l.r.Ended() || !l.r.Head.Expect)
+			l.keep = l.keep && !out.cut && (l.r.Ended() || !l.r.Head.Expect)
 			if l.write(out) != nil {
 				return
+			}
+			if out.cut { // it goes on for as long as it takes the client to see the answer
+				_ = l.c.SetReadDeadline(time.Now().Add(cutPatience))
 			}
 		}
 		// What is left of a refused body is read after the refusal is out: a

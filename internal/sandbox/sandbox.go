@@ -240,7 +240,10 @@ type Answer struct {
 	// Streamed is how many bytes went to the event's Stream instead. An error that
 	// the runtime reports after the first of them leaves FunctionError set.
 	Streamed    int64
+	FirstByte   time.Duration // from the hand-over to the first of them
 	ContentType string
+	// CallerGone tells that the Stream took no more: the caller left before the end.
+	CallerGone bool
 	// FunctionError tells that the runtime reported an error; Payload is its
 	// error object and ErrorType its type.
 	FunctionError bool

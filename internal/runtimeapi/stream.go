@@ -1,0 +1,124 @@
+package runtimeapi
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// modeStreaming is the response mode of an answer that is sent while it is made
+// (AWS Lambda developer guide, "Building a custom runtime").
+const modeStreaming = "streaming"
+
+// Why the rest of a streamed answer is not taken.
+var (
+	errCallerGone = errors.New("the caller has gone")
+	errGivenUp    = errors.New("the event was given up")
+)
+
+// streamBuffer is the most that is passed on at once, in bytes. It is also all
+// that is held of an answer: while the caller does not take a part, the next one
+// stays in the runtime's socket, and the function waits.
+const streamBuffer = 64 << 10
+
+var streamBuffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
+
+// stream passes a streaming answer on, part by part as it comes, from the
+// connection's own goroutine.
+//
+// When the caller has gone the rest has no use. The answer is then accepted
+// although it has not ended, and the connection cut: what the function writes
+// next fails where its client lets it. A refusal would tell no more, and
+// aws-lambda-go ends the process over one.
+func (s *Session) stream(x *exchange, p *post) reply {
+	err := s.send(x, 0, func() error { return x.event.Stream.Begin(p.contentType) })
+	if err == nil {
+		err = s.sendBody(x, p.body)
+	}
+	switch {
+	case err == nil:
+		return s.finish(x, p, success(p, nil), accepted)
+	case errors.Is(err, errCallerGone):
+		s.opts.Log.Debug("caller left a streamed answer", "inv", x.event.RequestID, "error", err)
+		r := s.finish(x, p, sandbox.Answer{ContentType: p.contentType, CallerGone: true}, accepted)
+		r.cut = true
+		return r
+	case errors.Is(err, errTooLarge):
+		r := s.finish(x, p, sandbox.Answer{Failure: tooLarge(lambent.MaxStreamed)}, refuseSize(lambent.MaxStreamed))
+		r.cut = true
+		return r
+	}
+	s.opts.Log.Debug("runtime broke off its answer", "inv", x.event.RequestID, "error", err)
+	return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())
+}
+
+// sendBody passes body on to its end. What is beyond lambent.MaxStreamed is not.
+func (s *Session) sendBody(x *exchange, body io.Reader) error {
+	buf := streamBuffers.Get().(*[streamBuffer]byte)
+	defer streamBuffers.Put(buf)
+	for left := int64(lambent.MaxStreamed); ; {
+		n, err := body.Read(buf[:])
+		if part := buf[:min(int64(n), left)]; len(part) > 0 {
+			left -= int64(len(part))
+			if err := s.send(x, len(part), func() error { _, err := x.event.Stream.Write(part); return err }); err != nil {
+				return err
+			}
+			n -= len(part)
+		}
+		switch {
+		case n > 0:
+			return errTooLarge
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the body: %w", err)
+		}
+	}
+}
+
+// send has do pass n bytes to the caller of x, unless Invoke has returned or is
+// about to.
+func (s *Session) send(x *exchange, n int, do func() error) error {
+	s.mu.Lock()
+	if x.settled {
+		s.mu.Unlock()
+		return errGivenUp
+	}
+	x.sending = make(chan struct{})
+	s.mu.Unlock()
+	err := do()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(x.sending)
+	x.sending = nil
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCallerGone, err)
+	}
+	if n > 0 && x.streamed == 0 {
+		x.first = time.Since(x.handed)
+	}
+	x.streamed += int64(n)
+	return nil
+}
+
+// hush waits until x, which is settled, makes no more use of its Stream, and adds
+// to its answer what went there.
+func (s *Session) hush(x *exchange, a *sandbox.Answer) {
+	s.mu.Lock()
+	sending := x.sending
+	s.mu.Unlock()
+	if sending != nil {
+		if i, ok := x.event.Stream.(lambent.Interrupter); ok {
+			i.Interrupt()
+		}
+		<-sending
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.Streamed, a.FirstByte = x.streamed, x.first
+}
