@@ -75,7 +75,7 @@ func (r *reserve) begin() {
 // through ends what begin has begun.
 func (r *reserve) through() {
 	r.mu.Lock()
-	r.cold--
+	r.cold = max(0, r.cold-1)
 	r.mu.Unlock()
 	r.poke()
 }

@@ -145,12 +145,6 @@ type builder struct {
 	cleanup []func()
 }
 
-// attachment is a mount that waits for its place.
-type attachment struct {
-	fd int
-	at string
-}
-
 func (b *builder) defers(f func()) { b.cleanup = append(b.cleanup, f) }
 
 func (b *builder) undo() {
@@ -305,48 +299,6 @@ func (b *builder) openPipes(to sandbox.Output) (err error) {
 	return nil
 }
 
-// collectMounts makes the mounts of code, layers and cache, unless it has. They are
-// made where the host's paths are, attached to nothing, and need no path later.
-func (b *builder) collectMounts() error {
-	if b.mounts != nil {
-		return nil
-	}
-	add := func(at string, fd int, err error) error {
-		if err != nil {
-			return fmt.Errorf("mount %s: %w", at, err)
-		}
-		b.mounts = append(b.mounts, attachment{fd: fd, at: at})
-		return nil
-	}
-	fd, err := detached(b.spec.Code, 0)
-	if err := add("/var/task", fd, err); err != nil {
-		return err
-	}
-	if b.spec.Cache != "" {
-		fd, err = detached(b.spec.Cache, 0)
-		if err := add(sandbox.CacheDir, fd, err); err != nil {
-			return err
-		}
-	}
-	switch len(b.spec.Layers) {
-	case 0:
-		return nil
-	case 1:
-		fd, err = detached(b.spec.Layers[0], 0)
-	default:
-		fd, err = overlay(b.spec.Layers)
-	}
-	return add("/opt", fd, err)
-}
-
-// mountTmp makes an instance's /tmp, of the kind that this host can do.
-func (d *Driver) mountTmp(mb int) (*volume, error) {
-	if d.scratch == nil {
-		return tmpfs(mb)
-	}
-	return d.scratch.mount(mb)
-}
-
 // closeStartOnly closes what only the start needed, whether or not it came to be
 // used: the runtime has its own copies.
 func (b *builder) closeStartOnly() {
@@ -362,13 +314,6 @@ func (b *builder) closeStartOnly() {
 	if b.spec.Tmp != nil {
 		_ = b.spec.Tmp.Close() // it was not used
 	}
-}
-
-func (b *builder) closeMounts() {
-	for _, m := range b.mounts {
-		_ = unix.Close(m.fd)
-	}
-	b.mounts = nil
 }
 
 // chooseProgram is the command with the first of its programs that is there, as
@@ -423,26 +368,6 @@ func (b *builder) adopt(p spawned) error {
 		_ = b.pidfd.Close()
 	})
 	return os.NewSyscallError("set nonblocking", err)
-}
-
-// enterRoot gives the calling thread a copy of the prepared tree.
-func enterRoot(base *os.File) error {
-	if err := unix.Setns(int(base.Fd()), unix.CLONE_NEWNS); err != nil {
-		return os.NewSyscallError("setns mnt", err)
-	}
-	return os.NewSyscallError("unshare mnt", unix.Unshare(unix.CLONE_NEWNS))
-}
-
-// fitMounts puts the function's own mounts into the calling thread's tree.
-func (b *builder) fitMounts() error {
-	for _, m := range append(b.mounts, attachment{fd: b.shell.tmp.fd, at: "/tmp"}) {
-		if err := attach(m.fd, m.at); err != nil {
-			return err
-		}
-	}
-	// Counts against the function's memory, unlike /tmp.
-	err := unix.Mount("shm", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size=64m")
-	return os.NewSyscallError("mount /dev/shm", err)
 }
 
 // environment is what the runtime gets: the function's own variables count over

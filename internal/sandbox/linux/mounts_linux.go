@@ -1,0 +1,85 @@
+package linux
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// attachment is a mount that waits for its place.
+type attachment struct {
+	fd int
+	at string
+}
+
+// collectMounts makes the mounts of code, layers and cache, unless it has. They are
+// made where the host's paths are, attached to nothing, and need no path later.
+func (b *builder) collectMounts() error {
+	if b.mounts != nil {
+		return nil
+	}
+	add := func(at string, fd int, err error) error {
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", at, err)
+		}
+		b.mounts = append(b.mounts, attachment{fd: fd, at: at})
+		return nil
+	}
+	fd, err := detached(b.spec.Code, 0)
+	if err := add("/var/task", fd, err); err != nil {
+		return err
+	}
+	if b.spec.Cache != "" {
+		fd, err = detached(b.spec.Cache, 0)
+		if err := add(sandbox.CacheDir, fd, err); err != nil {
+			return err
+		}
+	}
+	switch len(b.spec.Layers) {
+	case 0:
+		return nil
+	case 1:
+		fd, err = detached(b.spec.Layers[0], 0)
+	default:
+		fd, err = overlay(b.spec.Layers)
+	}
+	return add("/opt", fd, err)
+}
+
+// mountTmp makes an instance's /tmp, of the kind that this host can do.
+func (d *Driver) mountTmp(mb int) (*volume, error) {
+	if d.scratch == nil {
+		return tmpfs(mb)
+	}
+	return d.scratch.mount(mb)
+}
+
+func (b *builder) closeMounts() {
+	for _, m := range b.mounts {
+		_ = unix.Close(m.fd)
+	}
+	b.mounts = nil
+}
+
+// enterRoot gives the calling thread a copy of the prepared tree.
+func enterRoot(base *os.File) error {
+	if err := unix.Setns(int(base.Fd()), unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("setns mnt", err)
+	}
+	return os.NewSyscallError("unshare mnt", unix.Unshare(unix.CLONE_NEWNS))
+}
+
+// fitMounts puts the function's own mounts into the calling thread's tree.
+func (b *builder) fitMounts() error {
+	for _, m := range append(b.mounts, attachment{fd: b.shell.tmp.fd, at: "/tmp"}) {
+		if err := attach(m.fd, m.at); err != nil {
+			return err
+		}
+	}
+	// Counts against the function's memory, unlike /tmp.
+	err := unix.Mount("shm", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size=64m")
+	return os.NewSyscallError("mount /dev/shm", err)
+}
