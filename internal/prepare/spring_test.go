@@ -49,6 +49,7 @@ func TestSpringBoot(t *testing.T) {
 	}
 	b := newBed(t)
 	v := b.put(b.springboot(), "shop.StreamLambdaHandler")
+	v.MemoryMB = 2048
 	own := *v
 	own.Env = map[string]string{"LC_TIME": "C"} // what a blank cannot be given
 	fresh := b.best("from nothing", nil, &own, lambent.OriginStart)

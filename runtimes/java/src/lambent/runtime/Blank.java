@@ -13,6 +13,8 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.URL;
+import java.net.URLConnection;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -81,16 +83,32 @@ final class Blank {
             return;
         }
         ClassLoader loader = ClassLoader.getSystemClassLoader();
+        int n = 0;
         try (InputStream in = new FileInputStream(list)) {
             for (String name : new String(in.readAllBytes(), StandardCharsets.UTF_8).split("\n")) {
                 try {
                     Class.forName(name, false, loader);
-                } catch (ClassNotFoundException | LinkageError e) {
+                    if (n++ % 8 == 0) {
+                        read(loader.getResource(name.replace('.', '/') + ".class"));
+                    }
+                } catch (ClassNotFoundException | IOException | LinkageError e) {
                     // one that only the first start could load
                 }
             }
         } catch (IOException e) {
             // without it the classes are loaded when they are needed
+        }
+    }
+
+    /** Reads a resource, as frameworks do with hundreds: the JDK's way to them is compiled by then. */
+    private static void read(URL resource) throws IOException {
+        if (resource == null) {
+            return;
+        }
+        URLConnection c = resource.openConnection();
+        c.setUseCaches(false);
+        try (InputStream in = c.getInputStream()) {
+            in.readAllBytes();
         }
     }
 
