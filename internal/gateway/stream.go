@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"lambent.dev/lambent"
@@ -36,6 +37,7 @@ type stream struct {
 	prelude []byte // what came of it, nil when none is expected any more
 	begun   bool   // the function streams
 	sent    bool   // the head is out
+	stopped atomic.Bool
 }
 
 func newStream(w http.ResponseWriter, v *lambent.Version) *stream {
@@ -71,6 +73,9 @@ func (s *stream) Write(p []byte) (int, error) {
 			return len(p), err
 		}
 	}
+	if s.stopped.Load() {
+		return 0, lambent.Errorf(lambent.CodeCanceled, "send answer: it was broken off")
+	}
 	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // only a connection has one
 	if len(body) > 0 {
 		if _, err := s.w.Write(body); err != nil {
@@ -81,6 +86,12 @@ func (s *stream) Write(p []byte) (int, error) {
 		return 0, lambent.Errorf(lambent.CodeCanceled, "send answer: %w", err)
 	}
 	return len(p), nil
+}
+
+// Interrupt makes the Write that waits for the caller fail, and all that come.
+func (s *stream) Interrupt() {
+	s.stopped.Store(true)
+	_ = s.control.SetWriteDeadline(time.Unix(1, 0)) // only a connection has one
 }
 
 // cut collects the prelude. When it is complete the head is sent, and what comes

@@ -172,6 +172,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, namespace string
 		return err
 	}
 	c := caller{namespace: namespace, base: func() string { return h.BaseURL(r) }}
+	if in, ok := in.(*wire.InvokeWithResponseStreamRequest); ok {
+		return h.invokeStream(w, r, c, in)
+	}
 	run, ok := h.operations[op.Name]
 	if !ok {
 		if name := params["FunctionName"]; name != "" {

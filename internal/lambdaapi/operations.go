@@ -3,8 +3,8 @@ package lambdaapi
 import "context"
 
 // table names the operations that lambent has. All others of the model are
-// decoded and checked, and then answered with "not implemented". Invoke is not
-// here: it has its own, shorter way.
+// decoded and checked, and then answered with "not implemented". Invoke and
+// InvokeWithResponseStream are not here: they have ways of their own.
 func (h *handler) table() map[string]operation {
 	return map[string]operation{
 		"CreateFunction":              bind(h.createFunction),
