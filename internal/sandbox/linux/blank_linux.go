@@ -166,6 +166,7 @@ func (b *builder) fromReserve(ctx context.Context, edition int) *Instance {
 	b.done(lambent.StageSandbox)
 	i, err := b.specialise(ctx, bl, origin)
 	if err == nil {
+		b.driver.reserve.served(bl)
 		return i
 	}
 	b.driver.opts.Log.Warn("a runtime from the reserve failed; the function gets one of its own",

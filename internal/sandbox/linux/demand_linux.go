@@ -99,3 +99,6 @@ func (b *backoff) failed(now time.Time) {
 	b.failures++
 	b.until = now.Add(min(backoffMost, backoffLeast<<min(b.failures-1, 16)))
 }
+
+// worked lets the next failure stand alone. The time to wait after the last stays.
+func (b *backoff) worked() { b.failures = 0 }

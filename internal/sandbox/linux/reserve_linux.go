@@ -177,6 +177,13 @@ func (r *reserve) pop(n *node, edition int) *blank {
 	return nil
 }
 
+// served is called when a blank has become an instance: its kind is well.
+func (r *reserve) served(b *blank) {
+	r.mu.Lock()
+	b.node.stock.retry.worked()
+	r.mu.Unlock()
+}
+
 // bury ends a blank in the background; failed ones are counted.
 func (r *reserve) bury(b *blank, failed bool) {
 	r.mu.Lock()
