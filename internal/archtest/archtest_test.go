@@ -37,6 +37,8 @@ var floors = map[string]int{
 	"internal/httpapi":   7,
 	"internal/gateway":   7,
 
+	"internal/gateway/proxy": 7,
+
 	"internal/gateway/event": 2,
 
 	"internal/invoke": 6,

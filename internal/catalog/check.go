@@ -59,7 +59,10 @@ func checkConfig(v *lambent.Version) error {
 	if v.PackageType != "Zip" {
 		return lambent.Errorf(lambent.CodeUnsupported, "Functions with the package type %s are not supported yet; use Zip", v.PackageType).WithReason("PackageType")
 	}
-	if v.Runtime == "" || v.Handler == "" {
+	if err := checkApp(v); err != nil {
+		return err
+	}
+	if v.Runtime == "" || v.Handler == "" && v.App == nil {
 		return invalid("RuntimeAndHandler", "Runtime and Handler are mandatory parameters for functions created with deployment packages.")
 	}
 	if v.Arch != "x86_64" && v.Arch != "arm64" {
@@ -77,6 +80,43 @@ func checkConfig(v *lambent.Version) error {
 		return outOfRange("Timeout", int(v.Timeout.Seconds()), 1, int(lambent.MaxTimeout.Seconds()))
 	}
 	return checkEnv(v.Env)
+}
+
+// Bounds of an application's start, and of what is told about it.
+const (
+	maxStart   = 15 * time.Minute
+	maxCommand = 32 << 10 // bytes of all arguments
+	maxHealth  = 1 << 10  // bytes
+)
+
+// checkApp checks what makes a version an HTTP application.
+func checkApp(v *lambent.Version) error {
+	a := v.App
+	if a == nil {
+		return nil
+	}
+	size := 0
+	for _, arg := range a.Command {
+		size += len(arg) + 1
+		if strings.IndexByte(arg, 0) >= 0 {
+			return invalid("AppCommand", "The command of an application cannot have a zero byte in it")
+		}
+	}
+	switch {
+	case a.Port < 1 || a.Port > 65535:
+		return outOfRange("The port of an application", a.Port, 1, 65535)
+	case a.Concurrency < 1 || a.Concurrency > lambent.MaxConcurrency:
+		return outOfRange("The concurrency of an application", a.Concurrency, 1, lambent.MaxConcurrency)
+	case a.StartTimeout < time.Second || a.StartTimeout > maxStart:
+		return outOfRange("The start timeout of an application, in seconds,", int(a.StartTimeout.Seconds()), 1, int(maxStart.Seconds()))
+	case size > maxCommand || len(a.Command) > 0 && a.Command[0] == "":
+		return invalid("AppCommand", "The command of an application must have a program, and at most %d bytes", maxCommand)
+	case a.Health != "" && (a.Health[0] != '/' || len(a.Health) > maxHealth || strings.ContainsFunc(a.Health, func(r rune) bool { return r <= ' ' || r > '~' })):
+		return invalid("AppHealth", "The health path of an application must begin with / and be plain text of at most %d bytes", maxHealth)
+	case v.SnapStart == "PublishedVersions":
+		return invalid("SnapStart", "HTTP applications are not supported for SnapStart enabled functions.")
+	}
+	return nil
 }
 
 // checkSnapStart refuses what AWS does not take together with SnapStart: other

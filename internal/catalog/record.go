@@ -94,8 +94,18 @@ type configRecord struct {
 	Tracing     string            `json:"tracing,omitempty"`
 	SnapStart   string            `json:"snapStart,omitempty"`
 	Network     lambent.Network   `json:"network,omitempty"`
+	App         *appRecord        `json:"app,omitempty"`
 
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
+}
+
+// appRecord has the members of [lambent.App], in their order.
+type appRecord struct {
+	Port         int           `json:"port"`
+	Command      []string      `json:"command,omitempty"`
+	Health       string        `json:"health,omitempty"`
+	StartTimeout time.Duration `json:"startTimeoutNs"`
+	Concurrency  int           `json:"concurrency"`
 }
 
 type layerRefRecord struct {
@@ -152,7 +162,7 @@ func configOf(v *lambent.Version) configRecord {
 		Arch: v.Arch, MemoryMB: v.MemoryMB, EphemeralMB: v.EphemeralMB, Timeout: v.Timeout, Env: v.Env, HasEnv: v.Env != nil,
 		Digest: v.Code.Digest, Size: v.Code.Size, Unpacked: v.Code.Unpacked,
 		LogFormat: v.Logging.Format, LogGroup: v.Logging.Group, AppLevel: v.Logging.ApplicationLevel, SysLevel: v.Logging.SystemLevel,
-		Tracing: v.TracingMode, SnapStart: v.SnapStart, Network: v.Network,
+		Tracing: v.TracingMode, SnapStart: v.SnapStart, Network: v.Network, App: (*appRecord)(v.App),
 	}
 	for _, l := range v.Layers {
 		r.Layers = append(r.Layers, layerRefRecord(l))
@@ -182,7 +192,7 @@ func (r *versionRecord) version(k id, number string) *lambent.Version {
 		Arch: r.Arch, MemoryMB: r.MemoryMB, EphemeralMB: r.EphemeralMB, Timeout: r.Timeout, Env: r.Env,
 		Code:        lambent.CodeRef{Digest: r.Digest, Size: r.Size, Unpacked: r.Unpacked},
 		Logging:     lambent.Logging{Format: r.LogFormat, Group: r.LogGroup, ApplicationLevel: r.AppLevel, SystemLevel: r.SysLevel},
-		TracingMode: r.Tracing, SnapStart: r.SnapStart, Network: r.Network,
+		TracingMode: r.Tracing, SnapStart: r.SnapStart, Network: r.Network, App: (*lambent.App)(r.App),
 		RevisionID: r.RevisionID, LastModified: r.LastModified,
 		State: r.State, StateReason: r.Reason, StateReasonCode: r.ReasonCode,
 		UpdateStatus: r.Update, UpdateReason: r.UpdateReason, UpdateReasonCode: r.UpdateCode,

@@ -131,6 +131,12 @@ func (s *source) rebuilt(tree fs.FS) error {
 	if s.manifest.Handler != "" {
 		g.Handler = s.manifest.Handler
 	}
+	if s.guess.App != nil {
+		main := project.MainClass(tree, g.Jar)
+		g.App = &project.App{Command: project.SpringCommand(main)}
+		s.guess = g
+		return nil
+	}
 	if g.Handler == "" {
 		return usageError{fmt.Errorf("no handler found in %s: name it with --handler, such as example.Handler::handleRequest", g.Jar)}
 	}

@@ -26,6 +26,9 @@ type deployFlags struct {
 	env     []string // K=V
 	timeout string
 	reserve string
+
+	startTimeout string
+	minInstances int
 	dryRun  bool
 }
 
@@ -53,6 +56,12 @@ func (a *app) deployCommand() *cobra.Command {
 	flags.StringVar(&f.Network, "network", "", "outbound, loopback or none (default outbound)")
 	flags.StringArrayVar(&f.env, "env", nil, "environment variable as KEY=VALUE; may be repeated")
 	flags.StringArrayVar(&f.Layers, "layer", nil, "ARN of a layer version; may be repeated")
+	flags.IntVar(&f.Port, "port", 0, "of an HTTP application, which is told it in PORT too (default 8080)")
+	flags.StringVar(&f.Command, "command", "", "starts the HTTP application, such as 'python3 server.py' (default: guessed)")
+	flags.StringVar(&f.Health, "health", "", "path that answers below 500 once the application is ready (default: its port is open)")
+	flags.IntVar(&f.Concurrency, "concurrency", 0, "requests that an instance of the application gets at once (default 80)")
+	flags.StringVar(&f.startTimeout, "start-timeout", "", "how long the application may take to start (default 30s)")
+	flags.IntVar(&f.minInstances, "min-instances", -1, "instances that are kept running (default: as it is, 0 at first)")
 	flags.StringVar(&f.reserve, "reserve", "", "on or off: start instances from the reserves, or each from nothing (default on)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be deployed, and stop")
 	return a.jsonFlag(cmd)
@@ -112,6 +121,14 @@ func (f *deployFlags) manifest() (project.Manifest, error) {
 		if err := m.Timeout.UnmarshalYAML([]byte(f.timeout)); err != nil {
 			return m, usageError{fmt.Errorf("--timeout %s: %w", f.timeout, err)}
 		}
+	}
+	if f.startTimeout != "" {
+		if err := m.StartTimeout.UnmarshalYAML([]byte(f.startTimeout)); err != nil {
+			return m, usageError{fmt.Errorf("--start-timeout %s: %w", f.startTimeout, err)}
+		}
+	}
+	if f.minInstances >= 0 {
+		m.MinInstances = &f.minInstances
 	}
 	for _, text := range f.env {
 		key, value, ok := strings.Cut(text, "=")
@@ -184,10 +201,14 @@ func (a *app) readTree(tree fs.FS, path string, over project.Manifest) (source, 
 
 // complete guesses what the manifest leaves open.
 func (s *source) complete(tree fs.FS, path string) error {
-	var err error
-	if s.guess, err = project.Look(tree, s.manifest.Runtime, s.manifest.Handler); err != nil {
+	guess, isApp, err := project.LookApp(tree, s.manifest)
+	if err == nil && !isApp {
+		guess, err = project.Look(tree, s.manifest.Runtime, s.manifest.Handler)
+	}
+	if err != nil {
 		return err
 	}
+	s.guess = guess
 	if s.guess.Handler != "" {
 		s.manifest.Handler = s.guess.Handler
 	}
@@ -218,6 +239,7 @@ func (a *app) request(ctx context.Context, c *client.Client, src source) (client
 	if m.Env != nil {
 		d.Env = &m.Env
 	}
+	src.application(&d)
 	if m.Layers != nil {
 		d.Layers = &m.Layers
 	}
@@ -308,11 +330,18 @@ func (a *app) explain(src source) error {
 		})
 	}
 	a.explainGuess(src, runtime)
+	if app := src.guess.App; app != nil {
+		return a.printf("%s: %s, HTTP application, %s, %d files, %s\n", src.manifest.Name, runtime, commandText(app.Command), src.archive.Files, bytesText(int64(len(src.archive.Zip))))
+	}
 	return a.printf("%s: %s, handler %s, %d files, %s\n", src.manifest.Name, runtime, src.manifest.Handler, src.archive.Files, bytesText(int64(len(src.archive.Zip))))
 }
 
 // explainGuess says what was guessed, and why.
 func (a *app) explainGuess(src source, runtime string) {
+	if app := src.guess.App; app != nil {
+		a.note("an HTTP application on port %d, started by %s: %s", src.port(), commandText(app.Command), strings.Join(src.guess.Because, ", "))
+		return
+	}
 	if len(src.guess.Because) > 0 {
 		a.note("guessed %s with the handler %s: %s", runtime, src.manifest.Handler, strings.Join(src.guess.Because, ", "))
 	}
@@ -336,12 +365,16 @@ func (a *app) printDeployed(src source, d client.Deployed) error {
 	for _, t := range d.Timings {
 		took += time.Duration(t.MS * float64(time.Millisecond))
 	}
-	if err := a.printf("%s %s (%s, %s, %d MB, %s in %s)\n", f.Name, what, f.Runtime, f.Handler, f.MemoryMB,
+	if err := a.printf("%s %s (%s, %s, %d MB, %s in %s)\n", f.Name, what, f.Runtime, handlerText(f), f.MemoryMB,
 		bytesText(f.CodeBytes), millis(float64(took.Microseconds())/1000)); err != nil {
 		return err
 	}
 	if f.StateReason != "" {
 		a.note("note: %s", printable(f.StateReason))
+	}
+	if f.App != nil {
+		a.note("next: lambent url %s create   for an address, then lambent logs %s --follow", f.Name, f.Name)
+		return nil
 	}
 	a.note("next: lambent invoke %s -d '{}'   lambent logs %s --follow", f.Name, f.Name)
 	return nil

@@ -42,6 +42,17 @@ type Function struct {
 	RevisionID     string            `json:"revisionId"`
 	LastModified   time.Time         `json:"lastModified"`
 	Tags           map[string]string `json:"tags,omitempty"`
+	App            *App              `json:"app,omitempty"`
+}
+
+// App is what makes a function an HTTP application: a program that serves its
+// port. Zero members take the defaults; no port is no application.
+type App struct {
+	Port         int      `json:"port"`
+	Command      []string `json:"command,omitempty"` // nil is the file bootstrap
+	Health       string   `json:"health,omitempty"`
+	StartTimeout float64  `json:"startTimeoutSeconds,omitempty"`
+	Concurrency  int      `json:"concurrency,omitempty"` // requests per instance
 }
 
 // FunctionList is one page; Next, when not empty, asks for the one after it.
@@ -68,6 +79,10 @@ type Deploy struct {
 	Env         *map[string]string `json:"env,omitempty"`
 	Layers      *[]string          `json:"layers,omitempty"`
 	Network     *string            `json:"network,omitempty"`
+	// App makes it an HTTP application, or with port 0 a function again.
+	App *App `json:"app,omitempty"`
+	// MinInstances is how many initialised instances of the head are kept.
+	MinInstances *int `json:"minInstances,omitempty"`
 	// Reserve false starts every instance from nothing; see [Settings].
 	Reserve *bool `json:"reserve,omitempty"`
 }

@@ -13,6 +13,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -177,6 +178,7 @@ func (d *deployment) create(ctx context.Context) error {
 	}
 	v := lambent.Version{Namespace: d.ns, Function: d.name, Role: d.defaultRole(), PackageType: "Zip"}
 	d.apply(&v)
+	applicationDefaults(&v)
 	in := catalog.CreateFunction{Version: v, Source: artifact.Source{Zip: d.want.Zip}}
 	if d.want.Layers != nil {
 		in.LayerARNs = *d.want.Layers
@@ -244,8 +246,8 @@ func (d *deployment) update(ctx context.Context) error {
 
 // settings makes the function's settings what the deploy says.
 func (d *deployment) settings(ctx context.Context, created bool) error {
-	if d.want.Reserve == nil {
-		return nil
+	if err := d.minimum(ctx, created); err != nil || d.want.Reserve == nil {
+		return err
 	}
 	entry, err := d.api.o.Catalog.Get(d.ns, d.name, "")
 	if err != nil || entry.Function.Settings.NoReserve == !*d.want.Reserve {
@@ -332,6 +334,9 @@ func (d *deployment) apply(v *lambent.Version) {
 	if w.Network != nil {
 		v.Network = networks[*w.Network]
 	}
+	if w.App != nil {
+		v.App = application(w.App)
+	}
 }
 
 func set[T any](field *T, value *T) {
@@ -357,6 +362,7 @@ func (d *deployment) differences(v *lambent.Version) []string {
 		{"role", next.Role != v.Role},
 		{"environment", !maps.Equal(next.Env, v.Env)},
 		{"network", next.Network != v.Network},
+		{"application", !reflect.DeepEqual(next.App, v.App)},
 		{"layers", d.want.Layers != nil && !slices.Equal(*d.want.Layers, layerARNs(v))},
 	}
 	names := []string{}

@@ -58,6 +58,9 @@ func New(o Options) *Service {
 func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
 	s.complete(inv)
 	v, err := s.resolve(ctx, inv)
+	if err == nil {
+		err = refuseApp(v)
+	}
 	if err != nil {
 		return nil, s.refused(err)
 	}

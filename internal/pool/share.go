@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"context"
+	"net"
 	"time"
 
 	"lambent.dev/lambent"
@@ -85,11 +87,17 @@ func (p *Pool) giveBack(m *member) {
 	}
 }
 
-// Dialer reaches the application; nil when the instance is a function's.
-func (l *Lease) Dialer() sandbox.Dialer {
-	d, _ := l.m.inst.(sandbox.Dialer)
-	return d
+// Dial connects to the application.
+func (l *Lease) Dial(ctx context.Context) (net.Conn, error) {
+	d, ok := l.m.inst.(sandbox.Dialer)
+	if !ok {
+		return nil, lambent.Errorf(lambent.CodeUnsupported, "%s cannot be connected to", l.m.version.Function)
+	}
+	return d.Dial(ctx)
 }
+
+// ID is the instance's.
+func (l *Lease) ID() string { return l.m.cold.ID }
 
 // Done is closed when the instance has ended.
 func (l *Lease) Done() <-chan struct{} { return l.m.inst.Done() }

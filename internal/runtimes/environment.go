@@ -33,6 +33,9 @@ type Env struct {
 func Environment(e Env) []string {
 	r, _ := lookup(e.Version.Runtime) // no release: only the common part
 	vars := defaults(e.Version, r)
+	if e.Version.App != nil {
+		applicationDefaults(vars)
+	}
 	maps.Copy(vars, e.Version.Env)
 	maps.Copy(vars, reserved(e, r))
 	out := make([]string, 0, len(vars))
@@ -84,6 +87,18 @@ func defaults(v *lambent.Version, r release) map[string]string {
 	return vars
 }
 
+// applicationDefaults are what an HTTP application finds where it is not a
+// function: the programs of its own packages, a home that it can write to, and its
+// output as it writes it.
+func applicationDefaults(vars map[string]string) {
+	vars["PATH"] = "/var/task/bin:/var/task/node_modules/.bin:" + vars["PATH"]
+	vars["HOME"] = "/tmp"
+	vars["PYTHONUNBUFFERED"] = "1"
+	if _, ok := vars["PYTHONPATH"]; ok {
+		vars["PYTHONPATH"] = "/var/task"
+	}
+}
+
 // initializationType names how the instance comes to be ("Using Lambda environment
 // variables", AWS Lambda developer guide). A version may have only one of the two
 // others on AWS.
@@ -117,6 +132,12 @@ func reserved(e Env, r release) map[string]string {
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  initializationType(e),
 		"_AWS_XRAY_DAEMON_ADDRESS":        "127.0.0.1",
 		"_AWS_XRAY_DAEMON_PORT":           "2000",
+	}
+	if v.App != nil {
+		// The environment is an ordinary host's with what AWS's SDKs look for: a
+		// program that finds itself in a function may behave like one.
+		vars["PORT"] = strconv.Itoa(v.App.Port)
+		delete(vars, "_HANDLER")
 	}
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID":     e.AccessKeyID,

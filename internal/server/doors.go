@@ -7,6 +7,7 @@ import (
 
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/gateway"
+	"lambent.dev/lambent/internal/gateway/proxy"
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
@@ -96,8 +97,17 @@ func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) gatewayHandler() http.Handler {
 	return gateway.New(gateway.Options{
 		Catalog: s.catalog, Invoker: s.invoke, Keys: s.keys, Region: s.config.Region,
-		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log,
+		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, Apps: s.serveApp,
 	})
+}
+
+// serveApp passes a request through to an application.
+func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, t gateway.Target) {
+	target := proxy.Target{Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Path: t.Path, Query: t.Query, RequestID: t.RequestID}
+	if path, _, _ := strings.Cut(r.RequestURI, "?"); len(path) > len(t.Path) { // it was found by its path
+		target.Prefix = strings.TrimSuffix(path, t.Path)
+	}
+	s.proxy.Serve(w, r, target)
 }
 
 // functionURL is the address of a function URL.

@@ -10,6 +10,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/gateway/proxy"
 	"lambent.dev/lambent/internal/invoke"
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/predict"
@@ -72,6 +73,8 @@ func (s *Server) openPool(context.Context) error {
 		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Log: s.log,
 		Region: s.config.Region, Concurrency: c.Concurrency, NewID: uuid.NewString,
 	})
+	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Log: s.log})
+	s.closers = append(s.closers, s.proxy.Close)
 	return nil
 }
 

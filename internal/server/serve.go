@@ -30,6 +30,7 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		Protocols:         protocols(),
 	}
 }
 
@@ -43,6 +44,15 @@ func (s *Server) serveAPI(ctx context.Context, l net.Listener) error {
 // can.
 func (s *Server) serveGateway(ctx context.Context, l net.Listener) error {
 	return s.serveHTTP(ctx, l, s.gatewayHandler(), gateway.Takes)
+}
+
+// protocols are those of both addresses: HTTP/2 without TLS for who knows that it
+// is spoken (RFC 9113, section 3.3), as gRPC's clients do.
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
 // serveHTTP answers by h. What takes picks is read by httpwire, all else by

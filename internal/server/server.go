@@ -25,6 +25,7 @@ import (
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/gateway/proxy"
 	"lambent.dev/lambent/internal/invoke"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
@@ -73,6 +74,7 @@ type Server struct {
 	habits    *scale.Habits // nil when nothing is guessed from calls
 	scale     *scale.Service
 	invoke    *invoke.Service
+	proxy     *proxy.Proxy
 
 	api, gateway net.Listener
 	stopping     chan struct{}  // closed when Run begins to stop

@@ -96,6 +96,26 @@ func (m *Metrics) Invoked(v *lambent.Version, r *lambent.Result) {
 	}
 }
 
+// Forwarded records a request that was passed to an application; took lasts to the
+// end of its answer, broken tells that it did not come to that.
+func (m *Metrics) Forwarded(v *lambent.Version, took time.Duration, broken bool) {
+	if m == nil {
+		return
+	}
+	m.invocations.WithLabelValues(v.Namespace, v.Function).Inc()
+	m.durations.WithLabelValues(v.Runtime).Observe(took.Seconds())
+	if broken {
+		m.errors.WithLabelValues(v.Namespace, v.Function, errorKind("")).Inc()
+	}
+}
+
+// ForwardFailed records a request to an application that failed to start.
+func (m *Metrics) ForwardFailed(v *lambent.Version, errorType string) {
+	if m != nil {
+		m.errors.WithLabelValues(v.Namespace, v.Function, errorKind(errorType)).Inc()
+	}
+}
+
 // Throttled records an invocation that a limit refused. The function must exist.
 func (m *Metrics) Throttled(namespace, function string) {
 	if m != nil {

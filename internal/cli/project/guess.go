@@ -51,6 +51,8 @@ type Guess struct {
 	Build Build
 	// Entry is the file that TypeScript is bundled from.
 	Entry string
+	// App is set where the tree is an HTTP application.
+	App *App
 }
 
 // FamilyOf is the family of a runtime name: "python" of "python3.12".

@@ -89,6 +89,25 @@ func builtJar(tree fs.FS) string {
 	return best
 }
 
+// MainClass is the class that a jar starts with; of a tree when jar is "".
+func MainClass(tree fs.FS, jar string) string {
+	if jar != "" {
+		data, err := fs.ReadFile(tree, jar)
+		if err != nil {
+			return ""
+		}
+		if tree, err = zip.NewReader(bytes.NewReader(data), int64(len(data))); err != nil {
+			return ""
+		}
+	}
+	for line := range strings.Lines(source(tree, "META-INF/MANIFEST.MF")) {
+		if class, ok := strings.CutPrefix(line, "Main-Class:"); ok {
+			return strings.TrimSpace(class)
+		}
+	}
+	return ""
+}
+
 // javaHandler looks for the one class that has AWS's handler interface.
 func javaHandler(tree fs.FS, g Guess) Guess {
 	var classes []string

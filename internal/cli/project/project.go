@@ -35,6 +35,14 @@ type Manifest struct {
 	Layers      []string          `yaml:"layers"`
 	Network     string            `yaml:"network"` // outbound, loopback or none
 	Ignore      []string          `yaml:"ignore"`  // patterns, as in .lambentignore
+
+	// Of an HTTP application; Port or Command makes it one.
+	Port         int     `yaml:"port"`
+	Command      string  `yaml:"command"` // a line for a shell
+	Health       string  `yaml:"health"`  // path
+	Concurrency  int     `yaml:"concurrency"`
+	StartTimeout Seconds `yaml:"start_timeout"`
+	MinInstances *int    `yaml:"min_instances"`
 }
 
 // Seconds is a timeout: a number of seconds, or a duration such as 2m.
@@ -79,6 +87,14 @@ func (m Manifest) Over(o Manifest) Manifest {
 	put(&m.Timeout, o.Timeout)
 	put(&m.Role, o.Role)
 	put(&m.Network, o.Network)
+	put(&m.Port, o.Port)
+	put(&m.Command, o.Command)
+	put(&m.Health, o.Health)
+	put(&m.Concurrency, o.Concurrency)
+	put(&m.StartTimeout, o.StartTimeout)
+	if o.MinInstances != nil {
+		m.MinInstances = o.MinInstances
+	}
 	if o.Env != nil {
 		env := maps.Clone(m.Env)
 		if env == nil {

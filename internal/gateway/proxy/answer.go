@@ -1,0 +1,417 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// head is the first part of an answer.
+type head struct {
+	status  int
+	length  int64 // of the body; -1 when it is not known
+	chunked bool
+	keep    bool // the connection can be used again
+}
+
+// errAnswer is an answer that is none, or that two readers could take for
+// different ones (RFC 9112, section 6.3).
+var errAnswer = errors.New("malformed answer")
+
+// answer reads the answer and passes it to the caller. Something of it has been
+// read already. reuse tells whether the connection can be used again.
+func (d *way) answer() (reuse bool, err error) {
+	hd, err := d.readHead()
+	if err != nil {
+		return false, err
+	}
+	w, r := d.x.w, d.x.r
+	d.x.begun = true
+	d.u.moved = time.Now()
+	bodiless := r.Method == http.MethodHead || hd.status == http.StatusNoContent || hd.status == http.StatusNotModified
+	if hd.length >= 0 && (!bodiless || r.Method == http.MethodHead) {
+		w.Header()["Content-Length"] = d.u.one(strconv.FormatInt(hd.length, 10))
+	}
+	w.WriteHeader(hd.status)
+	switch {
+	case bodiless:
+	case hd.chunked:
+		err = d.passChunks()
+	case hd.length >= 0:
+		err = d.passLength(hd.length)
+	default:
+		err = d.passAll()
+	}
+	return hd.keep && d.u.r == d.u.w, err
+}
+
+// one is a header's values, of which there is one.
+func (u *upstream) one(v string) []string {
+	n := len(u.values)
+	u.values = append(u.values, v)
+	return u.values[n : n+1 : n+1]
+}
+
+// readHead reads the head of the answer, past those that only inform, into the
+// caller's header.
+func (d *way) readHead() (head, error) {
+	u := d.u
+	for {
+		n, err := d.headEnd()
+		if err != nil {
+			return head{}, err
+		}
+		text := string(u.b[u.r : u.r+n])
+		u.r += n
+		hd, fields, err := parseStatus(text)
+		if err != nil {
+			return hd, err
+		}
+		if hd.status < 200 {
+			if hd.status == http.StatusSwitchingProtocols {
+				return hd, errAnswer // nobody asked for it
+			}
+			if err := d.fill(d.untilHead); u.r == u.w && err != nil {
+				return hd, err
+			}
+			continue
+		}
+		return hd, d.header(&hd, fields)
+	}
+}
+
+// headEnd waits for the empty line and tells how many bytes there are up to it.
+func (d *way) headEnd() (int, error) {
+	u := d.u
+	for from := 0; ; {
+		have := u.b[u.r:u.w]
+		if i := bytes.Index(have[from:], []byte("\r\n\r\n")); i >= 0 {
+			return from + i + 4, nil
+		}
+		if i := bytes.Index(have[from:], []byte("\n\n")); i >= 0 { // as some programs write it (RFC 9112, section 2.2)
+			return from + i + 2, nil
+		}
+		if len(have) > maxHead {
+			return 0, errAnswer
+		}
+		from = max(0, len(have)-3)
+		if err := d.fill(d.untilHead); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// parseStatus reads the first line.
+func parseStatus(text string) (hd head, fields string, err error) {
+	line, fields, _ := strings.Cut(text, "\n")
+	line = strings.TrimSuffix(line, "\r")
+	version, rest, _ := strings.Cut(line, " ")
+	code, _, _ := strings.Cut(rest, " ")
+	status, err := strconv.Atoi(code)
+	if err != nil || len(code) != 3 || status < 100 {
+		return hd, "", errAnswer
+	}
+	switch version {
+	case "HTTP/1.1":
+		hd.keep = true
+	case "HTTP/1.0":
+	default:
+		return hd, "", errAnswer
+	}
+	hd.status, hd.length = status, -1
+	return hd, fields, nil
+}
+
+// header puts the fields into the caller's header, but for those of the
+// connection.
+func (d *way) header(hd *head, fields string) error {
+	out, u := d.x.w.Header(), d.u
+	u.values = u.values[:0]
+	_, cors := out["Access-Control-Allow-Origin"] // the gateway answers for other origins
+	var connection []string
+	for fields != "" {
+		line, rest, _ := strings.Cut(fields, "\n")
+		fields = rest
+		if line = strings.TrimSuffix(line, "\r"); line == "" {
+			break
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || !isToken(name) {
+			return errAnswer
+		}
+		name, value = canonical(name), trim(value)
+		switch name {
+		case "Content-Length":
+			if err := hd.setLength(value); err != nil {
+				return err
+			}
+			continue
+		case "Transfer-Encoding":
+			if hd.chunked || !strings.EqualFold(value, "chunked") {
+				return errAnswer
+			}
+			hd.chunked = true
+			continue
+		case "Connection":
+			connection = append(connection, value)
+			continue
+		case "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Upgrade":
+			continue
+		}
+		if cors && strings.HasPrefix(name, "Access-Control-") {
+			continue
+		}
+		if before := out[name]; before != nil && name != "X-Amzn-Requestid" {
+			out[name] = append(before, value)
+		} else {
+			out[name] = u.one(value)
+		}
+	}
+	return hd.settle(out, connection)
+}
+
+// setLength takes a Content-Length.
+func (hd *head) setLength(value string) error {
+	n, err := strconv.ParseUint(value, 10, 62)
+	if err != nil || hd.length >= 0 && int64(n) != hd.length {
+		return errAnswer
+	}
+	hd.length = int64(n)
+	return nil
+}
+
+// settle decides how the body comes, and whether the connection ends with it.
+func (hd *head) settle(out http.Header, connection []string) error {
+	if hd.chunked && hd.length >= 0 {
+		return errAnswer
+	}
+	for _, list := range connection {
+		if strings.EqualFold(list, "keep-alive") {
+			hd.keep = true
+			continue
+		}
+		for option := range strings.SplitSeq(list, ",") {
+			option = strings.TrimSpace(option)
+			if strings.EqualFold(option, "close") {
+				hd.keep = false
+			} else {
+				delete(out, http.CanonicalHeaderKey(option))
+			}
+		}
+	}
+	if hd.length < 0 && !hd.chunked && hd.status != http.StatusNoContent && hd.status != http.StatusNotModified {
+		hd.keep = false // its end is the connection's, but for an answer to HEAD
+	}
+	return nil
+}
+
+// write passes a part of the body to the caller.
+func (d *way) write(p []byte) error {
+	if _, err := d.x.w.Write(p); err != nil {
+		return errors.Join(errCaller, err)
+	}
+	return nil
+}
+
+// more reads more of the body. What the caller has not got yet goes out before,
+// if that may take a while.
+func (d *way) more(flush bool) error {
+	if flush {
+		if err := http.NewResponseController(d.x.w).Flush(); err != nil {
+			return errors.Join(errCaller, err)
+		}
+	}
+	if err := d.fill(d.untilMore); err != nil {
+		return noEOF(err)
+	}
+	d.u.moved = time.Now()
+	return nil
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// passLength passes a body of a known length.
+func (d *way) passLength(left int64) error {
+	u := d.u
+	if left > int64(len(u.b)) && len(u.b) < keepRoom {
+		u.grow()
+	}
+	for left > 0 {
+		if u.r == u.w {
+			if err := d.more(false); err != nil {
+				return err
+			}
+		}
+		p := u.b[u.r:u.w]
+		p = p[:min(int64(len(p)), left)]
+		if left > int64(len(p)) {
+			d.patience()
+		}
+		if err := d.write(p); err != nil {
+			return err
+		}
+		u.r += len(p)
+		left -= int64(len(p))
+	}
+	d.calm()
+	return nil
+}
+
+// passAll passes a body that ends with the connection.
+func (d *way) passAll() error {
+	u := d.u
+	for {
+		if u.r < u.w {
+			d.patience()
+			if err := d.write(u.b[u.r:u.w]); err != nil {
+				return err
+			}
+			u.r = u.w
+		}
+		err := d.more(true)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			d.calm()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// passChunks passes a body that comes in chunks, and its trailers.
+func (d *way) passChunks() error {
+	u := d.u
+	for wrote := false; ; {
+		line, err := d.line(wrote)
+		if err != nil {
+			return err
+		}
+		size, _, _ := bytes.Cut(line, []byte(";"))
+		left, err := strconv.ParseUint(string(bytes.TrimRight(size, " \t")), 16, 62)
+		if err != nil {
+			return errAnswer
+		}
+		if left == 0 {
+			d.calm()
+			return d.trailers(wrote)
+		}
+		for left > 0 {
+			if u.r == u.w {
+				if err := d.more(wrote); err != nil {
+					return err
+				}
+			}
+			p := u.b[u.r:u.w]
+			p = p[:min(uint64(len(p)), left)]
+			d.patience()
+			if err := d.write(p); err != nil {
+				return err
+			}
+			wrote = true
+			u.r += len(p)
+			left -= uint64(len(p))
+		}
+		if end, err := d.line(wrote); err != nil || len(end) > 0 {
+			return errors.Join(err, errAnswer)
+		}
+	}
+}
+
+// maxLine bounds a line between chunks, in bytes.
+const maxLine = 8 << 10
+
+// line reads a line of the framing of chunks, without its end.
+func (d *way) line(flush bool) ([]byte, error) {
+	u := d.u
+	for {
+		if i := bytes.IndexByte(u.b[u.r:u.w], '\n'); i >= 0 {
+			line := bytes.TrimSuffix(u.b[u.r:u.r+i], []byte("\r"))
+			u.r += i + 1
+			return line, nil
+		}
+		if u.w-u.r > maxLine {
+			return nil, errAnswer
+		}
+		if err := d.more(flush); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// trailers passes what comes after the last chunk.
+func (d *way) trailers(flush bool) error {
+	for range 64 {
+		line, err := d.line(flush)
+		if err != nil {
+			return err
+		}
+		if len(line) == 0 {
+			return nil
+		}
+		name, value, ok := strings.Cut(string(line), ":")
+		if !ok || !isToken(name) {
+			return errAnswer
+		}
+		d.x.w.Header().Add(http.TrailerPrefix+textproto.CanonicalMIMEHeaderKey(name), trim(value))
+	}
+	return errAnswer
+}
+
+// patience bounds how long the caller may take to read the next part of a long
+// answer; calm lifts it, because the connection keeps it else.
+func (d *way) patience() {
+	if now := time.Now(); now.Sub(d.patient) > d.h.idle/8 {
+		d.patient = now
+		_ = http.NewResponseController(d.x.w).SetWriteDeadline(now.Add(d.h.idle)) // only a connection has one
+	}
+}
+
+func (d *way) calm() {
+	if !d.patient.IsZero() {
+		_ = http.NewResponseController(d.x.w).SetWriteDeadline(time.Time{})
+	}
+}
+
+// grow makes room for a long body.
+func (u *upstream) grow() {
+	b := make([]byte, keepRoom)
+	u.w = copy(b, u.b[u.r:u.w])
+	u.b, u.r = b, 0
+}
+
+func trim(s string) string { return strings.Trim(s, " \t") }
+
+// isToken tells whether s may be a header's name (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?={}", c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// canonical is http.CanonicalHeaderKey without its work where name is in that
+// form already.
+func canonical(name string) string {
+	up := true
+	for i := range len(name) {
+		c := name[i]
+		if up && 'a' <= c && c <= 'z' || !up && 'A' <= c && c <= 'Z' {
+			return http.CanonicalHeaderKey(name)
+		}
+		up = c == '-'
+	}
+	return name
+}

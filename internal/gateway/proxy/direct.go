@@ -1,0 +1,402 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"lambent.dev/lambent/internal/invoke"
+)
+
+// smallBody is the size up to which a request's body is read before anything is
+// sent, to leave with the head in one write.
+const smallBody = 16 << 10
+
+// bodyIdle is how long a caller may take for the next part of its body.
+const bodyIdle = time.Minute
+
+// direct passes a request of HTTP/1.1: the caller's goroutine writes it to the
+// instance and reads the answer. Only a body that does not fit the first write
+// has a goroutine of its own, because the application may answer while it comes.
+func (x *exchange) direct(ctx context.Context, h *home) error {
+	for {
+		u, reused, err := h.take(ctx, !repeatable(x.r.Method))
+		if err != nil {
+			return invoke.Unsent{Cause: err}
+		}
+		d := &u.way
+		*d = way{x: x, h: h, u: u, ctx: ctx, watch: d.watch}
+		again, err := d.run(reused)
+		if !again {
+			return err
+		}
+	}
+}
+
+// repeatable tells whether a request may be sent twice without harm (RFC 9110,
+// section 9.2.2).
+func repeatable(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// way is the way of one exchange over one connection.
+type way struct {
+	x   *exchange
+	h   *home
+	u   *upstream
+	ctx context.Context
+
+	// stop ends the wait for the caller's going away; nil before there is one.
+	stop func() bool
+	// watch is the function that interrupts the connection, kept to be used again.
+	watch  func()
+	upload *upload // nil when the body went with the head
+	sent   time.Time
+	// patient is when the bound on the caller was last set; zero if it is not.
+	patient time.Time
+}
+
+// run is one attempt. It is to be repeated when a connection that had been used
+// before was closed by the application before it has seen the request.
+func (d *way) run(reused bool) (again bool, err error) {
+	defer func() {
+		if d.stop != nil {
+			d.stop()
+		}
+	}()
+	kept, err := d.request()
+	if err == nil {
+		err = d.fill(d.untilHead)
+	}
+	if err != nil {
+		d.abandon()
+		if reused && kept && isClosed(err) && d.x.r.Context().Err() == nil {
+			return true, nil
+		}
+		return false, d.word(err)
+	}
+	reuse, err := d.answer()
+	if done := d.finishUpload(err != nil); !done {
+		reuse = false
+	}
+	if err != nil || !reuse {
+		d.u.close()
+	} else {
+		d.h.put(d.u)
+	}
+	if err != nil {
+		err = d.word(err)
+	}
+	return false, err
+}
+
+// abandon ends the connection and what still goes over it.
+func (d *way) abandon() {
+	d.u.close()
+	d.finishUpload(true)
+}
+
+// isClosed tells that the application has closed the connection.
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, errReset) || isReset(err)
+}
+
+// word makes an error what the caller is told.
+func (d *way) word(err error) error {
+	var f *failure
+	switch {
+	case errors.As(err, &f):
+		return err
+	case errors.Is(err, errCaller), d.x.r.Context().Err() != nil:
+		return errGone
+	case d.upload != nil && d.upload.caller.Load():
+		return errGone
+	}
+	return d.h.broken(err)
+}
+
+// errCaller is an error of the caller's connection.
+var errCaller = errors.New("caller")
+
+// request writes the request. kept tells that all of it is in the buffer, so that
+// it can be written again.
+func (d *way) request() (kept bool, err error) {
+	r, u := d.x.r, d.u
+	if kept = r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody; !kept && r.ContentLength > 0 && r.ContentLength <= smallBody {
+		if err := d.readSmall(); err != nil {
+			return false, err
+		}
+		kept = true
+	}
+	if u.out, err = d.x.appendHead(u.out[:0]); err != nil {
+		return false, err
+	}
+	if d.x.small != nil {
+		u.out = append(u.out, d.x.small...)
+	}
+	if _, err := u.nc.Write(u.out); err != nil {
+		return kept, err
+	}
+	d.sent = time.Now()
+	if !kept {
+		d.startUpload()
+	}
+	return kept, nil
+}
+
+// readSmall reads a short body.
+func (d *way) readSmall() error {
+	x := d.x
+	if x.small != nil { // by an attempt before
+		return nil
+	}
+	control := http.NewResponseController(x.w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyIdle)) // only a connection has one
+	body := make([]byte, x.r.ContentLength)
+	if _, err := io.ReadFull(x.r.Body, body); err != nil {
+		return bodyError(err)
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	x.small = body
+	return nil
+}
+
+// bodyError words the failure of a caller to send its body.
+func bodyError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &failure{http.StatusRequestTimeout, "gateway", "body " + bodyIdle.String(), "The request's body did not arrive", err}
+	}
+	return &failure{http.StatusBadRequest, "gateway", "body", "The request's body could not be read", err}
+}
+
+// appendHead appends the request's head as the application gets it.
+func (x *exchange) appendHead(b []byte) ([]byte, error) {
+	r, t := x.r, x.t
+	for _, s := range [2]string{t.Path, t.Query} {
+		for i := range len(s) {
+			if s[i] <= ' ' || s[i] == 0x7f {
+				return b, &failure{http.StatusBadRequest, "gateway", "request target", "The request's target is malformed", nil}
+			}
+		}
+	}
+	b = append(append(append(b, r.Method...), ' '), t.Path...)
+	if t.Query != "" {
+		b = append(append(b, '?'), t.Query...)
+	}
+	b = appendLine(append(b, " HTTP/1.1\r\n"...), "Host", r.Host)
+	for name, values := range r.Header {
+		switch name {
+		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
+			"Content-Length", "Host", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-Port":
+			continue
+		}
+		if named(r.Header["Connection"], name) {
+			continue
+		}
+		for _, v := range values {
+			b = appendLine(b, name, v)
+		}
+	}
+	b = appendLine(b, "X-Forwarded-For", hostOf(r.RemoteAddr))
+	proto := "http"
+	if r.TLS != nil {
+		proto = "https"
+	}
+	b = appendLine(b, "X-Forwarded-Proto", proto)
+	b = appendLine(b, "X-Forwarded-Host", r.Host)
+	if t.Prefix != "" {
+		b = appendLine(b, "X-Forwarded-Prefix", t.Prefix)
+	}
+	if r.Header["X-Request-Id"] == nil && t.RequestID != "" {
+		b = appendLine(b, "X-Request-Id", t.RequestID)
+	}
+	switch {
+	case r.ContentLength > 0 || r.ContentLength == 0 && r.Header["Content-Length"] != nil:
+		b = append(b, "Content-Length: "...)
+		b = append(strconv.AppendInt(b, r.ContentLength, 10), "\r\n"...)
+	case r.ContentLength < 0:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	return append(b, "\r\n"...), nil
+}
+
+// appendLine appends a header's line. What came over HTTP/1.1 has no line breaks
+// in it, but the request may have come another way.
+func appendLine(b []byte, name, value string) []byte {
+	if strings.ContainsAny(value, "\r\n") {
+		return b
+	}
+	return append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
+}
+
+// named tells whether a Connection header names another one (RFC 9110, section
+// 7.6.1).
+func named(connection []string, name string) bool {
+	for _, list := range connection {
+		for option := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(option), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hostOf is an address without its port.
+func hostOf(address string) string {
+	i := strings.LastIndexByte(address, ':')
+	if i < 0 {
+		return address
+	}
+	return strings.Trim(address[:i], "[]")
+}
+
+// Waits for the application. A short one is bounded by a deadline that serves
+// many requests; only a longer one is given its own limit, and looks whether the
+// caller is still there.
+const (
+	shortWait = 50 * time.Millisecond
+	leastWait = 10 * time.Millisecond
+)
+
+// fill reads more of the answer. limit tells until when, and what it means if
+// nothing has come by then.
+func (d *way) fill(limit func() (time.Time, error)) error {
+	u := d.u
+	if left := time.Until(u.deadline); left < leastWait || left > shortWait {
+		u.setDeadline(time.Now().Add(shortWait))
+	}
+	for {
+		err := u.fill()
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if d.stop == nil {
+			if d.watch == nil {
+				d.watch = func() { _ = u.nc.SetReadDeadline(time.Unix(1, 0)) } // fails when it is closed
+			}
+			d.stop = context.AfterFunc(d.ctx, d.watch)
+		}
+		until, late := limit()
+		if !time.Now().Before(until) {
+			return late
+		}
+		u.setDeadline(until)
+		if d.ctx.Err() != nil {
+			return errCaller
+		}
+	}
+}
+
+// untilHead bounds the wait for an answer: by the function's time-out from the end
+// of the request on, and before that by silence.
+func (d *way) untilHead() (time.Time, error) {
+	if u := d.upload; u != nil && !u.over.Load() {
+		return time.Unix(0, u.moved.Load()).Add(d.h.idle), d.h.quiet()
+	}
+	return d.sent.Add(d.h.version.Timeout), d.h.late()
+}
+
+// untilMore bounds the wait for more of an answer.
+func (d *way) untilMore() (time.Time, error) {
+	moved := d.u.moved
+	if u := d.upload; u != nil {
+		moved = time.Unix(0, max(moved.UnixNano(), u.moved.Load()))
+	}
+	return moved.Add(d.h.idle), d.h.quiet()
+}
+
+// upload is a body on its way to the application.
+type upload struct {
+	done   chan struct{}
+	over   atomic.Bool  // all of it has been sent
+	caller atomic.Bool  // it ended because of the caller
+	moved  atomic.Int64 // when something was last sent, in ns
+}
+
+// startUpload sends the body in a goroutine, which finishUpload waits for.
+func (d *way) startUpload() {
+	up := &upload{done: make(chan struct{})}
+	up.moved.Store(time.Now().UnixNano())
+	d.upload = up
+	control := http.NewResponseController(d.x.w)
+	_ = control.EnableFullDuplex() // where it cannot be, the answer waits for the body
+	body, chunked, nc := d.x.r.Body, d.x.r.ContentLength < 0, d.u.nc
+	go func() {
+		defer close(up.done)
+		err := up.copy(nc, body, chunked, func() { _ = control.SetReadDeadline(time.Now().Add(bodyIdle)) })
+		if err == nil {
+			up.over.Store(true)
+			return
+		}
+		if up.caller.Load() { // the application shall not take what it has for the whole
+			_ = nc.Close()
+		}
+	}()
+}
+
+// copy sends the body.
+func (up *upload) copy(to io.Writer, body io.Reader, chunked bool, before func()) error {
+	block := blocks.Get().(*[]byte)
+	defer blocks.Put(block)
+	const room = 18 // for the size line of a chunk
+	for {
+		before()
+		n, err := body.Read((*block)[room : len(*block)-2])
+		if n > 0 {
+			p := (*block)[room : room+n]
+			if chunked {
+				p = frame(*block, room, n)
+			}
+			if _, err := to.Write(p); err != nil {
+				return err
+			}
+			up.moved.Store(time.Now().UnixNano())
+		}
+		switch {
+		case errors.Is(err, io.EOF) && chunked:
+			_, err := io.WriteString(to, "0\r\n\r\n")
+			return err
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			up.caller.Store(true)
+			return err
+		}
+	}
+}
+
+// frame makes n bytes at from a chunk, in place.
+func frame(b []byte, from, n int) []byte {
+	var size [18]byte
+	line := append(strconv.AppendInt(size[:0], int64(n), 16), "\r\n"...)
+	start := from - len(line)
+	copy(b[start:], line)
+	copy(b[from+n:], "\r\n")
+	return b[start : from+n+2]
+}
+
+// finishUpload waits for the body's goroutine, which it interrupts when the
+// answer is over before it; it tells whether all of the body was sent.
+func (d *way) finishUpload(failed bool) bool {
+	up := d.upload
+	if up == nil {
+		return !failed
+	}
+	if !up.over.Load() {
+		d.u.close()
+		_ = http.NewResponseController(d.x.w).SetReadDeadline(time.Unix(1, 0)) // only a connection has one
+	}
+	<-up.done
+	return up.over.Load() && !failed
+}

@@ -1,0 +1,170 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"lambent.dev/lambent/internal/invoke"
+)
+
+// transports are net/http's connections to one instance: for upgrades and for
+// HTTP/2.
+type transports struct{ one, two *http.Transport }
+
+func (h *home) makeTransports() *transports {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := h.to.Dial(ctx)
+		if err != nil {
+			return nil, invoke.Unsent{Cause: err}
+		}
+		return &idleConn{Conn: c, limit: h.idle}, nil
+	}
+	t := &transports{
+		one: &http.Transport{DialContext: dial, DisableCompression: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: keepFor, MaxResponseHeaderBytes: maxHead},
+		two: &http.Transport{DialContext: dial, DisableCompression: true, IdleConnTimeout: h.idle, MaxResponseHeaderBytes: maxHead, Protocols: new(http.Protocols)},
+	}
+	t.two.Protocols.SetUnencryptedHTTP2(true)
+	return t
+}
+
+func (t *transports) close() {
+	t.one.CloseIdleConnections()
+	t.two.CloseIdleConnections()
+}
+
+// of picks the protocol for a request. gRPC needs HTTP/2 all the way (gRPC over
+// HTTP/2); any other application may not speak it.
+func (t *transports) of(r *http.Request) *http.Transport {
+	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		return t.two
+	}
+	return t.one
+}
+
+// general passes any request, by net/http.
+func (x *exchange) general(ctx context.Context, h *home) error {
+	var failed error
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(h.version.Timeout, func() { cancel(h.late()) })
+	defer late.Stop()
+	rp := &httputil.ReverseProxy{
+		Rewrite:       x.rewrite,
+		Transport:     h.slow().of(x.r),
+		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0), // errors come back from here
+		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+		ModifyResponse: func(res *http.Response) error {
+			late.Stop()
+			x.begun = true
+			if res.StatusCode != http.StatusSwitchingProtocols {
+				res.Body = &noted{res.Body, &failed}
+			}
+			return nil
+		},
+	}
+	cut := run(func() { rp.ServeHTTP(x.w, x.r.WithContext(ctx)) })
+	var why *failure
+	var unsent invoke.Unsent
+	switch {
+	case failed == nil && !cut:
+		return nil
+	case x.r.Context().Err() != nil:
+		return errGone
+	case errors.As(context.Cause(ctx), &why):
+		return why
+	case errors.As(failed, &unsent) && !x.begun && x.r.ContentLength == 0:
+		return unsent
+	case errors.Is(failed, os.ErrDeadlineExceeded):
+		return h.quiet()
+	case failed == nil:
+		return errGone
+	}
+	return h.broken(failed)
+}
+
+// run tells whether f has given up on the connection.
+func run(f func()) (cut bool) {
+	defer func() {
+		v := recover()
+		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			cut = true
+		} else if v != nil {
+			panic(v)
+		}
+	}()
+	f()
+	return false
+}
+
+// noted remembers what a body ended by, if not by its end.
+type noted struct {
+	io.ReadCloser
+	err *error
+}
+
+// Read implements io.Reader.
+func (n *noted) Read(p []byte) (int, error) {
+	c, err := n.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		*n.err = err
+	}
+	return c, err
+}
+
+// rewrite makes the request what the application sees.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	pr.Out.Host = pr.In.Host
+	pr.Out.URL = &url.URL{Scheme: "http", Host: "app", RawQuery: x.t.Query}
+	if strings.HasPrefix(x.t.Path, "//") { // Opaque would make it a host
+		pr.Out.URL.Path, pr.Out.URL.RawPath = x.t.Path, x.t.Path
+		if p, err := url.PathUnescape(x.t.Path); err == nil {
+			pr.Out.URL.Path = p
+		}
+	} else {
+		pr.Out.URL.Opaque = x.t.Path
+	}
+	pr.SetXForwarded()
+	if x.t.Prefix != "" {
+		pr.Out.Header.Set("X-Forwarded-Prefix", x.t.Prefix)
+	}
+	pr.Out.Header.Set("X-Request-Id", x.t.RequestID)
+}
+
+// idleConn ends a connection on which nothing has been sent for a while in either
+// direction.
+type idleConn struct {
+	net.Conn
+	limit time.Duration
+	wrote atomic.Int64 // when, in ns
+}
+
+// Read implements io.Reader.
+func (c *idleConn) Read(p []byte) (int, error) {
+	for {
+		if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+			return 0, err
+		}
+		n, err := c.Conn.Read(p)
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Since(time.Unix(0, c.wrote.Load())) < c.limit {
+			continue
+		}
+		return n, err
+	}
+}
+
+// Write implements io.Writer.
+func (c *idleConn) Write(p []byte) (int, error) {
+	c.wrote.Store(time.Now().UnixNano())
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,235 @@
+// Package proxy passes requests through to HTTP applications: it takes a request
+// that the gateway has found a target for, has package invoke find an instance,
+// and puts the two ends together, whatever flows between them: bodies of any
+// length, streams, WebSockets, gRPC. It owns the connections to instances and the
+// rules of a proxy (RFC 9110, section 7.6). It refuses to decide who may call and
+// to change what is passed. Ordinary HTTP/1.1, which is most of it, is read and
+// written here; upgrades and HTTP/2 go by net/http.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/invoke"
+)
+
+// Forwarder finds an instance for a request.
+type Forwarder interface {
+	Forward(ctx context.Context, inv *lambent.Invocation, send invoke.Send) error
+}
+
+// Options are what a Proxy is made of. Forwarder is required.
+type Options struct {
+	Forwarder Forwarder
+	// Idle is how long a stream may carry nothing in either direction; 0 is
+	// DefaultIdle. An application whose time-out is longer has that.
+	Idle time.Duration
+	Log  *slog.Logger // discarded when nil
+}
+
+// DefaultIdle bounds silence on a stream.
+const DefaultIdle = 5 * time.Minute
+
+// Target is the application that a request is for, and the request as it looks
+// from there.
+type Target struct {
+	Namespace, Function, Qualifier string
+	// Path and Query are as the caller wrote them, without Prefix, which led here.
+	Path, Query, Prefix string
+	RequestID           string
+}
+
+// Proxy is safe for use from any goroutine.
+type Proxy struct {
+	o Options
+
+	mu     sync.Mutex // guards the rest
+	homes  map[string]*home
+	closed bool
+}
+
+// New makes a proxy.
+func New(o Options) *Proxy {
+	if o.Idle <= 0 {
+		o.Idle = DefaultIdle
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Proxy{o: o, homes: make(map[string]*home)}
+}
+
+// Serve answers a request by the application. It returns when the answer is over,
+// which for a stream or a WebSocket is when either side has ended it.
+func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
+	x := &exchange{p: p, w: w, r: r, t: &t}
+	inv := &lambent.Invocation{RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier,
+		TraceID: r.Header.Get("X-Amzn-Trace-Id"), Source: "url"}
+	err := p.o.Forwarder.Forward(r.Context(), inv, x.send)
+	switch {
+	case err == nil:
+	case x.begun:
+		p.o.Log.Debug("answer of an application broke off", "fn", t.Function, "request", t.RequestID, "err", err)
+		// The caller must not take what it has for the whole (RFC 9112, section 8).
+		panic(http.ErrAbortHandler)
+	default:
+		p.o.Log.Debug("request to an application failed", "fn", t.Function, "request", t.RequestID, "err", err)
+		refuse(w, r, err)
+	}
+}
+
+// Close gives back the connections that are kept.
+func (p *Proxy) Close() error {
+	p.mu.Lock()
+	homes := p.homes
+	p.homes, p.closed = nil, true
+	p.mu.Unlock()
+	for _, h := range homes {
+		h.close()
+	}
+	return nil
+}
+
+// exchange is one request on its way.
+type exchange struct {
+	p *Proxy
+	w http.ResponseWriter
+	r *http.Request
+	t *Target
+	// begun tells that the caller has got a part of the answer.
+	begun bool
+	small []byte // the body, when it is short; nil until it is read
+}
+
+// send passes the request to an instance. It implements [invoke.Send].
+func (x *exchange) send(ctx context.Context, to invoke.Backend) error {
+	h := x.p.homeOf(to)
+	if x.r.ProtoMajor == 1 && !upgrades(x.r) {
+		return x.direct(ctx, h)
+	}
+	return x.general(ctx, h)
+}
+
+// upgrades tells whether the request wants to go on in another protocol.
+func upgrades(r *http.Request) bool {
+	_, ok := r.Header["Upgrade"]
+	return ok
+}
+
+// home is the connections to one instance.
+type home struct {
+	to      invoke.Backend
+	id      string
+	version *lambent.Version
+	idle    time.Duration
+	slow    func() *transports // made when first needed
+
+	mu     sync.Mutex // guards the rest
+	free   []*upstream
+	closed bool
+}
+
+// homeOf finds the connections to an instance. With a new one, those to instances
+// that have ended are given back.
+func (p *Proxy) homeOf(to invoke.Backend) *home {
+	id := to.ID()
+	p.mu.Lock()
+	h := p.homes[id]
+	if h != nil {
+		p.mu.Unlock()
+		return h
+	}
+	h = newHome(to, p.o.Idle)
+	var ended []*home
+	if !p.closed {
+		for id, other := range p.homes {
+			if other.ended() {
+				ended = append(ended, other)
+				delete(p.homes, id)
+			}
+		}
+		p.homes[id] = h
+	}
+	p.mu.Unlock()
+	for _, other := range ended {
+		other.close()
+	}
+	return h
+}
+
+func newHome(to invoke.Backend, idle time.Duration) *home {
+	v := to.Version()
+	h := &home{to: to, id: to.ID(), version: v, idle: max(idle, v.Timeout)}
+	h.slow = sync.OnceValue(h.makeTransports)
+	return h
+}
+
+func (h *home) ended() bool {
+	select {
+	case <-h.to.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func (h *home) close() {
+	h.mu.Lock()
+	free := h.free
+	h.free, h.closed = nil, true
+	h.mu.Unlock()
+	for _, u := range free {
+		u.close()
+	}
+	h.slow().close()
+}
+
+// Reasons for which an application gives no answer, or not all of it. The caller
+// gets Layer and Limit.
+type failure struct {
+	status       int
+	layer, limit string
+	message      string
+	cause        error
+}
+
+func (f *failure) Error() string {
+	if f.cause == nil {
+		return f.message
+	}
+	return f.message + ": " + f.cause.Error()
+}
+
+func (f *failure) Unwrap() error { return f.cause }
+
+// broken words the loss of the connection to an instance.
+func (h *home) broken(cause error) error {
+	f := &failure{http.StatusBadGateway, "application", "connection", "The application closed the connection without a complete answer", cause}
+	if h.ended() {
+		f.limit = "instance ended"
+		if why := h.to.Why(); why != nil {
+			f.message = "The application's instance ended during the request: " + why.Message
+		}
+	}
+	return f
+}
+
+// late words the end of an application's time.
+func (h *home) late() error {
+	return &failure{http.StatusGatewayTimeout, "function", "timeout " + h.version.Timeout.String(),
+		"The application did not begin its answer within " + h.version.Timeout.String(), nil}
+}
+
+// quiet words the end of a stream that carried nothing.
+func (h *home) quiet() error {
+	return &failure{http.StatusGatewayTimeout, "gateway", "idle " + h.idle.String(), "Nothing was sent for " + h.idle.String(), nil}
+}
+
+// errGone is the end of a request whose caller has gone.
+var errGone = errors.New("the caller has gone")

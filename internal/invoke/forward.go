@@ -1,0 +1,90 @@
+package invoke
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+// Backend is an application's instance, for the time of one request.
+type Backend interface {
+	sandbox.Dialer
+	// ID is the instance's: unique as long as the server runs.
+	ID() string
+	// Version is what it runs.
+	Version() *lambent.Version
+	// Done is closed when it has ended, for the reason that Why tells.
+	Done() <-chan struct{}
+	Why() *sandbox.Failure
+}
+
+// Send passes one request to an instance and its answer to the caller. An error
+// in which errors.As finds an [Unsent] says that another instance may be tried.
+type Send func(ctx context.Context, to Backend) error
+
+// Unsent is the error of a request of which the instance has seen nothing.
+type Unsent struct{ Cause error }
+
+// Error implements error.
+func (u Unsent) Error() string { return u.Cause.Error() }
+
+// Unwrap is for errors.As.
+func (u Unsent) Unwrap() error { return u.Cause }
+
+// Forward is Invoke for an application: the same way to an instance, where the
+// request is passed through by send instead of being handed over as an event. The
+// instance is in use until send returns, which may be the life of a stream. The
+// error is send's, or that of a request that has reached no instance, which is a
+// [lambent.Error].
+func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Send) error {
+	v, err := s.resolve(ctx, inv)
+	if err != nil {
+		return s.refused(err)
+	}
+	if v.App == nil {
+		return s.refused(lambent.Errorf(lambent.CodeInvalid, "%s is not an HTTP application", v.Function))
+	}
+	done, err := s.enter(v)
+	if err != nil {
+		s.o.Metrics.Throttled(v.Namespace, v.Function)
+		return s.refused(err)
+	}
+	defer done()
+	s.o.Metrics.Running(+1)
+	defer s.o.Metrics.Running(-1)
+	for attempt := 1; ; attempt++ {
+		err := s.forward(ctx, v, send)
+		var unsent Unsent
+		if !errors.As(err, &unsent) || attempt == maxAttempts {
+			return err
+		}
+	}
+}
+
+// forward is one attempt.
+func (s *Service) forward(ctx context.Context, v *lambent.Version, send Send) error {
+	lease, err := s.o.Pool.Acquire(ctx, v)
+	if err != nil {
+		return s.refused(err)
+	}
+	defer lease.Release(time.Time{})
+	if f := lease.Failed(); f != nil {
+		s.o.Metrics.ForwardFailed(v, f.Type)
+		return &lambent.Error{Code: lambent.CodeUnavailable, Reason: f.Type, Message: f.Message}
+	}
+	began := time.Now()
+	err = send(ctx, lease)
+	s.o.Metrics.Forwarded(v, time.Since(began), err != nil)
+	return err
+}
+
+// refuseApp is the answer to who invokes an application.
+func refuseApp(v *lambent.Version) error {
+	if v.App == nil {
+		return nil
+	}
+	return lambent.Errorf(lambent.CodeInvalid, "%s is an HTTP application, which takes no events: send requests to /fn/%s/ on the gateway address", v.Function, v.Function)
+}
