@@ -69,8 +69,11 @@ func (s *stream) Write(p []byte) (int, error) {
 	body := p
 	if s.prelude != nil {
 		var err error
-		if body, err = s.cut(p); err != nil || s.prelude != nil {
-			return len(p), err
+		if body, err = s.cut(p); err != nil {
+			return 0, err
+		}
+		if s.prelude != nil {
+			return len(p), nil
 		}
 	}
 	if s.stopped.Load() {

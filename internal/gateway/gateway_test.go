@@ -1,0 +1,243 @@
+package gateway_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent"
+)
+
+func sum(body string) string {
+	s := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(s[:])
+}
+
+func want(t *testing.T, got answer, status int, body string) {
+	t.Helper()
+	if got.status != status || !strings.Contains(got.body, body) {
+		t.Errorf("answers %d %q, want %d %q", got.status, got.body, status, body)
+	}
+}
+
+// eventOf is the event that an echoing function got.
+func eventOf(t *testing.T, a answer) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal([]byte(a.body), &v); err != nil || a.status != 200 {
+		t.Fatalf("%d %q: %v", a.status, a.body, err)
+	}
+	return v
+}
+
+func TestByHost(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{})
+	got := r.do("POST", host+":8080", "/a%2Fb//c%ff?x=1&x=2", "hi", "Content-Type", "text/plain", "Cookie", "a=1; b=2")
+	e := eventOf(t, got)
+	if e["rawPath"] != "/a%2Fb//c%ff" || e["rawQueryString"] != "x=1&x=2" || e["body"] != "hi" || e["isBase64Encoded"] != false {
+		t.Errorf("event %v", e)
+	}
+	c := e["requestContext"].(map[string]any)
+	if c["domainName"] != host || c["apiId"] != strings.Split(host, ".")[0] || c["accountId"] != "anonymous" || c["requestId"] != got.header.Get("X-Amzn-Requestid") {
+		t.Errorf("context %v", c)
+	}
+	if trace := got.header.Get("X-Amzn-Trace-Id"); e["headers"].(map[string]any)["x-amzn-trace-id"] != trace || len(trace) != 40 {
+		t.Errorf("trace %q", trace)
+	}
+	want(t, r.do("GET", strings.ToUpper(host)+".", "/", ""), 200, "rawPath")
+	want(t, r.do("GET", "x"+host, "/", ""), 404, "no function URL")
+	want(t, r.do("GET", "localhost", "/", ""), 404, "/fn/NAME")
+	want(t, r.do("HEAD", host, "/", ""), 200, "")
+}
+
+func TestByPath(t *testing.T) {
+	r := newRig(t)
+	want(t, r.do("GET", "x", "/fn/hello/a", ""), 403, "Forbidden")
+	signed := r.send(r.sign(r.request("GET", "x", "/fn/hello:1/a%2Fb?c", ""), ""))
+	if e := eventOf(t, signed); e["rawPath"] != "/a%2Fb" || e["rawQueryString"] != "c=" {
+		t.Errorf("event %v", e)
+	}
+	r.url(lambent.URL{})
+	for target, path := range map[string]string{"/fn/hello": "/", "/fn/hello/": "/", "/fn/hello/a/": "/a/", "/fn/hel%6co//a": "//a"} {
+		if e := eventOf(t, r.do("GET", "x", target, "")); e["rawPath"] != path {
+			t.Errorf("%s leads to %v", target, e["rawPath"])
+		}
+	}
+	want(t, r.do("GET", "x", "/fn/hello:1/", ""), 403, "Forbidden") // only the URL's own qualifier is open
+	for _, target := range []string{"/", "/fn/", "/fn", "/fn/../hello", "/fn/a%2Fb", "/2015-03-31/functions", "/v1/functions", "/healthz", "/readyz", "/metrics"} {
+		want(t, r.do("GET", "x", target, ""), 404, "Message")
+	}
+	want(t, r.send(r.sign(r.request("GET", "x", "/fn/none/", ""), "")), 404, "not found")
+}
+
+func TestWhoMayCall(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{AuthType: "NONE"})
+	want(t, r.do("GET", host, "/", ""), 403, "Forbidden. For troubleshooting") // nothing lets anybody in yet
+	r.open("")
+	want(t, r.do("GET", host, "/", ""), 200, "rawPath")
+	if _, err := r.catalog.CreateAlias(t.Context(), lambent.Alias{Namespace: account, Function: "hello", Name: "live", Version: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	iam := r.url(lambent.URL{AuthType: "AWS_IAM", Qualifier: "live"})
+	want(t, r.do("POST", iam, "/a?b=c", "{}"), 403, "Forbidden. For troubleshooting")
+	req := r.sign(r.request("POST", iam, "/a?b=c", "{}", "Content-Type", "application/json"), "{}")
+	e := eventOf(t, r.send(req))
+	c := e["requestContext"].(map[string]any)
+	if c["authorizer"].(map[string]any)["iam"].(map[string]any)["accountId"] != account || e["body"] != "{}" {
+		t.Errorf("event %v", e)
+	}
+	want(t, r.send(r.sign(r.request("POST", iam, "/a", "{}"), "{ }")), 403, "signature")
+	if err := r.catalog.RemoveStatement(t.Context(), lambent.FunctionARN(region, account, "hello", ""), "open", ""); err != nil {
+		t.Fatal(err)
+	}
+	want(t, r.do("GET", host, "/", ""), 403, "Forbidden")
+	if err := r.catalog.DeleteURL(t.Context(), account, "hello", ""); err != nil {
+		t.Fatal(err)
+	}
+	want(t, r.do("GET", host, "/", ""), 404, "no function URL")
+	if err := r.catalog.DeleteAlias(t.Context(), account, "hello", "live"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, r.do("GET", iam, "/", ""), 404, "no function URL")
+}
+
+func TestAnswers(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{})
+	for payload, expect := range map[string]struct {
+		status int
+		body   string
+	}{
+		`{"statusCode":201,"headers":{"x-a":"b\r\nx-c: d","Connection":"close","transfer-encoding":"x"},"cookies":["a=b","c=d"],"body":"hi"}`: {201, "hi"},
+		`{"statusCode":204,"body":"dropped"}`:                     {204, ""},
+		`{"statusCode":200,"body":"AP8=","isBase64Encoded":true}`: {200, "\x00\xff"},
+		`"text"`:              {200, "text"},
+		`{"a":1}`:             {200, `{"a":1}`},
+		`{"statusCode":"no"}`: {502, `{"message":"Internal Server Error"}`},
+		`not json`:            {502, `{"message":"Internal Server Error"}`},
+	} {
+		r.runs(answering(payload))
+		got := r.do("GET", host, "/", "")
+		if got.status != expect.status || got.body != expect.body {
+			t.Errorf("%s: %d %q", payload, got.status, got.body)
+		}
+		if got.status == 201 && (len(got.header["Set-Cookie"]) != 2 || got.header.Get("X-A") != "b  x-c: d" || got.header.Get("Content-Type") != "application/json") {
+			t.Errorf("header %v", got.header)
+		}
+		if got.status == 502 && got.header.Get("X-Lambent-Error") == "" {
+			t.Error("no reason is given")
+		}
+	}
+	r.runs(func(context.Context, *lambent.Invocation) (*lambent.Result, error) {
+		return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Timedout"}, nil
+	})
+	got := r.do("GET", host, "/", "")
+	want(t, got, 504, `"layer":"function","limit":"timeout 3s"`)
+	if got.header.Get("X-Lambent-Error") != "function: timeout 3s" {
+		t.Errorf("header %v", got.header)
+	}
+	r.runs(func(context.Context, *lambent.Invocation) (*lambent.Result, error) {
+		return &lambent.Result{FunctionError: "Unhandled", ErrorType: "ValueError", Payload: []byte(`{"errorMessage":"secret"}`)}, nil
+	})
+	want(t, r.do("GET", host, "/", ""), 502, `{"message":"Internal Server Error"}`)
+	for code, status := range map[lambent.Code]int{lambent.CodeThrottled: 429, lambent.CodeUnavailable: 503, lambent.CodeInternal: 502, lambent.CodeNotFound: 404} {
+		r.runs(func(context.Context, *lambent.Invocation) (*lambent.Result, error) {
+			return nil, &lambent.Error{Code: code, Message: "why"}
+		})
+		want(t, r.do("GET", host, "/", ""), status, "Message")
+	}
+}
+
+func TestCORS(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{CORS: &lambent.CORS{
+		AllowOrigins: []string{"https://a.example"}, AllowMethods: []string{"GET", "POST"}, AllowHeaders: []string{"x-a", "x-b"},
+		ExposeHeaders: []string{"x-c"}, AllowCredentials: true, MaxAge: 60,
+	}})
+	r.runs(answering(`{"statusCode":200,"headers":{"access-control-allow-origin":"https://evil.example","vary":"x-q"},"body":"ran"}`))
+	ask := func(origin, method string) answer {
+		return r.do("OPTIONS", host, "/", "", "Origin", origin, "Access-Control-Request-Method", method)
+	}
+	got := ask("https://a.example", "POST")
+	for name, value := range map[string]string{
+		"Access-Control-Allow-Origin": "https://a.example", "Access-Control-Allow-Methods": "GET,POST", "Access-Control-Allow-Headers": "x-a,x-b",
+		"Access-Control-Allow-Credentials": "true", "Access-Control-Max-Age": "60", "Vary": "Origin",
+	} {
+		if got.header.Get(name) != value || got.status != 200 || got.body != "" {
+			t.Errorf("%s: %q, want %q", name, got.header.Get(name), value)
+		}
+	}
+	if got := ask("https://evil.example", "GET"); got.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Error("another origin is allowed")
+	}
+	if got := ask("https://a.example", "DELETE"); got.header.Get("Access-Control-Allow-Methods") != "" {
+		t.Error("another method is allowed")
+	}
+	got = r.do("GET", host, "/", "", "Origin", "https://a.example")
+	if got.body != "ran" || got.header.Get("Access-Control-Allow-Origin") != "https://a.example" || got.header.Get("Access-Control-Expose-Headers") != "x-c" || len(got.header["Vary"]) != 2 {
+		t.Errorf("%v", got)
+	}
+	want(t, r.do("OPTIONS", host, "/", ""), 200, "ran") // not a browser's question
+}
+
+func TestBodySizes(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{})
+	r.runs(func(_ context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
+		return &lambent.Result{Payload: fmt.Appendf(nil, `"%d"`, len(inv.Payload))}, nil
+	})
+	for _, size := range []int{1, 4 << 20, 5 << 20, lambent.MaxPayload, lambent.MaxPayload + 1, 9 << 20} {
+		for _, chunked := range []bool{false, true} {
+			req := r.request("POST", host, "/", strings.Repeat("x", size), "Content-Type", "text/plain")
+			if chunked {
+				req.ContentLength = -1
+			}
+			status := 200
+			if size >= lambent.MaxPayload {
+				status = 413
+			}
+			want(t, r.send(req), status, "")
+		}
+	}
+	// In base64 it is a third larger.
+	want(t, r.do("POST", host, "/", strings.Repeat("x", 5<<20), "Content-Type", "image/png"), 413, "must be smaller")
+}
+
+// Routing costs look-ups: it does not grow with what there is.
+func TestManyFunctions(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{})
+	cost := func() time.Duration {
+		best := time.Hour
+		for range 30 {
+			begin := time.Now()
+			r.do("GET", host, "/", "")
+			best = min(best, time.Since(begin))
+		}
+		return best
+	}
+	few := cost()
+	for i := range 300 {
+		r.function(fmt.Sprint("other-", i))
+	}
+	if many := cost(); many > 5*few+5*time.Millisecond {
+		t.Errorf("a request takes %v, and %v with 300 functions", few, many)
+	}
+}
+
+func TestAccessLog(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{})
+	r.do("GET", host, "/path?token=secret", "")
+	time.Sleep(20 * time.Millisecond)
+	if line := r.log.text(); !strings.Contains(line, "path=/path ") || !strings.Contains(line, "status=200") || strings.Contains(line, "secret") {
+		t.Errorf("log %q", line)
+	}
+}
