@@ -120,6 +120,9 @@ func (s *Store) Put(ctx context.Context, src Source) (Info, error) {
 		return Info{}, err
 	}
 	defer done()
+	if s.disk.isLayer(in.digest) {
+		return Info{}, badZip("the archive is stored already, as a layer of an image")
+	}
 	if err := s.keep(ctx, in, p); err != nil {
 		return Info{}, fault("store code", err)
 	}
@@ -191,6 +194,9 @@ func (s *Store) restore(ctx context.Context, d lambent.Digest) error {
 		return err
 	} else if have != d {
 		return lambent.Errorf(lambent.CodeInternal, "stored code %s is damaged: deploy it again", d)
+	}
+	if s.disk.isLayer(d) {
+		return s.restoreLayer(ctx, d, blob)
 	}
 	p, err := inspect(blob, size)
 	if err != nil {

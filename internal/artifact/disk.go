@@ -18,6 +18,7 @@ import (
 // disk is the artifacts folder:
 //
 //	blobs/<digest>         the code as uploaded; durable once it has this name
+//	layers/<digest>        a layer of an image as it came; likewise
 //	trees/<boot>/<digest>  the code unpacked; whole once it has this name. Beside
 //	                       it, a seal tells what it looked like
 //	temp/                  what has no name yet; swept at opening
@@ -25,7 +26,7 @@ import (
 // Trees are not synced, as they can be made again. So those of another boot of
 // the machine, which a power cut may have torn, are never used.
 type disk struct {
-	blobs, trees, temp string
+	blobs, layers, trees, temp string
 	current            string // the folder of this boot's trees
 }
 
@@ -34,9 +35,10 @@ func openDisk(dir string) (*disk, error) {
 		return nil, lambent.Errorf(lambent.CodeInvalid, "open the artifacts: no directory is given")
 	}
 	d := &disk{
-		blobs: filepath.Join(dir, "blobs"),
-		trees: filepath.Join(dir, "trees"),
-		temp:  filepath.Join(dir, "temp"),
+		blobs:  filepath.Join(dir, "blobs"),
+		layers: filepath.Join(dir, "layers"),
+		trees:  filepath.Join(dir, "trees"),
+		temp:   filepath.Join(dir, "temp"),
 	}
 	d.current = filepath.Join(d.trees, bootID())
 	// 0700 at the top keeps other users out; the trees themselves are readable.
@@ -46,12 +48,12 @@ func openDisk(dir string) (*disk, error) {
 	if err := os.RemoveAll(d.temp); err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{d.blobs, d.current, d.temp} {
+	for _, sub := range []string{d.blobs, d.layers, d.current, d.temp} {
 		if err := os.MkdirAll(sub, 0o755); err != nil {
 			return nil, err
 		}
 	}
-	return d, errors.Join(syncDir(filepath.Dir(dir)), syncDir(dir), syncDir(d.blobs))
+	return d, errors.Join(syncDir(filepath.Dir(dir)), syncDir(dir), syncDir(d.blobs), syncDir(d.layers))
 }
 
 // bootID names the running boot of the machine (random(4)).
@@ -80,7 +82,13 @@ func (u *upload) discard() {
 	}
 }
 
-func (d *disk) blob(digest lambent.Digest) string { return filepath.Join(d.blobs, string(digest)) }
+// blob is where a digest's bytes are as they came.
+func (d *disk) blob(digest lambent.Digest) string {
+	if d.isLayer(digest) {
+		return d.layer(digest)
+	}
+	return d.code(digest)
+}
 
 func (d *disk) tree(digest lambent.Digest) string { return filepath.Join(d.current, string(digest)) }
 
@@ -184,7 +192,7 @@ func (d *disk) showTree(temp string, digest lambent.Digest) error {
 func (d *disk) digests() ([]lambent.Digest, error) {
 	seen := map[lambent.Digest]bool{}
 	var all []lambent.Digest
-	for _, dir := range []string{d.blobs, d.current} {
+	for _, dir := range []string{d.blobs, d.layers, d.current} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return nil, err
