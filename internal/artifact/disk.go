@@ -27,7 +27,7 @@ import (
 // the machine, which a power cut may have torn, are never used.
 type disk struct {
 	blobs, layers, trees, temp string
-	current            string // the folder of this boot's trees
+	current                    string // the folder of this boot's trees
 }
 
 func openDisk(dir string) (*disk, error) {

@@ -57,7 +57,9 @@ func layerOf(t testing.TB, archive []byte) (artifact.Layer, []byte) {
 	return artifact.Layer{Digest: hexDigest(b.Bytes()), DiffID: hexDigest(archive), Size: int64(b.Len()), Limit: 1 << 20}, b.Bytes()
 }
 
-func dirEntry(name string) tar.Header  { return tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o700} }
+func dirEntry(name string) tar.Header {
+	return tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o700}
+}
 func fileEntry(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg} }
 func linkEntry(kind byte, name, target string) tar.Header {
 	return tar.Header{Name: name, Typeflag: kind, Linkname: target}
