@@ -40,6 +40,7 @@ var floors = map[string]int{
 	"internal/gateway/proxy": 7,
 
 	"internal/gateway/event": 2,
+	"internal/gateway/route": 2,
 
 	"internal/invoke": 6,
 	"internal/scale":  6,
@@ -96,6 +97,7 @@ var fences = []struct {
 	{"github.com/robfig/cron", []string{"internal/cron"}, "one grammar of schedules"},
 	{"k8s.io/", []string{"internal/sandbox/kube"}, "clusters are a driver"},
 	{"github.com/tetratelabs/wazero", []string{"internal/sandbox/wasm"}, "wasm is a driver"},
+	{"github.com/golang-jwt/", []string{"internal/gateway/route"}, "tokens are checked in one place"},
 }
 
 // longestChain is the longest chain of imports inside the module that a reader
