@@ -88,13 +88,24 @@ func searchPath(env []string) []string {
 	return dirs
 }
 
-// application makes i one. The shell's thread is in the instance's network.
-func (b *builder) application(i *Instance) (*application, error) {
-	_ = i.listener.Close() // the port of the Runtime API is the application's to use
-	a := &application{Instance: i, app: b.spec.Version.App}
-	var err error
-	b.shell.run(func() { a.netns, err = os.Open("/proc/thread-self/ns/net") })
-	return a, err
+// openNetwork keeps an application's network at hand, which the shell's thread is
+// in, as long as that still sees the host's files. The port of the Runtime API is
+// the application's to use.
+func (b *builder) openNetwork() (err error) {
+	if b.spec.Version.App == nil {
+		return nil
+	}
+	_ = b.shell.listener.Close()
+	b.shell.run(func() { b.netns, err = os.Open("/proc/thread-self/ns/net") })
+	if err == nil {
+		b.defers(func() { _ = b.netns.Close() })
+	}
+	return err
+}
+
+// application makes i one.
+func (b *builder) application(i *Instance) *application {
+	return &application{Instance: i, app: b.spec.Version.App, netns: b.netns}
 }
 
 // Init waits until the application listens on its port and, if it has a health

@@ -52,13 +52,7 @@ func (b *builder) started(ctx context.Context) (sandbox.Instance, error) {
 	if err != nil || b.spec.Version.App == nil {
 		return i, err
 	}
-	a, err := b.application(i)
-	if err != nil {
-		_ = i.Stop(ctx)
-		b.cleanup = nil // the instance has given it back
-		return nil, lambent.Errorf(lambent.CodeInternal, "start sandbox %s: %w", b.spec.ID, err)
-	}
-	return a, nil
+	return b.application(i), nil
 }
 
 func (b *builder) start(ctx context.Context) (*Instance, error) {
@@ -142,6 +136,7 @@ type builder struct {
 	far     *os.File // the runtime's end of control
 	process spawned
 	pidfd   *os.File
+	netns   *os.File // an application's network
 	cleanup []func()
 }
 
@@ -178,6 +173,9 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		return i, nil
 	}
 	if err := b.takeShell(); err != nil {
+		return nil, err
+	}
+	if err := b.openNetwork(); err != nil {
 		return nil, err
 	}
 	if err := b.makeGroup(b.spec.ID, b.limits()); err != nil {
