@@ -202,10 +202,17 @@ func writeFile(path, value string) error {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if _, err := unix.Write(fd, []byte(value)); err != nil {
-		return &os.PathError{Op: "write", Path: path, Err: err}
+	for {
+		// Some of these files give up when a signal comes, as Go's scheduler sends
+		// them: the memory limit above all.
+		_, err := unix.Write(fd, []byte(value))
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return &os.PathError{Op: "write", Path: path, Err: err}
+		}
 	}
-	return nil
 }
 
 // readNumber reads a control file with one number; anything else is 0.
