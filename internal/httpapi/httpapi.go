@@ -70,6 +70,9 @@ type Options struct {
 	Instances   Instances
 	Reserver    Reserver
 	Provisioner Provisioner
+	// FunctionURL is the address of the function URL with an id. Nil is the id
+	// alone.
+	FunctionURL func(urlID string) string
 	// ReserveBytes is the memory that the reserves may use.
 	ReserveBytes int64
 	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
@@ -86,6 +89,9 @@ type api struct {
 func New(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.FunctionURL == nil {
+		o.FunctionURL = func(urlID string) string { return urlID }
 	}
 	a := &api{o: o, mux: http.NewServeMux()}
 	a.routes()
@@ -122,6 +128,9 @@ func (a *api) routes() {
 	a.route("GET", "/v1/functions/{name}/provisioned/{qualifier}", mayRead, maxControlBody, a.getProvisioned)
 	a.route("PUT", "/v1/functions/{name}/provisioned/{qualifier}", mayWrite, maxControlBody, a.putProvisioned)
 	a.route("DELETE", "/v1/functions/{name}/provisioned/{qualifier}", mayWrite, maxControlBody, a.deleteProvisioned)
+	a.route("GET", "/v1/functions/{name}/urls", mayRead, maxControlBody, a.listURLs)
+	a.route("PUT", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.putURL)
+	a.route("DELETE", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.deleteURL)
 	// What the reserves have learned comes from the functions of all namespaces.
 	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)
 	a.route("GET", "/v1/runtimes", mayRead, maxControlBody, a.listRuntimes)
