@@ -135,6 +135,11 @@ func (r *Reader) Trailer(name string) string {
 	return ""
 }
 
+// unwanted tells that it is not worth reading what is left of the body.
+func (r *Reader) unwanted() bool {
+	return !r.ended && (r.broken || r.Head.Expect || r.Head.Length > maxSkip)
+}
+
 // Skip reads what is left of the body, at most limit bytes, so that the next
 // request can be read; it is false when the connection is no longer good for one.
 func (r *Reader) Skip(limit int64) bool {

@@ -142,7 +142,7 @@ func (c *conn) next() (taken bool, err error) {
 		return false, err
 	}
 	h := &c.r.Head
-	if h.Old || h.Target[0] != '/' || !c.s.Takes(h.Method, h.Target) {
+	if h.preface || h.Old || h.Target[0] != '/' || !c.s.Takes(h.Method, h.Target) {
 		return false, nil
 	}
 	if err := c.r.nextFields(); err != nil {

@@ -28,6 +28,7 @@ func bad(reason string) error { return &Error{http.StatusBadRequest, reason} }
 // Errors that come from more than one place.
 var (
 	errHeaderSize = &Error{http.StatusRequestHeaderFieldsTooLarge, "request header too large"}
+	errVersion    = &Error{http.StatusHTTPVersionNotSupported, "unsupported HTTP version"}
 	errChunk      = bad("malformed chunk")
 )
 

@@ -28,6 +28,7 @@ type Head struct {
 	Host      []byte // valid until the next request
 
 	lengthSeen, hostSeen bool
+	preface              bool // it is the first line of HTTP/2 (RFC 9113, section 3.4)
 }
 
 // span is where a header line is in the buffer.
@@ -62,6 +63,9 @@ func NewReader(in io.Reader, out io.Writer, limits Limits, trailers ...string) *
 func (r *Reader) Next() error {
 	if err := r.nextLine(); err != nil {
 		return err
+	}
+	if r.Head.preface {
+		return errVersion
 	}
 	return noEOF(r.nextFields())
 }
@@ -126,10 +130,14 @@ func (r *Reader) requestLine(line []byte) error {
 	case "HTTP/1.0":
 		r.Head.Old, r.Head.KeepAlive = true, false
 	default:
-		if !bytes.HasPrefix(version, []byte("HTTP/")) {
+		r.Head.preface = string(line) == "PRI * HTTP/2.0"
+		switch {
+		case r.Head.preface:
+		case !bytes.HasPrefix(version, []byte("HTTP/")):
 			return bad("malformed request line")
+		default:
+			return errVersion
 		}
-		return &Error{http.StatusHTTPVersionNotSupported, "unsupported HTTP version"}
 	}
 	r.Head.Method, r.Head.Target = knownMethod(method), target
 	return nil

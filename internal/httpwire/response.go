@@ -25,6 +25,7 @@ type response struct {
 	chunks bool     // the body goes out in chunks
 	close  bool     // the connection ends with this answer
 	failed bool     // the body is not what was declared, or could not be written
+	duplex bool     // somebody reads the request's body meanwhile
 }
 
 // hold is how much of a body is held back to find its length.
@@ -37,7 +38,7 @@ func (w *response) begin(keepAlive bool) {
 	clear(w.header)
 	w.out, w.body = w.out[:0], w.body[:0]
 	w.status, w.length = 0, -1
-	w.sent, w.chunks, w.failed = false, false, false
+	w.sent, w.chunks, w.failed, w.duplex = false, false, false, false
 	w.close = !keepAlive
 }
 
@@ -47,6 +48,9 @@ func (w *response) Header() http.Header { return w.header }
 // SetReadDeadline is for http.ResponseController, as long as the body is being
 // read.
 func (w *response) SetReadDeadline(at time.Time) error {
+	if w.duplex {
+		return w.c.nc.SetReadDeadline(at)
+	}
 	if w.c.r.Ended() {
 		if w.c.custom && at.IsZero() { // what was set is over with the body
 			return w.c.nc.SetReadDeadline(at)
@@ -55,6 +59,15 @@ func (w *response) SetReadDeadline(at time.Time) error {
 	}
 	w.c.set, w.c.custom = phaseBody, true
 	return w.c.nc.SetReadDeadline(at)
+}
+
+// EnableFullDuplex is for http.ResponseController: from now on the body may be read
+// by another goroutine than the one that answers, until the handler returns. Who
+// then sets a read deadline lifts it when the body has ended.
+func (w *response) EnableFullDuplex() error {
+	w.duplex = true
+	w.c.set, w.c.custom = phaseBody, true
+	return nil
 }
 
 // SetWriteDeadline is for http.ResponseController. The connection keeps it.
@@ -224,8 +237,7 @@ func (w *response) endHead(p []byte) {
 	default:
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), w.length, 10), "\r\n"...)
 	}
-	r := w.c.r
-	if !r.Ended() && (r.broken || r.Head.Expect || r.Head.Length > maxSkip) || w.c.s.isClosing() {
+	if !w.duplex && w.c.r.unwanted() || w.c.s.isClosing() {
 		w.close = true
 	}
 	if w.close {
