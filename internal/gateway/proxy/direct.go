@@ -322,6 +322,23 @@ type upload struct {
 	over   atomic.Bool  // all of it has been sent
 	caller atomic.Bool  // it ended because of the caller
 	moved  atomic.Int64 // when something was last sent, in ns
+
+	body     io.Reader
+	chunked  bool
+	deadline func(at time.Time) // of reading it
+	// block has what was read last, behind room for the size line of a chunk.
+	block *[]byte
+	n     int
+	err   error
+}
+
+// chunkRoom is for the size line of a chunk.
+const chunkRoom = 18
+
+// read reads the next part.
+func (up *upload) read() {
+	up.deadline(time.Now().Add(bodyIdle))
+	up.n, up.err = up.body.Read((*up.block)[chunkRoom : len(*up.block)-2])
 }
 
 // startUpload sends the body in a goroutine, which finishUpload waits for.
@@ -331,10 +348,18 @@ func (d *way) startUpload() {
 	d.upload = up
 	control := http.NewResponseController(d.x.w)
 	_ = control.EnableFullDuplex() // where it cannot be, the answer waits for the body
-	body, chunked, nc := d.x.r.Body, d.x.r.ContentLength < 0, d.u.nc
+	up.body, up.chunked = d.x.r.Body, d.x.r.ContentLength < 0
+	up.deadline = func(at time.Time) { _ = control.SetReadDeadline(at) } // only a connection has one
+	nc := d.u.nc
+	up.block = blocks.Get().(*[]byte)
+	if d.x.r.Header["Expect"] != nil {
+		up.read() // asks for the body, which may not happen once the answer goes out
+	}
 	go func() {
 		defer close(up.done)
-		err := up.copy(nc, body, chunked, func() { _ = control.SetReadDeadline(time.Now().Add(bodyIdle)) })
+		defer blocks.Put(up.block)
+		err := up.copy(nc)
+		up.deadline(time.Time{})
 		if err == nil {
 			up.over.Store(true)
 			return
@@ -346,17 +371,17 @@ func (d *way) startUpload() {
 }
 
 // copy sends the body.
-func (up *upload) copy(to io.Writer, body io.Reader, chunked bool, before func()) error {
-	block := blocks.Get().(*[]byte)
-	defer blocks.Put(block)
-	const room = 18 // for the size line of a chunk
+func (up *upload) copy(to io.Writer) error {
 	for {
-		before()
-		n, err := body.Read((*block)[room : len(*block)-2])
+		if up.n == 0 && up.err == nil {
+			up.read()
+		}
+		n, err := up.n, up.err
+		up.n = 0
 		if n > 0 {
-			p := (*block)[room : room+n]
-			if chunked {
-				p = frame(*block, room, n)
+			p := (*up.block)[chunkRoom : chunkRoom+n]
+			if up.chunked {
+				p = frame(*up.block, chunkRoom, n)
 			}
 			if _, err := to.Write(p); err != nil {
 				return err
@@ -364,7 +389,7 @@ func (up *upload) copy(to io.Writer, body io.Reader, chunked bool, before func()
 			up.moved.Store(time.Now().UnixNano())
 		}
 		switch {
-		case errors.Is(err, io.EOF) && chunked:
+		case errors.Is(err, io.EOF) && up.chunked:
 			_, err := io.WriteString(to, "0\r\n\r\n")
 			return err
 		case errors.Is(err, io.EOF):
