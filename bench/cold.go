@@ -113,7 +113,7 @@ func (b *bed) cold(ctx context.Context, name string, round int, t target) (time.
 	if err := b.outdate(ctx, name, round); err != nil {
 		return 0, err
 	}
-	time.Sleep(5 * time.Millisecond) // the old instance's end is not part of it
+	time.Sleep(80 * time.Millisecond) // until the old instance is gone: its end is no part of a cold start
 	return once(ctx, t)
 }
 
