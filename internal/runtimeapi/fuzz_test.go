@@ -143,7 +143,11 @@ func (m *mover) invoke() {
 	before := m.s.current
 	m.s.mu.Unlock()
 	go func() {
-		a, err := m.s.Invoke(ctx, event("id", "{}"))
+		ev := event("id", "{}")
+		if m.mode == modeStreaming {
+			ev.Stream = &sink{}
+		}
+		a, err := m.s.Invoke(ctx, ev)
 		out <- invoked{a, err}
 	}()
 	m.open, m.cancels = append(m.open, out), append(m.cancels, cancel)

@@ -36,10 +36,7 @@ var streamBuffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }
 // next fails where its client lets it. A refusal would tell no more, and
 // aws-lambda-go ends the process over one.
 func (s *Session) stream(x *exchange, p *post) reply {
-	err := s.send(x, 0, func() error { return x.event.Stream.Begin(p.contentType) })
-	if err == nil {
-		err = s.sendBody(x, p.body)
-	}
+	err := s.sendAll(x, p)
 	switch {
 	case err == nil:
 		return s.finish(x, p, success(p, nil), accepted)
@@ -53,8 +50,19 @@ func (s *Session) stream(x *exchange, p *post) reply {
 		r.cut = true
 		return r
 	}
-	s.opts.Log.Debug("runtime broke off its answer", "inv", x.event.RequestID, "error", err)
+	s.opts.Log.Debug("streamed answer broke off", "inv", x.event.RequestID, "error", err)
 	return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())
+}
+
+func (s *Session) sendAll(x *exchange, p *post) error {
+	if p.length > lambent.MaxStreamed {
+		return errTooLarge
+	}
+	err := s.send(x, 0, func() error { return x.event.Stream.Begin(p.contentType) })
+	if err != nil {
+		return err
+	}
+	return s.sendBody(x, p.body)
 }
 
 // sendBody passes body on to its end. What is beyond lambent.MaxStreamed is not.
