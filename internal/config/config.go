@@ -33,7 +33,12 @@ type Config struct {
 	Artifacts Artifacts `yaml:"artifacts"`
 	Sandbox   Sandbox   `yaml:"sandbox"`
 	Runtimes  Runtimes  `yaml:"runtimes"`
+	Traces    Traces    `yaml:"traces"`
 	S3        []S3      `yaml:"s3" doc:"endpoints that code is fetched from, by bucket"`
+	// Registries are logins for registries of container images; DockerConfig is a
+	// Docker client's configuration with more of them.
+	Registries   []Registry `yaml:"registries" doc:"logins for registries of container images, by host"`
+	DockerConfig string     `yaml:"docker_config" doc:"configuration of a Docker client whose logins are used, too"`
 }
 
 // Log is the server's own log, on standard error.
@@ -119,6 +124,20 @@ type Runtimes struct {
 	NPM string `yaml:"npm" doc:"registry that Node.js is installed from"`
 }
 
+// Traces says where traces of invocations and cold starts are sent. The variables
+// of OpenTelemetry that all programs share set these as well:
+// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, or OTEL_EXPORTER_OTLP_ENDPOINT with
+// /v1/traces added, and OTEL_SERVICE_NAME; OTEL_SDK_DISABLED=true has the
+// endpoints ignored. A LAMBENT_ variable goes before them.
+type Traces struct {
+	// Endpoint is a URL that takes OTLP over HTTP; empty sends nothing.
+	Endpoint string `yaml:"endpoint" doc:"URL that takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; empty sends no traces"`
+	Service  string `yaml:"service" doc:"name of this server in traces"`
+	// Sample is for traces that begin here, or whose caller does not say whether
+	// they are recorded.
+	Sample float64 `yaml:"sample" doc:"share of the traces to record, 0 to 1, where the caller does not say"`
+}
+
 // S3 is one endpoint that functions' code may be fetched from.
 type S3 struct {
 	// Bucket is the name it answers for; "*" is every bucket no other entry names.
@@ -161,5 +180,6 @@ func Default() Config {
 		Runtimes: Runtimes{
 			NPM: "https://registry.npmjs.org",
 		},
+		Traces: Traces{Service: "lambent", Sample: 1},
 	}
 }

@@ -57,6 +57,29 @@ func TestColdStartSettings(t *testing.T) {
 	}
 }
 
+func TestSharedVariablesOfTraces(t *testing.T) {
+	const own, all = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=", "OTEL_EXPORTER_OTLP_ENDPOINT="
+	for name, tt := range map[string]struct {
+		env  []string
+		want Traces
+	}{
+		"none":     {nil, Traces{"http://file", "lambent", 0.5}},
+		"empty":    {[]string{own, all, "OTEL_SERVICE_NAME="}, Traces{"http://file", "lambent", 0.5}},
+		"all":      {[]string{all + "http://h:4318"}, Traces{"http://h:4318/v1/traces", "lambent", 0.5}},
+		"all path": {[]string{all + "http://h/otlp/"}, Traces{"http://h/otlp/v1/traces", "lambent", 0.5}},
+		"own":      {[]string{all + "http://h:4318", own + "http://t/x"}, Traces{"http://t/x", "lambent", 0.5}},
+		"own root": {[]string{own + "http://t"}, Traces{"http://t/", "lambent", 0.5}},
+		"service":  {[]string{"OTEL_SERVICE_NAME=s"}, Traces{"http://file", "s", 0.5}},
+		"disabled": {[]string{all + "http://h", "OTEL_SDK_DISABLED=TRUE"}, Traces{"http://file", "lambent", 0.5}},
+		"ours":     {[]string{all + "http://h", "LAMBENT_TRACES_ENDPOINT=", "LAMBENT_TRACES_SAMPLE=0.25"}, Traces{"", "lambent", 0.25}},
+	} {
+		c, err := Load(Options{File: write(t, "traces: {endpoint: \"http://file\", sample: 0.5}\n"), Environ: append(tt.env, "HOME=/h")})
+		if err != nil || c.Traces != tt.want {
+			t.Errorf("%s: %+v, %v, want %+v", name, c.Traces, err, tt.want)
+		}
+	}
+}
+
 func TestLoadJSON(t *testing.T) {
 	c, err := Load(Options{File: write(t, `{"logs": {"max_age": "24h", "max_bytes": 5000000}, "s3": [{"bucket": "*", "endpoint": "http://127.0.0.1:9", "path_style": true}]}`)})
 	if err != nil {
@@ -113,6 +136,8 @@ func TestLoadRefuses(t *testing.T) {
 		"no such file":       {o: Options{File: "/no/such/file"}, want: "no such file"},
 		"address":            {o: Options{Flags: map[string]string{"listen": "9000"}}, want: `listen: "9000" is not host:port`},
 		"port":               {o: Options{Flags: map[string]string{"listen": "127.0.0.1:99999"}}, want: "listen: port"},
+		"traces address":     {o: Options{Environ: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317"}}, want: "traces.endpoint: "},
+		"traces share":       {o: Options{Environ: []string{"LAMBENT_TRACES_SAMPLE=NaN"}}, want: "traces.sample: NaN"},
 		"same address":       {o: Options{Flags: map[string]string{"listen": "127.0.0.1:80", "gateway": "127.0.0.1:80"}}, want: "must differ"},
 		"account":            {o: Options{Flags: map[string]string{"account": "12"}}, want: "account: "},
 		"pool not private":   {o: Options{Flags: map[string]string{"sandbox.network_pool": "8.8.0.0/16"}}, want: "sandbox.network_pool: "},

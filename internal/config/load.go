@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -57,6 +58,7 @@ func Load(o Options) (Config, error) {
 		}
 	}
 	fields := settings(&c)
+	c.Traces.applyShared(env)
 	if err := applyEnvironment(fields, env); err != nil {
 		return Config{}, err
 	}
@@ -210,6 +212,29 @@ func applyEnvironment(fields map[string]reflect.Value, env map[string]string) er
 	return nil
 }
 
+// applyShared takes in the variables that OpenTelemetry has for all programs
+// (OpenTelemetry specification, "Environment Variable Specification" and "OTLP
+// Exporter Configuration"). An empty one is as good as none; the endpoint of
+// traces alone is taken as it is, that of all signals is what their paths are
+// added to.
+func (t *Traces) applyShared(env map[string]string) {
+	if name := env["OTEL_SERVICE_NAME"]; name != "" {
+		t.Service = name
+	}
+	if strings.EqualFold(env["OTEL_SDK_DISABLED"], "true") {
+		return
+	}
+	if all := env["OTEL_EXPORTER_OTLP_ENDPOINT"]; all != "" {
+		t.Endpoint = strings.TrimRight(all, "/") + "/v1/traces"
+	}
+	if own := env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]; own != "" {
+		t.Endpoint = own
+		if u, err := url.Parse(own); err == nil && u.Path == "" {
+			t.Endpoint += "/"
+		}
+	}
+}
+
 // settings maps the path of every leaf of c to the field that holds it.
 func settings(c *Config) map[string]reflect.Value {
 	fields := make(map[string]reflect.Value)
@@ -243,6 +268,8 @@ func assign(field reflect.Value, text string) (err error) {
 		*p, err = strconv.ParseBool(text)
 	case *int:
 		*p, err = strconv.Atoi(text)
+	case *float64:
+		*p, err = strconv.ParseFloat(text, 64)
 	case *[]string:
 		*p = nil
 		for part := range strings.SplitSeq(text, ",") {

@@ -55,7 +55,9 @@ func (c Config) Validate() error {
 		k.that(filepath.IsAbs(dir), fmt.Sprintf("runtimes.search[%d]", i), "%q is not an absolute path", dir)
 	}
 	k.url("runtimes.npm", c.Runtimes.NPM)
+	k.traces(c.Traces)
 	k.s3(c.S3)
+	k.registries(c)
 	if len(k.problems) == 0 {
 		return nil
 	}
@@ -76,6 +78,15 @@ func (k *check) url(key, text string) {
 	u, err := url.Parse(text)
 	k.that(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil,
 		key, "is not an http or https URL without a password")
+}
+
+func (k *check) traces(t Traces) {
+	if t.Endpoint != "" {
+		k.url("traces.endpoint", t.Endpoint)
+	}
+	k.that(t.Service != "", "traces.service", "is empty")
+	// The comparison is false for NaN, so that NaN is refused too.
+	k.that(t.Sample >= 0 && t.Sample <= 1, "traces.sample", "%v is not a share from 0 to 1", t.Sample)
 }
 
 func (k *check) hibernate(h Hibernate) {
