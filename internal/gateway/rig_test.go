@@ -58,7 +58,7 @@ func echo(_ context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
 // rig is a gateway that serves on a port as the server has it serve, with real
 // rooms around it, and a function named hello.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	catalog *catalog.Catalog
 	keys    *auth.Keys
 	addr    string
@@ -87,7 +87,7 @@ func (l *lines) text() string {
 	return l.b.String()
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	r.runs(echo)

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+)
+
+// gateway measures a function behind its URL: the event is made from the request
+// and the answer from what the function gives back. The bare handler gets and
+// gives the same body without any of that.
+func gateway(ctx context.Context, b *bed) ([]result, error) {
+	_, direct, err := pair(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	ours, err := b.public(ctx, "echo", event)
+	if err != nil {
+		return nil, err
+	}
+	ratio := result{Name: "function URL: throughput against the bare handler, 32 connections", Unit: "x", Bar: 0.15}
+	rate := result{Name: "function URL: requests per second, 32 connections", Unit: "1/s"}
+	added := result{Name: "function URL: p50 added to the bare handler, one connection", Unit: "µs"}
+	for round := range b.rounds + 1 {
+		var bases, withs [2]sample
+		for i, n := range []int{1, 32} {
+			if bases[i], err = closedLoop(direct, n, b.last); err != nil {
+				return nil, err
+			}
+			if withs[i], err = closedLoop(ours, n, b.last); err != nil {
+				return nil, err
+			}
+		}
+		if round == 0 {
+			continue // warms both up
+		}
+		added.add(micros(withs[0].quantile(.5)) - micros(bases[0].quantile(.5)))
+		ratio.add(withs[1].rate() / bases[1].rate())
+		rate.add(withs[1].rate())
+	}
+	routes, err := routingCost(ctx, b, ours)
+	return []result{ratio, rate, added, routes}, err
+}
+
+// public gives a function a URL for everybody and returns a request to it.
+func (b *bed) public(ctx context.Context, function string, payload []byte) (target, error) {
+	made, err := b.sdk.CreateFunctionUrlConfig(ctx, &lambda.CreateFunctionUrlConfigInput{FunctionName: &function, AuthType: types.FunctionUrlAuthTypeNone})
+	if err != nil {
+		return target{}, err
+	}
+	_, err = b.sdk.AddPermission(ctx, &lambda.AddPermissionInput{
+		FunctionName: &function, StatementId: ptr("open"), Action: ptr("lambda:InvokeFunctionUrl"), Principal: ptr("*"), FunctionUrlAuthType: types.FunctionUrlAuthTypeNone,
+	})
+	if err != nil {
+		return target{}, err
+	}
+	body, err := os.ReadFile(filepath.Join(b.data, "endpoints.json"))
+	if err != nil {
+		return target{}, err
+	}
+	var e struct{ Gateway string }
+	if err := json.Unmarshal(body, &e); err != nil {
+		return target{}, err
+	}
+	r, err := http.NewRequest(http.MethodPost, e.Gateway+"/path?name=value", bytes.NewReader(payload))
+	if err != nil {
+		return target{}, err
+	}
+	address, err := url.Parse(*made.FunctionUrl)
+	if err != nil {
+		return target{}, err
+	}
+	r.Host = address.Host
+	r.Header.Set("Content-Type", "application/json")
+	return newTarget(r)
+}
+
+// routingCost compares the p50 of one connection before and after there are many
+// functions.
+func routingCost(ctx context.Context, b *bed, ours target) (result, error) {
+	r := result{Name: fmt.Sprintf("function URL: p50 with %d functions against 1", b.functions), Unit: "x", Bar: 1.1, Below: true}
+	few, err := closedLoop(ours, 1, b.last)
+	if err != nil {
+		return r, err
+	}
+	archive, err := zipped(map[string][]byte{"bootstrap": []byte("#!/bin/sh\n")})
+	if err != nil {
+		return r, err
+	}
+	if err := fill(ctx, b, archive); err != nil {
+		return r, err
+	}
+	for range b.rounds {
+		many, err := closedLoop(ours, 1, b.last)
+		if err != nil {
+			return r, err
+		}
+		r.add(micros(many.quantile(.5)) / micros(few.quantile(.5)))
+	}
+	return r, nil
+}
