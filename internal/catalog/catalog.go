@@ -1,9 +1,9 @@
 // Package catalog owns what functions there are: their versions, aliases, tags,
-// settings, provisioned concurrency, URLs and resource policies, and the layers
-// they use. It checks what a request means (its wire syntax is the doors' business),
-// commits every change durably as one batch, and only then swaps the in-memory
-// snapshot that all reads come from, so that resolving a name touches no
-// database and no lock. It neither runs code nor holds it: code goes to package
+// settings, provisioned concurrency, URLs and resource policies, the layers they
+// use, and the routes and API keys of the gateway. It checks what a request means
+// (its wire syntax is the doors' business), commits every change durably as one
+// batch, and only then swaps the in-memory snapshot that all reads come from, so
+// that resolving a name touches no database and no lock. It neither runs code nor holds it: code goes to package
 // artifact, whether a runtime can run here is asked of the runtimes, and records
 // are kept by package store.
 package catalog
@@ -64,6 +64,7 @@ type Catalog struct {
 	functions table[function]
 	layers    table[layer]
 	urls      table[Entrance] // by the URL's id; the namespace is empty
+	routing   routing
 	gates     gates
 	wake      chan struct{} // tells Run that due is not empty
 

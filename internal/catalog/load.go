@@ -54,7 +54,7 @@ func (c *Catalog) load(ctx context.Context) error {
 		u.codeBytes += ly.codeBytes()
 		c.usage[k.ns] = u
 	}
-	return nil
+	return c.loadRouting(ctx)
 }
 
 // readFunction reads one function; there may be none.

@@ -18,6 +18,8 @@ import (
 //	alias/<ns>/<name>/<alias>             aliasRecord
 //	provisioned/<ns>/<name>/<qualifier>   provisionedRecord
 //	url/<ns>/<name>/.<qualifier>          urlRecord; "-" for no qualifier
+//	route/<ns>/<id>                       lambent.Route
+//	apikey/<ns>/<name>                    apiKeyRecord
 //	layer/<ns>/<name>                     layerRecord, written with every change of the layer
 //	layer/<ns>/<name>/<number>            layerVersionRecord
 //	policy/<ns>/function/<name>/.<qual.>  policyRecord; "-" for no qualifier

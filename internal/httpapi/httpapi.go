@@ -131,6 +131,7 @@ func (a *api) routes() {
 	a.route("GET", "/v1/functions/{name}/urls", mayRead, maxControlBody, a.listURLs)
 	a.route("PUT", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.putURL)
 	a.route("DELETE", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.deleteURL)
+	a.gatewayRoutes()
 	// What the reserves have learned comes from the functions of all namespaces.
 	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)
 	a.route("GET", "/v1/runtimes", mayRead, maxControlBody, a.listRuntimes)

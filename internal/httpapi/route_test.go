@@ -1,0 +1,50 @@
+package httpapi
+
+import (
+	"testing"
+
+	"lambent.dev/lambent"
+)
+
+func TestRoutes(t *testing.T) {
+	r := newRig(t)
+	r.publish(t)
+	put, err := r.PutRoutes(t.Context(), lambent.Route{Method: "GET", Path: "/a/{id}", Function: "hello", Access: "public", Request: []lambent.Mapping{{Do: "remove", In: "query", Name: "x"}}})
+	if err != nil || len(put) != 1 || put[0].ID == "" || put[0].Created.IsZero() {
+		t.Fatalf("put: %+v %v", put, err)
+	}
+	list, err := r.Routes(t.Context())
+	if err != nil || len(list) != 1 || list[0].Path != "/a/{id}" || list[0].Request[0].Name != "x" {
+		t.Fatalf("list: %+v %v", list, err)
+	}
+	if _, err := r.PutRoutes(t.Context()); lambent.CodeOf(err) != lambent.CodeInvalid {
+		t.Errorf("none: %v", err)
+	}
+	if _, err := r.PutRoutes(t.Context(), lambent.Route{Path: "a", Function: "hello"}); lambent.CodeOf(err) != lambent.CodeInvalid || lambent.ReasonOf(err) != "InvalidRoute" {
+		t.Errorf("bad: %v", err)
+	}
+	if err := r.DeleteRoute(t.Context(), put[0].ID); err != nil {
+		t.Error(err)
+	}
+	if list, err := r.Routes(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("left: %+v %v", list, err)
+	}
+}
+
+func TestAPIKeyIsShownOnce(t *testing.T) {
+	r := newRig(t)
+	made, err := r.CreateAPIKey(t.Context(), "mobile")
+	if err != nil || made.Key == "" {
+		t.Fatalf("create: %+v %v", made, err)
+	}
+	list, err := r.APIKeys(t.Context())
+	if err != nil || len(list) != 1 || list[0].Name != "mobile" || list[0].Key != "" {
+		t.Errorf("list: %+v %v", list, err)
+	}
+	if err := r.DeleteAPIKey(t.Context(), "mobile"); err != nil {
+		t.Error(err)
+	}
+	if err := r.DeleteAPIKey(t.Context(), "mobile"); lambent.CodeOf(err) != lambent.CodeNotFound {
+		t.Errorf("delete again: %v", err)
+	}
+}
