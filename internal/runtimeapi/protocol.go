@@ -111,11 +111,11 @@ func (s *Session) answer(t step, id string, p *post) reply {
 	if refused.status != 0 {
 		return refused
 	}
-	if t == stepResponse && p.mode != "" && p.mode != modeStreaming {
+	if t == stepResponse && !p.knownMode() {
 		f := &sandbox.Failure{Type: "Runtime.InvalidResponseModeHeader", Message: "The runtime named an unknown response mode"}
 		return s.finish(x, p, sandbox.Answer{Failure: f}, refuseMode())
 	}
-	if t == stepResponse && p.mode == modeStreaming && x.event.Stream != nil {
+	if t == stepResponse && x.event.Stream != nil && p.streams() {
 		return s.stream(x, p)
 	}
 	body, err := receive(p, lambent.MaxPayload)

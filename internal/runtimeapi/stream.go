@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,9 +12,27 @@ import (
 	"lambent.dev/lambent/internal/sandbox"
 )
 
-// modeStreaming is the response mode of an answer that is sent while it is made
-// (AWS Lambda developer guide, "Building a custom runtime").
-const modeStreaming = "streaming"
+// The response modes, in any case. Streaming is that of an answer that is sent
+// while it is made (AWS Lambda developer guide, "Building a custom runtime").
+const (
+	modeBuffered  = "buffered"
+	modeStreaming = "streaming"
+)
+
+func (p *post) knownMode() bool {
+	return p.mode == "" || strings.EqualFold(p.mode, modeBuffered) || strings.EqualFold(p.mode, modeStreaming)
+}
+
+// streams tells whether an answer is to be passed on as it comes, to a caller that
+// asked for that. AWS then does so with any answer. aws-lambda-go needs it, which
+// names no mode: what its handlers return as a reader it sends in chunks, with a
+// type that is not JSON.
+func (p *post) streams() bool {
+	if p.mode == "" {
+		return p.length < 0 && mediaType(p.contentType) != typeJSON
+	}
+	return strings.EqualFold(p.mode, modeStreaming)
+}
 
 // Why the rest of a streamed answer is not taken.
 var (
