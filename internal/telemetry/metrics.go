@@ -28,6 +28,7 @@ type Metrics struct {
 	thaws       *prometheus.HistogramVec
 	ahead       *prometheus.CounterVec
 	wasted      *prometheus.CounterVec
+	spans       *prometheus.CounterVec
 }
 
 // The buckets are in seconds. Warm calls sit at the low end of the first, the
@@ -60,10 +61,11 @@ func NewMetrics() *Metrics {
 		thaws:       histogram("lambent_thaw_seconds", "Time to wake a frozen instance for a call.", stageBuckets, "runtime"),
 		ahead:       counter("lambent_started_ahead_total", "Instances made ready ahead of a call, by the reason for it and by whether a call has used them: hit or waste.", "reason", "outcome"),
 		wasted:      counter("lambent_started_ahead_wasted_megabyte_seconds_total", "Memory held by instances that were made ready ahead and never used.", "reason"),
+		spans:       counter("lambent_trace_spans_total", "Spans of traces by what became of them: sent, or dropped because of queue_full or refused by the receiver.", "outcome"),
 	}
 	m.registry.MustRegister(
 		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.billed,
-		m.running, m.coldStarts, m.stages, m.thaws, m.ahead, m.wasted,
+		m.running, m.coldStarts, m.stages, m.thaws, m.ahead, m.wasted, m.spans,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -167,6 +169,13 @@ func (m *Metrics) AheadWasted(reason string, memoryMB int, held time.Duration) {
 	if m != nil {
 		m.ahead.WithLabelValues(reason, "waste").Inc()
 		m.wasted.WithLabelValues(reason).Add(float64(memoryMB) * held.Seconds())
+	}
+}
+
+// spansSent records what became of the spans of traces.
+func (m *Metrics) spansSent(outcome string, n int) {
+	if m != nil {
+		m.spans.WithLabelValues(outcome).Add(float64(n))
 	}
 }
 

@@ -1,8 +1,10 @@
 // Package telemetry owns how the server tells an operator what it does: it
-// builds the process logger, and holds the Prometheus registry with every metric
-// of the platform defined on one page (metrics.go). It refuses to be the log of
-// functions, which is the logs room, and never takes a label value that a tenant
-// can choose freely. The spine and the pool call its small methods.
+// builds the process logger, holds the Prometheus registry with every metric of
+// the platform defined on one page (metrics.go), and sends traces of invocations
+// and cold starts to an OTLP receiver (traces.go). It refuses to be the log of
+// functions, which is the logs room, never takes a label value that a tenant can
+// choose freely, and keeps no call waiting. The spine and the pool call its small
+// methods.
 package telemetry
 
 import (
