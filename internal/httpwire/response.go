@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// response is the http.ResponseWriter of one request after another. Without a
+// response is the http.ResponseWriter of one request after another. Trailers are
+// set with [http.TrailerPrefix]. Without a
 // Content-Length a short body gets one when the handler returns, and a longer one
 // goes out in chunks.
 type response struct {
@@ -252,10 +253,14 @@ func (w *response) finish() bool {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	trailers := w.trailers()
+	if len(trailers) > 0 && !w.chunks && w.length < 0 && hasBody(w.status) {
+		_ = w.FlushError() // an error comes again
+	}
 	var err error
 	switch {
 	case w.chunks:
-		_, err = w.send([]byte("0\r\n\r\n"))
+		_, err = w.send(append(append([]byte("0\r\n"), trailers...), "\r\n"...))
 	case w.length >= 0 && w.sent:
 	case w.length >= 0:
 		_, err = w.send(nil)
@@ -265,6 +270,20 @@ func (w *response) finish() bool {
 		w.left = 0
 	}
 	return err == nil && !w.failed && w.left == 0
+}
+
+// trailers are the lines of what was set with [http.TrailerPrefix] since the head
+// was made.
+func (w *response) trailers() (lines []byte) {
+	if len(w.header) <= len(w.names) {
+		return nil
+	}
+	for name, values := range w.header {
+		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+			lines = appendField(lines, name, values)
+		}
+	}
+	return lines
 }
 
 func first(v []string) string {

@@ -66,8 +66,9 @@ type way struct {
 	patient time.Time
 }
 
-// run is one attempt. It is to be repeated when a connection that had been used
-// before was closed by the application before it has seen the request.
+// run is one attempt. It is to be repeated when the application has closed a
+// connection that had been used before instead of answering a request that does no
+// harm twice: most likely it has not seen it.
 func (d *way) run(reused bool) (again bool, err error) {
 	defer func() {
 		if d.stop != nil {
@@ -80,7 +81,7 @@ func (d *way) run(reused bool) (again bool, err error) {
 	}
 	if err != nil {
 		d.abandon()
-		if reused && kept && isClosed(err) && d.x.r.Context().Err() == nil {
+		if reused && kept && repeatable(d.x.r.Method) && isClosed(err) && d.x.r.Context().Err() == nil {
 			return true, nil
 		}
 		return false, d.word(err)

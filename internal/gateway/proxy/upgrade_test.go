@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+func TestWebSocket(t *testing.T) {
+	r := app(t, func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"chat"}})
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.CloseNow() }()
+		c.SetReadLimit(8 << 20)
+		for {
+			kind, p, err := c.Read(r.Context())
+			if err != nil {
+				return
+			}
+			if string(p) == "bye" {
+				_ = c.Close(4000, "as you say")
+				return
+			}
+			if c.Write(r.Context(), kind, p) != nil {
+				return
+			}
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, strings.Replace(r.url, "http", "ws", 1), &websocket.DialOptions{Subprotocols: []string{"chat"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	if c.Subprotocol() != "chat" {
+		t.Errorf("subprotocol %q", c.Subprotocol())
+	}
+	c.SetReadLimit(8 << 20)
+	// The sizes are those at which frames have another form (RFC 6455, section 5.2).
+	for _, size := range []int{0, 1, 125, 126, 127, 128, 65535, 65536, 65537, 4 << 20} {
+		for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
+			if err := c.Write(ctx, kind, []byte(strings.Repeat("x", size))); err != nil {
+				t.Fatalf("write %d bytes: %v", size, err)
+			}
+			got, p, err := c.Read(ctx)
+			if err != nil || got != kind || len(p) != size {
+				t.Fatalf("%d bytes of %v came back as %d of %v, %v", size, kind, len(p), got, err)
+			}
+		}
+	}
+	if err := c.Write(ctx, websocket.MessageText, []byte("bye")); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = c.Read(ctx)
+	if websocket.CloseStatus(err) != 4000 {
+		t.Errorf("closed with %v", err)
+	}
+	if err := <-r.errs; err != nil {
+		t.Errorf("the exchange ended with %v", err)
+	}
+}
+
+// TestWebSocketRefused passes an application's no.
+func TestWebSocketRefused(t *testing.T) {
+	r := app(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
+	_, res, err := websocket.Dial(t.Context(), strings.Replace(r.url, "http", "ws", 1), nil)
+	if err == nil || res == nil || res.StatusCode != http.StatusForbidden {
+		t.Errorf("%v, %v", res, err)
+	}
+}
+
+func TestWebSocketCallerGoes(t *testing.T) {
+	gone := make(chan struct{})
+	r := app(t, func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		_, _, _ = c.Read(context.Background())
+		close(gone)
+	})
+	c, _, err := websocket.Dial(t.Context(), strings.Replace(r.url, "http", "ws", 1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.CloseNow()
+	select {
+	case <-gone:
+	case <-time.After(2 * time.Second):
+		t.Fatal("the application was not told")
+	}
+	<-r.errs // the instance is free again
+}
+
+func TestGRPC(t *testing.T) {
+	checks := health.NewServer()
+	checks.SetServingStatus("here", healthpb.HealthCheckResponse_SERVING)
+	s := grpc.NewServer()
+	healthpb.RegisterHealthServer(s, checks)
+	r := app(t, s.ServeHTTP)
+	conn, err := grpc.NewClient(strings.TrimPrefix(r.url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	client := healthpb.NewHealthClient(conn)
+	res, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: "here"})
+	if err != nil || res.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("%v, %v", res, err)
+	}
+	// The status of a failed call is in the trailers.
+	if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: "nowhere"}); status.Code(err) != codes.NotFound {
+		t.Errorf("an unknown service: %v", err)
+	}
+	watch, err := client.Watch(ctx, &healthpb.HealthCheckRequest{Service: "here"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []healthpb.HealthCheckResponse_ServingStatus{healthpb.HealthCheckResponse_SERVING, healthpb.HealthCheckResponse_NOT_SERVING} {
+		if i == 1 {
+			checks.SetServingStatus("here", want)
+		}
+		if got, err := watch.Recv(); err != nil || got.GetStatus() != want {
+			t.Fatalf("update %d: %v, %v", i, got, err)
+		}
+	}
+}
