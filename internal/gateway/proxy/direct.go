@@ -70,16 +70,12 @@ type way struct {
 // connection that had been used before instead of answering a request that does no
 // harm twice: most likely it has not seen it.
 func (d *way) run(reused bool) (again bool, err error) {
-	defer func() {
-		if d.stop != nil {
-			d.stop()
-		}
-	}()
 	kept, err := d.request()
 	if err == nil {
 		err = d.fill(d.untilHead)
 	}
 	if err != nil {
+		d.unwatch()
 		d.abandon()
 		if reused && kept && repeatable(d.x.r.Method) && isClosed(err) && d.x.r.Context().Err() == nil {
 			return true, nil
@@ -87,18 +83,27 @@ func (d *way) run(reused bool) (again bool, err error) {
 		return false, d.word(err)
 	}
 	reuse, err := d.answer()
-	if done := d.finishUpload(err != nil); !done {
+	d.unwatch()
+	if !d.finishUpload(err != nil) {
 		reuse = false
 	}
 	if err != nil || !reuse {
 		d.u.close()
-	} else {
-		d.h.put(d.u)
 	}
 	if err != nil {
-		err = d.word(err)
+		return false, d.word(err)
 	}
-	return false, err
+	if reuse {
+		d.h.put(d.u) // with d: it is another exchange's from here on
+	}
+	return false, nil
+}
+
+// unwatch ceases to wait for the caller's going away.
+func (d *way) unwatch() {
+	if d.stop != nil {
+		d.stop()
+	}
 }
 
 // abandon ends the connection and what still goes over it.
