@@ -103,10 +103,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) {
 		}
 		addCORS(w.Header(), r, t.URL.CORS)
 	}
-	switch access := g.access(&t); {
-	case access == accessSigned:
+	switch g.access(&t) {
+	case accessSigned:
 		g.signed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, &t)))
-	case access == accessPublic:
+	case accessPublic:
 		g.run(w, r, &t, nil)
 	default:
 		refuse(w, r, errForbidden())

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -185,13 +186,12 @@ func parse(res *lambent.Result) (event.Answer, error) {
 		a.Body = body
 		return a, err
 	case "", "application/json", "application/x-www-form-urlencoded":
-		return event.ParseV2(res.Payload)
+	default:
+		if !json.Valid(res.Payload) {
+			return event.Answer{Status: http.StatusOK, Header: []event.Field{{Name: "Content-Type", Value: res.ContentType}}, Body: res.Payload}, nil
+		}
 	}
-	a, err := event.ParseV2(res.Payload)
-	if err != nil {
-		return event.Answer{Status: http.StatusOK, Header: []event.Field{{Name: "Content-Type", Value: res.ContentType}}, Body: res.Payload}, nil
-	}
-	return a, nil
+	return event.ParseV2(res.Payload)
 }
 
 // setHead sets a function's headers. Where the gateway answers for other origins

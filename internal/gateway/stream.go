@@ -40,6 +40,8 @@ type stream struct {
 	stopped atomic.Bool
 }
 
+var _ lambent.Interrupter = (*stream)(nil)
+
 func newStream(w http.ResponseWriter, v *lambent.Version) *stream {
 	return &stream{w: w, control: http.NewResponseController(w), version: v}
 }
@@ -76,10 +78,10 @@ func (s *stream) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 	}
-	if s.stopped.Load() {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // only a connection has one
+	if s.stopped.Load() {                                        // looked at last, so that Interrupt's deadline is the later one
 		return 0, lambent.Errorf(lambent.CodeCanceled, "send answer: it was broken off")
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // only a connection has one
 	if len(body) > 0 {
 		if _, err := s.w.Write(body); err != nil {
 			return 0, lambent.Errorf(lambent.CodeCanceled, "send answer: %w", err)
@@ -91,7 +93,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Interrupt makes the Write that waits for the caller fail, and all that come.
+// Interrupt implements lambent.Interrupter: the Write that waits for the caller
+// fails, and all that come.
 func (s *stream) Interrupt() {
 	s.stopped.Store(true)
 	_ = s.control.SetWriteDeadline(time.Unix(1, 0)) // only a connection has one

@@ -122,7 +122,7 @@ func TestKeepAlive(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != 200 || !strings.Contains(string(b), fmt.Sprintf(`"rawPath":"/%d"`, i)) {
+		if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(b), fmt.Sprintf(`"rawPath":"/%d"`, i)) {
 			t.Errorf("request %d: %d %q %v", i, res.StatusCode, b, err)
 		}
 		_ = res.Body.Close()
@@ -138,10 +138,12 @@ func streaming(contentType string, parts <-chan string, after lambent.Result, wr
 			return nil, err
 		}
 		for p := range parts {
-			if _, err := inv.Stream.Write([]byte(p)); err != nil {
-				wrote <- err
-				return &lambent.Result{FunctionError: "Unhandled"}, nil
+			_, err := inv.Stream.Write([]byte(p))
+			if err == nil {
+				continue
 			}
+			wrote <- err
+			return &lambent.Result{FunctionError: "Unhandled"}, nil //nolint:nilerr // a function that fails is no error
 		}
 		return &after, nil
 	}
@@ -162,7 +164,7 @@ func TestStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode != 201 || res.Header.Get("Content-Type") != "text/html" || res.Header.Get("Set-Cookie") != "a=b" {
+	if res.StatusCode != http.StatusCreated || res.Header.Get("Content-Type") != "text/html" || res.Header.Get("Set-Cookie") != "a=b" {
 		t.Errorf("head %d %v", res.StatusCode, res.Header)
 	}
 	b := make([]byte, 5)
@@ -259,5 +261,47 @@ func TestCallerGoes(t *testing.T) {
 		case <-end:
 			t.Fatal("writes go on")
 		}
+	}
+}
+
+// A caller that takes nothing more of a stream is waited for no longer than the
+// invocation lasts, and a body that does not come no longer than it may take.
+func TestInterrupt(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{InvokeMode: "RESPONSE_STREAM"})
+	ended := make(chan error, 1)
+	r.runs(func(_ context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
+		if err := inv.Stream.Begin("text/plain"); err != nil {
+			return nil, err
+		}
+		wrote := make(chan error)
+		go func() {
+			for {
+				if _, err := inv.Stream.Write(make([]byte, 1<<20)); err != nil {
+					wrote <- err
+					return
+				}
+			}
+		}()
+		time.Sleep(100 * time.Millisecond) // the connection is full by then
+		inv.Stream.(lambent.Interrupter).Interrupt()
+		ended <- <-wrote
+		return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Timedout"}, nil
+	})
+	c := r.dial()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if lambent.CodeOf(err) != lambent.CodeCanceled {
+			t.Errorf("the write fails with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the write is not broken off")
+	}
+	// What was on its way may be read, but no end.
+	if all, _ := io.ReadAll(c); strings.HasSuffix(string(all), "0\r\n\r\n") {
+		t.Error("the answer looks whole")
 	}
 }

@@ -72,6 +72,8 @@ type eventStream struct {
 	stopped atomic.Bool
 }
 
+var _ lambent.Interrupter = (*eventStream)(nil)
+
 // Begin implements lambent.Stream.
 func (s *eventStream) Begin(string) error {
 	s.begun = true
@@ -84,7 +86,8 @@ func (s *eventStream) Begin(string) error {
 	return gone(s.control.Flush())
 }
 
-// Interrupt makes the Write that waits for the caller fail, and all that come.
+// Interrupt implements lambent.Interrupter: the Write that waits for the caller
+// fails, and all that come.
 func (s *eventStream) Interrupt() {
 	s.stopped.Store(true)
 	_ = s.control.SetWriteDeadline(time.Unix(1, 0)) // only a connection has one
@@ -106,10 +109,10 @@ func (s *eventStream) Write(p []byte) (n int, err error) {
 }
 
 func (s *eventStream) send(kind, contentType string, payload []byte) error {
-	if s.stopped.Load() {
+	_ = s.control.SetWriteDeadline(time.Now().Add(streamTimeout)) // only a connection has one
+	if s.stopped.Load() {                                         // looked at last, so that Interrupt's deadline is the later one
 		return gone(http.ErrHandlerTimeout)
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(streamTimeout)) // only a connection has one
 	s.buf = appendMessage(s.buf[:0], kind, contentType, payload)
 	if _, err := s.w.Write(s.buf); err != nil {
 		return gone(err)

@@ -216,7 +216,7 @@ func TestStreamedURL(t *testing.T) {
 		in := bufio.NewReader(res.Body)
 		first, err := in.ReadString('\n')
 		began := time.Now()
-		if err != nil || first != "first\n" || res.StatusCode != 203 || res.Header.Get("Content-Type") != "text/plain" {
+		if err != nil || first != "first\n" || res.StatusCode != http.StatusNonAuthoritativeInfo || res.Header.Get("Content-Type") != "text/plain" {
 			t.Errorf("begins with %q, %v, %d", first, err, res.StatusCode)
 		}
 		rest, err := io.ReadAll(in)

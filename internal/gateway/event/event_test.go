@@ -82,7 +82,7 @@ func TestBodies(t *testing.T) {
 			if text && valid {
 				want = body
 			}
-			if got["body"] != want || got["isBase64Encoded"] != !(text && valid) {
+			if got["body"] != want || got["isBase64Encoded"] == (text && valid) {
 				t.Errorf("%q of type %q: %v, %v", body, kind, got["body"], got["isBase64Encoded"])
 			}
 		}
