@@ -214,9 +214,9 @@ func TestFrozenOneIsNotWaitedForLong(t *testing.T) {
 		p.Target(v, Target{Minimum: 2})
 		time.Sleep(3 * time.Second)
 		p.Target(v, Target{})
-		time.Sleep(118 * time.Second)
+		time.Sleep(110 * time.Second)
 		call(t, p, v) // before both are frozen: one of them settles
-		time.Sleep(10 * time.Second)
+		time.Sleep(20 * time.Second)
 		if s := p.Stats(); s.Frozen != 1 || s.Busy != 1 {
 			t.Fatalf("%+v, want one frozen and one that settles", s)
 		}
