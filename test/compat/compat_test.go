@@ -111,19 +111,26 @@ func TestAWSCLI(t *testing.T) {
 	walk(t, harness.Start(t, harness.Options{}), ".", "clients/cli/walk.sh")
 }
 
-func TestJavaScriptSDK(t *testing.T) {
-	dir := installed(t, "javascript", "clients/javascript/package.json", func(dir string) *exec.Cmd {
+// javascript installs the SDK and returns where, and a program beside it, from
+// where its modules are resolved.
+func javascript(t *testing.T, name string) (dir, program string) {
+	t.Helper()
+	dir = installed(t, "javascript", "clients/javascript/package.json", func(dir string) *exec.Cmd {
 		return exec.Command("sh", "-ec", `cp clients/javascript/package.json "$1" && cd "$1" && npm install --silent --no-audit --no-fund`, "sh", dir)
 	})
-	source, err := os.ReadFile("clients/javascript/walk.mjs")
+	source, err := os.ReadFile(filepath.Join("clients/javascript", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Modules are resolved from where the program lies.
-	program := filepath.Join(dir, "walk.mjs")
+	program = filepath.Join(dir, name)
 	if err := os.WriteFile(program, source, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return dir, program
+}
+
+func TestJavaScriptSDK(t *testing.T) {
+	dir, program := javascript(t, "walk.mjs")
 	walk(t, harness.Start(t, harness.Options{}), dir, "node", program)
 }
 
