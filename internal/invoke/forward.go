@@ -7,6 +7,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // Backend is an application's instance, for the time of one request.
@@ -39,7 +40,9 @@ func (u Unsent) Unwrap() error { return u.Cause }
 // instance is in use until send returns, which may be the life of a stream. The
 // error is send's, or that of a request that has reached no instance, which is a
 // [lambent.Error].
-func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Send) error {
+func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Send) (err error) {
+	call := s.o.Traces.Begin(inv)
+	defer func() { call.End(nil, err) }()
 	v, err := s.resolve(ctx, inv)
 	if err != nil {
 		return s.refused(err)
@@ -55,8 +58,9 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 	defer done()
 	s.o.Metrics.Running(+1)
 	defer s.o.Metrics.Running(-1)
+	call.Asked(inv, v)
 	for attempt := 1; ; attempt++ {
-		err := s.forward(ctx, v, send)
+		err := s.forward(ctx, call, v, send)
 		var unsent Unsent
 		if !errors.As(err, &unsent) || attempt == maxAttempts {
 			return err
@@ -65,12 +69,13 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 }
 
 // forward is one attempt.
-func (s *Service) forward(ctx context.Context, v *lambent.Version, send Send) error {
+func (s *Service) forward(ctx context.Context, call *telemetry.Call, v *lambent.Version, send Send) error {
 	lease, err := s.o.Pool.Acquire(ctx, v)
 	if err != nil {
 		return s.refused(err)
 	}
 	defer lease.Release(time.Time{})
+	note(call, lease)
 	if f := lease.Failed(); f != nil {
 		s.o.Metrics.ForwardFailed(v, f.Type)
 		return &lambent.Error{Code: lambent.CodeUnavailable, Reason: f.Type, Message: f.Message}

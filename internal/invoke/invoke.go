@@ -24,6 +24,7 @@ type Options struct {
 	Catalog Resolver
 	Pool    *pool.Pool
 	Metrics *telemetry.Metrics // may be nil
+	Traces  *telemetry.Traces  // nil is off
 	Log     *slog.Logger
 	Region  string
 	// Concurrency is the account's limit of simultaneous invocations.
@@ -55,7 +56,9 @@ func New(o Options) *Service {
 // error is for calls that no function has answered, and is a [lambent.Error].
 // When the caller goes away before an instance is found, nothing runs; later the
 // invocation is run to its end all the same, as on AWS.
-func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
+func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lambent.Result, err error) {
+	call := s.o.Traces.Begin(inv)
+	defer func() { call.End(res, err) }()
 	s.complete(inv)
 	v, err := s.resolve(ctx, inv)
 	if err == nil {
@@ -73,11 +76,13 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent
 	s.o.Metrics.Running(+1)
 	defer s.o.Metrics.Running(-1)
 
+	call.Asked(inv, v)
 	for attempt := 1; ; attempt++ {
 		lease, err := s.o.Pool.Acquire(ctx, v)
 		if err != nil {
 			return nil, s.refused(err)
 		}
+		note(call, lease)
 		res, err := s.run(context.WithoutCancel(ctx), lease, v, inv)
 		if err == nil {
 			s.o.Metrics.Invoked(v, res)

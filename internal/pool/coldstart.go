@@ -13,6 +13,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // ColdStart tells how an instance came to be.
@@ -74,7 +75,16 @@ func (p *Pool) coldStart(m *member, ahead string) {
 	}
 	// What failed for the function's own reasons is still leased, so that the
 	// caller can write into its log; Release ends it.
-	p.deliver(m.group, outcome{m: m, failure: failure, err: err, came: started, ahead: ahead != ""})
+	told := p.deliver(m.group, outcome{m: m, failure: failure, err: err, came: started, ahead: ahead != ""})
+	if !told || err != nil { // no call's trace shows it
+		start := m.cold.Trace()
+		p.o.Traces.Started(v, &start)
+	}
+}
+
+// Trace is c as traces show it.
+func (c *ColdStart) Trace() telemetry.Start {
+	return telemetry.Start{Instance: c.Stream, Reason: c.Ahead, Failure: c.Failure, Origin: c.Origin, Began: c.Began, Took: c.Total, Stages: c.Stages}
 }
 
 // start takes the steps of a cold start in order. The driver times those between

@@ -35,6 +35,7 @@ type Options struct {
 	Region   string
 	Log      *slog.Logger
 	Metrics  *telemetry.Metrics // may be nil
+	Traces   *telemetry.Traces  // of starts that no call waits for; nil is off
 	// Idle is how long an instance may wait for work before it is reaped, where
 	// Policy does not know better.
 	Idle        time.Duration
@@ -407,24 +408,26 @@ func (p *Pool) feedLocked() {
 // deliver hands an outcome to the first waiter. An instance that nobody waits
 // for becomes idle, unless it is out of date. What it was before, starting, busy or
 // settling, it ceases to be under the same lock: a group that holds nothing for a
-// moment is forgotten, with what comes back to it.
-func (p *Pool) deliver(g *group, out outcome) {
+// moment is forgotten, with what comes back to it. It tells whether there was a
+// waiter.
+func (p *Pool) deliver(g *group, out outcome) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.deliverLocked(g, out)
+	return p.deliverLocked(g, out)
 }
 
-func (p *Pool) deliverLocked(g *group, out outcome) {
+func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 	p.arrivedLocked(g, out)
 	alive := out.err == nil && out.failure == nil
 	if alive && (p.closed || out.m.print != g.print) {
 		p.endLocked(out.m, "updated")
 		p.wantLocked(g)
 		p.feedLocked()
-		return
+		return false
 	}
 	switch {
 	case len(g.waiters) > 0:
+		taken = true
 		g.serveLocked(out)
 		if g.capacity() > 1 { // more may have waited for it than it has room for
 			p.wantLocked(g)
@@ -443,6 +446,7 @@ func (p *Pool) deliverLocked(g *group, out outcome) {
 	if out.came != freed {
 		p.fillLocked(time.Now())
 	}
+	return taken
 }
 
 // arrivedLocked ends what the instance of an outcome was until now.

@@ -50,7 +50,7 @@ func (s *Server) openPool(context.Context) error {
 	o := pool.Options{
 		Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes, Prepared: s.prepare,
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
-		Region: s.config.Region, Log: s.log, Metrics: s.metrics,
+		Region: s.config.Region, Log: s.log, Metrics: s.metrics, Traces: s.traces,
 		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
 		Ahead: max(2, stdruntime.GOMAXPROCS(0)),
 		Hibernation: pool.Hibernation{
@@ -70,7 +70,7 @@ func (s *Server) openPool(context.Context) error {
 		Guess: scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},
 	})
 	s.invoke = invoke.New(invoke.Options{
-		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Log: s.log,
+		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Traces: s.traces, Log: s.log,
 		Region: s.config.Region, Concurrency: c.Concurrency, NewID: uuid.NewString,
 	})
 	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Log: s.log})

@@ -62,6 +62,7 @@ type Server struct {
 	ready  atomic.Bool
 
 	metrics   *telemetry.Metrics
+	traces    *telemetry.Traces // nil when off
 	records   *store.SQLite
 	keys      *auth.Keys
 	artifacts *artifact.Store
@@ -86,7 +87,7 @@ type Server struct {
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
-		s.openStore, s.openKeys, s.listen, s.openArtifacts, s.openRuntimes,
+		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openRuntimes,
 		s.openCatalog, s.openLogs, s.openDriver, s.openPrepare, s.openPool,
 	}
 	for _, step := range steps {
