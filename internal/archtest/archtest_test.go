@@ -93,6 +93,7 @@ var fences = []struct {
 	{"github.com/evanw/esbuild", []string{"internal/cli/build"}, "one builder of bundles"},
 	{"github.com/spf13/cobra", []string{"internal/cli"}, "commands live in one room"},
 	{"github.com/prometheus/", []string{"internal/telemetry"}, "metrics are on one page"},
+	{"go.opentelemetry.io/", []string{"internal/telemetry"}, "spans are made in one place"},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/artifact"}, "code comes in through one door"},
 	{"github.com/robfig/cron", []string{"internal/cron"}, "one grammar of schedules"},
 	{"k8s.io/", []string{"internal/sandbox/kube"}, "clusters are a driver"},

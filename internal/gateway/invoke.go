@@ -15,6 +15,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/gateway/event"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 func newRequestID() string { return uuid.NewString() }
@@ -34,7 +35,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 		return
 	}
 	now := g.Now()
-	trace := traceID(r.Header.Get("X-Amzn-Trace-Id"), now, t.RequestID)
+	trace := traceID(telemetry.Caller(r.Header), now, t.RequestID)
 	req := describe(r, t, id)
 	req.Body, req.Time, req.TraceID = body, now, trace
 	payload := event.AppendV2(make([]byte, 0, 1024+len(body)+len(body)/2), &req)

@@ -13,6 +13,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // Invoke has its own way through the door, because it is what most requests
@@ -108,7 +109,7 @@ func (h *handler) invocation(r *http.Request, c call) (inv *lambent.Invocation, 
 	}
 	inv = &lambent.Invocation{
 		RequestID: c.requestID, Namespace: c.namespace, Function: t.function, Qualifier: t.qualifier,
-		TraceID: r.Header.Get("X-Amzn-Trace-Id"), Source: "lambda", WantTail: logType == "Tail", Arrived: h.Now(),
+		TraceID: telemetry.Caller(r.Header), Source: "lambda", WantTail: logType == "Tail", Arrived: h.Now(),
 	}
 	if inv.ClientContext, err = clientContext(r.Header.Get("X-Amz-Client-Context")); err != nil {
 		return nil, "", err

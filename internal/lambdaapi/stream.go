@@ -11,6 +11,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // opStream is the operation whose answer is an event stream.
@@ -26,7 +27,7 @@ func (h *handler) invokeStream(w http.ResponseWriter, r *http.Request, c caller,
 	}
 	inv := &lambent.Invocation{
 		RequestID: w.Header()["X-Amzn-Requestid"][0], Namespace: c.namespace, Function: t.function, Qualifier: t.qualifier,
-		Payload: in.Payload, TraceID: r.Header.Get("X-Amzn-Trace-Id"), Source: "lambda", WantTail: deref(in.LogType) == "Tail", Arrived: h.Now(),
+		Payload: in.Payload, TraceID: telemetry.Caller(r.Header), Source: "lambda", WantTail: deref(in.LogType) == "Tail", Arrived: h.Now(),
 	}
 	if inv.ClientContext, err = clientContext(deref(in.ClientContext)); err != nil {
 		return err

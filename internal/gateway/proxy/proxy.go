@@ -17,6 +17,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/invoke"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // Forwarder finds an instance for a request.
@@ -70,7 +71,7 @@ func New(o Options) *Proxy {
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	x := &exchange{p: p, w: w, r: r, t: &t}
 	inv := &lambent.Invocation{RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier,
-		TraceID: r.Header.Get("X-Amzn-Trace-Id"), Source: "url"}
+		TraceID: telemetry.Caller(r.Header), Source: "url"}
 	err := p.o.Forwarder.Forward(r.Context(), inv, x.send)
 	switch {
 	case err == nil:
