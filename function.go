@@ -112,6 +112,7 @@ type Version struct {
 	Network     Network
 	App         *App   // set when the version is an HTTP application
 	Image       *Image // set when PackageType is Image
+	ImageConfig ImageConfig
 	// Extra holds members that lambent stores and returns but does not act on
 	// yet (VpcConfig, DeadLetterConfig, KMSKeyArn ...), keyed by their name in
 	// the API, as JSON.
@@ -183,6 +184,14 @@ func (v *Version) LogGroup() string {
 // CPUs is the share of processors that goes with the version's memory:
 // 1,769 MB is one (AWS Lambda developer guide, "Configure memory").
 func (v *Version) CPUs() float64 { return float64(v.MemoryMB) / MemoryPerCPU }
+
+// CodeSHA256 is the hash of the code as AWS shows it: in base64, of an image in hex.
+func (v *Version) CodeSHA256() string {
+	if v.Image != nil {
+		return string(v.Code.Digest)
+	}
+	return v.Code.Digest.CodeSHA256()
+}
 
 // Published tells whether the version is immutable.
 func (v *Version) Published() bool { _, err := strconv.Atoi(v.Number); return err == nil }

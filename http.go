@@ -2,6 +2,7 @@ package lambent
 
 import (
 	"io"
+	"slices"
 	"time"
 )
 
@@ -33,13 +34,37 @@ type Image struct {
 	Reference string   // as the caller gave it
 	Digest    string   // of the manifest, "sha256:..."
 	Layers    []Digest // in the artifact store, lowest first
-	// Configuration of the image, with the function's overrides applied.
+	// Its own configuration; a function's [ImageConfig] goes before it.
 	EntryPoint []string
 	Command    []string
 	Directory  string
 	User       string
 	Env        []string // NAME=value
 	Port       int      // the first port that it exposes; 0 is none
+}
+
+// ImageConfig is what a function says in place of its image's configuration,
+// member by member; the zero value of one leaves the image's.
+type ImageConfig struct {
+	EntryPoint []string
+	Command    []string
+	Directory  string
+}
+
+// Process is the program with its arguments that an image is started by, and the
+// directory to start it in. The program is empty when neither says one.
+func (i *Image) Process(over ImageConfig) (command []string, directory string) {
+	entry, args, directory := i.EntryPoint, i.Command, i.Directory
+	if over.EntryPoint != nil {
+		entry = over.EntryPoint
+	}
+	if over.Command != nil {
+		args = over.Command
+	}
+	if over.Directory != "" {
+		directory = over.Directory
+	}
+	return slices.Concat(entry, args), directory
 }
 
 // URL is a function URL configuration.
@@ -65,8 +90,8 @@ type CORS struct {
 	MaxAge           int // seconds
 }
 
-// Stream takes an answer while it is being made. Begin comes first, once, when
-// the runtime has begun a streaming answer; an answer that is not streamed calls
+// Stream takes an answer while it is being made. Begin comes first, once, with
+// the first byte of a streaming answer or with the end of an empty one; an answer that is not streamed calls
 // neither. An error of either tells that the caller has gone: the rest of the
 // answer is dropped, and the function is told as far as its runtime allows.
 //

@@ -55,6 +55,7 @@ var floors = map[string]int{
 	"internal/predict": 2,
 
 	"internal/catalog":    3,
+	"internal/image":      3,
 	"internal/runtimeapi": 3,
 	"internal/runtimes":   3,
 
@@ -78,7 +79,7 @@ var floors = map[string]int{
 var exceptions = map[string]string{}
 
 // testing are packages that only tests import; they may know anything.
-var testing_ = []string{"internal/sandbox/sandboxtest", "internal/store/storetest", "internal/artifact/s3test", "internal/archtest", "test/"}
+var testing_ = []string{"internal/sandbox/sandboxtest", "internal/store/storetest", "internal/artifact/s3test", "internal/image/imagetest", "internal/archtest", "test/"}
 
 // fences say which packages may import a technology.
 var fences = []struct {
@@ -96,6 +97,7 @@ var fences = []struct {
 	{"go.opentelemetry.io/", []string{"internal/telemetry"}, "spans are made in one place"},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/artifact"}, "code comes in through one door"},
 	{"github.com/robfig/cron", []string{"internal/cron"}, "one grammar of schedules"},
+	{"github.com/google/go-containerregistry", []string{"internal/image"}, "images come in through one room"},
 	{"k8s.io/", []string{"internal/sandbox/kube"}, "clusters are a driver"},
 	{"github.com/tetratelabs/wazero", []string{"internal/sandbox/wasm"}, "wasm is a driver"},
 	{"github.com/golang-jwt/", []string{"internal/gateway/route"}, "tokens are checked in one place"},

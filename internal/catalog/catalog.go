@@ -42,6 +42,7 @@ type Options struct {
 	Records   store.Records
 	Artifacts Artifacts
 	Runtimes  Runtimes
+	Images    Images // functions with images are refused when nil
 	Region    string
 	Log       *slog.Logger     // discarded when nil
 	Now       func() time.Time // time.Now when nil
@@ -93,6 +94,7 @@ type CreateFunction struct {
 	// members get AWS's defaults.
 	Version   lambent.Version
 	Source    artifact.Source
+	Image     string // a reference, in place of Source, when PackageType is Image
 	LayerARNs []string
 	Tags      map[string]string
 	Publish   bool
@@ -102,6 +104,7 @@ type CreateFunction struct {
 type UpdateCode struct {
 	Namespace, Function string
 	Source              artifact.Source
+	Image               string // a reference, in place of Source, when the function has an image
 	Arch                string // "" keeps the architecture
 	Publish, DryRun     bool
 	RevisionID          string // "" is not checked
@@ -156,7 +159,7 @@ type Policy struct {
 
 // Open loads the snapshot from the records. Versions that were Pending, and
 // updates that were InProgress, when their server ended are Active and
-// Successful in it.
+// Successful in it, unless they still wait for an image.
 func Open(ctx context.Context, o Options) (*Catalog, error) {
 	if o.Records == nil || o.Artifacts == nil || o.Runtimes == nil || o.Region == "" {
 		return nil, lambent.Errorf(lambent.CodeInternal, "open catalog: records, artifacts, runtimes and region are required")
@@ -184,9 +187,11 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 func (c *Catalog) now() time.Time { return c.o.Now().UTC().Truncate(time.Millisecond) }
 
 // Run drives versions from Pending to Active and updates from InProgress to
-// Successful, within a moment of the write that made them so. It returns nil
-// when ctx ends.
+// Successful, within a moment of the write that made them so, or when their image
+// is here. It returns nil when ctx ends.
 func (c *Catalog) Run(ctx context.Context) error {
+	p := newPulls()
+	defer p.work.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -195,6 +200,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 		}
 		for k := range c.takeDue() {
 			c.settle(ctx, k)
+			c.bring(ctx, p, k)
 			c.wanted(k)
 		}
 	}
@@ -208,7 +214,8 @@ func (c *Catalog) takeDue() map[id]bool {
 	return due
 }
 
-// settle ends the pending states of a function. Nothing is written: the record
+// settle ends the pending states of a function but those that wait for an image.
+// Nothing is written: the record
 // has held the settled state since the write, so a restart comes to the same.
 // Nothing happens when ctx ends first.
 func (c *Catalog) settle(ctx context.Context, k id) {
@@ -217,7 +224,7 @@ func (c *Catalog) settle(ctx context.Context, k id) {
 		return
 	}
 	defer leave()
-	if f := c.functions.get(k); f != nil && len(f.unsettled) > 0 {
+	if f := c.functions.get(k); f != nil && len(f.unsettled) > len(f.waiting()) {
 		c.swapFunction(k, f.settled())
 	}
 }

@@ -56,13 +56,16 @@ func normalise(v *lambent.Version) {
 // checkConfig checks what a version is configured to be, runtime and layers
 // apart.
 func checkConfig(v *lambent.Version) error {
-	if v.PackageType != "Zip" {
-		return lambent.Errorf(lambent.CodeUnsupported, "Functions with the package type %s are not supported yet; use Zip", v.PackageType).WithReason("PackageType")
+	if v.PackageType != "Zip" && v.PackageType != PackageImage {
+		return invalid("PackageType", "%.20q is not a package type; use Zip or Image", v.PackageType)
 	}
 	if err := checkApp(v); err != nil {
 		return err
 	}
-	if v.Runtime == "" || v.Handler == "" && v.App == nil {
+	if err := checkImage(v, nil); err != nil {
+		return err
+	}
+	if v.PackageType == "Zip" && (v.Runtime == "" || v.Handler == "" && v.App == nil) {
 		return invalid("RuntimeAndHandler", "Runtime and Handler are mandatory parameters for functions created with deployment packages.")
 	}
 	if v.Arch != "x86_64" && v.Arch != "arm64" {

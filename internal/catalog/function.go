@@ -47,7 +47,7 @@ func (c *Catalog) CreateFunction(ctx context.Context, in CreateFunction) (*lambe
 	if err != nil {
 		return nil, err
 	}
-	if err := c.putCode(ctx, v, in.Source); err != nil {
+	if err := c.putCode(ctx, v, in.Source, in.Image); err != nil {
 		return nil, err
 	}
 	var made *lambent.Version
@@ -56,7 +56,7 @@ func (c *Catalog) CreateFunction(ctx context.Context, in CreateFunction) (*lambe
 			return nil, functionExists(k.name)
 		}
 		next := &function{shared: &lambent.Function{Namespace: k.ns, Name: k.name, Tags: maps.Clone(in.Tags), NextVersion: 1}, head: v}
-		next.settleLater(lambent.Latest, settlement{RevisionID: c.o.NewID(), Reason: warning})
+		next.settleLater(lambent.Latest, c.until(v, warning))
 		made = v
 		if in.Publish {
 			made = c.publish(next, nil, &warning)
@@ -84,7 +84,10 @@ func (c *Catalog) newHead(in CreateFunction) (head *lambent.Version, warning str
 	if len(in.Tags) > maxTags {
 		return nil, "", tooManyTags()
 	}
-	if warning, err = c.o.Runtimes.Check(v.Runtime, v.Arch); err != nil {
+	if warning, err = c.checkRuntime(&v); err != nil {
+		return nil, "", err
+	}
+	if err := checkImage(&v, in.LayerARNs); err != nil {
 		return nil, "", err
 	}
 	if v.Layers, err = c.layerRefs(v.Namespace, in.LayerARNs); err != nil {
@@ -105,7 +108,10 @@ func own(v *lambent.Version) {
 
 // putCode stores the code and makes v refer to it, if it and the layers of v
 // are within the limits.
-func (c *Catalog) putCode(ctx context.Context, v *lambent.Version, src artifact.Source) error {
+func (c *Catalog) putCode(ctx context.Context, v *lambent.Version, src artifact.Source, image string) error {
+	if v.PackageType == PackageImage {
+		return c.resolveImage(ctx, v, image)
+	}
 	if len(src.Zip) == 0 && src.S3Bucket == "" {
 		return invalid("NoSource", "Please provide a source for function code.")
 	}
@@ -149,7 +155,7 @@ func (c *Catalog) updating(f *function, v *lambent.Version, warning string) {
 	v.RevisionID, v.LastModified = c.o.NewID(), c.now()
 	v.UpdateStatus, v.UpdateReason, v.UpdateReasonCode = lambent.UpdateInProgress, creating, creatingCode
 	f.put(v)
-	f.settleLater(lambent.Latest, settlement{RevisionID: c.o.NewID(), Reason: warning})
+	f.settleLater(lambent.Latest, c.until(v, warning))
 }
 
 // UpdateCode gives the head of a function other code, and publishes it when
@@ -168,13 +174,13 @@ func (c *Catalog) UpdateCode(ctx context.Context, in UpdateCode) (*lambent.Versi
 	warning := probe.StateReason
 	if probe.Arch != f.head.Arch {
 		var err error
-		if warning, err = c.o.Runtimes.Check(probe.Runtime, probe.Arch); err != nil {
+		if warning, err = c.checkRuntime(&probe); err != nil {
 			return nil, err
 		}
 	}
 	// Fetching and unpacking takes its time, so it is done before the gate and
 	// what was checked is checked again behind it.
-	if err := c.putCode(ctx, &probe, in.Source); err != nil {
+	if err := c.putCode(ctx, &probe, in.Source, in.Image); err != nil {
 		return nil, err
 	}
 	if in.DryRun {
@@ -186,7 +192,7 @@ func (c *Catalog) UpdateCode(ctx context.Context, in UpdateCode) (*lambent.Versi
 			return nil, err
 		}
 		v := *old.head
-		v.Code, v.Arch = probe.Code, probe.Arch
+		v.Code, v.Image, v.Arch = probe.Code, probe.Image, probe.Arch
 		if err := checkUnpacked(&v); err != nil {
 			return nil, err
 		}
@@ -195,6 +201,9 @@ func (c *Catalog) UpdateCode(ctx context.Context, in UpdateCode) (*lambent.Versi
 		updated = &v
 		if in.Publish {
 			updated = c.publish(next, nil, &warning)
+		}
+		if v.Image != nil {
+			c.keepImage(next, old.head)
 		}
 		return next, nil
 	})
@@ -238,7 +247,7 @@ func (c *Catalog) edited(head *lambent.Version, in UpdateConfig) (v *lambent.Ver
 		in.Apply(&e)
 	}
 	e.Namespace, e.Function, e.Number = head.Namespace, head.Function, head.Number
-	e.Code, e.Layers, e.PackageType, e.Arch = head.Code, head.Layers, head.PackageType, head.Arch
+	e.Code, e.Layers, e.PackageType, e.Arch, e.Image = head.Code, head.Layers, head.PackageType, head.Arch, head.Image
 	e.State, e.StateReason, e.StateReasonCode = head.State, head.StateReason, head.StateReasonCode
 	own(&e) // what Apply put in belongs to the caller
 	normalise(&e)
@@ -247,11 +256,14 @@ func (c *Catalog) edited(head *lambent.Version, in UpdateConfig) (v *lambent.Ver
 	}
 	warning = head.StateReason
 	if e.Runtime != head.Runtime {
-		if warning, err = c.o.Runtimes.Check(e.Runtime, e.Arch); err != nil {
+		if warning, err = c.checkRuntime(&e); err != nil {
 			return nil, "", err
 		}
 	}
 	if in.LayerARNs != nil {
+		if err := checkImage(&e, *in.LayerARNs); err != nil {
+			return nil, "", err
+		}
 		if e.Layers, err = c.layerRefs(e.Namespace, *in.LayerARNs); err != nil {
 			return nil, "", err
 		}

@@ -40,11 +40,16 @@ func TestCreateFunctionRefusals(t *testing.T) {
 		code    lambent.Code
 		message string
 	}{
-		"exists":        {func(in *CreateFunction) { in.Version.Function = "there" }, lambent.CodeConflict, "Function already exist: there"},
-		"no handler":    {func(in *CreateFunction) { in.Version.Handler = "" }, lambent.CodeInvalid, runtimeAndHandler},
-		"no runtime":    {func(in *CreateFunction) { in.Version.Runtime = "" }, lambent.CodeInvalid, runtimeAndHandler},
-		"unknown":       {func(in *CreateFunction) { in.Version.Runtime = "cobol" }, lambent.CodeInvalid, "Value cobol at 'runtime' failed"},
-		"image":         {func(in *CreateFunction) { in.Version.PackageType = "Image" }, lambent.CodeUnsupported, "Functions with the package type Image are not supported yet; use Zip"},
+		"exists":     {func(in *CreateFunction) { in.Version.Function = "there" }, lambent.CodeConflict, "Function already exist: there"},
+		"no handler": {func(in *CreateFunction) { in.Version.Handler = "" }, lambent.CodeInvalid, runtimeAndHandler},
+		"no runtime": {func(in *CreateFunction) { in.Version.Runtime = "" }, lambent.CodeInvalid, runtimeAndHandler},
+		"unknown":    {func(in *CreateFunction) { in.Version.Runtime = "cobol" }, lambent.CodeInvalid, "Value cobol at 'runtime' failed"},
+		"image with a runtime": {func(in *CreateFunction) { in.Version.PackageType = "Image" }, lambent.CodeInvalid,
+			"Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."},
+		"image without images": {func(in *CreateFunction) {
+			in.Version.PackageType, in.Version.Runtime, in.Version.Handler = "Image", "", ""
+		}, lambent.CodeUnsupported, "Functions with the package type Image are not supported by this server"},
+		"package type":  {func(in *CreateFunction) { in.Version.PackageType = "Tar" }, lambent.CodeInvalid, `"Tar" is not a package type; use Zip or Image`},
 		"no code":       {func(in *CreateFunction) { in.Source = artifact.Source{} }, lambent.CodeInvalid, "Please provide a source for function code."},
 		"not a zip":     {func(in *CreateFunction) { in.Source.Zip = []byte("bad") }, lambent.CodeInvalid, "Could not unzip uploaded file. Please check your file, then try to upload again."},
 		"many tags":     {func(in *CreateFunction) { in.Tags = many }, lambent.CodeInvalid, "Number of tags exceeds resource tag limit."},

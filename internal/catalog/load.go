@@ -40,6 +40,9 @@ func (c *Catalog) load(ctx context.Context) error {
 		if len(f.unsettled) > 0 {
 			f = f.settled()
 		}
+		if len(f.unsettled) > 0 {
+			c.makeDue(k) // nobody else has the catalog yet
+		}
 		c.functions.fill(k, f)
 		for _, e := range f.entrances(c.o.Region) {
 			c.urls.fill(id{name: e.ID}, e)

@@ -177,6 +177,16 @@ func (c *Catalog) Digests() map[lambent.Digest]bool {
 			for _, l := range v.Layers {
 				alive[l.Digest] = true
 			}
+			if v.Image != nil {
+				for _, d := range v.Image.Layers {
+					alive[d] = true
+				}
+			}
+		}
+		for _, s := range f.waiting() {
+			for _, d := range s.Image.Layers {
+				alive[d] = true
+			}
 		}
 	}
 	for _, l := range c.layers.all {

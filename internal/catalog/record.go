@@ -74,29 +74,31 @@ type windowRecord struct {
 // configRecord is what a version is configured to do; equal ones make equal
 // versions.
 type configRecord struct {
-	Description string            `json:"description,omitempty"`
-	Role        string            `json:"role,omitempty"`
-	PackageType string            `json:"packageType,omitempty"`
-	Runtime     string            `json:"runtime,omitempty"`
-	Handler     string            `json:"handler,omitempty"`
-	Arch        string            `json:"arch,omitempty"`
-	MemoryMB    int               `json:"memoryMB,omitempty"`
-	EphemeralMB int               `json:"ephemeralMB,omitempty"`
-	Timeout     time.Duration     `json:"timeoutNs,omitempty"`
-	Env         map[string]string `json:"env,omitempty"`
-	HasEnv      bool              `json:"hasEnv,omitempty"` // tells an empty Env from none
-	Layers      []layerRefRecord  `json:"layers,omitempty"`
-	Digest      lambent.Digest    `json:"digest"`
-	Size        int64             `json:"size"`
-	Unpacked    int64             `json:"unpacked"`
-	LogFormat   string            `json:"logFormat,omitempty"`
-	LogGroup    string            `json:"logGroup,omitempty"`
-	AppLevel    string            `json:"appLevel,omitempty"`
-	SysLevel    string            `json:"sysLevel,omitempty"`
-	Tracing     string            `json:"tracing,omitempty"`
-	SnapStart   string            `json:"snapStart,omitempty"`
-	Network     lambent.Network   `json:"network,omitempty"`
-	App         *appRecord        `json:"app,omitempty"`
+	Description string             `json:"description,omitempty"`
+	Role        string             `json:"role,omitempty"`
+	PackageType string             `json:"packageType,omitempty"`
+	Runtime     string             `json:"runtime,omitempty"`
+	Handler     string             `json:"handler,omitempty"`
+	Arch        string             `json:"arch,omitempty"`
+	MemoryMB    int                `json:"memoryMB,omitempty"`
+	EphemeralMB int                `json:"ephemeralMB,omitempty"`
+	Timeout     time.Duration      `json:"timeoutNs,omitempty"`
+	Env         map[string]string  `json:"env,omitempty"`
+	HasEnv      bool               `json:"hasEnv,omitempty"` // tells an empty Env from none
+	Layers      []layerRefRecord   `json:"layers,omitempty"`
+	Digest      lambent.Digest     `json:"digest"`
+	Size        int64              `json:"size"`
+	Unpacked    int64              `json:"unpacked"`
+	LogFormat   string             `json:"logFormat,omitempty"`
+	LogGroup    string             `json:"logGroup,omitempty"`
+	AppLevel    string             `json:"appLevel,omitempty"`
+	SysLevel    string             `json:"sysLevel,omitempty"`
+	Tracing     string             `json:"tracing,omitempty"`
+	SnapStart   string             `json:"snapStart,omitempty"`
+	Network     lambent.Network    `json:"network,omitempty"`
+	Image       *imageRecord       `json:"image,omitempty"`
+	ImageConfig *imageConfigRecord `json:"imageConfig,omitempty"`
+	App         *appRecord         `json:"app,omitempty"`
 
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 }
@@ -115,6 +117,24 @@ type layerRefRecord struct {
 	Digest   lambent.Digest `json:"digest"`
 	Size     int64          `json:"size"`
 	Unpacked int64          `json:"unpacked"`
+}
+
+type imageRecord struct {
+	Reference  string           `json:"reference"`
+	Digest     string           `json:"digest"`
+	Layers     []lambent.Digest `json:"layers"`
+	EntryPoint []string         `json:"entryPoint,omitempty"`
+	Command    []string         `json:"command,omitempty"`
+	Directory  string           `json:"directory,omitempty"`
+	User       string           `json:"user,omitempty"`
+	Env        []string         `json:"env,omitempty"`
+	Port       int              `json:"port,omitempty"`
+}
+
+type imageConfigRecord struct {
+	EntryPoint []string `json:"entryPoint,omitempty"`
+	Command    []string `json:"command,omitempty"`
+	Directory  string   `json:"directory,omitempty"`
 }
 
 type versionRecord struct {
@@ -166,6 +186,12 @@ func configOf(v *lambent.Version) configRecord {
 		LogFormat: v.Logging.Format, LogGroup: v.Logging.Group, AppLevel: v.Logging.ApplicationLevel, SysLevel: v.Logging.SystemLevel,
 		Tracing: v.TracingMode, SnapStart: v.SnapStart, Network: v.Network, App: (*appRecord)(v.App),
 	}
+	if v.Image != nil {
+		r.Image = new(imageRecord(*v.Image))
+	}
+	if c := imageConfigRecord(v.ImageConfig); c.EntryPoint != nil || c.Command != nil || c.Directory != "" {
+		r.ImageConfig = &c
+	}
 	for _, l := range v.Layers {
 		r.Layers = append(r.Layers, layerRefRecord(l))
 	}
@@ -201,6 +227,12 @@ func (r *versionRecord) version(k id, number string) *lambent.Version {
 	}
 	if v.Env == nil && r.HasEnv {
 		v.Env = map[string]string{}
+	}
+	if r.Image != nil {
+		v.Image = new(lambent.Image(*r.Image))
+	}
+	if r.ImageConfig != nil {
+		v.ImageConfig = lambent.ImageConfig(*r.ImageConfig)
 	}
 	for _, l := range r.Layers {
 		v.Layers = append(v.Layers, lambent.LayerRef(l))

@@ -47,12 +47,18 @@ type publication struct {
 type settlement struct {
 	RevisionID string `json:"revisionId"`
 	Reason     string `json:"reason,omitempty"` // StateReason when Active: a warning of the runtimes
+	// Image is what the version is made of from then on, when its layers are here.
+	Image *imageRecord `json:"image,omitempty"`
 }
 
 func (s settlement) apply(v *lambent.Version) {
 	v.RevisionID = s.RevisionID
 	v.State, v.StateReason, v.StateReasonCode = lambent.StateActive, s.Reason, ""
 	v.UpdateStatus, v.UpdateReason, v.UpdateReasonCode = lambent.UpdateSuccessful, "", ""
+	if s.Image != nil {
+		v.Image = new(lambent.Image(*s.Image))
+		v.Code = lambent.CodeRef{Digest: lambent.Digest(strings.TrimPrefix(s.Image.Digest, "sha256:"))}
+	}
 }
 
 // clone returns a function that can be changed by replacing what it points at.
@@ -69,17 +75,21 @@ func (f *function) clone() *function {
 	return &next
 }
 
-// settled returns the function with all pending states ended.
+// settled returns the function with all pending states ended that wait for
+// nothing.
 func (f *function) settled() *function {
 	next := f.clone()
 	for number, s := range f.unsettled {
+		if s.Image != nil {
+			continue
+		}
+		delete(next.unsettled, number)
 		if v := f.version(number); v != nil {
 			done := *v
 			s.apply(&done)
 			next.put(&done)
 		}
 	}
-	next.unsettled = nil
 	return next
 }
 

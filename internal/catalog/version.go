@@ -58,7 +58,7 @@ func (c *Catalog) PublishVersion(ctx context.Context, in PublishVersion) (*lambe
 		if err := c.toUpdate(k, old, in.RevisionID); err != nil {
 			return nil, err
 		}
-		if sha := old.head.Code.Digest.CodeSHA256(); in.CodeSHA256 != "" && in.CodeSHA256 != sha {
+		if sha := old.head.CodeSHA256(); in.CodeSHA256 != "" && in.CodeSHA256 != sha {
 			return nil, invalid("CodeSHA256Mismatch", "CodeSHA256 (%s) is different from current CodeSHA256 in $LATEST (%s). "+
 				"Please try again with the CodeSHA256 in $LATEST.", in.CodeSHA256, sha)
 		}
@@ -94,7 +94,7 @@ func (c *Catalog) publish(f *function, description, warning *string) *lambent.Ve
 	if warning != nil {
 		v.State, v.StateReason, v.StateReasonCode = lambent.StatePending, creating, creatingCode
 		v.UpdateStatus = ""
-		f.settleLater(v.Number, settlement{RevisionID: c.o.NewID(), Reason: *warning})
+		f.settleLater(v.Number, c.until(&v, *warning))
 	}
 	if description != nil {
 		v.Description = *description

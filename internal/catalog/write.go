@@ -194,11 +194,7 @@ func (c *Catalog) swapFunction(k id, next *function) {
 	if next == nil || len(next.unsettled) == 0 {
 		return
 	}
-	c.due[k] = true
-	select {
-	case c.wake <- struct{}{}:
-	default: // Run is woken already and takes all that is due
-	}
+	c.makeDue(k)
 }
 
 func (c *Catalog) swapLayer(k id, next *layer) {

@@ -171,6 +171,7 @@ func TestPrintHidesSecretsAndReadsBack(t *testing.T) {
 	c := Default()
 	c.Data, c.Instances.Memory = "/d", 1<<30
 	c.S3 = []S3{{Bucket: "b", AccessKey: "AK", SecretKey: "hunter2"}}
+	c.Registries = []Registry{{Host: "r", Username: "u", Password: "hunter2"}}
 	text, err := c.Print()
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +184,7 @@ func TestPrintHidesSecretsAndReadsBack(t *testing.T) {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	c.S3[0].SecretKey, back.S3[0].SecretKey = "", ""
+	c.Registries[0].Password, back.Registries[0].Password = "", ""
 	if len(back.Runtimes.Search) == 0 {
 		back.Runtimes.Search = nil
 	}

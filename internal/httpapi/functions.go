@@ -94,7 +94,7 @@ func (a *api) function(v *lambent.Version, tags map[string]string) client.Functi
 		Runtime: v.Runtime, Handler: v.Handler, Arch: v.Arch,
 		MemoryMB: v.MemoryMB, EphemeralMB: v.EphemeralMB, TimeoutSeconds: v.Timeout.Seconds(),
 		Role: v.Role, Env: v.Env, Network: networkName(v.Network),
-		CodeSHA256: v.Code.Digest.CodeSHA256(), CodeBytes: v.Code.Size, LogGroup: v.LogGroup(),
+		CodeSHA256: v.CodeSHA256(), CodeBytes: v.Code.Size, LogGroup: v.LogGroup(),
 		State: string(v.State), StateReason: v.StateReason, UpdateStatus: string(v.UpdateStatus),
 		RevisionID: v.RevisionID, LastModified: v.LastModified, Tags: tags,
 	}

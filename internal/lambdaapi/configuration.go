@@ -31,7 +31,7 @@ func (h *handler) configuration(v *lambent.Version, qualifier string) *wire.Func
 		Timeout:          new(int64(v.Timeout / time.Second)),
 		MemorySize:       new(int64(v.MemoryMB)),
 		LastModified:     new(v.LastModified.UTC().Format(timestamp)),
-		CodeSha256:       new(v.Code.Digest.CodeSHA256()),
+		CodeSha256:       new(v.CodeSHA256()),
 		Version:          &v.Number,
 		TracingConfig:    &wire.TracingConfigResponse{Mode: &v.TracingMode},
 		RevisionId:       &v.RevisionID,
@@ -47,6 +47,7 @@ func (h *handler) configuration(v *lambent.Version, qualifier string) *wire.Func
 	for _, l := range v.Layers {
 		out.Layers = append(out.Layers, wire.Layer{Arn: &l.ARN, CodeSize: &l.Size})
 	}
+	out.ImageConfigResponse = imageConfig(v)
 	restore(v, out)
 	return out
 }
@@ -152,7 +153,7 @@ func (x extra) keep(v *lambent.Version) error {
 func createExtra(in *wire.CreateFunctionRequest) extra {
 	return extra{
 		"VpcConfig": in.VpcConfig, "DeadLetterConfig": in.DeadLetterConfig, "KMSKeyArn": in.KMSKeyArn,
-		"FileSystemConfigs": in.FileSystemConfigs, "ImageConfig": in.ImageConfig, "TenancyConfig": in.TenancyConfig,
+		"FileSystemConfigs": in.FileSystemConfigs, "TenancyConfig": in.TenancyConfig,
 		"CapacityProviderConfig": in.CapacityProviderConfig, "DurableConfig": in.DurableConfig,
 		"RuntimeConfig": in.RuntimeConfig, "AcceleratorConfig": in.AcceleratorConfig,
 	}
@@ -161,7 +162,7 @@ func createExtra(in *wire.CreateFunctionRequest) extra {
 func updateExtra(in *wire.UpdateFunctionConfigurationRequest) extra {
 	return extra{
 		"VpcConfig": in.VpcConfig, "DeadLetterConfig": in.DeadLetterConfig, "KMSKeyArn": in.KMSKeyArn,
-		"FileSystemConfigs": in.FileSystemConfigs, "ImageConfig": in.ImageConfig,
+		"FileSystemConfigs":      in.FileSystemConfigs,
 		"CapacityProviderConfig": in.CapacityProviderConfig, "DurableConfig": in.DurableConfig,
 		"RuntimeConfig": in.RuntimeConfig, "AcceleratorConfig": in.AcceleratorConfig,
 	}
@@ -178,10 +179,6 @@ func restore(v *lambent.Version, out *wire.FunctionConfiguration) {
 		if raw, ok := v.Extra[name]; ok {
 			_ = json.Unmarshal(raw, dst)
 		}
-	}
-	if raw, ok := v.Extra["ImageConfig"]; ok {
-		out.ImageConfigResponse = &wire.ImageConfigResponse{}
-		_ = json.Unmarshal(raw, &out.ImageConfigResponse.ImageConfig)
 	}
 	if raw, ok := v.Extra["VpcConfig"]; ok {
 		// There is no VPC here; lists and flag are shown as they were given.

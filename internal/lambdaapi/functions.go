@@ -23,13 +23,13 @@ func (h *handler) createFunction(ctx context.Context, c caller, in *wire.CreateF
 	if err := unsupported(in); err != nil {
 		return nil, err
 	}
-	src, err := source(in.Code)
+	src, image, err := newSource(in)
 	if err != nil {
 		return nil, err
 	}
 	v := lambent.Version{
 		Namespace: c.namespace, Function: function,
-		Description: deref(in.Description), Role: *in.Role, PackageType: "Zip",
+		Description: deref(in.Description), Role: *in.Role, PackageType: deref(in.PackageType),
 		Runtime: deref(in.Runtime), Handler: deref(in.Handler),
 		MemoryMB: int(deref(in.MemorySize)), Timeout: time.Duration(deref(in.Timeout)) * time.Second,
 	}
@@ -49,11 +49,12 @@ func (h *handler) createFunction(ctx context.Context, c caller, in *wire.CreateF
 		v.SnapStart = deref(in.SnapStart.ApplyOn)
 	}
 	setLogging(&v, in.LoggingConfig)
+	setImageConfig(&v, in.ImageConfig)
 	if err := createExtra(in).keep(&v); err != nil {
 		return nil, err
 	}
 	made, err := h.Catalog.CreateFunction(ctx, catalog.CreateFunction{
-		Version: v, Source: src, LayerARNs: in.Layers, Tags: in.Tags, Publish: deref(in.Publish),
+		Version: v, Source: src, Image: image, LayerARNs: in.Layers, Tags: in.Tags, Publish: deref(in.Publish),
 	})
 	if err != nil {
 		return nil, err
@@ -65,8 +66,6 @@ func (h *handler) createFunction(ctx context.Context, c caller, in *wire.CreateF
 // must not be passed over.
 func unsupported(in *wire.CreateFunctionRequest) error {
 	switch {
-	case deref(in.PackageType) == "Image" || in.Code.ImageUri != nil:
-		return notImplemented("PackageType Image")
 	case in.PublishTo != nil:
 		return notImplemented("PublishTo")
 	case deref(in.CodeSigningConfigArn) != "":
@@ -120,7 +119,7 @@ func (h *handler) getFunction(_ context.Context, c caller, in *wire.GetFunctionR
 	}
 	out := &wire.GetFunctionResponse{
 		Configuration: h.detail(e.Version, t.qualifier),
-		Code:          &wire.FunctionCodeLocation{RepositoryType: new("S3"), Location: new(h.codeLink(c, e.Version.Code.Digest))},
+		Code:          h.codeLocation(c, e.Version),
 	}
 	if len(e.Function.Tags) > 0 {
 		out.Tags = e.Function.Tags
@@ -148,21 +147,19 @@ func (h *handler) updateFunctionCode(ctx context.Context, c caller, in *wire.Upd
 	if err != nil {
 		return nil, err
 	}
-	if _, err := h.Catalog.Get(c.namespace, function, ""); err != nil {
+	e, err := h.Catalog.Get(c.namespace, function, "")
+	if err != nil {
 		return nil, err
 	}
 	if in.PublishTo != nil {
 		return nil, notImplemented("PublishTo")
 	}
-	if in.ImageUri != nil {
-		return nil, invalid("Please don't provide ImageUri when updating a function with packageType Zip.")
-	}
-	src, err := source(&wire.FunctionCode{ZipFile: in.ZipFile, S3Bucket: in.S3Bucket, S3Key: in.S3Key, S3ObjectVersion: in.S3ObjectVersion})
+	src, err := otherSource(e.Version, in)
 	if err != nil {
 		return nil, err
 	}
 	up := catalog.UpdateCode{
-		Namespace: c.namespace, Function: function, Source: src,
+		Namespace: c.namespace, Function: function, Source: src, Image: deref(in.ImageUri),
 		Publish: deref(in.Publish), DryRun: deref(in.DryRun), RevisionID: deref(in.RevisionId),
 	}
 	if len(in.Architectures) > 0 {
@@ -227,6 +224,7 @@ func applyUpdate(v *lambent.Version, in *wire.UpdateFunctionConfigurationRequest
 		set(&v.SnapStart, in.SnapStart.ApplyOn)
 	}
 	setLogging(v, in.LoggingConfig)
+	setImageConfig(v, in.ImageConfig)
 	_ = updateExtra(in).keep(v) // shapes of our own always marshal
 }
 

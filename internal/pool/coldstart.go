@@ -160,12 +160,18 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 			r()
 		}
 	}
-	dir, release, err := p.o.Artifacts.Use(ctx, m.version.Code.Digest)
-	if err != nil {
-		return fmt.Errorf("mount code of %s: %w", m.version.Function, err)
+	code, into := []lambent.Digest{m.version.Code.Digest}, func(dir string) { spec.Code = dir }
+	if i := m.version.Image; i != nil {
+		code, into = i.Layers, func(dir string) { spec.Root = append(spec.Root, dir) }
 	}
-	releases = append(releases, release)
-	spec.Code = dir
+	for _, d := range code {
+		dir, release, err := p.o.Artifacts.Use(ctx, d)
+		if err != nil {
+			return fmt.Errorf("mount code of %s: %w", m.version.Function, err)
+		}
+		releases = append(releases, release)
+		into(dir)
+	}
 	for _, l := range m.version.Layers {
 		dir, release, err := p.o.Artifacts.Use(ctx, l.Digest)
 		if err != nil {

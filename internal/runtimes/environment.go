@@ -33,6 +33,9 @@ type Env struct {
 func Environment(e Env) []string {
 	r, _ := lookup(e.Version.Runtime) // no release: only the common part
 	vars := defaults(e.Version, r)
+	if e.Version.Image != nil {
+		vars = imageDefaults(e.Version.Image)
+	}
 	if e.Version.App != nil {
 		applicationDefaults(vars)
 	}
@@ -138,6 +141,9 @@ func reserved(e Env, r release) map[string]string {
 		// program that finds itself in a function may behave like one.
 		vars["PORT"] = strconv.Itoa(v.App.Port)
 		delete(vars, "_HANDLER")
+	}
+	if v.Image != nil {
+		delete(vars, "_HANDLER") // the image's command stands for it
 	}
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID":     e.AccessKeyID,

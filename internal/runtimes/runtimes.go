@@ -175,6 +175,9 @@ func (i interpreter) language() string {
 // Resolve says how the version's runtime is started in a sandbox. The error is
 // that of [Catalog.Check].
 func (c *Catalog) Resolve(v *lambent.Version) (sandbox.Runtime, error) {
+	if v.Image != nil {
+		return launchImage(v)
+	}
 	r, ok := lookup(v.Runtime)
 	if b, built := builtIns[r.family]; built {
 		return b.launch(v.Runtime), nil

@@ -26,6 +26,7 @@ import (
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/gateway/proxy"
+	"lambent.dev/lambent/internal/image"
 	"lambent.dev/lambent/internal/invoke"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
@@ -68,6 +69,7 @@ type Server struct {
 	artifacts *artifact.Store
 	runtimes  *runtimes.Catalog
 	catalog   *catalog.Catalog
+	images    *image.Room
 	logs      *logs.Store
 	driver    sandbox.Driver
 	prepare   *prepare.Room
@@ -87,7 +89,7 @@ type Server struct {
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
-		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openRuntimes,
+		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
 		s.openCatalog, s.openLogs, s.openDriver, s.openPrepare, s.openPool,
 	}
 	for _, step := range steps {
@@ -145,6 +147,27 @@ func (s *Server) openArtifacts(context.Context) (err error) {
 	return err
 }
 
+// openImages opens the room that fetches container images, with its logins.
+func (s *Server) openImages(context.Context) error {
+	var logins []image.Registry
+	for _, r := range s.config.Registries {
+		password, token, err := r.Secrets()
+		if err != nil {
+			return err
+		}
+		logins = append(logins, image.Registry{Host: r.Host, Username: r.Username, Password: password, Token: token, Insecure: r.Insecure})
+	}
+	if path := s.config.DockerConfig; path != "" {
+		more, err := image.FromDockerConfig(path)
+		if err != nil {
+			return err
+		}
+		logins = append(logins, more...)
+	}
+	s.images = image.New(image.Options{Layers: s.artifacts, Registries: logins, Log: s.log})
+	return nil
+}
+
 func (s *Server) openRuntimes(ctx context.Context) (err error) {
 	s.runtimes, err = runtimes.Open(ctx, runtimes.Options{
 		DataDir: s.config.Data, Search: slices.Concat(s.config.Runtimes.Search, runtimes.DefaultSearch()), NPMRegistry: s.config.Runtimes.NPM, Log: s.log,
@@ -154,7 +177,7 @@ func (s *Server) openRuntimes(ctx context.Context) (err error) {
 
 func (s *Server) openCatalog(ctx context.Context) (err error) {
 	s.catalog, err = catalog.Open(ctx, catalog.Options{
-		Records: s.records, Artifacts: s.artifacts, Runtimes: s.runtimes,
+		Records: s.records, Artifacts: s.artifacts, Runtimes: s.runtimes, Images: s.images,
 		Region: s.config.Region, Log: s.log, NewID: uuid.NewString,
 		OnChange: s.retire, OnWanted: s.wanted,
 	})

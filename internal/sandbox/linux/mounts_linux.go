@@ -28,9 +28,13 @@ func (b *builder) collectMounts() error {
 		b.mounts = append(b.mounts, attachment{fd: fd, at: at})
 		return nil
 	}
-	fd, err := detached(b.spec.Code, 0)
-	if err := add("/var/task", fd, err); err != nil {
-		return err
+	var fd int
+	var err error
+	if b.spec.Code != "" { // an image has it in its root
+		fd, err = detached(b.spec.Code, 0)
+		if err := add("/var/task", fd, err); err != nil {
+			return err
+		}
 	}
 	if b.spec.Cache != "" {
 		fd, err = detached(b.spec.Cache, 0)

@@ -77,9 +77,14 @@ func (r *roots) close() {
 	r.forget()
 }
 
-// build makes the tree in a mount namespace of the calling thread, which ends
-// afterwards, and returns the namespace.
+// build makes the tree of these runtime mounts, and returns its namespace.
 func (r *roots) build(mounts []sandbox.Mount) (*os.File, error) {
+	return newNamespace(func() error { return r.fill(mounts) })
+}
+
+// newNamespace makes a tree in a mount namespace of the calling thread, which ends
+// afterwards, and returns the namespace.
+func newNamespace(fill func() error) (*os.File, error) {
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 		return nil, os.NewSyscallError("unshare", err)
 	}
@@ -88,20 +93,25 @@ func (r *roots) build(mounts []sandbox.Mount) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.fill(mounts); err != nil {
+	if err := fill(); err != nil {
 		_ = ns.Close()
 		return nil, err
 	}
 	return ns, nil
 }
 
-func (r *roots) fill(mounts []sandbox.Mount) error {
+// stage makes the place where a tree is built.
+func (r *roots) stage() error {
 	// Nothing that is mounted here may show on the host, or the other way round.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return os.NewSyscallError("make mounts private", err)
 	}
-	if err := unix.Mount("lambent", r.staging, "tmpfs", unix.MS_NOSUID, "mode=755,size=1m"); err != nil {
-		return os.NewSyscallError("mount root", err)
+	return os.NewSyscallError("mount root", unix.Mount("lambent", r.staging, "tmpfs", unix.MS_NOSUID, "mode=755,size=1m"))
+}
+
+func (r *roots) fill(mounts []sandbox.Mount) error {
+	if err := r.stage(); err != nil {
+		return err
 	}
 	t := &tree{at: r.staging, resolver: r.resolver}
 	t.directories()
@@ -216,10 +226,8 @@ func (t *tree) etc() {
 	t.write("/etc/passwd", fmt.Sprintf("root:x:0:0:root:/root:/sbin/nologin\n%s:x:%d:%d::/home/%s:/sbin/nologin\n",
 		guestUser, guestUID, guestGID, guestUser))
 	t.write("/etc/group", fmt.Sprintf("root:x:0:\n%s:x:%d:\n", guestUser, guestGID))
-	t.write("/etc/hosts", "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n")
-	t.write("/etc/hostname", guestHostname+"\n")
 	t.write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")
-	t.write("/etc/resolv.conf", t.resolver)
+	t.names()
 	for _, p := range []string{"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates",
 		"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
 		"/etc/mime.types", "/etc/services", "/etc/protocols", "/etc/os-release"} {
@@ -229,6 +237,13 @@ func (t *tree) etc() {
 	for _, p := range java {
 		t.bindIf(p)
 	}
+}
+
+// names is what the sandbox is called, and where it asks for others.
+func (t *tree) names() {
+	t.write("/etc/hosts", "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n")
+	t.write("/etc/hostname", guestHostname+"\n")
+	t.write("/etc/resolv.conf", t.resolver)
 }
 
 // guestHostname goes with the name that AWS gives to the sandbox's own address

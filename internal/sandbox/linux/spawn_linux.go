@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -50,18 +51,19 @@ var (
 // spawnSpec is what a runtime process is made of. Numbers of descriptors are the
 // server's.
 type spawnSpec struct {
-	command  []string
-	absent   []string // programs that were looked for, if none of several is there
-	env      []string
-	userns   int   // the user namespace to live in
-	null     int   // /dev/null
-	output   int   // write end of the output pipe
-	control  int   // the runtime's end of the control socket, or -1
-	cgroup   int   // v2 directory to be born in, or -1
-	tasks    []int // where to write that it belongs to its cgroup, if it is not born there
-	filter   []unix.SockFilter
-	lastCap  int
-	existing sysLimits
+	command   []string
+	absent    []string // programs that were looked for, if none of several is there
+	env       []string
+	directory string // to be in; "" is the code's
+	userns    int    // the user namespace to live in
+	null      int    // /dev/null
+	output    int    // write end of the output pipe
+	control   int    // the runtime's end of the control socket, or -1
+	cgroup    int    // v2 directory to be born in, or -1
+	tasks     []int  // where to write that it belongs to its cgroup, if it is not born there
+	filter    []unix.SockFilter
+	lastCap   int
+	existing  sysLimits
 }
 
 // spawned is a runtime process. Pid is the host's.
@@ -130,6 +132,11 @@ func (s *spawnSpec) execute(p *program, flags uint64) (spawned, error) {
 		return made, nil
 	}
 	failed := c.steps[c.at].name
+	if failed == stepDirectory && entryFault(c.errno) {
+		made.entry = &sandbox.Failure{Type: "Runtime.InvalidWorkingDir",
+			Message: "chdir " + cmp.Or(s.directory, "/var/task") + ": " + c.errno.Error()}
+		return made, nil
+	}
 	if failed == "execve" && entryFault(c.errno) {
 		// The wording of Go's os/exec, which is what the AWS runtime manager shows.
 		made.entry = &sandbox.Failure{Type: "Runtime.InvalidEntrypoint",
@@ -143,6 +150,9 @@ func (s *spawnSpec) execute(p *program, flags uint64) (spawned, error) {
 	_ = unix.Close(made.pidfd)
 	return spawned{}, fmt.Errorf("%s: %w", failed, c.errno)
 }
+
+// stepDirectory is the step that goes to the working directory.
+const stepDirectory = "chdir to the working directory"
 
 // entryFault tells whether execve failed because of the file it was given.
 func entryFault(e syscall.Errno) bool {
@@ -225,7 +235,7 @@ func (s *spawnSpec) lockDown(p *program) {
 	p.do("capset", unix.SYS_CAPSET, plain(header), plain(&[2]unix.CapUserData{}))
 
 	// As the function's user, so that an unreadable directory is noticed.
-	p.do("chdir /var/task", unix.SYS_CHDIR, text("/var/task"))
+	p.do(stepDirectory, unix.SYS_CHDIR, text(cmp.Or(s.directory, "/var/task")))
 	s.descriptors(p)
 
 	// Without it a filter would need CAP_SYS_ADMIN, and setuid programs would work.

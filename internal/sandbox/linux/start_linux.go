@@ -24,7 +24,11 @@ import (
 // Start makes the sandbox and starts the runtime in it. A program that cannot be
 // executed is no error here: the instance's Init says so.
 func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
-	if spec.Version != nil && spec.Version.App != nil {
+	switch v := spec.Version; {
+	case v == nil:
+	case v.Image != nil:
+		spec = imageSpec(spec)
+	case v.App != nil:
 		spec = appSpec(spec)
 	}
 	b := &builder{driver: d, spec: spec, stage: time.Now()}
@@ -99,7 +103,11 @@ func check(s sandbox.Spec) error {
 	case s.Version.MemoryMB <= 0 || s.Version.EphemeralMB <= 0:
 		return fail("memory and ephemeral storage must be above 0")
 	}
-	for _, dir := range append([]string{s.Code}, s.Layers...) {
+	dirs := slices.Concat(s.Root, s.Layers)
+	if len(s.Root) == 0 {
+		dirs = append(dirs, s.Code)
+	}
+	for _, dir := range dirs {
 		if !filepath.IsAbs(dir) {
 			return fail("%q is not an absolute path", dir)
 		}
@@ -160,7 +168,7 @@ func (b *builder) doneAt(name string, at time.Time) {
 
 // build is a cold start. Each stage is a span: what it took is reported.
 func (b *builder) build(ctx context.Context) (*Instance, error) {
-	base, edition, err := b.driver.roots.get(b.spec.Runtime.Mounts)
+	base, edition, err := b.root()
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +212,9 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	command, absent := b.spec.Runtime.Command, []string(nil)
 	b.shell.run(func() {
 		command, absent = chooseProgram(b.spec.Runtime)
+		if b.spec.Version.Image != nil {
+			absent = nil // said of one program, as AWS does
+		}
 		err = b.spawn(spawnSpec{command: command, absent: absent, env: b.environment()})
 	})
 	if err != nil {
@@ -348,6 +359,7 @@ func (b *builder) complete(s *spawnSpec) {
 	if b.far != nil {
 		s.control = int(b.far.Fd())
 	}
+	s.directory = workingDirectory(b.spec)
 	s.cgroup, s.tasks = b.group.birth(), b.group.tasks()
 	s.filter, s.lastCap, s.existing = d.filter, d.lastCap, d.limits
 }

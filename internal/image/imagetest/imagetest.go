@@ -1,0 +1,140 @@
+// Package imagetest makes container images and serves them, for tests: layers
+// from lists of files, images from layers, and an in-process registry that asks
+// for a login. It holds no assertions.
+package imagetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// The login that a [Registry] asks for.
+const (
+	User     = "puller"
+	Password = "let-me-in"
+)
+
+// Registry is a registry of this process.
+type Registry struct {
+	Host string // "127.0.0.1:port"
+	// Change, if set, answers requests before the registry does; true is enough.
+	Change func(w http.ResponseWriter, r *http.Request) bool
+}
+
+// Start starts a registry; the test stops it.
+func Start(t testing.TB) *Registry {
+	t.Helper()
+	reg := &Registry{}
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != User || password != Password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if reg.Change == nil || !reg.Change(w, r) {
+			inner.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	u, err := url.Parse(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg.Host = u.Host
+	return reg
+}
+
+// Push puts an image, or an index, into the registry and returns its reference.
+func (r *Registry) Push(t testing.TB, repository string, what remote.Taggable) string {
+	t.Helper()
+	reference := r.Host + "/" + repository
+	ref, err := name.ParseReference(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := remote.WithAuth(&authn.Basic{Username: User, Password: Password})
+	switch what := what.(type) {
+	case v1.Image:
+		err = remote.Write(ref, what, login)
+	case v1.ImageIndex:
+		err = remote.WriteIndex(ref, what, login)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reference
+}
+
+// Layer makes a layer of names and contents. A name that ends in "!" is
+// executable, one that ends in "/" a directory; content that begins with "->" is
+// the target of a link.
+func Layer(t testing.TB, files ...[2]string) v1.Layer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range files {
+		h := tar.Header{Name: f[0], Typeflag: tar.TypeReg, Mode: 0o644}
+		if n, ok := strings.CutSuffix(f[0], "!"); ok {
+			h.Name, h.Mode = n, 0o755
+		}
+		content := f[1]
+		switch target, link := strings.CutPrefix(content, "->"); {
+		case link:
+			h.Typeflag, h.Linkname, content = tar.TypeSymlink, target, ""
+		case strings.HasSuffix(h.Name, "/"):
+			h.Typeflag, h.Mode, content = tar.TypeDir, 0o755, ""
+		}
+		h.Size = int64(len(content))
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Image makes an image of layers, the lowest first. Its platform is linux/arch,
+// as Go calls architectures.
+func Image(t testing.TB, arch string, config v1.Config, layers ...v1.Layer) v1.Image {
+	t.Helper()
+	img, err := mutate.AppendLayers(empty.Image, layers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Config = "linux", arch, config
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
