@@ -91,9 +91,10 @@ type CORS struct {
 }
 
 // Stream takes an answer while it is being made. Begin comes first, once, with
-// the first byte of a streaming answer or with the end of an empty one; an answer that is not streamed calls
-// neither. An error of either tells that the caller has gone: the rest of the
-// answer is dropped, and the function is told as far as its runtime allows.
+// the first byte of a streaming answer or with the end of an empty one; an answer
+// that is not streamed calls neither. An error of either tells that the caller has
+// gone: the rest of the answer is dropped, and the function is told as far as its
+// runtime allows.
 //
 // A Write that waits for the caller makes the function wait, and the end of the
 // invocation for it: a Stream is an [Interrupter], or bounds its own writes.

@@ -73,34 +73,35 @@ func (s *Session) stream(x *exchange, p *post) reply {
 	return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())
 }
 
+// sendAll passes the body on to its end. What is beyond lambent.MaxStreamed is
+// not. It begins with the first byte: aws-lambda-ric sends the error of a handler
+// that has written nothing as the trailer of an empty stream.
 func (s *Session) sendAll(x *exchange, p *post) error {
 	if p.length > lambent.MaxStreamed {
 		return errTooLarge
 	}
-	err := s.send(x, 0, func() error { return x.event.Stream.Begin(p.contentType) })
-	if err != nil {
-		return err
-	}
-	return s.sendBody(x, p.body)
-}
-
-// sendBody passes body on to its end. What is beyond lambent.MaxStreamed is not.
-func (s *Session) sendBody(x *exchange, body io.Reader) error {
 	buf := streamBuffers.Get().(*[streamBuffer]byte)
 	defer streamBuffers.Put(buf)
-	for left := int64(lambent.MaxStreamed); ; {
-		n, err := body.Read(buf[:])
-		if part := buf[:min(int64(n), left)]; len(part) > 0 {
-			left -= int64(len(part))
+	begin := func() error { return x.event.Stream.Begin(p.contentType) }
+	for sent := 0; ; {
+		n, err := p.body.Read(buf[:])
+		part := buf[:min(n, lambent.MaxStreamed-sent)]
+		ended := errors.Is(err, io.EOF)
+		if sent == 0 && (n > 0 || ended && p.trailer(headerErrorType) == "") {
+			if err := s.send(x, 0, begin); err != nil {
+				return err
+			}
+		}
+		if len(part) > 0 {
 			if err := s.send(x, len(part), func() error { _, err := x.event.Stream.Write(part); return err }); err != nil {
 				return err
 			}
-			n -= len(part)
+			sent += len(part)
 		}
 		switch {
-		case n > 0:
+		case n > len(part):
 			return errTooLarge
-		case errors.Is(err, io.EOF):
+		case ended:
 			return nil
 		case err != nil:
 			return fmt.Errorf("read the body: %w", err)

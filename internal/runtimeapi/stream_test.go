@@ -194,6 +194,24 @@ func (r *rig) noneLeft(id string) {
 	}
 }
 
+func TestStreamedNothing(t *testing.T) {
+	r := newRig(t)
+	to := &sink{}
+	out := r.invoke(streamed("r", to), long)
+	r.next()
+	u := r.upload("r")
+	u.Close()
+	if got := u.status(t); got != http.StatusAccepted {
+		t.Errorf("status %d", got)
+	}
+	if a := (<-out).answer; a.Streamed != 0 || a.FunctionError || a.Failure != nil {
+		t.Errorf("answer %+v", a)
+	}
+	if began, _, _, _ := to.end(); len(began) != 1 {
+		t.Errorf("begun %d times", len(began))
+	}
+}
+
 func TestStreamedWithoutStream(t *testing.T) {
 	r := newRig(t)
 	out := r.invoke(event("r", "{}"), long)
@@ -250,6 +268,9 @@ func TestStreamedError(t *testing.T) {
 		a := (<-out).answer
 		if !a.FunctionError || a.ErrorType != "Function.Boom" || string(a.Payload) != object || a.Streamed != int64(len(before)) {
 			t.Errorf("after %q: %+v", before, a)
+		}
+		if began, _, _, _ := to.end(); len(began) != len(before)/len("some of it") {
+			t.Errorf("after %q: begun %d times", before, len(began))
 		}
 	}
 }

@@ -63,26 +63,44 @@ class Client {
     }
   }
 
-  // stream begins a chunked request with trailers and returns how to go on.
+  // stream begins a chunked request with trailers and returns how to go on:
+  // done(error, early). early tells that it was over before its end, because the
+  // caller has gone or the answer is too large: writes fail from then on.
   stream(path, headers, done) {
     const head = this.head(path, headers) +
       'Transfer-Encoding: chunked\r\n' +
       'Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n';
-    this.request(head, null, (error, status, _, answer) => done(error || refused(path, status, answer)));
+    let ended = false;
+    let gone = null; // why no more is taken
+    let waiting = null; // the write that waits for the socket
+    this.request(head, null, (error, status, _, answer) => {
+      const early = !ended;
+      gone = error || new Error('The response stream was closed: its caller takes no more.');
+      if (early) this.drop(socket);
+      done(early ? gone : error || refused(path, status, answer), early);
+      if (waiting) waiting(gone);
+    });
     this.pending.fresh = true; // what is half sent cannot be sent again
     const socket = this.socket;
     return {
       write(chunk, sent) {
-        if (chunk.length === 0) return sent();
+        if (gone || ended || chunk.length === 0) return sent(gone);
         socket.cork();
         socket.write(chunk.length.toString(16) + '\r\n', 'latin1');
         socket.write(chunk);
         const more = socket.write('\r\n', 'latin1');
         socket.uncork();
-        if (more) sent();
-        else socket.once('drain', sent);
+        if (more) return sent();
+        waiting = sent;
+        socket.once('drain', () => {
+          if (waiting !== sent) return;
+          waiting = null;
+          sent();
+        });
       },
       end(trailers) {
+        if (gone || ended) return;
+        ended = true;
         let text = '0\r\n';
         for (const name of Object.keys(trailers)) text += `${name}: ${headerValue(trailers[name])}\r\n`;
         socket.write(text + '\r\n', 'latin1');
@@ -97,6 +115,12 @@ class Client {
     socket.on('data', (data) => this.receive(data));
     socket.on('error', (error) => this.lost(socket, error));
     socket.on('close', () => this.lost(socket, new Error('the Runtime API closed the connection')));
+  }
+
+  // drop gives up a connection on which a request was not sent to its end.
+  drop(socket) {
+    if (this.socket === socket) this.socket = null;
+    socket.destroy();
   }
 
   // lost repeats a request whose connection had gone stale before it was used,

@@ -129,24 +129,33 @@ function receive(error, headers, body) {
 
 function runStreaming(invocation, event) {
   const { ResponseStream } = require('./stream.cjs');
+  let settled = false; // the next event comes when the handler is through as well
   const stream = new ResponseStream(client, `/invocation/${invocation.id}/response`,
-    invocation.headers({}), handler[HIGH_WATER_MARK], (error) => {
-      if (current === invocation) current = null;
-      proceed(error);
+    invocation.headers({}), handler[HIGH_WATER_MARK], (error, early) => {
+      if (error && !early) return proceed(error);
+      invocation.closed = () => {
+        if (current !== invocation) return;
+        current = null;
+        proceed();
+      };
+      if (settled) invocation.closed();
     });
   invocation.isAsync = true;
   invocation.stream = stream;
-  const fail = (error) => {
+  const settle = (error) => {
+    settled = true;
     if (current !== invocation) return;
-    if (!stream.started) return invocation.fail(error);
-    logError('Invoke Error', error, forLog(error));
-    stream.abort(error);
+    if (error && (!invocation.closed || error !== stream.errored)) {
+      if (!stream.started) return invocation.fail(error);
+      logError('Invoke Error', error, forLog(error));
+    }
+    if (invocation.closed) invocation.closed();
+    else if (error) stream.abort(error);
   };
   Promise.resolve(handler(event, stream, invocation.context)).then(() => {
-    if (current === invocation && !stream.writableEnded) {
-      fail(new RuntimeError('Runtime.StreamError', 'The handler returned before it ended the response stream.'));
-    }
-  }, fail);
+    const ended = stream.writableEnded || invocation.closed;
+    settle(ended ? null : new RuntimeError('Runtime.StreamError', 'The handler returned before it ended the response stream.'));
+  }, (error) => settle(error || 'handled'));
 }
 
 // An empty event loop sends the answer that waited for it. Without one, a
@@ -155,12 +164,16 @@ function runStreaming(invocation, event) {
 function onBeforeExit() {
   const invocation = current;
   if (invocation === null) return;
-  if (invocation.held) {
+  if (invocation.closed) {
+    invocation.closed();
+  } else if (invocation.held) {
     const { error, value } = invocation.held;
     invocation.answerNow(error, value);
   } else if (invocation.isAsync) {
-    invocation.fail(new RuntimeError('Runtime.NodeJsExit',
-      'The event loop is empty, but the promise of the handler was never settled.'));
+    const error = new RuntimeError('Runtime.NodeJsExit',
+      'The event loop is empty, but the promise of the handler was never settled.');
+    if (invocation.stream && invocation.stream.started) invocation.stream.abort(error);
+    else invocation.fail(error);
   } else {
     invocation.answerNow(null, null);
   }
@@ -172,7 +185,7 @@ function die(what, error, status) {
   if (initialising) return initError(error, status);
   const invocation = current;
   current = null;
-  if (invocation === null) process.exit(status);
+  if (invocation === null || invocation.closed) process.exit(status);
   if (invocation.stream && invocation.stream.started) {
     invocation.stream.abort(error, () => process.exit(status));
   } else {

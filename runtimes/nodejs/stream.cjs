@@ -8,7 +8,9 @@ const { serialise, shape } = require('./errors.cjs');
 const PRELUDE_TYPE = 'application/vnd.awslambda.http-integration-response';
 
 class ResponseStream extends Writable {
-  // done(error) is called when the Runtime API has taken the whole answer.
+  // done(error, early) is called when the Runtime API has taken the whole answer, or
+  // takes no more of it: the handler learns that from the stream, as an error that
+  // nobody has to listen for.
   constructor(client, path, headers, highWaterMark, done) {
     super(highWaterMark > 0 ? { highWaterMark } : {});
     this.client = client;
@@ -16,6 +18,13 @@ class ResponseStream extends Writable {
     this.headers = { 'Lambda-Runtime-Function-Response-Mode': 'streaming', 'Content-Type': 'application/octet-stream', ...headers };
     this.finished = done;
     this.started = false;
+    this.on('error', () => {});
+  }
+
+  // write takes objects too, as JSON.
+  write(chunk, ...rest) {
+    const known = typeof chunk === 'string' || ArrayBuffer.isView(chunk);
+    return super.write(known ? chunk : JSON.stringify(chunk), ...rest);
   }
 
   setContentType(type) {
@@ -26,33 +35,37 @@ class ResponseStream extends Writable {
   start() {
     if (this.started) return;
     this.started = true;
-    this.request = this.client.stream(this.path, this.headers, (error) => this.finished(error));
+    this.request = this.client.stream(this.path, this.headers, (error, early) => {
+      this.finished(error, early);
+      if (early) this.destroy(error);
+    });
   }
 
   _write(chunk, encoding, sent) {
     this.start();
+    let data = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk, encoding);
     if (this.prelude) {
-      const prelude = this.prelude;
+      data = Buffer.concat([this.prelude, data]);
       this.prelude = null;
-      this.request.write(prelude, () => {});
     }
-    this.request.write(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk, encoding), sent);
+    this.request.write(data, sent);
   }
 
   _final(sent) {
     this.start();
     if (this.prelude) this.request.write(this.prelude, () => {});
-    this.request.end({});
+    this.request.end(this.trailers || {});
     sent();
   }
 
-  // abort ends the answer with an error in the trailers.
+  // abort ends the answer with an error in the trailers, behind what was written.
   abort(error, then) {
     if (then) this.finished = then;
-    this.request.end({
+    this.trailers = {
       'Lambda-Runtime-Function-Error-Type': shape(error).errorType,
       'Lambda-Runtime-Function-Error-Body': Buffer.from(serialise(error)).toString('base64'),
-    });
+    };
+    this.end();
   }
 }
 
