@@ -115,7 +115,7 @@ func TestAnswers(t *testing.T) {
 		status int
 		body   string
 	}{
-		`{"statusCode":201,"headers":{"x-a":"b\r\nx-c: d","Connection":"close","transfer-encoding":"x"},"cookies":["a=b","c=d"],"body":"hi"}`: {201, "hi"},
+		`{"statusCode":201,"headers":{"x-a":"b\r\nx-c: d","x-lambent-error":"mine","Connection":"close","transfer-encoding":"x"},"cookies":["a=b","c=d"],"body":"hi"}`: {201, "hi"},
 		`{"statusCode":204,"body":"dropped"}`:                     {204, ""},
 		`{"statusCode":200,"body":"AP8=","isBase64Encoded":true}`: {200, "\x00\xff"},
 		`"text"`:              {200, "text"},
@@ -128,7 +128,7 @@ func TestAnswers(t *testing.T) {
 		if got.status != expect.status || got.body != expect.body {
 			t.Errorf("%s: %d %q", payload, got.status, got.body)
 		}
-		if got.status == 201 && (len(got.header["Set-Cookie"]) != 2 || got.header.Get("X-A") != "b  x-c: d" || got.header.Get("Content-Type") != "application/json") {
+		if got.status == 201 && (len(got.header["Set-Cookie"]) != 2 || got.header.Get("X-A") != "b  x-c: d" || got.header.Get("Content-Type") != "application/json" || got.header.Get("X-Lambent-Error") != "") {
 			t.Errorf("header %v", got.header)
 		}
 		if got.status == 502 && got.header.Get("X-Lambent-Error") == "" {

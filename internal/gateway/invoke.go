@@ -137,7 +137,7 @@ const maxTrace = 256
 // traceID is the caller's, or a new root (AWS X-Ray developer guide, "Tracing
 // header"), whose randomness is the request id's.
 func traceID(sent string, now time.Time, requestID string) string {
-	if sent != "" && len(sent) <= maxTrace {
+	if sent != "" && len(sent) <= maxTrace && isPrintable(sent) {
 		return sent
 	}
 	b := make([]byte, 0, 48)
@@ -150,6 +150,16 @@ func traceID(sent string, now time.Time, requestID string) string {
 		}
 	}
 	return string(b)
+}
+
+// isPrintable tells whether s may go on as a header's value anywhere.
+func isPrintable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // send answers with what the function answered.
@@ -168,7 +178,9 @@ func send(w http.ResponseWriter, res *lambent.Result, v *lambent.Version) {
 		return
 	}
 	setHead(w.Header(), a.Header)
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	}
 	w.WriteHeader(a.Status)
 	_, _ = w.Write(a.Body) // the caller may be gone, and some statuses have none
 }
@@ -196,12 +208,12 @@ func parse(res *lambent.Result) (event.Answer, error) {
 }
 
 // setHead sets a function's headers. Where the gateway answers for other origins
-// it alone does.
+// it alone does, and what it says about the request is not the function's to say.
 func setHead(h http.Header, fields []event.Field) {
 	_, cors := h["Access-Control-Allow-Origin"]
 	for _, f := range fields {
 		switch {
-		case cors && strings.HasPrefix(f.Name, "Access-Control-"):
+		case cors && strings.HasPrefix(f.Name, "Access-Control-"), f.Name == "X-Amzn-Requestid", f.Name == errorHeader:
 		case f.Name == "Set-Cookie" || f.Name == "Vary":
 			h[f.Name] = append(h[f.Name], f.Value)
 		default:
