@@ -35,6 +35,13 @@ type Request struct {
 	// request, else "anonymous" for a function URL.
 	APIID, AccountID string
 	IAM              *IAM // of a signed request
+
+	// RouteKey is a route's method and path, "" for a function URL; Resource is the
+	// path alone.
+	RouteKey, Resource string
+	Params             []Field // of the path, decoded
+	Claims             []Field // of a token that was checked
+	TargetGroup        string  // ARN, for a load balancer's event
 }
 
 // IAM is who signed a request.
@@ -54,8 +61,8 @@ func IsHop(name string) bool { return hop[name] }
 // AppendV2 appends the event of payload format 2.0 (AWS Lambda developer guide,
 // "Invoking Lambda function URLs", request payload format).
 func AppendV2(b []byte, r *Request) []byte {
-	b = append(b, `{"version":"2.0","routeKey":"$default","rawPath":`...)
-	b = AppendString(b, r.Path)
+	b = member(b, `{"version":"2.0","routeKey":`, routeKey(r))
+	b = member(b, `,"rawPath":`, r.Path)
 	b = append(b, `,"rawQueryString":`...)
 	b = AppendString(b, r.Query)
 	b = appendCookies(b, r.Header["Cookie"])
@@ -64,7 +71,17 @@ func AppendV2(b []byte, r *Request) []byte {
 	b = appendQuery(b, r.Query)
 	b = append(b, `,"requestContext":`...)
 	b = appendContext(b, r)
+	if len(r.Params) > 0 {
+		b = appendFields(append(b, `,"pathParameters":`...), r.Params)
+	}
 	return append(appendBody(b, r), '}')
+}
+
+func routeKey(r *Request) string {
+	if r.RouteKey == "" {
+		return "$default"
+	}
+	return r.RouteKey
 }
 
 func appendContext(b []byte, r *Request) []byte {
@@ -80,6 +97,9 @@ func appendContext(b []byte, r *Request) []byte {
 		b = member(b, `,"userArn":`, r.IAM.UserARN)
 		b = member(b, `,"userId":`, r.IAM.AccessKey)
 		b = append(b, "}}"...)
+	} else if r.Claims != nil {
+		b = appendFields(append(b, `,"authorizer":{"jwt":{"claims":`...), r.Claims)
+		b = append(b, `,"scopes":null}}`...)
 	}
 	b = member(b, `,"domainName":`, domain)
 	b = member(b, `,"domainPrefix":`, prefix)
@@ -89,7 +109,8 @@ func appendContext(b []byte, r *Request) []byte {
 	b = member(b, `,"sourceIp":`, r.SourceIP)
 	b = member(b, `,"userAgent":`, first(r.Header["User-Agent"]))
 	b = member(b, `},"requestId":`, r.RequestID)
-	b = append(b, `,"routeKey":"$default","stage":"$default","time":"`...)
+	b = member(b, `,"routeKey":`, routeKey(r))
+	b = append(b, `,"stage":"$default","time":"`...)
 	b = r.Time.UTC().AppendFormat(b, "02/Jan/2006:15:04:05 +0000")
 	b = append(b, `","timeEpoch":`...)
 	b = strconv.AppendInt(b, r.Time.UnixMilli(), 10)
