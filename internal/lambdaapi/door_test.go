@@ -20,6 +20,7 @@ import (
 	"lambent.dev/lambent/internal/artifact"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/image"
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
 	"lambent.dev/lambent/internal/runtimes"
@@ -87,7 +88,7 @@ func rooms(t *testing.T, s3 map[string][]byte) lambdaapi.Options {
 	}
 	records := store.NewMemory()
 	t.Cleanup(func() { _ = records.Close() })
-	c, err := catalog.Open(t.Context(), catalog.Options{Records: records, Artifacts: artifacts, Runtimes: everyRuntime{rt}, Region: region})
+	c, err := catalog.Open(t.Context(), catalog.Options{Records: records, Artifacts: artifacts, Runtimes: everyRuntime{rt}, Images: image.New(image.Options{Layers: artifacts}), Region: region})
 	if err != nil {
 		t.Fatal(err)
 	}

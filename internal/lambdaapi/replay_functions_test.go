@@ -11,7 +11,7 @@ import (
 // scenarios are the recorded tests whose operations lambent has.
 func scenarios() map[string]scenario {
 	all := map[string]scenario{}
-	for _, part := range []map[string]scenario{functionScenarios(), nameScenarios(), versionScenarios(), sideScenarios(), provisionScenarios(), urlScenarios(), layerScenarios()} {
+	for _, part := range []map[string]scenario{functionScenarios(), nameScenarios(), versionScenarios(), sideScenarios(), provisionScenarios(), urlScenarios(), imageScenarios(), layerScenarios()} {
 		maps.Copy(all, part)
 	}
 	return all
@@ -30,7 +30,6 @@ func outOfScope(name string) string {
 		"TestCodeSigningConfig::test_function_code_signing_config":  "code signing is not implemented",
 		"TestLambdaEventInvokeConfig::":                             "asynchronous invocation is not implemented",
 		"TestLambdaEventSourceMappings::":                           "event source mappings are not implemented",
-		"TestLambdaImages::test_lambda_image":                       "container images are not implemented",
 		"TestLambdaTag::test_create_tag_on_esm_create":              "event source mappings are not implemented",
 		"TestLambdaTag::test_tag_lifecycle[event_source_mapping]":   "event source mappings are not implemented",
 		"TestLambdaRecursion::test_put_function_recursion_config_a": "PutFunctionRecursionConfig is not implemented",
