@@ -376,6 +376,6 @@ func (a *app) printDeployed(src source, d client.Deployed) error {
 		a.note("next: lambent url %s create   for an address, then lambent logs %s --follow", f.Name, f.Name)
 		return nil
 	}
-	a.note("next: lambent invoke %s -d '{}'   lambent logs %s --follow", f.Name, f.Name)
+	a.note("next: lambent invoke %[1]s -d '{}'   lambent logs %[1]s --follow   lambent url %[1]s create", f.Name)
 	return nil
 }
