@@ -94,7 +94,7 @@ func defaults(v *lambent.Version, r release) map[string]string {
 // function: the programs of its own packages, a home that it can write to, and its
 // output as it writes it.
 func applicationDefaults(vars map[string]string) {
-	vars["PATH"] = "/var/task/bin:/var/task/node_modules/.bin:" + vars["PATH"]
+	vars["PATH"] = "/var/task/bin:/var/task/node_modules/.bin:" + vars["PATH"] + ":" + guestTools
 	vars["HOME"] = "/tmp"
 	vars["PYTHONUNBUFFERED"] = "1"
 	if _, ok := vars["PYTHONPATH"]; ok {

@@ -175,6 +175,14 @@ func (i interpreter) language() string {
 // Resolve says how the version's runtime is started in a sandbox. The error is
 // that of [Catalog.Check].
 func (c *Catalog) Resolve(v *lambent.Version) (sandbox.Runtime, error) {
+	rt, err := c.resolve(v)
+	if err == nil && v.App != nil {
+		applicationTools(&rt, v.App)
+	}
+	return rt, err
+}
+
+func (c *Catalog) resolve(v *lambent.Version) (sandbox.Runtime, error) {
 	if v.Image != nil {
 		return launchImage(v)
 	}

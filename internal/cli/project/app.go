@@ -29,7 +29,7 @@ const DefaultPort = 8080
 // what looks like a function as well is one, unless the manifest or a Procfile
 // says otherwise. Errors have CodeInvalid and say what to do.
 func LookApp(tree fs.FS, m Manifest) (g Guess, ok bool, err error) {
-	line, because := m.Command, "the command is given"
+	line, because := strings.TrimSpace(m.Command), "the command is given"
 	if line == "" {
 		line, because = procfile(tree), "the Procfile has a web line"
 	}
@@ -284,15 +284,16 @@ func appPHP(tree fs.FS) (Guess, bool, error) {
 	return Guess{}, false, nil
 }
 
-// StaticProgram is the server of files that every sandbox of an application has.
-const StaticProgram = "lambent-static"
+// StaticProgram is this program, which every sandbox of an application has and
+// which serves files too.
+const StaticProgram = "lambent"
 
 // appStatic knows a site of files.
 func appStatic(tree fs.FS) (Guess, bool, error) {
 	for _, root := range []string{".", "public", "dist", "build", "_site"} {
 		if isFile(tree, path.Join(root, "index.html")) {
 			return Guess{Family: Provided, Runtime: "provided.al2023", Because: []string{"there is " + path.Join(root, "index.html")},
-				App: &App{Command: []string{StaticProgram, root}}}, true, nil
+				App: &App{Command: []string{StaticProgram, "static", root}}}, true, nil
 		}
 	}
 	return Guess{}, false, nil

@@ -44,6 +44,7 @@ var (
 func appSpec(s sandbox.Spec) sandbox.Spec {
 	rt := s.Runtime
 	rt.Blank, rt.Control, rt.Fallback = nil, false, nil
+	s.Env = withInterpreter(s.Env, rt)
 	command := slices.Clone(s.Version.App.Command)
 	switch {
 	case len(command) == 0 && s.Version.Image == nil:
@@ -66,6 +67,21 @@ func appSpec(s sandbox.Spec) sandbox.Spec {
 	s.Runtime = rt
 	s.NoReserve = true
 	return s
+}
+
+// withInterpreter puts the runtime's own interpreter first on the PATH of env.
+func withInterpreter(env []string, rt sandbox.Runtime) []string {
+	if len(rt.Command) == 0 || !path.IsAbs(rt.Command[0]) || rt.Name == "" || strings.HasPrefix(rt.Name, "provided") {
+		return env
+	}
+	dir := path.Dir(rt.Command[0])
+	env = slices.Clone(env)
+	for i, v := range env {
+		if list, ok := strings.CutPrefix(v, "PATH="); ok && !slices.Contains(strings.Split(list, ":"), dir) {
+			env[i] = "PATH=" + dir + ":" + list
+		}
+	}
+	return env
 }
 
 // searchPath is where programs are looked for: the last PATH of env.

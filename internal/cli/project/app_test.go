@@ -1,0 +1,122 @@
+package project
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func TestLookApp(t *testing.T) {
+	const (
+		flask   = "from flask import Flask\napp = Flask(__name__)\n"
+		fastAPI = "import fastapi\napi: fastapi.FastAPI = fastapi.FastAPI(title='x')\n"
+		gin     = "package main\nimport \"github.com/gin-gonic/gin\"\n"
+	)
+	for name, c := range map[string]struct {
+		files    map[string]string
+		manifest Manifest
+		family   string
+		build    Build
+		command  string // "-" for no application, "" for the program bootstrap
+	}{
+		"flask":             {map[string]string{"app.py": flask, "requirements.txt": "flask"}, Manifest{}, Python, "", "exec python3 -m flask --app app:app run --host 0.0.0.0 --port $PORT"},
+		"flask, gunicorn":   {map[string]string{"main.py": flask, "requirements.txt": "Flask\ngunicorn==23"}, Manifest{}, Python, "", "exec python3 -m gunicorn --bind 0.0.0.0:$PORT --workers 1 --threads 16 --worker-tmp-dir /dev/shm main:app"},
+		"fastapi, uvicorn":  {map[string]string{"api.py": fastAPI, "requirements.txt": "fastapi\nuvicorn"}, Manifest{}, Python, "", "exec python3 -m uvicorn api:api --host 0.0.0.0 --port $PORT"},
+		"django":            {map[string]string{"manage.py": "import django", "site/wsgi.py": "", "requirements.txt": "django"}, Manifest{}, Python, "", "exec python3 manage.py runserver --noreload 0.0.0.0:$PORT"},
+		"django, gunicorn":  {map[string]string{"manage.py": "import django", "site/wsgi.py": "", "requirements.txt": "django gunicorn"}, Manifest{}, Python, "", "exec python3 -m gunicorn --bind 0.0.0.0:$PORT --workers 1 --threads 16 --worker-tmp-dir /dev/shm site.wsgi"},
+		"function in flask": {map[string]string{"app.py": flask + "def handler(event, context): pass\n"}, Manifest{}, "", "", "-"},
+		"express":           {map[string]string{"package.json": `{"scripts":{"start":"node server.js"},"dependencies":{"express":"5"}}`, "server.js": ""}, Manifest{}, Node, "", "node server.js"},
+		"no start script":   {map[string]string{"package.json": `{"dependencies":{"koa":"3"}}`, "app.js": ""}, Manifest{}, Node, "", "node app.js"},
+		"next":              {map[string]string{"package.json": `{"scripts":{"start":"next start"},"dependencies":{"next":"16"}}`}, Manifest{}, Node, "", "exec next start -p $PORT"},
+		"function in node":  {map[string]string{"package.json": `{"scripts":{"start":"node index.js"}}`, "index.js": "exports.handler = async () => 1"}, Manifest{}, "", "", "-"},
+		"gin":               {map[string]string{"go.mod": "module x", "main.go": gin}, Manifest{}, Provided, BuildGo, ""},
+		"net/http":          {map[string]string{"go.mod": "module x", "web.go": "package main\nfunc main() { http.ListenAndServe(\":1\", nil) }"}, Manifest{}, Provided, BuildGo, ""},
+		"function in Go":    {map[string]string{"go.mod": "module x\nrequire github.com/aws/aws-lambda-go v1", "main.go": gin}, Manifest{}, "", "", "-"},
+		"go with a port":    {map[string]string{"go.mod": "module x", "main.go": "package main"}, Manifest{Port: 80}, Provided, BuildGo, ""},
+		"spring":            {map[string]string{"META-INF/MANIFEST.MF": "Main-Class: org.springframework.boot.loader.launch.JarLauncher\n"}, Manifest{}, Java, "", "exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp /var/task org.springframework.boot.loader.launch.JarLauncher --server.port=$PORT"},
+		"any jar":           {map[string]string{"META-INF/MANIFEST.MF": "Main-Class: x.Main\n"}, Manifest{}, "", "", "-"},
+		"php":               {map[string]string{"index.php": "<?php echo 1;"}, Manifest{}, PHP, "", "exec php -S 0.0.0.0:$PORT -t ."},
+		"php, public":       {map[string]string{"public/index.php": "<?php echo 1;"}, Manifest{}, PHP, "", "exec php -S 0.0.0.0:$PORT -t public"},
+		"site":              {map[string]string{"index.html": "<p>"}, Manifest{}, Provided, "", "lambent static ."},
+		"site, built":       {map[string]string{"dist/index.html": "<p>"}, Manifest{}, Provided, "", "lambent static dist"},
+		"procfile wins":     {map[string]string{"Procfile": "worker: x\nweb: gunicorn -b :$PORT app:app\n", "app.py": flask}, Manifest{}, Python, "", "exec gunicorn -b :$PORT app:app"},
+		"manifest wins":     {map[string]string{"Procfile": "web: x", "package.json": "{}"}, Manifest{Command: "./serve --fast"}, Node, "", "./serve --fast"},
+		"runtime is given":  {map[string]string{"a.rb": ""}, Manifest{Command: "ruby a.rb", Runtime: "provided.al2023"}, Provided, "", "ruby a.rb"},
+		"handler is given":  {map[string]string{"app.py": flask}, Manifest{Handler: "app.x"}, "", "", "-"},
+		"a program":         {map[string]string{"bootstrap": "x"}, Manifest{Port: 3000}, Provided, "", ""},
+		"a function":        {map[string]string{"bootstrap": "x"}, Manifest{}, "", "", "-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := fstest.MapFS{}
+			for file, text := range c.files {
+				tree[file] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
+			}
+			g, ok, err := LookApp(tree, c.manifest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.command == "-" {
+				if ok {
+					t.Errorf("taken for an application: %+v", g)
+				}
+				return
+			}
+			if !ok || g.App == nil {
+				t.Fatal("not known as an application")
+			}
+			command := strings.Join(g.App.Command, " ")
+			command = strings.TrimPrefix(command, "/bin/sh -c ")
+			if g.Family != c.family || g.Build != c.build || command != c.command || len(g.Because) == 0 {
+				t.Errorf("got %s, %q, %q because %q", g.Family, g.Build, command, g.Because)
+			}
+		})
+	}
+}
+
+func TestLookAppSaysWhatIsMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		files    map[string]string
+		manifest Manifest
+		want     string
+	}{
+		"server":  {map[string]string{"main.py": "app = FastAPI()"}, Manifest{}, "add uvicorn to requirements.txt"},
+		"command": {map[string]string{"x.txt": ""}, Manifest{Port: 80}, "name it with --command"},
+	} {
+		tree := fstest.MapFS{}
+		for file, text := range c.files {
+			tree[file] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
+		}
+		if _, _, err := LookApp(tree, c.manifest); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestShell(t *testing.T) {
+	for line, want := range map[string][]string{
+		" python3  app.py -x ":  {"python3", "app.py", "-x"},
+		"app --port $PORT":      {"/bin/sh", "-c", "exec app --port $PORT"},
+		"app 'one argument'":    {"/bin/sh", "-c", "exec app 'one argument'"},
+		"migrate && app":        {"/bin/sh", "-c", "migrate && app"},
+		"MODE=fast app --x":     {"/bin/sh", "-c", "MODE=fast app --x"},
+		"app --mode=fast --y=1": {"/bin/sh", "-c", "exec app --mode=fast --y=1"},
+	} {
+		if got := Shell(line); !slices.Equal(got, want) {
+			t.Errorf("%q became %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestManifestOfAnApplication(t *testing.T) {
+	one := 1
+	m, err := ReadManifest(fstest.MapFS{ManifestFile: &fstest.MapFile{Data: []byte("port: 3000\ncommand: ./serve\nhealth: /ready\nconcurrency: 10\nstart_timeout: 2m\nmin_instances: 1\n")}})
+	want := Manifest{Port: 3000, Command: "./serve", Health: "/ready", Concurrency: 10, StartTimeout: 120, MinInstances: &one}
+	if err != nil || !reflect.DeepEqual(m, want) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if over := m.Over(Manifest{Port: 4000}); over.Port != 4000 || over.Health != "/ready" {
+		t.Errorf("%+v", over)
+	}
+}
