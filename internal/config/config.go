@@ -67,6 +67,9 @@ type Instances struct {
 	Reserve    Size       `yaml:"reserve" doc:"memory that runtimes may hold while they wait for a function; 0 keeps none ready"`
 	Hibernate  Hibernate  `yaml:"hibernate"`
 	Prediction Prediction `yaml:"prediction"`
+	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
+	// is 2 MiB, for the sake of its network; 0 is no bound.
+	StreamRate Size `yaml:"stream_rate" doc:"bytes per second of a streamed answer after its first 6 MiB, 2MiB on AWS; 0 is no bound"`
 }
 
 // Hibernate says when an idle instance is frozen and its memory pushed out,

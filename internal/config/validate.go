@@ -49,6 +49,7 @@ func (c Config) Validate() error {
 	k.that(c.Instances.Memory >= lambent.MinMemoryMB<<20, "instances.memory", "%s is less than %dMiB, the smallest function", c.Instances.Memory, lambent.MinMemoryMB)
 	k.that(c.Instances.Reserve == 0 || c.Instances.Reserve >= 1<<20, "instances.reserve", "%s is less than 1MiB; 0 keeps no reserve", c.Instances.Reserve)
 	k.hibernate(c.Instances.Hibernate)
+	k.that(c.Instances.StreamRate == 0 || c.Instances.StreamRate >= 1<<10, "instances.stream_rate", "%s is less than 1KiB; 0 is no bound", c.Instances.StreamRate)
 	k.that(c.Artifacts.Cache == 0 || c.Artifacts.Cache >= lambent.MaxUnzipped, "artifacts.cache", "%s is less than %s, the largest function; 0 is no limit", c.Artifacts.Cache, Size(lambent.MaxUnzipped))
 	k.sandbox(c.Sandbox)
 	for i, dir := range c.Runtimes.Search {

@@ -29,6 +29,9 @@ type Options struct {
 	Region  string
 	// Concurrency is the account's limit of simultaneous invocations.
 	Concurrency int
+	// StreamRate, if positive, bounds a streamed answer after its first
+	// lambent.StreamBurst bytes, in bytes per second.
+	StreamRate int64
 	// NewID makes UUIDs for calls that come without a request id.
 	NewID func() string
 }
@@ -149,7 +152,7 @@ func (s *Service) event(v *lambent.Version, inv *lambent.Invocation, deadline ti
 		Deadline:      deadline,
 		TraceID:       inv.TraceID,
 		ClientContext: inv.ClientContext,
-		Stream:        inv.Stream,
+		Stream:        paced(inv.Stream, s.o.StreamRate),
 	}
 }
 

@@ -21,6 +21,8 @@ type Metrics struct {
 	throttles   *prometheus.CounterVec
 	refusals    *prometheus.CounterVec
 	durations   *prometheus.HistogramVec
+	firstBytes  *prometheus.HistogramVec
+	streamed    *prometheus.CounterVec
 	billed      *prometheus.CounterVec
 	running     prometheus.Gauge
 	coldStarts  *prometheus.CounterVec
@@ -34,8 +36,9 @@ type Metrics struct {
 // The buckets are in seconds. Warm calls sit at the low end of the first, the
 // longest timeout at the end; cold start stages begin at a tenth of a millisecond.
 var (
-	durationBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900}
-	stageBuckets    = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}
+	durationBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900}
+	firstByteBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900}
+	stageBuckets     = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}
 )
 
 // NewMetrics makes the registry and every metric in it, with those of the Go
@@ -54,6 +57,8 @@ func NewMetrics() *Metrics {
 		throttles:   counter("lambent_throttles_total", "Invocations refused by a concurrency or rate limit.", "namespace", "function"),
 		refusals:    counter("lambent_refusals_total", "Invocations that did not reach a function, by error code.", "code"),
 		durations:   histogram("lambent_invocation_duration_seconds", "Time from the hand-over of the event to the answer.", durationBuckets, "runtime"),
+		firstBytes:  histogram("lambent_stream_first_byte_seconds", "Time from the hand-over of the event to the first byte of a streamed answer.", firstByteBuckets, "runtime"),
+		streamed:    counter("lambent_streamed_bytes_total", "Bytes of streamed answers, by how those ended: whole, error, or left by the caller.", "namespace", "function", "end"),
 		billed:      counter("lambent_billed_seconds_total", "Billed duration.", "namespace", "function"),
 		running:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "lambent_invocations_running", Help: "Invocations inside the platform now."}),
 		coldStarts:  counter("lambent_cold_starts_total", "Instances started, by where their process came from: start, blank, fork, module, or failed.", "runtime", "origin"),
@@ -64,7 +69,7 @@ func NewMetrics() *Metrics {
 		spans:       counter("lambent_trace_spans_total", "Spans of traces by what became of them: sent, or dropped because of queue_full or refused by the receiver.", "outcome"),
 	}
 	m.registry.MustRegister(
-		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.billed,
+		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.firstBytes, m.streamed, m.billed,
 		m.running, m.coldStarts, m.stages, m.thaws, m.ahead, m.wasted, m.spans,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -96,6 +101,20 @@ func (m *Metrics) Invoked(v *lambent.Version, r *lambent.Result) {
 	if r.FunctionError != "" {
 		m.errors.WithLabelValues(v.Namespace, v.Function, errorKind(r.ErrorType)).Inc()
 	}
+	if r.Report.Streamed > 0 {
+		m.firstBytes.WithLabelValues(v.Runtime).Observe(r.Report.FirstByte.Seconds())
+		m.streamed.WithLabelValues(v.Namespace, v.Function, streamEnd(r)).Add(float64(r.Report.Streamed))
+	}
+}
+
+func streamEnd(r *lambent.Result) string {
+	switch {
+	case r.FunctionError != "":
+		return "error"
+	case r.CallerGone:
+		return "left"
+	}
+	return "whole"
 }
 
 // Forwarded records a request that was passed to an application; took lasts to the
@@ -226,7 +245,7 @@ func (m *Metrics) Forget(namespace, function string) {
 		return
 	}
 	labels := prometheus.Labels{"namespace": namespace, "function": function}
-	for _, v := range []*prometheus.CounterVec{m.invocations, m.errors, m.throttles, m.billed} {
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.errors, m.throttles, m.billed, m.streamed} {
 		v.DeletePartialMatch(labels)
 	}
 }

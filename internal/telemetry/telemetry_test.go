@@ -35,11 +35,14 @@ func TestMetrics(t *testing.T) {
 	m.Invoked(v, &lambent.Result{Report: lambent.Report{Duration: 2 * time.Millisecond, Billed: 2 * time.Millisecond}})
 	m.Invoked(v, &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Timedout"})
 	m.Invoked(v, &lambent.Result{FunctionError: "Unhandled", ErrorType: "whatever the function says"})
+	m.Invoked(v, &lambent.Result{CallerGone: true, Report: lambent.Report{Streamed: 1000, FirstByte: 3 * time.Millisecond}})
 	m.Throttled(v.Namespace, v.Function)
 	m.Refused(lambent.CodeThrottled)
 	text := scrape(t, m)
 	for _, want := range []string{
-		`lambent_invocations_total{function="hello",namespace="000000000000"} 3`,
+		`lambent_invocations_total{function="hello",namespace="000000000000"} 4`,
+		`lambent_streamed_bytes_total{end="left",function="hello",namespace="000000000000"} 1000`,
+		`lambent_stream_first_byte_seconds_sum{runtime="python3.12"} 0.003`,
 		`lambent_invocation_errors_total{function="hello",kind="timeout",namespace="000000000000"} 1`,
 		`lambent_invocation_errors_total{function="hello",kind="handler",namespace="000000000000"} 1`,
 		`lambent_throttles_total{function="hello",namespace="000000000000"} 1`,
@@ -56,7 +59,7 @@ func TestMetrics(t *testing.T) {
 		`lambent_cold_start_stage_seconds_sum{runtime="python3.12",stage="init"} 0.004`,
 		`lambent_instances{state="starting"} 0`,
 		`lambent_instances{state="busy"} 1`,
-		`lambent_invocation_duration_seconds_count{runtime="python3.12"} 3`,
+		`lambent_invocation_duration_seconds_count{runtime="python3.12"} 4`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("no %s in\n%s", want, text)
