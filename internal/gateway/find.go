@@ -11,20 +11,26 @@ import (
 // pathPrefix leads to functions by name.
 const pathPrefix = "/fn/"
 
-// find tells what a request is for: by the host name of a function URL, else by
-// its path. It costs the same for any number of functions.
+// find tells what a request is for: by the host name of a function URL, else by a
+// route, else by its path. It costs the same for any number of functions and routes.
 func (g *Gateway) find(r *http.Request) (Target, error) {
 	path, query := split(r)
-	if id, ok := strings.CutSuffix(hostname(r.Host), g.suffix); ok {
+	host := hostname(r.Host)
+	if id, ok := strings.CutSuffix(host, g.suffix); ok {
 		e := g.Catalog.Entrance(id)
 		if e == nil {
 			return Target{}, notFound("There is no function URL at this address.")
 		}
 		return Target{Namespace: e.Namespace, Function: e.Function, Qualifier: e.Qualifier, Path: path, Query: query, URL: e}, nil
 	}
+	if t, err := g.match(r, host, path, query); err != nil {
+		return Target{}, err
+	} else if t != nil {
+		return *t, nil
+	}
 	name, ok := strings.CutPrefix(path, pathPrefix)
 	if !ok {
-		return Target{}, notFound("Nothing is served at this address: a function is at its URL's host name, or at /fn/NAME/.")
+		return Target{}, notFound("Nothing is served at this address: a function is at its URL's host name, at a route, or at /fn/NAME/.")
 	}
 	name, rest, _ := strings.Cut(name, "/")
 	name, err := url.PathUnescape(name)

@@ -1,5 +1,5 @@
 // Package gateway is the front door for everybody's HTTP requests: it finds what a
-// request is for (a function URL by its host name, or a function by its path),
+// request is for (a function URL by its host name, a route, or a function by its path),
 // decides whether the caller may, answers browsers' questions about other
 // origins, and has the function invoked with the request as its event. It listens
 // on an address of its own and knows no path of the API. It refuses to run
@@ -17,6 +17,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/gateway/route"
 )
 
 // Invoker runs invocations. A function that fails is a Result; an error is a
@@ -48,6 +49,8 @@ type Target struct {
 	Path, Query string
 	URL         *catalog.Entrance // nil when the function has none
 	RequestID   string
+	route       *routed // nil when it was not found by a route
+	region      string
 }
 
 // Gateway serves the gateway address.
@@ -55,6 +58,9 @@ type Gateway struct {
 	Options
 	suffix string       // of host names: ".lambda-url.<region>.<domain>"
 	signed http.Handler // checks the signature, then goes on with admitted
+
+	limiter *route.Limiter
+	keySets *keySets
 }
 
 // New makes the gateway.
@@ -65,7 +71,10 @@ func New(o Options) *Gateway {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	g := &Gateway{Options: o, suffix: ".lambda-url." + o.Region + "." + o.Domain}
+	g := &Gateway{
+		Options: o, suffix: ".lambda-url." + o.Region + "." + o.Domain,
+		limiter: route.NewLimiter(), keySets: newKeySets(o.Now),
+	}
 	g.signed = o.Keys.Middleware(http.HandlerFunc(g.identified), auth.MiddlewareOptions{
 		Region: o.Region, Services: []string{"lambda"}, MaxBody: lambent.MaxPayload, Refuse: refuseSignature, Now: o.Now, Log: o.Log,
 	})
@@ -96,6 +105,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	t.RequestID = id
+	if t.route != nil {
+		g.serveRoute(w, r, &t)
+		return
+	}
 	if t.URL != nil && t.URL.CORS != nil {
 		if isPreflight(r) {
 			answerPreflight(w, r, t.URL.CORS)
@@ -143,6 +156,14 @@ func (g *Gateway) identified(w http.ResponseWriter, r *http.Request) {
 	id, ok := auth.From(r.Context())
 	if t == nil || !ok || id.AccountID != t.Namespace {
 		refuse(w, r, errForbidden())
+		return
+	}
+	if t.route != nil {
+		if err := limitBody(r, t.route.MaxBody); err != nil {
+			refuse(w, r, err)
+			return
+		}
+		g.runRoute(w, r, t, &id)
 		return
 	}
 	g.run(w, r, t, &id)

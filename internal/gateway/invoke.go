@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -38,7 +39,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 	trace := traceID(telemetry.Caller(r.Header), now, t.RequestID)
 	req := describe(r, t, id)
 	req.Body, req.Time, req.TraceID = body, now, trace
-	payload := event.AppendV2(make([]byte, 0, 1024+len(body)+len(body)/2), &req)
+	payload := t.event(make([]byte, 0, 1024+len(body)+len(body)/2), &req)
 	if len(payload) > lambent.MaxPayload {
 		refuse(w, r, errTooLarge())
 		return
@@ -53,16 +54,21 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 		s = newStream(w, v)
 		inv.Stream = s
 	}
+	if t.route != nil {
+		inv.Source = "route"
+	}
 	res, err := g.Invoker.Invoke(r.Context(), inv)
 	switch {
 	case s != nil && s.begun:
 		s.end(err, res)
+	case t.route != nil && errors.Is(context.Cause(r.Context()), errRouteTimeout):
+		cut(w, http.StatusGatewayTimeout, "route", "timeout "+t.route.Timeout.String())
 	case lambent.CodeOf(err) == lambent.CodeNotFound:
 		refuse(w, r, notFound("The function does not exist."))
 	case err != nil:
 		refuse(w, r, err)
 	default:
-		send(w, res, v)
+		send(w, res, v, t)
 	}
 }
 
@@ -162,8 +168,9 @@ func isPrintable(s string) bool {
 	return true
 }
 
-// send answers with what the function answered.
-func send(w http.ResponseWriter, res *lambent.Result, v *lambent.Version) {
+// send answers with what the function answered; t is nil for a stream that has not
+// become one.
+func send(w http.ResponseWriter, res *lambent.Result, v *lambent.Version, t *Target) {
 	switch {
 	case res.ErrorType == "Sandbox.Timedout":
 		cut(w, http.StatusGatewayTimeout, "function", "timeout "+v.Timeout.String())
@@ -172,7 +179,7 @@ func send(w http.ResponseWriter, res *lambent.Result, v *lambent.Version) {
 		fail(w, res.ErrorType)
 		return
 	}
-	a, err := parse(res)
+	a, err := t.parse(res)
 	if err != nil {
 		fail(w, err.Error())
 		return

@@ -50,11 +50,14 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if !ok {
 		status = http.StatusBadGateway
 	}
+	if e.Reason == reasonUnauthorized {
+		status = http.StatusUnauthorized
+	}
 	h := w.Header()
 	if e.Reason != "" {
 		h["X-Amzn-Errortype"] = []string{e.Reason}
 	}
-	if e.Code == lambent.CodeThrottled {
+	if e.Code == lambent.CodeThrottled && h["Retry-After"] == nil {
 		h["Retry-After"] = []string{"1"}
 	}
 	if e.Code == lambent.CodeTooLarge {

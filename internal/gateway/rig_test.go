@@ -64,6 +64,8 @@ type rig struct {
 	addr    string
 	log     lines
 	run     atomic.Pointer[function]
+	handler http.Handler
+	app     func(http.ResponseWriter, *http.Request, gateway.Target) // nil until application
 }
 
 // runs says what functions do.
@@ -111,6 +113,8 @@ func newRig(t testing.TB) *rig {
 		}),
 		Log: slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
+	g.Apps = func(w http.ResponseWriter, req *http.Request, t gateway.Target) { r.app(w, req, t) }
+	r.handler = g
 	r.serve(g)
 	return r
 }
@@ -133,7 +137,15 @@ func (r *rig) serve(h http.Handler) {
 }
 
 // function adds a function.
-func (r *rig) function(name string) {
+func (r *rig) function(name string) { r.create(name, nil) }
+
+// application adds an HTTP application.
+func (r *rig) application(name string, app func(http.ResponseWriter, *http.Request, gateway.Target)) {
+	r.app = app
+	r.create(name, &lambent.App{Port: 8080, StartTimeout: time.Second, Concurrency: 1})
+}
+
+func (r *rig) create(name string, app *lambent.App) {
 	r.t.Helper()
 	var code bytes.Buffer
 	z := zip.NewWriter(&code)
@@ -148,6 +160,7 @@ func (r *rig) function(name string) {
 	_, err := r.catalog.CreateFunction(r.t.Context(), catalog.CreateFunction{
 		Version: lambent.Version{
 			Namespace: account, Function: name, Runtime: "python3.12", Handler: "index.handler", Role: "arn:aws:iam::" + account + ":role/r", Timeout: 3 * time.Second,
+			App: app,
 		},
 		Source: artifact.Source{Zip: code.Bytes()}, Publish: true,
 	})

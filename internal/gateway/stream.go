@@ -125,7 +125,7 @@ func (s *stream) end(err error, res *lambent.Result) {
 	_ = s.control.SetWriteDeadline(time.Time{}) // the connection keeps it else
 	switch {
 	case !s.sent && res != nil && res.FunctionError != "":
-		send(s.w, res, s.version)
+		send(s.w, res, s.version, nil)
 	case !s.sent:
 		fail(s.w, errPrelude.Error())
 	case err != nil || res.FunctionError != "":
