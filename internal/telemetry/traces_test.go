@@ -292,3 +292,51 @@ func TestReceiverThatRefuses(t *testing.T) {
 		t.Errorf("the log complains %d times:\n%s", n, out.String())
 	}
 }
+
+// TestSpansOfCallsThatDoNotRun is about those that were refused, or whose cold
+// start failed, and requests that were passed on.
+func TestSpansOfCallsThatDoNotRun(t *testing.T) {
+	for name, tt := range map[string]struct {
+		found    bool
+		instance *Instance
+		res      *lambent.Result
+		err      error
+		want     string // spans
+		kind     string
+	}{
+		"no such function": {err: &lambent.Error{Code: lambent.CodeNotFound}},
+		"throttled":        {found: true, err: &lambent.Error{Code: lambent.CodeThrottled}, want: "invoke hello, acquire", kind: "throttled"},
+		"failed start": {found: true, instance: &Instance{Failed: true, Cold: &Start{Began: time.Now(), Failure: "Runtime.ExitError"}},
+			res: &lambent.Result{FunctionError: "Unhandled", ErrorType: "Runtime.ExitError"}, want: "invoke hello, acquire, cold start", kind: "Runtime.ExitError"},
+		"passed on": {found: true, instance: &Instance{}, want: "invoke hello, acquire, run"},
+	} {
+		r := newReceiver(t)
+		tr, _ := open(t, r.URL, 1, quick)
+		inv := &lambent.Invocation{RequestID: "id"}
+		call := tr.Begin(inv)
+		if tt.found {
+			call.Asked(inv, hello)
+		}
+		if tt.instance != nil {
+			call.Got(*tt.instance)
+		}
+		call.End(tt.res, tt.err)
+		if tt.found && call.size() != len(call.spans(tr)) {
+			t.Errorf("%s: %d spans are counted as %d", name, len(call.spans(tr)), call.size())
+		}
+		if err := tr.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, s := range r.spans {
+			names = append(names, s.Name)
+		}
+		if got := strings.Join(names, ", "); got != tt.want {
+			t.Errorf("%s: spans %q, want %q", name, got, tt.want)
+			continue
+		}
+		if tt.want != "" && attributes(r.spans[0].Attributes)["error.type"] != any(tt.kind) && tt.kind != "" {
+			t.Errorf("%s: %v", name, r.spans[0])
+		}
+	}
+}
