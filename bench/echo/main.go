@@ -1,7 +1,8 @@
 // Echo is the benchmark's handler. It answers every event with the event: as a
 // Lambda function on aws-lambda-go; with BARE set to an address, as a plain HTTP
 // server; with RAW set, once, from standard input to standard output. So the same
-// code is measured with lambent and without it.
+// code is measured with lambent and without it. The handler "stream", or that
+// path, answers with a stream of two parts.
 package main
 
 import (
@@ -12,7 +13,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 )
 
@@ -24,17 +27,45 @@ func main() {
 		return
 	}
 	addr := os.Getenv("BARE")
-	if addr == "" {
+	switch {
+	case addr != "":
+		serve(addr)
+	case os.Getenv("_HANDLER") == "stream":
+		lambda.Start(stream)
+	default:
 		lambda.Start(handle)
-		return
 	}
+}
+
+func stream(context.Context, json.RawMessage) (*events.LambdaFunctionURLStreamingResponse, error) {
+	body, w := io.Pipe()
+	go func() {
+		parts(w, func() {})
+		_ = w.Close() // always nil
+	}()
+	return &events.LambdaFunctionURLStreamingResponse{StatusCode: http.StatusOK, Body: body}, nil
+}
+
+// parts writes the answer of a stream.
+func parts(w io.Writer, flush func()) {
+	_, _ = io.WriteString(w, "first\n")
+	flush()
+	time.Sleep(time.Millisecond)
+	_, _ = io.WriteString(w, "second\n")
+}
+
+func serve(addr string) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	fmt.Println(l.Addr())
-	err = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	http.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		parts(w, w.(http.Flusher).Flush)
+	})
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		event, err := io.ReadAll(r.Body)
 		if err == nil {
 			event, err = handle(r.Context(), event)
@@ -45,7 +76,8 @@ func main() {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(event)
-	}))
+	})
+	err = http.Serve(l, nil)
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
