@@ -75,7 +75,7 @@ func NewTraces(o TraceOptions) (*Traces, error) { return newTraces(o, defaultPac
 
 func newTraces(o TraceOptions, p pace) (*Traces, error) {
 	if o.Endpoint == "" {
-		return nil, nil //nolint:nilnil // off is not an error
+		return nil, nil
 	}
 	u, err := url.Parse(o.Endpoint)
 	if err != nil {

@@ -54,7 +54,7 @@ func newReceiver(t *testing.T) *receiver {
 			}
 		}
 	}))
-	t.Cleanup(r.Server.Close)
+	t.Cleanup(r.Close)
 	return r
 }
 
