@@ -143,7 +143,7 @@ func streaming(contentType string, parts <-chan string, after lambent.Result, wr
 				continue
 			}
 			wrote <- err
-			return &lambent.Result{FunctionError: "Unhandled"}, nil //nolint:nilerr // a function that fails is no error
+			return &lambent.Result{FunctionError: "Unhandled"}, nil
 		}
 		return &after, nil
 	}
