@@ -73,6 +73,14 @@ class Client {
     let ended = false;
     let gone = null; // why no more is taken
     let waiting = null; // the write that waits for the socket
+    if (this.socket === null) this.connect();
+    const socket = this.socket;
+    let held = true; // the head goes out with the first part
+    socket.cork();
+    const release = () => {
+      if (held) socket.uncork();
+      held = false;
+    };
     this.request(head, null, (error, status, _, answer) => {
       const early = !ended;
       gone = error || new Error('The response stream was closed: its caller takes no more.');
@@ -81,7 +89,6 @@ class Client {
       if (waiting) waiting(gone);
     });
     this.pending.fresh = true; // what is half sent cannot be sent again
-    const socket = this.socket;
     return {
       write(chunk, sent) {
         if (gone || ended || chunk.length === 0) return sent(gone);
@@ -90,6 +97,7 @@ class Client {
         socket.write(chunk);
         const more = socket.write('\r\n', 'latin1');
         socket.uncork();
+        release();
         if (more) return sent();
         waiting = sent;
         socket.once('drain', () => {
@@ -104,6 +112,7 @@ class Client {
         let text = '0\r\n';
         for (const name of Object.keys(trailers)) text += `${name}: ${headerValue(trailers[name])}\r\n`;
         socket.write(text + '\r\n', 'latin1');
+        release();
       },
     };
   }
