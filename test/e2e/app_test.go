@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"bufio"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"lambent.dev/lambent/test/harness"
+)
+
+// publish deploys an application by the command line and opens it to everybody.
+func publish(t *testing.T, s *harness.Server, name string, args ...string) (address string) {
+	t.Helper()
+	if _, errs, err := s.CLI("", append([]string{"deploy", "--name", name}, args...)...); err != nil {
+		t.Fatalf("deploy: %v\n%s", err, errs)
+	}
+	makeURL(t, s, &lambda.CreateFunctionUrlConfigInput{FunctionName: aws.String(name), AuthType: types.FunctionUrlAuthTypeNone})
+	_, err := s.Lambda().AddPermission(t.Context(), &lambda.AddPermissionInput{
+		FunctionName: aws.String(name), StatementId: aws.String("open"), Action: aws.String("lambda:InvokeFunctionUrl"),
+		Principal: aws.String("*"), FunctionUrlAuthType: types.FunctionUrlAuthTypeNone,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Gateway + "/fn/" + name
+}
+
+// comesTrue waits for something to become true.
+func comesTrue(t *testing.T, limit time.Duration, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v not: %s", limit, what)
+		}
+	}
+}
+
+// upgraded opens a connection that goes on in another protocol.
+func upgraded(t *testing.T, address string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	host, path, _ := strings.Cut(strings.TrimPrefix(address, "http://"), "/")
+	c, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_, _ = fmt.Fprintf(c, "GET /%s/upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n", path)
+	in := bufio.NewReader(c)
+	res, err := http.ReadResponse(in, nil)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	return c, in
+}
+
+// TestApplication deploys a program that serves HTTP and uses it in every way.
+func TestApplication(t *testing.T) {
+	s := harness.Start(t, harness.Options{Args: []string{"--set", "instances.idle=1s", "--set", "instances.prediction.histogram=false"}})
+	dir := filepath.Join(harness.Root(), "test", "e2e", "testdata", "app")
+	app := publish(t, s, "app", dir, "--health", "/healthz", "--env", "COLOUR=blue", "--concurrency", "20", "--memory", "1769")
+	c := &http.Client{Timeout: 30 * time.Second}
+
+	if got := ask(t, c, newRequest(t, "DELETE", app+"/a%2Fb?x=1&x", "")); got.status != 200 || got.body != "DELETE /a%2Fb?x=1&x /fn/app blue" {
+		t.Errorf("answers %+v", got)
+	}
+	t.Run("body", func(t *testing.T) { echo(t, c, app) })
+	t.Run("many at once", func(t *testing.T) {
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() { ask(t, c, newRequest(t, "GET", app+"/", "")) })
+		}
+		wg.Wait()
+		if n := len(s.Instances()); n != 1 {
+			t.Errorf("twenty requests have %d instances", n)
+		}
+	})
+	t.Run("events", func(t *testing.T) {
+		res, err := c.Get(app + "/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		began := time.Now()
+		if line, err := bufio.NewReader(res.Body).ReadString('\n'); line != "data: 0\n" || time.Since(began) > 150*time.Millisecond {
+			t.Errorf("the first event is %q, %v, after %v", line, err, time.Since(began))
+		}
+	})
+	t.Run("stream holds its instance", func(t *testing.T) {
+		conn, in := upgraded(t, app)
+		for _, wait := range []time.Duration{0, 3 * time.Second} {
+			time.Sleep(wait)
+			_, _ = io.WriteString(conn, "hello\n")
+			if line, err := in.ReadString('\n'); line != "> hello\n" {
+				t.Fatalf("after %v the answer is %q, %v", wait, line, err)
+			}
+		}
+		_ = conn.Close()
+		comesTrue(t, 15*time.Second, "scaled to zero", func() bool { return len(s.Instances()) == 0 })
+		if got := ask(t, c, newRequest(t, "GET", app+"/", "")); got.status != 200 {
+			t.Errorf("and back: %+v", got)
+		}
+	})
+	t.Run("ends", func(t *testing.T) { ends(t, s, c, app) })
+	t.Run("is no function", func(t *testing.T) {
+		if _, err := s.TryInvoke("app", "{}"); err == nil || !strings.Contains(err.Error(), "is an HTTP application") {
+			t.Errorf("an invocation gives %v", err)
+		}
+	})
+	t.Run("minimum", func(t *testing.T) {
+		if _, errs, err := s.CLI("", "deploy", dir, "--min-instances", "1"); err != nil {
+			t.Fatalf("%v\n%s", err, errs)
+		}
+		time.Sleep(4 * time.Second)
+		if n := len(s.Instances()); n != 1 {
+			t.Errorf("%d instances are kept, want 1", n)
+		}
+	})
+}
+
+// echo sends 100 MB there and back.
+func echo(t *testing.T, c *http.Client, app string) {
+	sent, got := sha256.New(), sha256.New()
+	res, err := c.Post(app+"/echo", "application/octet-stream", io.TeeReader(io.LimitReader(rand.Reader, 100<<20), sent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(got, res.Body); err != nil || n != 100<<20 || string(got.Sum(nil)) != string(sent.Sum(nil)) {
+		t.Errorf("of 100 MB %d bytes came back, %v", n, err)
+	}
+}
+
+// ends has the program exit, and the caller go away, in the middle of a request.
+func ends(t *testing.T, s *harness.Server, c *http.Client, app string) {
+	got := ask(t, c, newRequest(t, "POST", app+"/exit", ""))
+	if got.status != 502 || !strings.HasPrefix(got.header.Get("X-Lambent-Error"), "application: ") {
+		t.Errorf("an exit answers %+v", got)
+	}
+	if res, err := c.Get(app + "/break"); err == nil {
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err == nil {
+			t.Errorf("half an answer was passed as %q", body)
+		}
+	}
+	impatient := &http.Client{Timeout: 300 * time.Millisecond}
+	if _, err := impatient.Get(app + "/wait"); err == nil {
+		t.Error("a request that waits for ever was answered")
+	}
+	comesTrue(t, 5*time.Second, "the application knows that the caller has gone", func() bool {
+		out, _, err := s.CLI("", "logs", "app")
+		return err == nil && strings.Contains(out, "the caller has gone")
+	})
+}
+
+// TestFrameworks deploys what people have, as it is.
+func TestFrameworks(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	c := &http.Client{Timeout: 60 * time.Second}
+	for name, f := range map[string]struct {
+		files map[string]string
+		args  []string
+		want  string
+	}{
+		"flask": {map[string]string{"requirements.txt": "flask", "app.py": "from flask import Flask\napp = Flask(__name__)\n@app.get('/x')\ndef x(): return 'from flask'\n"}, nil, "from flask"},
+		"gunicorn": {map[string]string{"requirements.txt": "flask\ngunicorn", "main.py": "from flask import Flask\napp = Flask(__name__)\n@app.get('/x')\ndef x(): return 'from gunicorn'\n"},
+			nil, "from gunicorn"},
+		"fastapi": {map[string]string{"requirements.txt": "fastapi\nuvicorn", "main.py": "from fastapi import FastAPI\napp = FastAPI()\n@app.get('/x')\ndef x(): return 'from fastapi'\n"},
+			nil, `"from fastapi"`},
+		"express": {map[string]string{"package.json": `{"dependencies":{"express":"^5"},"scripts":{"start":"node server.js"}}`,
+			"server.js": "const app = require('express')()\napp.get('/x', (q, r) => r.send('from express'))\napp.listen(process.env.PORT)\n"}, nil, "from express"},
+		"php":      {map[string]string{"index.php": "<?php echo 'from php';"}, nil, "from php"},
+		"site":     {map[string]string{"index.html": "home", "x": "from a file"}, nil, "from a file"},
+		"procfile": {map[string]string{"Procfile": "web: python3 -m http.server $PORT --directory files\n", "files/x": "from python"}, nil, "from python"},
+		"command":  {map[string]string{"files/x": "from a command"}, []string{"--command", "python3 -m http.server 3000 -d files", "--port", "3000"}, "from a command"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, text := range f.files {
+				path := filepath.Join(dir, file)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			app := publish(t, s, name, append([]string{dir}, f.args...)...)
+			if got := ask(t, c, newRequest(t, "GET", app+"/x", "")); got.status != 200 || got.body != f.want {
+				out, _, _ := s.CLI("", "logs", name)
+				t.Errorf("answers %+v\n%s", got, out)
+			}
+		})
+	}
+}
+
+// TestApplicationFaults deploys applications that are wrong: the answer says how.
+func TestApplicationFaults(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	c := &http.Client{Timeout: 60 * time.Second}
+	for name, f := range map[string]struct{ command, layer, message string }{
+		"wrong-port": {"python3 -m http.server 3000", "application: Runtime.StartTimeout", "it listens on 3000 instead"},
+		"never":      {"sleep 60", "application: Runtime.StartTimeout", "did not listen on port 8080 within 1s"},
+		"exits":      {"sh -c 'exit 9'", "application: Runtime.ExitError", "exit status 9"},
+		"missing":    {"no-such-program", "application: Runtime.InvalidEntrypoint", "no-such-program"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			app := publish(t, s, name, dir, "--command", f.command, "--start-timeout", "1s")
+			got := ask(t, c, newRequest(t, "GET", app+"/", ""))
+			if got.status != 502 || got.header.Get("X-Lambent-Error") != f.layer || !strings.Contains(got.body, f.message) {
+				t.Errorf("answers %+v", got)
+			}
+		})
+	}
+}
