@@ -86,7 +86,7 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 			return nil, s.refused(err)
 		}
 		note(call, lease)
-		res, err := s.run(context.WithoutCancel(ctx), lease, v, inv)
+		res, err := s.run(ctx, lease, v, inv)
 		if err == nil {
 			s.o.Metrics.Invoked(v, res)
 			return res, nil
@@ -117,8 +117,12 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 	if failure := lease.Failed(); failure != nil {
 		answer.Failure = failure
 	} else {
-		callCtx, cancel := context.WithDeadline(ctx, deadline)
-		answer, err = lease.Invoke(callCtx, s.event(v, inv, deadline))
+		callCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		ev := s.event(v, inv, deadline)
+		if ev.Stream != nil {
+			ev.Left = ctx.Done()
+		}
+		answer, err = lease.Invoke(callCtx, ev)
 		cancel()
 		if err != nil {
 			return nil, err

@@ -41,7 +41,10 @@ type post struct {
 	body        io.Reader
 	// trailer reads a trailer after the end of body.
 	trailer func(name string) string
-	end     [1]byte // room to read the end of body
+	// halt makes the reading of body fail, now and later, until it is called with
+	// false; nil cannot.
+	halt func(bool)
+	end  [1]byte // room to read the end of body
 }
 
 // receive reads a body of at most limit bytes.

@@ -73,6 +73,10 @@ type exchange struct {
 	sending  chan struct{}
 	streamed int64
 	first    time.Duration
+	// halt breaks off the reading of such an answer; left tells that its caller has
+	// gone. Guarded by Session.mu.
+	halt func(bool)
+	left bool
 }
 
 // outcome ends an exchange: an answer, or err when the event never reached the
@@ -137,16 +141,26 @@ func (s *Session) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer,
 	if w != nil {
 		w.answer(reply{status: http.StatusOK, event: x})
 	}
-	var out outcome
-	select {
-	case out = <-x.done:
-	case <-ctx.Done():
-		out = s.giveUp(ctx, x)
-	}
+	out := s.await(ctx, x)
 	if ev.Stream != nil {
 		s.hush(x, &out.answer)
 	}
 	return out.answer, out.err
+}
+
+// await waits for what comes of x.
+func (s *Session) await(ctx context.Context, x *exchange) outcome {
+	for left := x.event.Left; ; {
+		select {
+		case out := <-x.done:
+			return out
+		case <-ctx.Done():
+			return s.giveUp(ctx, x)
+		case <-left:
+			left = nil
+			s.callerLeft(x)
+		}
+	}
 }
 
 // offer makes ev the current event. The waiter, if there is one, is the caller's

@@ -55,7 +55,11 @@ var streamBuffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }
 // next fails where its client lets it. A refusal would tell no more, and
 // aws-lambda-go ends the process over one.
 func (s *Session) stream(x *exchange, p *post) reply {
+	s.watch(x, p.halt)
 	err := s.sendAll(x, p)
+	if left := s.unwatch(x); left && err != nil {
+		err = errCallerGone
+	}
 	switch {
 	case err == nil:
 		return s.finish(x, p, success(p, nil), accepted)
@@ -113,9 +117,13 @@ func (s *Session) sendAll(x *exchange, p *post) error {
 // about to.
 func (s *Session) send(x *exchange, n int, do func() error) error {
 	s.mu.Lock()
-	if x.settled {
+	switch {
+	case x.settled:
 		s.mu.Unlock()
 		return errGivenUp
+	case x.left:
+		s.mu.Unlock()
+		return errCallerGone
 	}
 	x.sending = make(chan struct{})
 	s.mu.Unlock()
@@ -132,6 +140,39 @@ func (s *Session) send(x *exchange, n int, do func() error) error {
 	}
 	x.streamed += int64(n)
 	return nil
+}
+
+// watch lets callerLeft break off the reading of a body with halt, until unwatch,
+// which tells whether the caller has gone.
+func (s *Session) watch(x *exchange, halt func(bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.halt = halt
+	if x.left && halt != nil {
+		halt(true)
+	}
+}
+
+func (s *Session) unwatch(x *exchange) (left bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.left && x.halt != nil {
+		x.halt(false)
+	}
+	x.halt = nil
+	return x.left
+}
+
+// callerLeft ends the streaming of x, which may be in the middle of a long
+// silence of the function. An answer that is not streamed comes to its end, as on
+// AWS.
+func (s *Session) callerLeft(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.left = true
+	if x.halt != nil {
+		x.halt(true)
+	}
 }
 
 // hush waits until x, which is settled, makes no more use of its Stream, and adds

@@ -379,6 +379,71 @@ func TestCallerLeaves(t *testing.T) {
 	}
 }
 
+// A function that is silent when its caller leaves is told at once; an answer
+// that is whole already is not spoilt by it.
+func TestCallerLeavesInSilence(t *testing.T) {
+	r := newRig(t)
+	left := make(chan struct{})
+	to := &sink{parts: make(chan string, 1)}
+	ev := streamed("r", to)
+	ev.Left = left
+	out := r.invoke(ev, long)
+	r.next()
+	u := r.upload("r")
+	io.WriteString(u, "data")
+	r.take(to.parts)
+	close(left)
+	if a := (<-out).answer; !a.CallerGone || a.Streamed != 4 || a.Failure != nil {
+		t.Errorf("answer %+v", a)
+	}
+	if got := u.status(t); got != http.StatusAccepted {
+		t.Errorf("status %d", got)
+	}
+	r.noneLeft("s")
+}
+
+// A caller that leaves before the answer begins gets none of it, and one that
+// leaves behind its end changes nothing for the connection.
+func TestCallerLeavesAround(t *testing.T) {
+	r := newRig(t)
+	left := make(chan struct{})
+	to := &sink{}
+	ev := streamed("r", to)
+	ev.Left = left
+	out := r.invoke(ev, long)
+	r.next()
+	close(left)
+	for r.s.stays() {
+		time.Sleep(time.Millisecond)
+	}
+	if got := r.respond("r", "data", headerResponseMode, modeStreaming); got.status != http.StatusAccepted {
+		t.Errorf("status %d", got.status)
+	}
+	if a := (<-out).answer; !a.CallerGone || a.Streamed != 0 {
+		t.Errorf("answer %+v", a)
+	}
+	r.noneLeft("s")
+
+	left = make(chan struct{})
+	ev = streamed("t", &sink{})
+	ev.Left = left
+	out = r.invoke(ev, long)
+	r.next()
+	if got := r.respond("t", "data", headerResponseMode, modeStreaming); got.status != http.StatusAccepted {
+		t.Errorf("status %d", got.status)
+	}
+	<-out
+	close(left)
+	r.noneLeft("u")
+}
+
+// stays tells whether the current event's caller has not left.
+func (s *Session) stays() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.current.left
+}
+
 func TestStreamedTooMuch(t *testing.T) {
 	r := newRig(t)
 	to := &sink{}

@@ -55,7 +55,7 @@ type line struct {
 func newLine(s *Session, c net.Conn) *line {
 	l := &line{s: s, c: c, now: httpwire.NewNow(c), head: make([]byte, 0, 1<<10), answered: make(chan bool, 1)}
 	l.r = httpwire.NewReader(c, c, limits, headerErrorType, trailerErrorBody)
-	l.post.trailer = l.r.Trailer
+	l.post.trailer, l.post.halt = l.r.Trailer, l.halt
 	l.waiter.answer = l.deliver
 	return l
 }
@@ -134,11 +134,21 @@ func (l *line) respond() (out reply, now bool) {
 	return l.s.do(op), true
 }
 
+// halt ends the Read that waits for the runtime, and those after it, or allows
+// them again.
+func (l *line) halt(on bool) {
+	var at time.Time
+	if on {
+		at = time.Unix(1, 0)
+	}
+	_ = l.c.SetReadDeadline(at) // it fails on a connection that has ended
+}
+
 // readPost is what the protocol needs of the request; of each header the first
 // one that says something counts.
 func (l *line) readPost() *post {
 	p := &l.post
-	*p = post{length: l.r.Head.Length, body: l.r, trailer: p.trailer}
+	*p = post{length: l.r.Head.Length, body: l.r, trailer: p.trailer, halt: p.halt}
 	for name, value := range l.r.Fields() {
 		var into *string
 		switch {

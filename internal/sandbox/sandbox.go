@@ -232,6 +232,9 @@ type Event struct {
 	ClientContext []byte
 	// Stream, if set, takes an answer that the runtime streams.
 	Stream lambent.Stream
+	// Left, if set, is closed when the caller has gone. It matters to answers that
+	// are streamed: the function is told, though it may write nothing for long.
+	Left <-chan struct{}
 }
 
 // Answer is what came of an event that reached the runtime.

@@ -75,7 +75,10 @@ func TestStreams(t *testing.T) {
 			f.get("big", 203, strings.Repeat("x", 64<<20))
 			f.get("early", 502, "Error\n")
 			f.broken("late")
-			f.callerLeaves()
+			f.callerLeaves("forever", "error")
+			if client != "go" { // whose writer learns it from a write
+				f.callerLeaves("silent", "close")
+			}
 			f.broken("exit")
 			f.get("told", 203, "nothing") // of a new instance
 			f.broken("hang")
@@ -137,13 +140,13 @@ func (f *streamer) broken(path string) {
 
 // callerLeaves goes away in the middle. The function learns it, and its instance
 // takes the next call.
-func (f *streamer) callerLeaves() {
+func (f *streamer) callerLeaves(path, want string) {
 	f.Helper()
-	res := f.open("forever")
-	if _, err := io.ReadFull(res.Body, make([]byte, 3000)); err != nil {
-		f.Errorf("forever: %v", err)
+	res := f.open(path)
+	if _, err := io.ReadFull(res.Body, make([]byte, 5)); err != nil {
+		f.Errorf("%s: %v", path, err)
 	}
 	_ = res.Body.Close() // which ends the connection
 	time.Sleep(500 * time.Millisecond)
-	f.get("told", 203, "error")
+	f.get("told", 203, want)
 }

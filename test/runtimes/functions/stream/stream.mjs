@@ -35,6 +35,13 @@ export const handle = awslambda.streamifyResponse(async (event, stream) => {
       told = 'nothing';
       await forever(stream);
       break;
+    case 'silent':
+      told = 'nothing';
+      stream.on('error', () => { told = 'error'; });
+      stream.on('close', () => { told = 'close'; });
+      await write(stream, 'some\n');
+      for (let n = 0; told === 'nothing' && n < 200; n++) await sleep(10);
+      break;
     case 'told':
       await write(stream, told);
       break;
