@@ -38,6 +38,26 @@ func Caller(h http.Header) string {
 	return h.Get("X-Amzn-Trace-Id")
 }
 
+// Carry puts the trace of an X-Amzn-Trace-Id into a request's header, in both forms.
+// What cannot be read is left out.
+func Carry(h http.Header, traceID string) {
+	c, ok := parseTraceID(traceID)
+	if !ok || c.parent == [8]byte{} {
+		return
+	}
+	b := make([]byte, 0, 55)
+	b = append(b, "00-"...)
+	b = hex.AppendEncode(b, c.trace[:])
+	b = append(b, '-')
+	b = hex.AppendEncode(b, c.parent[:])
+	if c.choice == sampled {
+		b = append(b, "-01"...)
+	} else {
+		b = append(b, "-00"...)
+	}
+	h["Traceparent"], h["X-Amzn-Trace-Id"] = []string{string(b)}, []string{traceID}
+}
+
 // parseParent reads a traceparent header: version, trace id, parent id and flags
 // in lower-case hex. A later version may have more after that.
 func parseParent(text string) (c traceContext, ok bool) {

@@ -69,9 +69,9 @@ func New(o Options) *Proxy {
 // Serve answers a request by the application. It returns when the answer is over,
 // which for a stream or a WebSocket is when either side has ended it.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
-	x := &exchange{p: p, w: w, r: r, t: &t}
 	inv := &lambent.Invocation{RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier,
 		TraceID: telemetry.Caller(r.Header), Source: "url"}
+	x := &exchange{p: p, w: w, r: r, t: &t, inv: inv, trace: inv.TraceID}
 	err := p.o.Forwarder.Forward(r.Context(), inv, x.send)
 	switch {
 	case err == nil:
@@ -103,6 +103,10 @@ type exchange struct {
 	w http.ResponseWriter
 	r *http.Request
 	t *Target
+	// inv is the request as the spine has it; trace is what the caller has sent as
+	// its trace, if it has.
+	inv   *lambent.Invocation
+	trace string
 	// begun tells that the caller has got a part of the answer.
 	begun bool
 	small []byte // the body, when it is short; nil until it is read
@@ -111,6 +115,9 @@ type exchange struct {
 // send passes the request to an instance. It implements [invoke.Send].
 func (x *exchange) send(ctx context.Context, to invoke.Backend) error {
 	h := x.p.homeOf(to)
+	if x.inv.TraceID != x.trace { // the request is recorded, and what the application does is below that
+		telemetry.Carry(x.r.Header, x.inv.TraceID)
+	}
 	if x.r.ProtoMajor == 1 && !upgrades(x.r) {
 		return x.direct(ctx, h)
 	}

@@ -69,6 +69,34 @@ func TestRequestIsPassedAsItCame(t *testing.T) {
 	}
 }
 
+// TestTraceIsPassedOn is about the caller's trace, and the span of a request that is
+// recorded.
+func TestTraceIsPassedOn(t *testing.T) {
+	a := app(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("Traceparent")+" "+r.Header.Get("X-Amzn-Trace-Id"))
+	})
+	for _, tt := range []struct{ trace, want string }{
+		{"", "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-00 "},
+		{"Root=1-01234567-89abcdef0123456789abcdef;Parent=00000000000000ff;Sampled=1",
+			"00-0123456789abcdef0123456789abcdef-00000000000000ff-01 Root=1-01234567-89abcdef0123456789abcdef;Parent=00000000000000ff;Sampled=1"},
+	} {
+		a.trace = tt.trace
+		req, err := http.NewRequest(http.MethodGet, a.url+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Traceparent", "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-00")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err = errors.Join(err, res.Body.Close()); err != nil || string(body) != tt.want {
+			t.Errorf("the application saw %q, want %q (%v)", body, tt.want, err)
+		}
+	}
+}
+
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	r := app(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
 	for i := range 20 {

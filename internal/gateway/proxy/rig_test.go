@@ -43,10 +43,14 @@ type rig struct {
 	url   string
 	errs  chan error // what became of each request
 	tries atomic.Int32
+	trace string // that the spine gives to each request; "" leaves it alone
 }
 
 // Forward implements Forwarder as package invoke does.
-func (r *rig) Forward(ctx context.Context, _ *lambent.Invocation, send invoke.Send) error {
+func (r *rig) Forward(ctx context.Context, inv *lambent.Invocation, send invoke.Send) error {
+	if r.trace != "" {
+		inv.TraceID = r.trace
+	}
 	var err error
 	for range 3 {
 		r.tries.Add(1)
