@@ -58,6 +58,10 @@ func FuzzTraceID(f *testing.F) {
 			if !ok || c.header(c.parent, "") != got {
 				t.Errorf("%q became %q", text, got)
 			}
+			h := http.Header{}
+			if Carry(h, got); Caller(h) != got {
+				t.Errorf("%q is carried as %v", got, h)
+			}
 		}
 		c, ok := parseTraceID(text)
 		if !ok {
