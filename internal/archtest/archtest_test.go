@@ -41,6 +41,7 @@ var floors = map[string]int{
 
 	"internal/gateway/event": 2,
 	"internal/gateway/route": 2,
+	"internal/gateway/certs": 2,
 
 	"internal/invoke": 6,
 	"internal/scale":  6,

@@ -222,9 +222,11 @@ func retable(t *route.Table, old, next map[string]*route.Entry) (*route.Table, e
 		}
 	}
 	byHost := make(map[string][]*route.Entry, len(changed))
-	for _, e := range next {
-		if changed[e.Host] {
-			byHost[e.Host] = append(byHost[e.Host], e)
+	for _, added := range []bool{false, true} { // the new one is the one that conflicts
+		for key, e := range next {
+			if changed[e.Host] && (old[key] != e) == added {
+				byHost[e.Host] = append(byHost[e.Host], e)
+			}
 		}
 	}
 	for host := range changed {

@@ -22,6 +22,8 @@ type Config struct {
 	// GatewayDomain is what the host names of function URLs end with. Names below
 	// localhost are this host's without a name server.
 	GatewayDomain string `yaml:"gateway_domain" doc:"what the host names of function URLs end with"`
+	// TLS is the gateway for the names that have certificates, in Data/certificates.
+	TLS TLS `yaml:"tls"`
 	// Region is what ARNs and signatures say; Account is the default namespace,
 	// 12 digits.
 	Region  string `yaml:"region" doc:"in ARNs and signatures"`
@@ -39,6 +41,12 @@ type Config struct {
 	// Docker client's configuration with more of them.
 	Registries   []Registry `yaml:"registries" doc:"logins for registries of container images, by host"`
 	DockerConfig string     `yaml:"docker_config" doc:"configuration of a Docker client whose logins are used, too"`
+}
+
+// TLS is the gateway's second listener.
+type TLS struct {
+	Listen   string `yaml:"listen" doc:"address of the gateway for HTTPS, such as :443; none by default"`
+	Redirect bool   `yaml:"redirect" doc:"send HTTP requests for names with a certificate there"`
 }
 
 // Log is the server's own log, on standard error.

@@ -38,6 +38,11 @@ func (c Config) Validate() error {
 	k.address("gateway", c.Gateway)
 	k.that(c.Listen != c.Gateway || strings.HasSuffix(c.Listen, ":0"), "gateway", "must differ from listen (%s)", c.Listen)
 	k.that(domainForm.MatchString(c.GatewayDomain) && len(c.GatewayDomain) <= 128 && !strings.Contains(c.GatewayDomain, ".."), "gateway_domain", "%q is not a domain name in lower case, such as functions.example.com", c.GatewayDomain)
+	if c.TLS.Listen != "" {
+		k.address("tls.listen", c.TLS.Listen)
+		k.that((c.TLS.Listen != c.Listen && c.TLS.Listen != c.Gateway) || strings.HasSuffix(c.TLS.Listen, ":0"), "tls.listen", "must differ from listen and gateway (%s)", c.TLS.Listen)
+	}
+	k.that(!c.TLS.Redirect || c.TLS.Listen != "", "tls.redirect", "needs tls.listen")
 	k.that(regionForm.MatchString(c.Region) && len(c.Region) <= 32, "region", "%q is not a region name such as us-east-1", c.Region)
 	k.that(accountForm.MatchString(c.Account), "account", "%q is not 12 digits", c.Account)
 	k.that(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q is not debug, info, warn or error", c.Log.Level)

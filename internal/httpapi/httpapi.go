@@ -17,6 +17,7 @@ import (
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/client"
+	"lambent.dev/lambent/internal/gateway/certs"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/runtimes"
@@ -54,6 +55,13 @@ type Provisioner interface {
 	Allocation(p *lambent.Provisioned) (lambent.Allocation, bool)
 }
 
+// Domains are the names that the gateway serves by TLS.
+type Domains interface {
+	Put(name string, chain, key []byte) (certs.Domain, error)
+	Delete(name string) error
+	List() []certs.Domain
+}
+
 // Options are the rooms behind the door. The first five are required.
 type Options struct {
 	Catalog  *catalog.Catalog
@@ -73,6 +81,8 @@ type Options struct {
 	// FunctionURL is the address of the function URL with an id. Nil is the id
 	// alone.
 	FunctionURL func(urlID string) string
+	// Domains keeps certificates; nil refuses them, because nothing serves TLS.
+	Domains Domains
 	// ReserveBytes is the memory that the reserves may use.
 	ReserveBytes int64
 	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.

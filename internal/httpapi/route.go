@@ -15,6 +15,10 @@ func (a *api) gatewayRoutes() {
 	a.route("GET", "/v1/routes", mayRead, maxControlBody, a.listRoutes)
 	a.route("PUT", "/v1/routes", mayWrite, maxRoutesBody, a.putRoutes)
 	a.route("DELETE", "/v1/routes/{id}", mayWrite, maxControlBody, a.deleteRoute)
+	// The listener and its names are the server's, not a namespace's.
+	a.route("GET", "/v1/domains", mayRead, maxControlBody, a.listDomains)
+	a.route("PUT", "/v1/domains/{name}", mayAdmin, maxCertificate, a.putDomain)
+	a.route("DELETE", "/v1/domains/{name}", mayAdmin, maxControlBody, a.deleteDomain)
 	a.route("GET", "/v1/apikeys", mayRead, maxControlBody, a.listAPIKeys)
 	a.route("POST", "/v1/apikeys", mayWrite, maxControlBody, a.createAPIKey)
 	a.route("DELETE", "/v1/apikeys/{name}", mayWrite, maxControlBody, a.deleteAPIKey)

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/client"
+	"lambent.dev/lambent/internal/gateway/certs"
 )
 
 func TestRoutes(t *testing.T) {
@@ -46,5 +48,32 @@ func TestAPIKeyIsShownOnce(t *testing.T) {
 	}
 	if err := r.DeleteAPIKey(t.Context(), "mobile"); lambent.CodeOf(err) != lambent.CodeNotFound {
 		t.Errorf("delete again: %v", err)
+	}
+}
+
+func TestDomainsNeedTLS(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.Domains(t.Context()); lambent.CodeOf(err) != lambent.CodeUnsupported {
+		t.Errorf("list: %v", err)
+	}
+	if _, err := r.PutDomain(t.Context(), "a.test", client.PutDomain{}); lambent.CodeOf(err) != lambent.CodeUnsupported {
+		t.Errorf("put: %v", err)
+	}
+}
+
+func TestDomains(t *testing.T) {
+	store, err := certs.Open(certs.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRigWith(t, func(o *Options) { o.Domains = store })
+	if _, err := r.PutDomain(t.Context(), "a.test", client.PutDomain{Certificate: "x", Key: "y"}); lambent.ReasonOf(err) != "InvalidCertificate" {
+		t.Errorf("put: %v", err)
+	}
+	if err := r.DeleteDomain(t.Context(), "a.test"); lambent.CodeOf(err) != lambent.CodeNotFound {
+		t.Errorf("delete: %v", err)
+	}
+	if list, err := r.Domains(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("list: %v %v", list, err)
 	}
 }

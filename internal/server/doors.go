@@ -32,6 +32,7 @@ func (s *Server) apiHandler() http.Handler {
 			FunctionURL:  s.functionURL,
 			ReserveBytes: int64(s.config.Instances.Reserve),
 			Concurrency:  s.config.Instances.Concurrency,
+			Domains:      s.domains(),
 		}),
 	}
 	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{

@@ -15,7 +15,11 @@ import (
 
 // Addresses tells where the server answers. Valid after New.
 func (s *Server) Addresses() Addresses {
-	return Addresses{API: "http://" + s.api.Addr().String(), Gateway: "http://" + s.gateway.Addr().String()}
+	a := Addresses{API: "http://" + s.api.Addr().String(), Gateway: "http://" + s.gateway.Addr().String()}
+	if s.tls != nil {
+		a.TLS = "https://" + s.tls.Addr().String()
+	}
+	return a
 }
 
 func (s *Server) endpointsFile() string { return filepath.Join(s.config.Data, "endpoints.json") }

@@ -42,8 +42,8 @@ func (s *Server) serveAPI(ctx context.Context, l net.Listener) error {
 
 // serveGateway answers on the gateway address, where httpwire reads all that it
 // can.
-func (s *Server) serveGateway(ctx context.Context, l net.Listener) error {
-	return s.serveHTTP(ctx, l, s.gatewayHandler(), gateway.Takes)
+func (s *Server) serveGateway(ctx context.Context, l net.Listener, h http.Handler) error {
+	return s.serveHTTP(ctx, l, h, gateway.Takes)
 }
 
 // protocols are those of both addresses: HTTP/2 without TLS for who knows that it

@@ -25,6 +25,7 @@ import (
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/gateway/certs"
 	"lambent.dev/lambent/internal/gateway/proxy"
 	"lambent.dev/lambent/internal/image"
 	"lambent.dev/lambent/internal/invoke"
@@ -53,6 +54,7 @@ type Hooks struct {
 type Addresses struct {
 	API     string `json:"api"`
 	Gateway string `json:"gateway"`
+	TLS     string `json:"tls,omitempty"` // of the gateway; "" is none
 }
 
 // Server is every room of one lambent. Make it with New, Run it, then Close it.
@@ -80,6 +82,8 @@ type Server struct {
 	proxy     *proxy.Proxy
 
 	api, gateway net.Listener
+	tls          net.Listener   // nil when there is none
+	certs        *certs.Store   // nil without tls
 	stopping     chan struct{}  // closed when Run begins to stop
 	closers      []func() error // in the order of opening
 }
@@ -126,7 +130,7 @@ func (s *Server) listen(ctx context.Context) (err error) {
 		return fmt.Errorf("listen for the gateway on %s: %w", s.config.Gateway, plain(err))
 	}
 	s.closers = append(s.closers, closeListener(s.gateway))
-	return nil
+	return s.listenTLS(ctx)
 }
 
 func (s *Server) openArtifacts(context.Context) (err error) {
@@ -241,7 +245,12 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.prepare.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serveAPI(ctx, s.api) })
-	group.Go(func() error { return s.serveGateway(ctx, s.gateway) })
+	front := s.gatewayHandler() // one for both listeners, because it counts callers
+	group.Go(func() error { return s.serveGateway(ctx, s.gateway, s.redirecting(front)) })
+	if s.tls != nil {
+		group.Go(func() error { return s.certs.Run(ctx) })
+		group.Go(func() error { return s.serveTLS(ctx, s.tls, front) })
+	}
 	group.Go(func() error {
 		if err := s.announce(); err != nil {
 			return err

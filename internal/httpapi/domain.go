@@ -1,0 +1,64 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/client"
+	"lambent.dev/lambent/internal/gateway/certs"
+)
+
+// maxCertificate bounds a request with a certificate, its chain and its key.
+const maxCertificate = 2 << 20
+
+func domain(d certs.Domain) client.Domain {
+	return client.Domain{Name: d.Name, Names: d.Names, Issuer: d.Issuer, Expires: d.Expires}
+}
+
+// certificates is the keeper of certificates, if there is one.
+func (a *api) certificates() (Domains, error) {
+	if a.o.Domains == nil {
+		return nil, lambent.Errorf(lambent.CodeUnsupported, "the gateway does not serve TLS: set tls.listen in the server's configuration").WithReason("NoTLS")
+	}
+	return a.o.Domains, nil
+}
+
+func (a *api) listDomains(c *call) error {
+	keeper, err := a.certificates()
+	if err != nil {
+		return err
+	}
+	out := client.DomainList{Domains: []client.Domain{}}
+	for _, d := range keeper.List() {
+		out.Domains = append(out.Domains, domain(d))
+	}
+	return c.answer(http.StatusOK, out)
+}
+
+func (a *api) putDomain(c *call) error {
+	keeper, err := a.certificates()
+	if err != nil {
+		return err
+	}
+	var in client.PutDomain
+	if err := c.read(&in); err != nil {
+		return err
+	}
+	d, err := keeper.Put(c.PathValue("name"), []byte(in.Certificate), []byte(in.Key))
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, domain(d))
+}
+
+func (a *api) deleteDomain(c *call) error {
+	keeper, err := a.certificates()
+	if err != nil {
+		return err
+	}
+	if err := keeper.Delete(c.PathValue("name")); err != nil {
+		return err
+	}
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
