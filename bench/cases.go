@@ -22,6 +22,7 @@ var cases = []struct {
 	{"warm-latency", "warm invoke, one connection", warmLatency},
 	{"warm-throughput", "warm invoke, 32 connections", warmThroughput},
 	{"gateway", "a function behind its URL", gateway},
+	{"http-app", "an HTTP application behind the gateway", httpApp},
 	{"stream", "the first byte of a streamed answer", stream},
 	{"memory", "resident memory and restart", memory},
 	{"cold-start", "cold starts, one after the other", coldStart},

@@ -10,8 +10,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"time"
 
@@ -28,6 +31,10 @@ func main() {
 	}
 	addr := os.Getenv("BARE")
 	switch {
+	case os.Getenv("SERVE") != "": // as an HTTP application
+		serve(":" + os.Getenv("PORT"))
+	case os.Getenv("REVERSE") != "":
+		reverse(os.Getenv("REVERSE"))
 	case addr != "":
 		serve(addr)
 	case os.Getenv("_HANDLER") == "stream":
@@ -78,6 +85,22 @@ func serve(addr string) {
 		_, _ = w.Write(event)
 	})
 	err = http.Serve(l, nil)
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// reverse passes requests to another server by the standard library.
+func reverse(to string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(l.Addr())
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})
+	proxy.Transport = &http.Transport{MaxIdleConnsPerHost: 64}
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // of callers that go away at the end of a loop
+	err = http.Serve(l, proxy)
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }

@@ -44,6 +44,8 @@ type Target struct {
 	// Path and Query are as the caller wrote them, without Prefix, which led here.
 	Path, Query, Prefix string
 	RequestID           string
+	// Affinity keeps the caller with one instance; "" is nothing.
+	Affinity string
 }
 
 // Proxy is safe for use from any goroutine.
@@ -70,7 +72,7 @@ func New(o Options) *Proxy {
 // which for a stream or a WebSocket is when either side has ended it.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	inv := &lambent.Invocation{RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier,
-		TraceID: telemetry.Caller(r.Header), Source: "url"}
+		TraceID: telemetry.Caller(r.Header), Source: "url", Affinity: t.Affinity}
 	x := &exchange{p: p, w: w, r: r, t: &t, inv: inv, trace: inv.TraceID}
 	err := p.o.Forwarder.Forward(r.Context(), inv, x.send)
 	switch {

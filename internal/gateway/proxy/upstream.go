@@ -19,8 +19,10 @@ const (
 	// do that close early (gunicorn two seconds, Node.js five), because a request
 	// that meets their end is lost or sent twice.
 	keepFor = 1500 * time.Millisecond
-	// trustFor is how long a connection is taken to be open without looking.
-	trustFor = 5 * time.Millisecond
+	// trustFor is how long a connection is taken to be open without looking, and
+	// trustLess for a request that is not sent twice.
+	trustFor  = 5 * time.Millisecond
+	trustLess = time.Millisecond
 )
 
 // blocks are buffers for bodies.
@@ -42,13 +44,17 @@ type upstream struct {
 // take gives a connection that is kept, or a new one. careful looks twice at one
 // that is kept.
 func (h *home) take(ctx context.Context, careful bool) (u *upstream, reused bool, err error) {
+	trust := trustFor
+	if careful {
+		trust = trustLess
+	}
 	for {
 		u := h.pop()
 		if u == nil {
 			break
 		}
 		idle := time.Since(u.idleAt)
-		if idle < keepFor && (idle < trustFor && !careful || u.open()) {
+		if idle < keepFor && (idle < trust || u.open()) {
 			return u, true, nil
 		}
 		u.close()
