@@ -29,5 +29,12 @@ const (
 	DefaultConcurrency = 1000
 )
 
+// The user and the group of a function in its sandbox, as AWS has them. What is
+// unpacked for sandboxes belongs to them on the disk.
+const (
+	SandboxUID = 993
+	SandboxGID = 990
+)
+
 // Latest is the version number of a function's unpublished head.
 const Latest = "$LATEST"

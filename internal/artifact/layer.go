@@ -165,12 +165,29 @@ func (d *disk) unpackLayer(ctx context.Context, from io.ReadSeeker, rules layerR
 		if have := hex.EncodeToString(u.sum.Sum(nil)); err == nil && rules.diffID != "" && have != string(rules.diffID) {
 			err = badLayer("its content has the digest %s, not %s", have, rules.diffID)
 		}
+		if err == nil {
+			err = own(root)
+		}
 		return errors.Join(err, root.Close(), os.Chmod(temp, 0o755))
 	}()
 	if err != nil {
 		return "", 0, errors.Join(err, os.RemoveAll(temp))
 	}
 	return temp, size, nil
+}
+
+// own gives a tree to the user of sandboxes, as far as this process may: there an
+// application changes its image's files. Links are not followed.
+func own(root *os.Root) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return root.Lchown(path, lambent.SandboxUID, lambent.SandboxGID)
+	})
 }
 
 func badLayer(format string, args ...any) error {

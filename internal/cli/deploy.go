@@ -29,20 +29,28 @@ type deployFlags struct {
 
 	startTimeout string
 	minInstances int
-	dryRun  bool
+	image        string
+	dryRun       bool
 }
 
 func (a *app) deployCommand() *cobra.Command {
 	var f deployFlags
 	cmd := &cobra.Command{
-		Use:   "deploy DIR|ZIP",
-		Short: "Create or update a function from a directory or a zip",
+		Use:   "deploy DIR|ZIP|--image IMAGE",
+		Short: "Create or update a function from a directory, a zip or an image",
 		Long: "Create or update a function from a directory, a zip or a jar. What the directory's\n" +
 			project.ManifestFile + " and the flags do not say is guessed from the files; " + project.IgnoreFile + " has patterns\n" +
-			"of files to leave out. Deploying the same again changes nothing.",
+			"of files to leave out. Deploying the same again changes nothing. An image is a\n" +
+			"reference, or with a server on this machine oci:DIR, oci-archive:FILE or\n" +
+			"docker-archive:FILE.",
 		Example: "  lambent deploy ./hello\n  lambent deploy ./api --name api --memory 512 --timeout 30 --env STAGE=dev",
-		Args:    exactly(1, "one directory or zip"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.deploy(cmd, args[0], f) },
+		Args:    oneSource(&f),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.image != "" {
+				return a.deployImage(cmd, f)
+			}
+			return a.deploy(cmd, args[0], f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.Name, "name", "", "name of the function (default: of the directory)")
@@ -63,6 +71,7 @@ func (a *app) deployCommand() *cobra.Command {
 	flags.StringVar(&f.startTimeout, "start-timeout", "", "how long the application may take to start (default 30s)")
 	flags.IntVar(&f.minInstances, "min-instances", -1, "instances that are kept running (default: as it is, 0 at first)")
 	flags.StringVar(&f.reserve, "reserve", "", "on or off: start instances from the reserves, or each from nothing (default on)")
+	flags.StringVar(&f.image, "image", "", "container image to make the function of, in place of a directory")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be deployed, and stop")
 	return a.jsonFlag(cmd)
 }

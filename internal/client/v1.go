@@ -67,7 +67,9 @@ type Deploy struct {
 	// Zip is the code, base64 in JSON. It is needed for a new function. The
 	// multipart form carries it as a part named "zip", beside a part "config" with
 	// the rest.
-	Zip         []byte             `json:"zip,omitempty"`
+	Zip []byte `json:"zip,omitempty"`
+	// Image is the reference of a container image, in place of Zip.
+	Image       *string            `json:"image,omitempty"`
 	Description *string            `json:"description,omitempty"`
 	Runtime     *string            `json:"runtime,omitempty"`
 	Handler     *string            `json:"handler,omitempty"`

@@ -35,7 +35,11 @@ func (a *api) deploy(c *call) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), settleLimit)
+	limit := settleLimit
+	if want.Image != nil {
+		limit = pullLimit
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), limit)
 	defer cancel()
 	d := &deployment{api: a, ns: c.id.AccountID, name: name, want: want, changed: []string{}, last: time.Now()}
 	created, err := d.run(ctx)
@@ -163,6 +167,9 @@ func (d *deployment) check() error {
 	if t := d.want.Timeout; t != nil && !(*t >= 1 && *t <= limit && *t == math.Trunc(*t)) {
 		return lambent.Errorf(lambent.CodeInvalid, "timeoutSeconds %v: want a whole number from 1 to %v", *t, limit)
 	}
+	if err := d.checkKind(nil); err != nil {
+		return err
+	}
 	if d.want.Zip != nil && len(d.want.Zip) > lambent.MaxZipUpload {
 		return lambent.Errorf(lambent.CodeTooLarge, "the zip has %d bytes, more than the %d that are allowed", len(d.want.Zip), lambent.MaxZipUpload)
 	}
@@ -173,13 +180,13 @@ func (d *deployment) check() error {
 func (d *deployment) defaultRole() string { return "arn:aws:iam::" + d.ns + ":role/lambent" }
 
 func (d *deployment) create(ctx context.Context) error {
-	if len(d.want.Zip) == 0 {
+	if len(d.want.Zip) == 0 && d.image() == "" {
 		return lambent.Errorf(lambent.CodeInvalid, "function %s does not exist yet: its first deploy needs code", d.name)
 	}
-	v := lambent.Version{Namespace: d.ns, Function: d.name, Role: d.defaultRole(), PackageType: "Zip"}
+	v := lambent.Version{Namespace: d.ns, Function: d.name, Role: d.defaultRole(), PackageType: d.packageType()}
 	d.apply(&v)
 	applicationDefaults(&v)
-	in := catalog.CreateFunction{Version: v, Source: artifact.Source{Zip: d.want.Zip}}
+	in := catalog.CreateFunction{Version: v, Source: artifact.Source{Zip: d.want.Zip}, Image: d.image()}
 	if d.want.Layers != nil {
 		in.LayerARNs = *d.want.Layers
 	}
@@ -201,11 +208,17 @@ func (d *deployment) update(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.checkKind(v); err != nil {
+		return err
+	}
 	if d.want.Arch != nil && *d.want.Arch != v.Arch && len(d.want.Zip) == 0 {
 		return lambent.Errorf(lambent.CodeInvalid, "the architecture changes together with the code only: send both")
 	}
-	code := catalog.UpdateCode{Namespace: d.ns, Function: d.name, Source: artifact.Source{Zip: d.want.Zip}}
-	newCode := d.codeDiffers(v)
+	code := catalog.UpdateCode{Namespace: d.ns, Function: d.name, Source: artifact.Source{Zip: d.want.Zip}, Image: d.image()}
+	newCode, err := d.codeDiffers(ctx, v)
+	if err != nil {
+		return err
+	}
 	d.changed = d.differences(v)
 	newConfig := len(d.changed) > 0
 	if newCode {
@@ -263,14 +276,17 @@ func (d *deployment) settings(ctx context.Context, created bool) error {
 	return err
 }
 
-// codeDiffers tells whether the zip, or the architecture that goes with it, is
-// not the one the function has.
-func (d *deployment) codeDiffers(v *lambent.Version) bool {
+// codeDiffers tells whether the zip, or the architecture that goes with it, or the
+// image is not the one the function has.
+func (d *deployment) codeDiffers(ctx context.Context, v *lambent.Version) (bool, error) {
+	if d.image() != "" {
+		return d.imageDiffers(ctx, v)
+	}
 	if len(d.want.Zip) == 0 {
-		return false
+		return false, nil
 	}
 	sum := sha256.Sum256(d.want.Zip)
-	return hex.EncodeToString(sum[:]) != string(v.Code.Digest) || d.want.Arch != nil && *d.want.Arch != v.Arch
+	return hex.EncodeToString(sum[:]) != string(v.Code.Digest) || d.want.Arch != nil && *d.want.Arch != v.Arch, nil
 }
 
 // ready waits until the function can be invoked.
@@ -302,7 +318,7 @@ func (d *deployment) settle(ctx context.Context) (*lambent.Version, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, lambent.Errorf(lambent.CodeTimeout, "function %s is still %s after %s", d.name, v.State, settleLimit)
+			return nil, lambent.Errorf(lambent.CodeTimeout, "function %s is still %s", d.name, v.State)
 		case <-time.After(settlePoll):
 		}
 	}
@@ -312,6 +328,7 @@ func (d *deployment) settle(ctx context.Context) (*lambent.Version, error) {
 // from memory.
 const (
 	settleLimit = time.Minute
+	pullLimit   = 15 * time.Minute // with an image to bring in
 	settlePoll  = 2 * time.Millisecond
 )
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	goruntime "runtime"
 	"strings"
@@ -224,15 +225,16 @@ func notValid(reference string) *lambent.Error {
 func (r *Room) failed(ctx context.Context, reference string, err error) error {
 	var ours *lambent.Error
 	var answer *transport.Error
+	var slow net.Error
 	e := &lambent.Error{Code: lambent.CodeInvalid, Reason: ReasonInvalid, Cause: err}
 	switch {
 	case errors.As(err, &ours):
 		return ours
-	case errors.Is(err, errStalled), errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(err, errStalled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
 		e.Code, e.Reason, e.Message = lambent.CodeTimeout, "", "The registry of the source image "+reference+" did not answer in time."
 	case errors.Is(ctx.Err(), context.Canceled):
 		e.Code, e.Reason, e.Message = lambent.CodeCanceled, "", "The image "+reference+" was not pulled to its end."
-	case errors.Is(err, errPrivate):
+	case errors.Is(err, errPrivate), strings.Contains(err.Error(), "SSRF protection"): // which the library has for itself, without a type
 		e.Message = "The registry of the source image " + reference + " leads to a private address, which is not configured: name it in registries."
 	case errors.Is(err, errPlain):
 		e.Message = "The registry of the source image " + reference + " does not speak TLS: a registry that is not on this host must, unless it is configured as insecure in registries."

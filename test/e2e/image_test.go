@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -13,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"lambent.dev/lambent/internal/image/imagetest"
 	"lambent.dev/lambent/test/harness"
@@ -65,6 +72,100 @@ func TestFunctionFromImage(t *testing.T) {
 		aws.ToString(l.ResolvedImageUri) != strings.TrimSuffix(reference, ":1")+"@sha256:"+*made.CodeSha256 {
 		t.Errorf("code: %+v", *l)
 	}
+}
+
+// TestApplicationFromImage runs the program of an image on disk, which writes into its
+// root, behind a function URL.
+func TestApplicationFromImage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
+	binary := appServer(t)
+	base := imagetest.Layer(t, [2]string{"srv/", ""}, [2]string{"srv/page", "from the image"}, [2]string{"srv/gone", "x"})
+	code := imagetest.Layer(t, [2]string{"usr/bin/serve!", binary}, [2]string{"srv/.wh.gone", ""})
+	img := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv", User: "www"}, base, code)
+	dir := filepath.Join(t.TempDir(), "layout")
+	path, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = path.AppendImage(img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := harness.Start(t, harness.Options{})
+	if out, errs, err := s.CLI("", "deploy", "--image", "oci:"+dir, "--name", "site", "--port", "8080"); err != nil {
+		t.Fatalf("%v\n%s%s\n%s", err, out, errs, s.Stderr())
+	}
+	if out, errs, err := s.CLI("", "url", "site", "create", "--public"); err != nil {
+		t.Fatalf("%v\n%s%s", err, out, errs)
+	}
+	for path, want := range map[string]string{"page": "from the image", "gone": "no file", "write/page": "changed", "write/new": "changed", "write/dir": "changed", "root/.ssh": "no file"} {
+		res, err := http.Get(s.Gateway + "/fn/site/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if string(body) != want {
+			t.Errorf("%s: %d %q, want %q\n%s", path, res.StatusCode, body, want, s.Stderr())
+		}
+	}
+	stored, err := filepath.Glob(filepath.Join(s.Data, "artifacts", "trees", "*", "*", "srv", "new"))
+	if err != nil || len(stored) > 0 {
+		t.Errorf("written into the image itself: %v, %v", stored, err)
+	}
+}
+
+// appServer is a program that serves the files of its directory, and changes them.
+func appServer(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	source := `package main
+
+import (
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+)
+
+func main() {
+	panic(http.ListenAndServe(":"+os.Getenv("PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, _ := url.PathUnescape(r.URL.EscapedPath())
+		name = strings.TrimPrefix(name, "/")
+		if name, write := strings.CutPrefix(name, "write/"); write {
+			err := os.WriteFile(name, []byte("changed"), 0o644)
+			if err == nil {
+				err = os.WriteFile("/etc/made", nil, 0o644)
+			}
+			b, _ := os.ReadFile(name)
+			if err != nil {
+				b = []byte(err.Error())
+			}
+			_, _ = w.Write(b)
+			return
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			b = []byte("no file")
+		}
+		_, _ = w.Write(b)
+	})))
+}
+`
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-o", "serve", "main.go")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "serve"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // TestImagesThatCannotBeHad says why.

@@ -1,9 +1,12 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,30 +53,47 @@ func workingDirectory(s sandbox.Spec) string {
 }
 
 // root is the namespace that the instance's own is a copy of, and the edition of
-// what they are made of ([roots.get]).
+// what they are made of ([roots.get]); nil for an image, whose is made later.
 func (b *builder) root() (*os.File, int, error) {
-	if len(b.spec.Root) == 0 {
-		return b.driver.roots.get(b.spec.Runtime.Mounts)
+	if len(b.spec.Root) > 0 {
+		return nil, 0, nil
 	}
-	f, err := b.driver.roots.ofImage(b.spec.Root)
-	if err != nil {
-		return nil, 0, fmt.Errorf("build the root: %w", err)
-	}
-	return f, 0, nil
+	return b.driver.roots.get(b.spec.Runtime.Mounts)
 }
 
-// ofImage makes a mount namespace whose tree is the layers of an image, the last
-// one on top, with what every sandbox has over them. It is not kept: that would
-// hold layers that may be dropped.
-func (r *roots) ofImage(layers []string) (f *os.File, err error) {
+// imageTree is the root of an instance that has an image.
+type imageTree struct {
+	layers []string // the last one on top
+	// An application may write: what it does goes to a volume, and everything
+	// belongs to its user, who is this one on the host.
+	volume *volume // nil: nothing can be written
+	slot   *slot
+	owner  int
+}
+
+// imageRoot makes a mount namespace whose tree is the image, with what every
+// sandbox has over it. It is not kept: that would hold layers that may be dropped.
+func (b *builder) imageRoot() (f *os.File, err error) {
+	r := b.driver.roots
+	t := imageTree{layers: b.spec.Root}
+	if v := b.spec.Version; v.App != nil {
+		if t.volume, err = b.driver.mountTmp(v.EphemeralMB); err != nil {
+			return nil, fmt.Errorf("make the writable part of the root: %w", err)
+		}
+		defer func() { _ = t.volume.Close() }() // the mount keeps it
+		t.slot, t.owner = b.shell.slot, int(b.driver.slots.base)+b.shell.slot.n
+	}
 	resolver := resolvConf()
 	onOwnThread(func() {
-		f, err = newNamespace(func() error { return r.fillImage(layers, resolver) })
+		f, err = newNamespace(func() error { return r.fillImage(t, resolver) })
 	})
-	return f, err
+	if err != nil {
+		return nil, fmt.Errorf("build the root: %w", err)
+	}
+	return f, nil
 }
 
-func (r *roots) fillImage(layers []string, resolver string) error {
+func (r *roots) fillImage(i imageTree, resolver string) error {
 	if err := r.stage(); err != nil {
 		return err
 	}
@@ -82,12 +102,12 @@ func (r *roots) fillImage(layers []string, resolver string) error {
 		top.mkdir(d)
 	}
 	top.names()
-	t := &tree{at: r.staging + "/root", err: top.err}
+	t := &tree{at: r.staging + "/root", writable: i.volume != nil, err: top.err}
 	t.mkdir("/")
 	if t.err != nil {
 		return t.err
 	}
-	if err := overlayAt(t.at, append(slices.Clone(layers), top.at)); err != nil {
+	if err := i.merge(r.staging, t.at, top.at); err != nil {
 		return fmt.Errorf("merge the layers of the image: %w", err)
 	}
 	if t.dev(); t.err != nil {
@@ -96,9 +116,61 @@ func (r *roots) fillImage(layers []string, resolver string) error {
 	return t.enter()
 }
 
+// merge mounts the layers, below what is in top, at a path.
+func (i imageTree) merge(staging, at, top string) error {
+	if i.volume == nil {
+		return overlayAt(at, append(slices.Clone(i.layers), top), "")
+	}
+	var dirs []string
+	for n, layer := range i.layers {
+		dir := staging + "/layers/" + strconv.Itoa(n)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := i.slot.bindOwned(layer, dir); err != nil {
+			return err
+		}
+		dirs = append(dirs, dir)
+	}
+	if err := chownAll(top, i.owner); err != nil {
+		return err
+	}
+	own := staging + "/own"
+	if err := os.Mkdir(own, 0o755); err != nil {
+		return err
+	}
+	if err := attach(i.volume.fd, own); err != nil {
+		return err
+	}
+	if err := errors.Join(os.Mkdir(own+"/upper", 0o755), os.Mkdir(own+"/work", 0o755), os.Chown(own+"/upper", i.owner, i.owner)); err != nil {
+		return err
+	}
+	return overlayAt(at, append(dirs, top), own)
+}
+
+// bindOwned binds a layer, which belongs to the user of sandboxes on the disk, so
+// that it belongs to the slot's. Where the file system cannot, everything belongs
+// to nobody: it can be read, and not changed.
+func (s *slot) bindOwned(layer, dir string) error {
+	fd, err := detached(layer, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	_ = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(s.userns.Fd())})
+	return attach(fd, dir)
+}
+
+// chownAll gives a tree of ours to a user of the host.
+func chownAll(dir string, owner int) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, owner, owner))
+	})
+}
+
 // overlayAt is [overlay] for any number of directories that mount(2) can take: its
-// data is a page long.
-func overlayAt(at string, dirs []string) error {
+// data is a page long. Changes go below own, if that is not "".
+func overlayAt(at string, dirs []string, own string) error {
 	var lower []string
 	for _, dir := range slices.Backward(dirs) {
 		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -108,6 +180,11 @@ func overlayAt(at string, dirs []string) error {
 		defer func() { _ = unix.Close(fd) }()
 		lower = append(lower, "/proc/self/fd/"+strconv.Itoa(fd))
 	}
-	err := unix.Mount("layers", at, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "lowerdir="+strings.Join(lower, ":"))
-	return os.NewSyscallError("mount overlay", err)
+	flags, data := uintptr(unix.MS_NOSUID|unix.MS_NODEV), "lowerdir="+strings.Join(lower, ":")
+	if own == "" {
+		flags |= unix.MS_RDONLY
+	} else {
+		data += ",upperdir=" + own + "/upper,workdir=" + own + "/work"
+	}
+	return os.NewSyscallError("mount overlay", unix.Mount("layers", at, "overlay", flags, data))
 }

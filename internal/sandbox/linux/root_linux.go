@@ -131,6 +131,7 @@ func (r *roots) fill(mounts []sandbox.Mount) error {
 type tree struct {
 	at       string
 	resolver string // content of /etc/resolv.conf
+	writable bool   // what is written goes to a place of the instance's own
 	err      error
 }
 
@@ -319,9 +320,13 @@ func (t *tree) dev() {
 	t.mkdir("/dev/shm")
 }
 
-// enter makes the tree read-only and the root, and the host's go away.
+// enter makes the tree the root, read-only unless it is an application's own, and
+// the host's go away.
 func (t *tree) enter() error {
 	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}
+	if t.writable {
+		attr.Attr_set = unix.MOUNT_ATTR_NOSUID
+	}
 	if err := unix.MountSetattr(unix.AT_FDCWD, t.at, unix.AT_RECURSIVE, attr); err != nil {
 		return os.NewSyscallError("protect the root", err)
 	}

@@ -13,14 +13,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
 // The user of a function, as AWS has it (user names of the recorded environments).
 const (
 	guestUser = "sbx_user1051"
-	guestUID  = 993
-	guestGID  = 990
+	guestUID  = lambent.SandboxUID
+	guestGID  = lambent.SandboxGID
 )
 
 // limits that a process has on itself; hard and soft alike. Here and on AWS a

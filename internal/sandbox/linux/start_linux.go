@@ -172,7 +172,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = base.Close() }()
+	defer func() { _ = base.Close() }() // nil is not closed
 	if err := b.collectMounts(); err != nil {
 		return nil, err
 	}
@@ -199,6 +199,11 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if len(b.spec.Root) > 0 {
+		if base, err = b.imageRoot(); err != nil {
+			return nil, err
+		}
 	}
 	b.shell.run(func() {
 		if err = enterRoot(base); err == nil {

@@ -1,0 +1,224 @@
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// Sources of images on disk, as skopeo and podman call them.
+const (
+	sourceLayout  = "oci:"
+	sourceArchive = "oci-archive:"
+	sourceDocker  = "docker-archive:"
+)
+
+// OnDisk tells whether an image is named by its place on disk, not by a reference.
+func OnDisk(source string) bool {
+	return strings.HasPrefix(source, sourceLayout) || strings.HasPrefix(source, sourceArchive) || strings.HasPrefix(source, sourceDocker)
+}
+
+// Offer makes a registry on this host's loopback that has one image, which is on
+// disk, for a server on this host to pull from: "oci:DIR" is an OCI layout,
+// "oci-archive:FILE" one in a tar archive, "docker-archive:FILE" what `docker save`
+// writes. Nobody can put anything into it. It is there until done is called.
+func Offer(ctx context.Context, source, arch string) (reference string, done func() error, err error) {
+	img, clean, err := open(source, arch)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the image %s: %w", source, err)
+	}
+	manifest, err := img.RawManifest()
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("read the image %s: %w", source, err), clean())
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("read the image %s: %w", source, err), clean())
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("offer the image %s: %w", source, err), clean())
+	}
+	srv := &http.Server{Handler: offered{img, manifest}, ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = srv.Serve(l) // until it is closed
+	}()
+	name := strings.ToLower(strings.TrimSuffix(filepath.Base(source[strings.IndexByte(source, ':')+1:]), filepath.Ext(source)))
+	return l.Addr().String() + "/" + repositoryName(name) + "@" + digest.String(), func() error {
+		err := srv.Close()
+		<-ended
+		return errors.Join(err, clean())
+	}, nil
+}
+
+// repositoryName is a name that a repository may have (OCI distribution
+// specification, "Pulling manifests").
+func repositoryName(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			b.WriteRune(r)
+		}
+	}
+	if b.Len() == 0 {
+		return "image"
+	}
+	return b.String()
+}
+
+// open reads an image on disk; clean removes what that took.
+func open(source, arch string) (img v1.Image, clean func() error, err error) {
+	clean = func() error { return nil }
+	switch kind, path, _ := strings.Cut(source, ":"); kind + ":" {
+	case sourceDocker:
+		img, err = tarball.ImageFromPath(path, nil)
+		return img, clean, err
+	case sourceArchive:
+		dir, err := os.MkdirTemp("", "lambent-image-")
+		if err != nil {
+			return nil, nil, err
+		}
+		clean = func() error { return os.RemoveAll(dir) }
+		if err = untar(path, dir); err == nil {
+			img, err = fromLayout(dir, arch)
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, clean())
+		}
+		return img, clean, nil
+	default:
+		img, err = fromLayout(path, arch)
+		return img, clean, err
+	}
+}
+
+func fromLayout(dir, arch string) (v1.Image, error) {
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	for { // a layout's index may hold the index of an image
+		m, err := index.IndexManifest()
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case len(m.Manifests) == 1 && m.Manifests[0].MediaType.IsIndex():
+			if index, err = index.ImageIndex(m.Manifests[0].Digest); err != nil {
+				return nil, err
+			}
+		case len(m.Manifests) == 1:
+			return index.Image(m.Manifests[0].Digest)
+		default:
+			return fromIndex(dir, index, platform(arch))
+		}
+	}
+}
+
+// untar unpacks the files of a layout.
+func untar(path, dir string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // only read
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		name := filepath.Clean(h.Name)
+		if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		to, err := root.Create(name)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(to, t)
+		if err = errors.Join(err, to.Close()); err != nil {
+			return err
+		}
+	}
+}
+
+// offered answers what a client asks that pulls one image by its digest.
+type offered struct {
+	img      v1.Image
+	manifest []byte
+}
+
+func (o offered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	parts := strings.Split(r.URL.Path, "/") // "", "v2", repository, kind, name
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	case r.URL.Path == "/v2/":
+	case len(parts) == 5 && parts[3] == "manifests":
+		mediaType, err := o.img.MediaType()
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", string(mediaType))
+		w.Header().Set("Content-Length", strconv.Itoa(len(o.manifest)))
+		_, _ = w.Write(o.manifest) // the client may be gone
+	case len(parts) == 5 && parts[3] == "blobs":
+		o.blob(w, parts[4])
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+func (o offered) blob(w http.ResponseWriter, digest string) {
+	var body io.ReadCloser
+	hash, err := v1.NewHash(digest)
+	if config, cerr := o.img.ConfigName(); err == nil && cerr == nil && hash == config {
+		raw, err := o.img.RawConfigFile()
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write(raw) // the client may be gone
+		return
+	}
+	if err == nil {
+		var l v1.Layer
+		if l, err = o.img.LayerByDigest(hash); err == nil {
+			body, err = l.Compressed()
+		}
+	}
+	if err != nil {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	defer func() { _ = body.Close() }() // only read
+	_, _ = io.Copy(w, body)             // the client may be gone
+}
