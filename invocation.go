@@ -18,6 +18,9 @@ type Invocation struct {
 	// payload is then empty, or the error that came after the first part.
 	Stream  Stream
 	Arrived time.Time
+	// Affinity says whose call it is, for callers that shall stay with one instance
+	// while there is that instance; "" is nobody's.
+	Affinity string
 }
 
 // Result is what became of an invocation that reached the function, or that the

@@ -49,8 +49,10 @@ type Target struct {
 	Path, Query string
 	URL         *catalog.Entrance // nil when the function has none
 	RequestID   string
-	route       *routed // nil when it was not found by a route
-	region      string
+	// Affinity is what keeps the caller with one instance; "" is nothing.
+	Affinity string
+	route    *routed // nil when it was not found by a route
+	region   string
 }
 
 // Gateway serves the gateway address.

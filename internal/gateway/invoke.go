@@ -55,7 +55,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 		inv.Stream = s
 	}
 	if t.route != nil {
-		inv.Source = "route"
+		inv.Source, inv.Affinity = "route", t.Affinity
 	}
 	res, err := g.Invoker.Invoke(r.Context(), inv)
 	switch {

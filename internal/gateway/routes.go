@@ -239,6 +239,7 @@ func (g *Gateway) runRoute(w http.ResponseWriter, r *http.Request, t *Target, id
 		out.timer = time.AfterFunc(f.Timeout, func() { cancel(errRouteTimeout) })
 		defer out.timer.Stop()
 	}
+	t.Affinity = f.Affinity(r.Header)
 	r = r.WithContext(ctx)
 	if f.MapsRequest() {
 		r.Header = r.Header.Clone()

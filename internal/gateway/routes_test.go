@@ -355,3 +355,17 @@ func TestRouteCompresses(t *testing.T) {
 		t.Errorf("short: %q", got.body)
 	}
 }
+
+func TestRouteAffinity(t *testing.T) {
+	r := newRig(t)
+	r.route(lambent.Route{Path: "/a", AffinityCookie: "sid"})
+	r.route(lambent.Route{Path: "/b"})
+	r.runs(func(_ context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
+		return &lambent.Result{Payload: []byte(`"` + inv.Affinity + `"`)}, nil
+	})
+	for path, want := range map[string]string{"/a": "ann", "/b": ""} {
+		if got := r.do("GET", "h", path, "", "Cookie", "x=1; sid=ann"); got.body != want {
+			t.Errorf("%s: %q, want %q", path, got.body, want)
+		}
+	}
+}

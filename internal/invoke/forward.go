@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/telemetry"
 )
@@ -60,7 +61,11 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 	defer s.o.Metrics.Running(-1)
 	call.Asked(inv, v)
 	for attempt := 1; ; attempt++ {
-		err := s.forward(ctx, call, v, send)
+		lease, err := s.o.Pool.AcquireNear(ctx, v, inv.Affinity)
+		if err != nil {
+			return s.refused(err)
+		}
+		err = s.forward(ctx, call, lease, send)
 		var unsent Unsent
 		if !errors.As(err, &unsent) || attempt == maxAttempts {
 			return err
@@ -69,11 +74,8 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 }
 
 // forward is one attempt.
-func (s *Service) forward(ctx context.Context, call *telemetry.Call, v *lambent.Version, send Send) error {
-	lease, err := s.o.Pool.Acquire(ctx, v)
-	if err != nil {
-		return s.refused(err)
-	}
+func (s *Service) forward(ctx context.Context, call *telemetry.Call, lease *pool.Lease, send Send) error {
+	v := lease.Version()
 	defer lease.Release(time.Time{})
 	note(call, lease)
 	if f := lease.Failed(); f != nil {
@@ -81,7 +83,7 @@ func (s *Service) forward(ctx context.Context, call *telemetry.Call, v *lambent.
 		return &lambent.Error{Code: lambent.CodeUnavailable, Reason: f.Type, Message: f.Message}
 	}
 	began := time.Now()
-	err = send(ctx, lease)
+	err := send(ctx, lease)
 	s.o.Metrics.Forwarded(v, time.Since(began), err != nil)
 	return err
 }

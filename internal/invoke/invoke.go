@@ -81,7 +81,7 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 
 	call.Asked(inv, v)
 	for attempt := 1; ; attempt++ {
-		lease, err := s.o.Pool.Acquire(ctx, v)
+		lease, err := s.o.Pool.AcquireNear(ctx, v, inv.Affinity)
 		if err != nil {
 			return nil, s.refused(err)
 		}

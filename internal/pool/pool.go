@@ -130,6 +130,7 @@ type group struct {
 	trouble  trouble
 	lastIdle time.Time // when an instance last went idle after a call
 	habit    habit
+	near     map[uint64]string // instances of callers that stay, by the hash of their key
 }
 
 // member is one instance in the pool.
