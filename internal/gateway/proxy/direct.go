@@ -417,17 +417,31 @@ func frame(b []byte, from, n int) []byte {
 	return b[start : from+n+2]
 }
 
-// finishUpload waits for the body's goroutine, which it interrupts when the
-// answer is over before it; it tells whether all of the body was sent.
+// uploadGrace is how long the end of a body may come after the answer's.
+const uploadGrace = 20 * time.Millisecond
+
+// finishUpload waits for the body's goroutine, which it interrupts when the answer
+// is over long before it. It tells whether all of the body was sent and the
+// connection is as it was.
 func (d *way) finishUpload(failed bool) bool {
 	up := d.upload
 	if up == nil {
 		return !failed
 	}
-	if !up.over.Load() {
+	cut := failed
+	if !failed && !up.over.Load() {
+		timer := time.NewTimer(uploadGrace)
+		select {
+		case <-up.done:
+		case <-timer.C:
+			cut = true
+		}
+		timer.Stop()
+	}
+	if cut {
 		d.u.close()
 		_ = http.NewResponseController(d.x.w).SetReadDeadline(time.Unix(1, 0)) // only a connection has one
 	}
 	<-up.done
-	return up.over.Load() && !failed
+	return !cut && up.over.Load()
 }
