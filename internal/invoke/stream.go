@@ -16,7 +16,7 @@ type pace struct {
 	tokens  float64
 	counted time.Time // when tokens was right
 	stop    chan struct{}
-	once    sync.Once
+	once    sync.Once // closes stop
 }
 
 // paced is to itself without a rate.

@@ -2,6 +2,7 @@ package invoke
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,20 +13,20 @@ import (
 // taker counts, and fails once it was interrupted.
 type taker struct {
 	got         int
-	interrupted bool
+	interrupted atomic.Bool
 }
 
 func (s *taker) Begin(string) error { return nil }
 
 func (s *taker) Write(p []byte) (int, error) {
-	if s.interrupted {
+	if s.interrupted.Load() {
 		return 0, errors.New("interrupted")
 	}
 	s.got += len(p)
 	return len(p), nil
 }
 
-func (s *taker) Interrupt() { s.interrupted = true }
+func (s *taker) Interrupt() { s.interrupted.Store(true) }
 
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

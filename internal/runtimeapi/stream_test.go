@@ -100,7 +100,7 @@ type upload struct {
 func (r *rig) upload(id string, header ...string) *upload {
 	r.Helper()
 	body, w := io.Pipe()
-	req, err := http.NewRequest("POST", r.url+baseInvoke+id+"/response", body)
+	req, err := http.NewRequest(http.MethodPost, r.url+baseInvoke+id+"/response", body)
 	if err != nil {
 		r.Fatal(err)
 	}
