@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -91,5 +92,25 @@ func TestJSON(t *testing.T) {
 				t.Errorf("%s, line %d:\ngot  %s\nwant %s", c.level, i, got, c.want[i])
 			}
 		}
+	}
+}
+
+func TestStreamedAnswer(t *testing.T) {
+	r := &lambent.Result{CallerGone: true, Report: lambent.Report{Duration: 5 * time.Millisecond, Billed: 5 * time.Millisecond,
+		MemoryMB: 128, MaxMemoryMB: 56, Streamed: 1000, FirstByte: 2 * time.Millisecond}}
+	const done = `{"time":"2026-01-01T10:00:00.123Z","type":"platform.runtimeDone","record":{"callerGone":true,` +
+		`"metrics":{"durationMs":5.00,"producedBytes":1000},"requestId":"` + reqID + `","spans":[` +
+		`{"durationMs":2.00,"name":"responseLatency","start":"2026-01-01T10:00:00.118Z"},` +
+		`{"durationMs":3.00,"name":"responseDuration","start":"2026-01-01T10:00:00.120Z"}],"status":"success"}}`
+	if got := string(FormatOf(lambent.Logging{Format: "JSON", SystemLevel: "DEBUG"}).End(nil, t0, reqID, r)); got != done {
+		t.Errorf("got  %s\nwant %s", got, done)
+	}
+	const left = "\tMax Memory Used: 56 MB\tStreamed: 1000 bytes, then the caller left\t"
+	if got := string(Format{}.Report(nil, t0, reqID, r)); !strings.HasSuffix(got, left) {
+		t.Errorf("got  %q\nwant %q at its end", got, left)
+	}
+	r.CallerGone = false
+	if got := string(Format{}.Report(nil, t0, reqID, r)); strings.Contains(got, "Streamed") {
+		t.Errorf("an answer that went through: %q", got)
 	}
 }
