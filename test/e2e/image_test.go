@@ -72,6 +72,68 @@ func TestFunctionFromImage(t *testing.T) {
 		aws.ToString(l.ResolvedImageUri) != strings.TrimSuffix(reference, ":1")+"@sha256:"+*made.CodeSha256 {
 		t.Errorf("code: %+v", *l)
 	}
+
+	// The function has what it needs, with no registry and after a restart, also of
+	// the cache.
+	registry.Change = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusTeapot); return true }
+	s.Stop()
+	trees, err := filepath.Glob(filepath.Join(s.Data, "artifacts", "trees", "*", "*"))
+	if err != nil || len(trees) < 2 {
+		t.Fatalf("the cache has %v, %v", trees, err)
+	}
+	for _, tree := range trees {
+		if err := os.RemoveAll(tree); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	c = s.Lambda()
+	wantPayload(t, s.Invoke(t, "from-image", `{"do":"echo"}`), `{"do":"echo"}`)
+	registry.Change = nil
+
+	// What it overrides counts, and can be taken back.
+	configure := func(config *types.ImageConfig) {
+		t.Helper()
+		in := &lambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("from-image"), ImageConfig: config}
+		if _, err := c.UpdateFunctionConfiguration(ctx, in); err != nil {
+			t.Fatal(err)
+		}
+		waitUpdated(ctx, t, c, "from-image")
+	}
+	configure(&types.ImageConfig{EntryPoint: []string{"/app/absent"}})
+	if out := s.Invoke(t, "from-image", `{"do":"echo"}`); out.FunctionError == nil || !strings.Contains(string(out.Payload), "Runtime.InvalidEntrypoint") {
+		t.Errorf("without its program: %s", out.Payload)
+	}
+	configure(&types.ImageConfig{EntryPoint: []string{"run"}, WorkingDirectory: aws.String("/app")})
+	if out := s.Invoke(t, "from-image", `{"do":"echo"}`); out.FunctionError == nil { // found by PATH only
+		t.Errorf("a program of the working directory: %s", out.Payload)
+	}
+	configure(&types.ImageConfig{EntryPoint: []string{"./run"}, WorkingDirectory: aws.String("/app")})
+	wantPayload(t, s.Invoke(t, "from-image", `{"do":"echo"}`), `{"do":"echo"}`)
+	configure(&types.ImageConfig{})
+
+	// Another image takes its place.
+	exits := imagetest.Image(t, runtime.GOARCH, v1.Config{Entrypoint: []string{"/data/kept"}}, base)
+	other := registry.Push(t, "team/other:1", exits)
+	if _, err := c.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{FunctionName: aws.String("from-image"), ImageUri: &other}); err != nil {
+		t.Fatal(err)
+	}
+	waitUpdated(ctx, t, c, "from-image")
+	if out := s.Invoke(t, "from-image", `{"do":"echo"}`); out.FunctionError == nil {
+		t.Errorf("after an update: %s", out.Payload)
+	}
+}
+
+func waitUpdated(ctx context.Context, t *testing.T, c *lambda.Client, name string) {
+	t.Helper()
+	w := lambda.NewFunctionUpdatedV2Waiter(c, func(o *lambda.FunctionUpdatedV2WaiterOptions) {
+		o.MinDelay, o.MaxDelay = 20*time.Millisecond, time.Second
+	})
+	if err := w.Wait(ctx, &lambda.GetFunctionInput{FunctionName: &name}, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestApplicationFromImage runs the program of an image on disk, which writes into its
@@ -99,7 +161,11 @@ func TestApplicationFromImage(t *testing.T) {
 	if out, errs, err := s.CLI("", "url", "site", "create", "--public"); err != nil {
 		t.Fatalf("%v\n%s%s", err, out, errs)
 	}
-	for path, want := range map[string]string{"page": "from the image", "gone": "no file", "write/page": "changed", "write/new": "changed", "write/dir": "changed", "root/.ssh": "no file"} {
+	for _, step := range [][2]string{
+		{"page", "from the image"}, {"gone", "no file"}, {"root/.ssh", "no file"},
+		{"write/page", "changed"}, {"page", "changed"}, {"write/new", "changed"},
+	} {
+		path, want := step[0], step[1]
 		res, err := http.Get(s.Gateway + "/fn/site/" + path)
 		if err != nil {
 			t.Fatal(err)
