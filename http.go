@@ -80,14 +80,14 @@ type URL struct {
 	LastModified time.Time
 }
 
-// CORS is what a function URL answers to browsers of other origins.
+// CORS is what a function URL or a route answers to browsers of other origins.
 type CORS struct {
-	AllowCredentials bool
-	AllowHeaders     []string
-	AllowMethods     []string
-	AllowOrigins     []string
-	ExposeHeaders    []string
-	MaxAge           int // seconds
+	AllowCredentials bool     `json:"allowCredentials,omitempty"`
+	AllowHeaders     []string `json:"allowHeaders,omitempty"`
+	AllowMethods     []string `json:"allowMethods,omitempty"`
+	AllowOrigins     []string `json:"allowOrigins,omitempty"`
+	ExposeHeaders    []string `json:"exposeHeaders,omitempty"`
+	MaxAge           int      `json:"maxAge,omitempty"` // seconds
 }
 
 // Stream takes an answer while it is being made. Begin comes first, once, with

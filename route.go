@@ -59,7 +59,9 @@ const (
 	AccessIAM      = "iam"      // who signs with a key of the namespace
 	AccessKey      = "key"      // who sends an API key in X-Api-Key
 	AccessJWT      = "jwt"      // who sends a token in Authorization
-	AccessInternal = "internal" // who calls from this host or from Networks
+	// AccessInternal is who calls from this host or from Networks, by the address of
+	// the connection: everybody, if a proxy on this host passes requests on.
+	AccessInternal = "internal"
 )
 
 // RouteJWT says which tokens open a route (RFC 7519). Keys are public ones: a
