@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
 	"lambent.dev/lambent/test/harness"
 	"lambent.dev/lambent/test/runtimes/clients"
 )
@@ -28,6 +32,8 @@ func streamCode(t *testing.T, client string) (dir, runtime string) {
 			t.Fatalf("build: %v\n%s", err, out)
 		}
 		return dir, "provided.al2023"
+	case "rust":
+		return clients.Build(t, "rust-stream"), "provided.al2023"
 	case "aws-lambda-ric":
 		if err := os.CopyFS(dir, os.DirFS(clients.Build(t, "nodejs"))); err != nil {
 			t.Fatal(err)
@@ -52,11 +58,14 @@ type streamer struct {
 	http *http.Client
 }
 
-// TestStreams streams through what can: the managed Node.js, aws-lambda-ric and
-// aws-lambda-go.
+// streamed is the status of every answer that is a stream.
+const streamed = http.StatusNonAuthoritativeInfo
+
+// TestStreams streams through what can: the managed Node.js, aws-lambda-ric,
+// aws-lambda-go and Rust's lambda_runtime.
 func TestStreams(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
-	for _, client := range []string{"nodejs20.x", "aws-lambda-ric", "go"} {
+	for _, client := range []string{"nodejs20.x", "aws-lambda-ric", "go", "rust"} {
 		t.Run(client, func(t *testing.T) {
 			t.Parallel()
 			dir, runtime := streamCode(t, client)
@@ -69,18 +78,22 @@ func TestStreams(t *testing.T) {
 			t.Cleanup(transport.CloseIdleConnections)
 			f := &streamer{t, s, name, &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 			if client != "aws-lambda-ric" { // which then does not send the head either
-				f.get("none", 203, "")
+				f.get("none", streamed, "")
 			}
 			f.parts()
-			f.get("big", 203, strings.Repeat("x", 64<<20))
-			f.get("early", 502, "Error\n")
-			f.broken("late")
+			f.api("parts", "one\ntwo\n", "")
+			f.api("hang", "some\n", "Unhandled")
+			f.get("big", streamed, strings.Repeat("x", 64<<20))
+			f.get("early", http.StatusBadGateway, "Error\n")
+			if client != "rust" { // which sends its error as a part of the answer
+				f.broken("late")
+			}
 			f.callerLeaves("forever", "error")
-			if client != "go" { // whose writer learns it from a write
+			if client == "nodejs20.x" || client == "aws-lambda-ric" { // other writers learn it from a write
 				f.callerLeaves("silent", "close")
 			}
 			f.broken("exit")
-			f.get("told", 203, "nothing") // of a new instance
+			f.get("told", streamed, "nothing") // of a new instance
 			f.broken("hang")
 		})
 	}
@@ -88,7 +101,7 @@ func TestStreams(t *testing.T) {
 
 func (f *streamer) open(path string) *http.Response {
 	f.Helper()
-	r, err := http.NewRequestWithContext(f.Context(), "GET", f.s.Gateway+"/fn/"+f.name+"/"+path, nil)
+	r, err := http.NewRequestWithContext(f.Context(), http.MethodGet, f.s.Gateway+"/fn/"+f.name+"/"+path, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -105,10 +118,10 @@ func (f *streamer) get(path string, status int, want string) {
 	res := f.open(path)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != status || status == 203 && string(body) != want {
+	if err != nil || res.StatusCode != status || status == streamed && string(body) != want {
 		f.Errorf("%s: %d, %d bytes (%.100q), %v", path, res.StatusCode, len(body), body, err)
 	}
-	if status == 203 && (res.Header.Get("X-A") != "b" || res.Header.Get("Content-Type") != "text/plain") {
+	if status == streamed && (res.Header.Get("X-A") != "b" || res.Header.Get("Content-Type") != "text/plain") {
 		f.Errorf("%s: headers %v", path, res.Header)
 	}
 }
@@ -127,13 +140,44 @@ func (f *streamer) parts() {
 	}
 }
 
+// api streams by InvokeWithResponseStream, whose last event says how it ended.
+func (f *streamer) api(path, want, errorCode string) {
+	f.Helper()
+	out, err := f.s.Lambda().InvokeWithResponseStream(f.Context(), &lambda.InvokeWithResponseStreamInput{
+		FunctionName: &f.name, Payload: []byte(`{"rawPath":"/` + path + `"}`),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	stream := out.GetStream()
+	defer stream.Close()
+	var body strings.Builder
+	var last *types.InvokeWithResponseStreamCompleteEvent
+	for e := range stream.Events() {
+		switch e := e.(type) {
+		case *types.InvokeWithResponseStreamResponseEventMemberPayloadChunk:
+			body.Write(e.Value.Payload)
+		case *types.InvokeWithResponseStreamResponseEventMemberInvokeComplete:
+			last = &e.Value
+		}
+	}
+	_, got, _ := strings.Cut(body.String(), strings.Repeat("\x00", 8))
+	if err := stream.Err(); err != nil || last == nil {
+		f.Errorf("%s by the API: %q, %v, last event %v", path, got, err, last)
+		return
+	}
+	if code := aws.ToString(last.ErrorCode); got != want || code != errorCode {
+		f.Errorf("%s by the API: %q, %q %s", path, got, code, aws.ToString(last.ErrorDetails))
+	}
+}
+
 // broken reads an answer that begins, and must not look whole.
 func (f *streamer) broken(path string) {
 	f.Helper()
 	res := f.open(path)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err == nil || string(body) != "some\n" || res.StatusCode != 203 {
+	if err == nil || string(body) != "some\n" || res.StatusCode != streamed {
 		f.Errorf("%s: %d %q, %v", path, res.StatusCode, body, err)
 	}
 }
@@ -148,5 +192,5 @@ func (f *streamer) callerLeaves(path, want string) {
 	}
 	_ = res.Body.Close() // which ends the connection
 	time.Sleep(500 * time.Millisecond)
-	f.get("told", 203, want)
+	f.get("told", streamed, want)
 }

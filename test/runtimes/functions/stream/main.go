@@ -59,11 +59,9 @@ func write(path string, w io.Writer) error {
 		time.Sleep(50 * time.Millisecond)
 		os.Exit(3)
 	case "big":
-		for part := bytes.Repeat([]byte("x"), 1<<20); ; {
-			for range 64 {
-				w.Write(part)
-			}
-			return nil
+		part := bytes.Repeat([]byte("x"), 1<<20)
+		for range 64 {
+			w.Write(part)
 		}
 	}
 	return nil
