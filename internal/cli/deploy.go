@@ -374,7 +374,11 @@ func (a *app) printDeployed(src source, d client.Deployed) error {
 	for _, t := range d.Timings {
 		took += time.Duration(t.MS * float64(time.Millisecond))
 	}
-	if err := a.printf("%s %s (%s, %s, %d MB, %s in %s)\n", f.Name, what, f.Runtime, handlerText(f), f.MemoryMB,
+	runs := f.Runtime + ", " + handlerText(f)
+	if f.Image != "" {
+		runs = imageText(f)
+	}
+	if err := a.printf("%s %s (%s, %d MB, %s in %s)\n", f.Name, what, runs, f.MemoryMB,
 		bytesText(f.CodeBytes), millis(float64(took.Microseconds())/1000)); err != nil {
 		return err
 	}

@@ -60,7 +60,15 @@ func (a *app) deployImage(cmd *cobra.Command, f deployFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	return a.printDeployed(src, made)
+	return a.printDeployed(source{manifest: m}, made)
+}
+
+// imageText says what a function of an image runs.
+func imageText(f client.Function) string {
+	if f.App != nil {
+		return fmt.Sprintf("image %s, port %d", printable(f.Image), f.App.Port)
+	}
+	return "image " + printable(f.Image)
 }
 
 // imageName is what a function is called that is made of an image.

@@ -43,6 +43,10 @@ type Function struct {
 	LastModified   time.Time         `json:"lastModified"`
 	Tags           map[string]string `json:"tags,omitempty"`
 	App            *App              `json:"app,omitempty"`
+	// Image is the reference of the container image that it is made of, and
+	// ImageDigest the image that this led to, "sha256:...".
+	Image       string `json:"image,omitempty"`
+	ImageDigest string `json:"imageDigest,omitempty"`
 }
 
 // App is what makes a function an HTTP application: a program that serves its

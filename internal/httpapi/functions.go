@@ -98,6 +98,9 @@ func (a *api) function(v *lambent.Version, tags map[string]string) client.Functi
 		State: string(v.State), StateReason: v.StateReason, UpdateStatus: string(v.UpdateStatus),
 		RevisionID: v.RevisionID, LastModified: v.LastModified, Tags: tags,
 	}
+	if v.Image != nil {
+		f.Image, f.ImageDigest = v.Image.Reference, v.Image.Digest
+	}
 	if app := v.App; app != nil {
 		f.App = &client.App{Port: app.Port, Command: app.Command, Health: app.Health, StartTimeout: app.StartTimeout.Seconds(), Concurrency: app.Concurrency}
 	}

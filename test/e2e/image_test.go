@@ -158,6 +158,10 @@ func TestApplicationFromImage(t *testing.T) {
 	if out, errs, err := s.CLI("", "deploy", "--image", "oci:"+dir, "--name", "site", "--port", "8080"); err != nil {
 		t.Fatalf("%v\n%s%s\n%s", err, out, errs, s.Stderr())
 	}
+	// The tag of an image may stay where it is: nothing is changed then.
+	if out, errs, err := s.CLI("", "deploy", "--image", "oci:"+dir, "--name", "site", "--port", "8080"); err != nil || !strings.HasPrefix(out, "site unchanged (image 127.0.0.1:") {
+		t.Errorf("deployed again: %v\n%s%s", err, out, errs)
+	}
 	if out, errs, err := s.CLI("", "url", "site", "create", "--public"); err != nil {
 		t.Fatalf("%v\n%s%s", err, out, errs)
 	}
