@@ -193,6 +193,12 @@ func (s *Store) restore(ctx context.Context, d lambent.Digest) error {
 	if have, err := digestOf(blob); err != nil {
 		return err
 	} else if have != d {
+		if s.disk.isLayer(d) { // so that its image is fetched again when it is set anew
+			err = os.Remove(s.disk.layer(d))
+		}
+		if err != nil {
+			return err
+		}
 		return lambent.Errorf(lambent.CodeInternal, "stored code %s is damaged: deploy it again", d)
 	}
 	if s.disk.isLayer(d) {

@@ -143,6 +143,30 @@ func TestLayerIsRestoredAndCollected(t *testing.T) {
 	}
 }
 
+// A stored layer that is damaged is not unpacked, and can be put again.
+func TestDamagedLayerCanBePutAgain(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "artifacts")
+	s := open(t, artifact.Options{Dir: root})
+	l := putLayer(t, s, fileEntry("a"))
+	path := filepath.Join(root, "layers", string(l.Digest))
+	data, err := os.ReadFile(path)
+	must(t, err)
+	data[len(data)/2] ^= 1
+	must(t, os.WriteFile(path, data, 0o600))
+	if _, err := s.Trim(testContext(t), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Use(testContext(t), l.Digest); lambent.CodeOf(err) != lambent.CodeInternal || !strings.Contains(err.Error(), "is damaged") {
+		t.Errorf("use: %v", err)
+	}
+	if s.HasLayer(l.Digest) {
+		t.Error("it is still taken for the layer")
+	}
+	putLayer(t, s, fileEntry("a"))
+	_, release := mustUse(t, s, l.Digest)
+	release()
+}
+
 func TestBadLayersAreRefused(t *testing.T) {
 	good := tarOf(t, fileEntry("a"))
 	cases := map[string]struct {
