@@ -55,6 +55,7 @@ func imageFixture(t *testing.T, records store.Records) (*fixture, *shelf) {
 	s := &shelf{errors: map[string]error{}}
 	x := openOn(t, records)
 	x.o.Images, x.options.Images = s, s
+	x.o.OnChange, x.o.OnWanted = nil, nil // the fixture's are for one goroutine
 	return x, s
 }
 
