@@ -77,12 +77,29 @@ func (s *Store) checkedTree(d lambent.Digest) bool {
 	return !t.checked.IsZero() && s.disk.hasTree(d)
 }
 
-// ensure makes the unpacked code be there and be sound. The caller has d's turn.
+// noteUse marks a tree as used that nobody has compared yet.
+func (s *Store) noteUse(d lambent.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.trees[d]; t != nil {
+		t.used = time.Now()
+		return
+	}
+	s.trees[d] = &tree{used: time.Now()}
+}
+
+// ensure makes the unpacked code be there and be sound. A layer of an image, which
+// may have gigabytes, is taken for sound when it was unpacked whole: a start cannot
+// wait for all of it to be read, and the scrub will. The caller has d's turn.
 func (s *Store) ensure(ctx context.Context, d lambent.Digest) error {
 	if s.checkedTree(d) {
 		return nil
 	}
 	if s.disk.hasTree(d) {
+		if s.disk.isLayer(d) && s.disk.sealed(d) {
+			s.noteUse(d)
+			return nil
+		}
 		sound, err := s.check(ctx, d)
 		if err != nil || sound {
 			return err

@@ -143,6 +143,27 @@ func TestLayerIsRestoredAndCollected(t *testing.T) {
 	}
 }
 
+// A layer whose tree was changed is found out by the scrub, not by a use.
+func TestChangedLayerIsScrubbed(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "artifacts")
+	l := putLayer(t, open(t, artifact.Options{Dir: root}), fileEntry("a"))
+	s := open(t, artifact.Options{Dir: root})
+	dir, release := mustUse(t, s, l.Digest)
+	release()
+	must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("b"), 0o644))
+	dir, release = mustUse(t, s, l.Digest)
+	if b, err := os.ReadFile(filepath.Join(dir, "a")); string(b) != "b" {
+		t.Errorf("a use has looked at it all: %q, %v", b, err)
+	}
+	release()
+	must(t, s.Scrub(testContext(t), 1<<20))
+	dir, release = mustUse(t, s, l.Digest)
+	defer release()
+	if b, err := os.ReadFile(filepath.Join(dir, "a")); string(b) != "a" {
+		t.Errorf("after the scrub it is %q, %v", b, err)
+	}
+}
+
 // A stored layer that is damaged is not unpacked, and can be put again.
 func TestDamagedLayerCanBePutAgain(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "artifacts")

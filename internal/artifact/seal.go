@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"lambent.dev/lambent"
 )
 
 // sealOf is a hash over everything in a tree that a function could see of it:
@@ -68,6 +70,12 @@ func (d *disk) seal(ctx context.Context, temp, tree string) error {
 		return err
 	}
 	return os.WriteFile(d.sealFile(tree), []byte(sum), 0o600)
+}
+
+// sealed tells whether the tree has a seal.
+func (d *disk) sealed(digest lambent.Digest) bool {
+	_, err := os.Lstat(d.sealFile(d.tree(digest)))
+	return err == nil
 }
 
 // sound tells whether a tree is still what its seal says. A tree without a seal

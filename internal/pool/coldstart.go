@@ -53,6 +53,7 @@ func (p *Pool) coldStart(m *member, ahead string) {
 	case ahead == ReasonProvisioned:
 		limit = provisionedInit
 	}
+	p.unpack(v)
 	ctx, cancel := context.WithTimeout(p.life, limit)
 	defer cancel()
 	spans := &spans{}
@@ -85,6 +86,27 @@ func (p *Pool) coldStart(m *member, ahead string) {
 // Trace is c as traces show it.
 func (c *ColdStart) Trace() telemetry.Start {
 	return telemetry.Start{Instance: c.Stream, Reason: c.Ahead, Failure: c.Failure, Origin: c.Origin, Began: c.Began, Took: c.Total, Stages: c.Stages}
+}
+
+// unpackTimeout bounds the unpacking of an image that the cache has lost.
+const unpackTimeout = 10 * time.Minute
+
+// unpack makes the layers of an image be in the cache. They may be large, and the
+// time for it is not the function's. What fails here fails again when they are
+// pinned, and is said there.
+func (p *Pool) unpack(v *lambent.Version) {
+	if v.Image == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.life, unpackTimeout)
+	defer cancel()
+	for _, d := range v.Image.Layers {
+		_, release, err := p.o.Artifacts.Use(ctx, d)
+		if err != nil {
+			return
+		}
+		release()
+	}
 }
 
 // start takes the steps of a cold start in order. The driver times those between
