@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -133,6 +134,61 @@ func waitUpdated(ctx context.Context, t *testing.T, c *lambda.Client, name strin
 	})
 	if err := w.Wait(ctx, &lambda.GetFunctionInput{FunctionName: &name}, 30*time.Second); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestImageWithAShell has the layout of AWS's base images: an entry point that is a
+// script gets the handler as its argument, and starts the runtime.
+func TestImageWithAShell(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
+	shell, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil {
+		t.Skip("this host has no shell")
+	}
+	files := [][2]string{{"bin", "->usr/bin"}, {"lib", "->usr/lib"}, {"lib64", "->usr/lib64"}, {"tmp/", ""}, {"var/task/", ""}}
+	libraries, err := exec.Command("ldd", shell).Output()
+	if err != nil {
+		t.Skip("the shell's libraries cannot be found")
+	}
+	for _, path := range append(regexp.MustCompile(`/\S+`).FindAllString(string(libraries), -1), shell) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(path, "/")
+		if path == shell {
+			name = "usr/bin/sh"
+		} else if !strings.HasPrefix(name, "usr/") {
+			name = "usr/" + name
+		}
+		files = append(files, [2]string{name + "!", string(content)})
+	}
+	binary, err := probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtimeLayer := imagetest.Layer(t, [2]string{"lambda-entrypoint.sh!", "#!/bin/sh\necho \"handler $1\"\nexport _HANDLER=\"$1\"\nexec /var/runtime/bootstrap\n"},
+		[2]string{"var/runtime/bootstrap!", string(binary)})
+	registry := imagetest.Start(t)
+	registry.Open = true
+	config := v1.Config{Entrypoint: []string{"/lambda-entrypoint.sh"}, WorkingDir: "/var/task"}
+	reference := registry.Push(t, "lambda/shell", imagetest.Image(t, runtime.GOARCH, config, imagetest.Layer(t, files...), runtimeLayer))
+	s := harness.Start(t, harness.Options{})
+	if out, errs, err := s.CLI("", "deploy", "--image", reference, "--name", "shell"); err != nil {
+		t.Fatalf("%v\n%s%s\n%s", err, out, errs, s.Stderr())
+	}
+	_, err = s.Lambda().UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{
+		FunctionName: aws.String("shell"), ImageConfig: &types.ImageConfig{Command: []string{"app.handler"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitUpdated(t.Context(), t, s.Lambda(), "shell")
+	wantPayload(t, s.Invoke(t, "shell", `{"do":"echo"}`), `{"do":"echo"}`)
+	if out, errs, err := s.CLI("", "logs", "shell"); err != nil || !strings.Contains(out, "handler app.handler") {
+		t.Errorf("log: %v\n%s%s", err, out, errs)
 	}
 }
 
