@@ -35,7 +35,7 @@ func expect(_ context.Context, src source) (string, error) {
 
 // produce builds what has to be built, fetches what has to be fetched, and packs it.
 func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source, choose chooser) error {
-	b := build.Builder{Dir: path, Environ: a.Environ, Arch: src.manifest.Arch, Busy: a.spin, Say: func(line string) { a.note("%s", line) }}
+	b := build.Builder{Dir: path, Environ: a.Environ, Arch: src.manifest.Arch, Web: src.guess.App != nil, Busy: a.spin, Say: func(line string) { a.note("%s", line) }}
 	if src.guess.Build == project.BuildMaven {
 		if err := b.Maven(ctx); err != nil {
 			return err

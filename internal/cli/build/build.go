@@ -23,6 +23,8 @@ import (
 
 // Builder builds one directory.
 type Builder struct {
+	// Web tells that the program is an HTTP application, not a function.
+	Web     bool
 	Dir     string   // of the source
 	Environ []string // KEY=value, for the tools
 	Arch    string   // that the function has, "x86_64" or "arm64"; "" is this host's

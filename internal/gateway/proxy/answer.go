@@ -17,6 +17,7 @@ type head struct {
 	length  int64 // of the body; -1 when it is not known
 	chunked bool
 	keep    bool // the connection can be used again
+	old     bool // HTTP/1.0, which has no chunks
 }
 
 // errAnswer is an answer that is none, or that two readers could take for
@@ -76,9 +77,6 @@ func (d *way) readHead() (head, error) {
 			if hd.status == http.StatusSwitchingProtocols {
 				return hd, errAnswer // nobody asked for it
 			}
-			if err := d.fill(d.untilHead); u.r == u.w && err != nil {
-				return hd, err
-			}
 			continue
 		}
 		return hd, d.header(&hd, fields)
@@ -90,18 +88,34 @@ func (d *way) headEnd() (int, error) {
 	u := d.u
 	for from := 0; ; {
 		have := u.b[u.r:u.w]
-		if i := bytes.Index(have[from:], []byte("\r\n\r\n")); i >= 0 {
-			return from + i + 4, nil
-		}
-		if i := bytes.Index(have[from:], []byte("\n\n")); i >= 0 { // as some programs write it (RFC 9112, section 2.2)
-			return from + i + 2, nil
+		if n := emptyLine(have, from); n > 0 {
+			return n, nil
 		}
 		if len(have) > maxHead {
 			return 0, errAnswer
 		}
-		from = max(0, len(have)-3)
+		from = max(0, len(have)-2)
 		if err := d.fill(d.untilHead); err != nil {
 			return 0, err
+		}
+	}
+}
+
+// emptyLine tells where the first empty line of b ends, looking for line ends from
+// there on; 0 is nowhere. Some programs end lines without CR, which readers are to
+// take (RFC 9112, section 2.2).
+func emptyLine(b []byte, from int) int {
+	for {
+		i := bytes.IndexByte(b[from:], '\n')
+		if i < 0 {
+			return 0
+		}
+		from += i + 1
+		switch rest := b[from:]; {
+		case bytes.HasPrefix(rest, []byte("\n")):
+			return from + 1
+		case bytes.HasPrefix(rest, []byte("\r\n")):
+			return from + 2
 		}
 	}
 }
@@ -120,6 +134,7 @@ func parseStatus(text string) (hd head, fields string, err error) {
 	case "HTTP/1.1":
 		hd.keep = true
 	case "HTTP/1.0":
+		hd.old = true
 	default:
 		return hd, "", errAnswer
 	}
@@ -141,7 +156,7 @@ func (d *way) header(hd *head, fields string) error {
 			break
 		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) {
+		if !ok || !isToken(name) || strings.ContainsAny(value, forbidden) {
 			return errAnswer
 		}
 		name, value = canonical(name), trim(value)
@@ -187,7 +202,7 @@ func (hd *head) setLength(value string) error {
 
 // settle decides how the body comes, and whether the connection ends with it.
 func (hd *head) settle(out http.Header, connection []string) error {
-	if hd.chunked && hd.length >= 0 {
+	if hd.chunked && (hd.length >= 0 || hd.old) {
 		return errAnswer
 	}
 	for _, list := range connection {
@@ -360,7 +375,7 @@ func (d *way) trailers(flush bool) error {
 			return nil
 		}
 		name, value, ok := strings.Cut(string(line), ":")
-		if !ok || !isToken(name) {
+		if !ok || !isToken(name) || strings.ContainsAny(value, forbidden) {
 			return errAnswer
 		}
 		d.x.w.Header().Add(http.TrailerPrefix+textproto.CanonicalMIMEHeaderKey(name), trim(value))
@@ -389,6 +404,10 @@ func (u *upstream) grow() {
 	u.w = copy(b, u.b[u.r:u.w])
 	u.b, u.r = b, 0
 }
+
+// forbidden is what makes a header's value dangerous to pass on (RFC 9110, section
+// 5.5).
+const forbidden = "\r\n\x00"
 
 func trim(s string) string { return strings.Trim(s, " \t") }
 

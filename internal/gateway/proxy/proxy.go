@@ -140,9 +140,10 @@ type home struct {
 	idle    time.Duration
 	slow    func() *transports // made when first needed
 
-	mu     sync.Mutex // guards the rest
-	free   []*upstream
-	closed bool
+	mu      sync.Mutex // guards the rest
+	free    []*upstream
+	sweeper *time.Timer // nil when there is nothing to sweep
+	closed  bool
 }
 
 // homeOf finds the connections to an instance. With a new one, those to instances
@@ -193,6 +194,9 @@ func (h *home) close() {
 	h.mu.Lock()
 	free := h.free
 	h.free, h.closed = nil, true
+	if h.sweeper != nil {
+		h.sweeper.Stop()
+	}
 	h.mu.Unlock()
 	for _, u := range free {
 		u.close()
@@ -200,8 +204,8 @@ func (h *home) close() {
 	h.slow().close()
 }
 
-// Reasons for which an application gives no answer, or not all of it. The caller
-// gets Layer and Limit.
+// failure is why an application gives no answer, or not all of it. The caller gets
+// layer and limit.
 type failure struct {
 	status       int
 	layer, limit string

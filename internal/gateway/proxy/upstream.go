@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -79,29 +80,44 @@ func (h *home) pop() *upstream {
 	return u
 }
 
-// put keeps a connection, and gives back those that nobody has used for too long.
+// put keeps a connection.
 func (h *home) put(u *upstream) {
 	if len(u.b) > keepRoom {
 		u.b = make([]byte, headRoom)
 	}
 	u.way = way{watch: u.way.watch}
 	u.idleAt = time.Now()
-	var old *upstream
 	h.mu.Lock()
 	closed := h.closed
 	if !closed {
-		if len(h.free) > 0 && u.idleAt.Sub(h.free[0].idleAt) > keepFor {
-			old = h.free[0]
-			h.free = append(h.free[:0], h.free[1:]...)
-		}
 		h.free = append(h.free, u)
+		if h.sweeper == nil {
+			h.sweeper = time.AfterFunc(keepFor, h.sweep)
+		}
 	}
 	h.mu.Unlock()
 	if closed {
 		u.close()
 	}
-	if old != nil {
-		old.close()
+}
+
+// sweep gives back the connections that nobody has used for too long. It comes
+// again as long as there are any.
+func (h *home) sweep() {
+	now := time.Now()
+	h.mu.Lock()
+	n := 0
+	for n < len(h.free) && now.Sub(h.free[n].idleAt) >= keepFor { // the longest idle come first
+		n++
+	}
+	old := slices.Clone(h.free[:n])
+	h.free = slices.Delete(h.free, 0, n)
+	if h.sweeper = nil; len(h.free) > 0 && !h.closed {
+		h.sweeper = time.AfterFunc(keepFor, h.sweep)
+	}
+	h.mu.Unlock()
+	for _, u := range old {
+		u.close()
 	}
 }
 
