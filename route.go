@@ -55,10 +55,10 @@ const RouteDefault = "$default"
 
 // Who may use a route.
 const (
-	AccessPublic   = "public"   // everybody
-	AccessIAM      = "iam"      // who signs with a key of the namespace
-	AccessKey      = "key"      // who sends an API key in X-Api-Key
-	AccessJWT      = "jwt"      // who sends a token in Authorization
+	AccessPublic = "public" // everybody
+	AccessIAM    = "iam"    // who signs with a key of the namespace
+	AccessKey    = "key"    // who sends an API key in X-Api-Key
+	AccessJWT    = "jwt"    // who sends a token in Authorization
 	// AccessInternal is who calls from this host or from Networks, by the address of
 	// the connection: everybody, if a proxy on this host passes requests on.
 	AccessInternal = "internal"

@@ -24,17 +24,17 @@ type Backend interface {
 }
 
 // Send passes one request to an instance and its answer to the caller. An error
-// in which errors.As finds an [Unsent] says that another instance may be tried.
+// in which errors.As finds an [UnsentError] says that another instance may be tried.
 type Send func(ctx context.Context, to Backend) error
 
-// Unsent is the error of a request of which the instance has seen nothing.
-type Unsent struct{ Cause error }
+// UnsentError is the error of a request of which the instance has seen nothing.
+type UnsentError struct{ Cause error }
 
 // Error implements error.
-func (u Unsent) Error() string { return u.Cause.Error() }
+func (u UnsentError) Error() string { return u.Cause.Error() }
 
 // Unwrap is for errors.As.
-func (u Unsent) Unwrap() error { return u.Cause }
+func (u UnsentError) Unwrap() error { return u.Cause }
 
 // Forward is Invoke for an application: the same way to an instance, where the
 // request is passed through by send instead of being handed over as an event. The
@@ -66,7 +66,7 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 			return s.refused(err)
 		}
 		err = s.forward(ctx, call, lease, send)
-		var unsent Unsent
+		var unsent UnsentError
 		if !errors.As(err, &unsent) || attempt == maxAttempts {
 			return err
 		}

@@ -56,14 +56,14 @@ func TestForwardTriesOthers(t *testing.T) {
 			if tries++; tries == 2 {
 				return nil
 			}
-			return Unsent{errors.New("refused")}
+			return UnsentError{errors.New("refused")}
 		})
 		if err != nil || tries != 2 {
 			t.Errorf("after %d tries: %v", tries, err)
 		}
 		tries = 0
-		var unsent Unsent
-		if err := b.forward(func(context.Context, Backend) error { tries++; return Unsent{errors.New("refused")} }); !errors.As(err, &unsent) || tries != maxAttempts {
+		var unsent UnsentError
+		if err := b.forward(func(context.Context, Backend) error { tries++; return UnsentError{errors.New("refused")} }); !errors.As(err, &unsent) || tries != maxAttempts {
 			t.Errorf("after %d tries: %v", tries, err)
 		}
 	})

@@ -201,10 +201,10 @@ func appNode(tree fs.FS) (Guess, bool, error) {
 		Dependencies map[string]string `json:"dependencies"`
 	}
 	if json.Unmarshal([]byte(source(tree, "package.json")), &pkg) != nil {
-		return Guess{}, false, nil
+		return Guess{}, false, nil //nolint:nilerr // no package: whatever this is, it is no application of ours
 	}
 	if _, isFunction, err := guessJavaScript(tree); isFunction || err != nil {
-		return Guess{}, false, nil
+		return Guess{}, false, nil //nolint:nilerr // a function that cannot be guessed is reported as one
 	}
 	g := Guess{Family: Node, App: &App{Env: map[string]string{"NODE_ENV": "production"}}}
 	pkg.version(tree, &g)

@@ -28,7 +28,7 @@ func (x *exchange) direct(ctx context.Context, h *home) error {
 	for {
 		u, reused, err := h.take(ctx, !repeatable(x.r.Method))
 		if err != nil {
-			return invoke.Unsent{Cause: err}
+			return invoke.UnsentError{Cause: err}
 		}
 		d := &u.way
 		*d = way{x: x, h: h, u: u, ctx: ctx, watch: d.watch}

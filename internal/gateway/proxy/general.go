@@ -25,7 +25,7 @@ func (h *home) makeTransports() *transports {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		c, err := h.to.Dial(ctx)
 		if err != nil {
-			return nil, invoke.Unsent{Cause: err}
+			return nil, invoke.UnsentError{Cause: err}
 		}
 		return &idleConn{Conn: c, limit: h.idle}, nil
 	}
@@ -75,7 +75,7 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 	}
 	cut := run(func() { rp.ServeHTTP(x.w, x.r.WithContext(ctx)) })
 	var why *failure
-	var unsent invoke.Unsent
+	var unsent invoke.UnsentError
 	switch {
 	case failed == nil && !cut:
 		return nil

@@ -55,7 +55,7 @@ func (r *rig) Forward(ctx context.Context, inv *lambent.Invocation, send invoke.
 	for range 3 {
 		r.tries.Add(1)
 		err = send(ctx, r.backend)
-		var unsent invoke.Unsent
+		var unsent invoke.UnsentError
 		if !errors.As(err, &unsent) {
 			break
 		}

@@ -93,16 +93,16 @@ func (f *Found) Params(yield func(name, value string) bool) {
 	}
 }
 
-// Conflict tells of two routes for the same requests.
-type Conflict struct{ Old, New *Entry }
+// ConflictError tells of two routes for the same requests.
+type ConflictError struct{ Old, New *Entry }
 
 // Error implements error.
-func (c *Conflict) Error() string {
+func (c *ConflictError) Error() string {
 	return "route " + c.Old.ID + " takes " + c.Old.Title() + " already"
 }
 
 // With is the table in which a host has these routes and no others; a host without
-// routes is forgotten. The error is a [*Conflict].
+// routes is forgotten. The error is a [*ConflictError].
 func (t *Table) With(host string, entries []*Entry) (*Table, error) {
 	next := &Table{hosts: make(map[string]*tree, len(t.hosts)+1)}
 	for name, tr := range t.hosts {
@@ -114,7 +114,7 @@ func (t *Table) With(host string, entries []*Entry) (*Table, error) {
 		tr := &tree{}
 		for _, e := range entries {
 			if old := tr.put(e); old != nil {
-				return nil, &Conflict{Old: old, New: e}
+				return nil, &ConflictError{Old: old, New: e}
 			}
 		}
 		next.hosts[key] = tr

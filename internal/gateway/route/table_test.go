@@ -33,7 +33,7 @@ func table(t testing.TB, entries []*Entry) (*Table, []*Entry) {
 	out, kept := &Table{}, []*Entry(nil)
 	for _, e := range entries {
 		next, err := out.With(e.Host, append(slices.Clone(byHost[e.Host]), e))
-		var conflict *Conflict
+		var conflict *ConflictError
 		if errors.As(err, &conflict) {
 			continue
 		}
@@ -207,7 +207,7 @@ func TestConflict(t *testing.T) {
 	var tab Table
 	for _, pair := range [][2]string{{"/a/{x}", "/a/{y}"}, {"/a", "/a"}, {"/{x+}", "/{y+}"}, {"$default", "$default"}} {
 		_, err := tab.With("", []*Entry{entry(t, "", "GET", pair[0]), entry(t, "", "GET", pair[1])})
-		var conflict *Conflict
+		var conflict *ConflictError
 		if !errors.As(err, &conflict) {
 			t.Errorf("%v: %v", pair, err)
 		}
