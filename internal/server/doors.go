@@ -106,8 +106,9 @@ func (s *Server) gatewayHandler() http.Handler {
 // serveApp passes a request through to an application.
 func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, t gateway.Target) {
 	target := proxy.Target{Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Path: t.Path, Query: t.Query, RequestID: t.RequestID, Affinity: t.Affinity}
-	if path, _, _ := strings.Cut(r.RequestURI, "?"); len(path) > len(t.Path) { // it was found by its path
-		target.Prefix = strings.TrimSuffix(path, t.Path)
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if prefix, ok := strings.CutSuffix(path, t.Path); ok || t.Path == "/" { // it was found by its path
+		target.Prefix = prefix
 	}
 	s.proxy.Serve(w, r, target)
 }
