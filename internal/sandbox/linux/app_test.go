@@ -133,19 +133,19 @@ func TestApplicationsThatDoNotStart(t *testing.T) {
 		program, kind, message string
 		change                 func(*lambent.App)
 	}{
-		"never":     {"time.sleep(60)", "Runtime.StartTimeout", "did not listen on port 8080 within 1s", nil},
+		"never":     {"time.sleep(60)", "Runtime.StartTimeout", "did not listen on port 8080 within 4s", nil},
 		"elsewhere": {"serve(p=3000)", "Runtime.StartTimeout", "it listens on 3000 instead", nil},
 		"exits":     {"sys.exit(7)", "Runtime.ExitError", "ended before it listened on port 8080: Runtime exited with error: exit status 7", nil},
 		"fails":     {"raise ValueError('x')", "Runtime.ExitError", "exit status 1", nil},
-		"unhealthy": {"Handler.status = 503; serve()", "Runtime.StartTimeout", "/healthz still answered 503 after 1s", func(a *lambent.App) { a.Health = "/healthz" }},
-		"mute": {"s = socket.create_server(('', port)); time.sleep(60)", "Runtime.StartTimeout", "/healthz did not answer within 1s",
+		"unhealthy": {"Handler.status = 503; serve()", "Runtime.StartTimeout", "/healthz still answered 503 after 4s", func(a *lambent.App) { a.Health = "/healthz" }},
+		"mute": {"s = socket.create_server(('', port)); time.sleep(60)", "Runtime.StartTimeout", "/healthz did not answer within 4s",
 			func(a *lambent.App) { a.Health = "/healthz" }},
 		"no-program": {"", "Runtime.InvalidEntrypoint", "nosuch", func(a *lambent.App) { a.Command = []string{"nosuch"} }},
 		"no-file":    {"", "Runtime.InvalidEntrypoint", "/var/task/run.sh", func(a *lambent.App) { a.Command = []string{"./run.sh"} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec, _ := appSpecOf(t, "app-"+name, c.program)
-			spec.Version.App.StartTimeout = time.Second
+			spec.Version.App.StartTimeout = 4 * time.Second
 			if c.change != nil {
 				c.change(spec.Version.App)
 			}

@@ -128,7 +128,7 @@ func TestNoLeak(t *testing.T) {
 	specs := []func(id string) sandbox.Spec{blankSpecs(t)}
 	if p := newPython(t); p != nil {
 		spec := p.spec(t, light, nil)
-		specs = append(specs, func(id string) sandbox.Spec { spec.ID = id; return spec })
+		specs = append(specs, func(id string) sandbox.Spec { own := spec; own.ID = id; return own })
 	}
 	live := func(n int) (lambent.Origin, error) {
 		spec := specs[n%len(specs)](fmt.Sprintf("leak-%d", n))
