@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -46,10 +47,20 @@ func (g *guest) watch() {
 		g.status = reap(g.process.pid, g.pidfd)
 		g.driver.strays.drop(g.process.pid)
 		// Every writer is dead, so the pipe ends; what it holds comes first, so
-		// that the log is whole when the answer goes out.
-		<-read
+		// that the log is whole when the answer goes out. A process outside the
+		// sandbox that came by a copy of the pipe (a fork that nobody heard of again)
+		// does not hold anything up.
+		select {
+		case <-read:
+		case <-time.After(lastWords):
+			_ = g.output.pipe.Close()
+			<-read
+		}
 	})
 }
+
+// lastWords is how long the output of a process that is dead may take to end.
+const lastWords = 3 * time.Second
 
 // reap waits for a process. The kernel ends the first one of a pid namespace only
 // after everything else in there.

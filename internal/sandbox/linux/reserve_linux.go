@@ -466,10 +466,26 @@ func (r *reserve) close() {
 	close(r.stop)
 	r.yield()
 	r.uproot()
-	r.work.Wait()
+	r.settled()
 	r.yield() // what was made meanwhile
 	r.uproot()
-	r.work.Wait()
+	r.settled()
+}
+
+// settled waits for what the reserve has under way: not for ever, because a server
+// must be able to stop. What is left then ends with the server, or by the next
+// one's Recover.
+func (r *reserve) settled() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.work.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(closeTimeout):
+		r.driver.opts.Log.Error("the reserve does not come to its end", "after", closeTimeout)
+	}
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
