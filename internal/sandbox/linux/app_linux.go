@@ -151,15 +151,17 @@ const (
 // await waits for the application to take requests. The port is looked at from
 // outside: a connection that says nothing would be noise in its log.
 func (a *application) await(ctx context.Context) *sandbox.Failure {
-	status := 0
+	status := 0 // the last answer's
 	for wait := firstLook; ; wait = min(wait*5/4, lastLook) {
 		if at, ok := a.listening(); ok {
 			a.at.Store(&at)
 			if a.app.Health == "" {
 				return nil
 			}
-			if status = a.health(ctx); status > 0 && status < 500 {
-				return nil
+			if got := a.health(ctx); got > 0 {
+				if status = got; status < 500 {
+					return nil
+				}
 			}
 		}
 		select {
