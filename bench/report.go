@@ -113,8 +113,20 @@ func write(root, host string, results []result) error {
 	for _, r := range results {
 		byCase[r.Case] = append(byCase[r.Case], r)
 	}
+	for _, c := range cases { // what was not measured now keeps its last figures
+		if byCase[c.name] != nil {
+			continue
+		}
+		var last struct{ Results []result }
+		if body, err := os.ReadFile(filepath.Join(dir, c.name+".json")); err == nil && json.Unmarshal(body, &last) == nil {
+			byCase[c.name] = last.Results
+		}
+	}
 	var errs []error
 	for name, rs := range byCase {
+		if !slices.ContainsFunc(results, func(r result) bool { return r.Case == name }) {
+			continue
+		}
 		body, err := json.MarshalIndent(map[string]any{"host": host, "results": rs}, "", "  ")
 		errs = append(errs, err, os.WriteFile(filepath.Join(dir, name+".json"), append(body, '\n'), 0o644),
 			os.WriteFile(filepath.Join(dir, name+".svg"), []byte(chart(rs)), 0o644))

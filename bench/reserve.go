@@ -139,14 +139,16 @@ func (b *bed) reserves() (float64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("list reserves: %w", err)
 	}
-	var list []struct {
-		MemoryBytes int64 `json:"memoryBytes"`
+	var list struct {
+		Reserves []struct {
+			MemoryBytes int64 `json:"memoryBytes"`
+		} `json:"reserves"`
 	}
 	if err := json.Unmarshal(out, &list); err != nil {
 		return 0, err
 	}
 	total := int64(0)
-	for _, r := range list {
+	for _, r := range list.Reserves {
 		total += r.MemoryBytes
 	}
 	return float64(total) / (1 << 20), nil
