@@ -42,7 +42,7 @@ const DefaultPrice = 768_000
 
 // shortest is how long an instance is kept even if that is not worth it: calls
 // come in bursts that no histogram has seen yet.
-const shortest = 5 * time.Second
+const shortest = 30 * time.Second
 
 // maxKeys bounds how many versions are remembered; the longest unused is
 // forgotten first.
