@@ -128,8 +128,7 @@ func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Fai
 	}
 	if ctx.Err() != nil {
 		// The runtime had all the time that it may have: the function's failure.
-		return &sandbox.Failure{Type: "Sandbox.Timedout", //nolint:nilerr // see above
-			Message: fmt.Sprintf("Task timed out after %.2f seconds", v.Timeout.Seconds())}, nil
+		return sandbox.TimedOut(v.Timeout), nil //nolint:nilerr // see above
 	}
 	if err != nil {
 		return nil, fmt.Errorf("initialise instance of %s: %w", v.Function, err)

@@ -17,7 +17,6 @@ import (
 // error objects.
 const (
 	maxInitError = 1 << 20  // bytes of the body of /runtime/init/error
-	maxErrorType = 256      // bytes of an error's type
 	maxDrain     = 32 << 20 // bytes of a refused body that are read and dropped
 )
 
@@ -91,15 +90,6 @@ func receiveChunks(body io.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// tooLarge is what the caller gets for an answer over limit, in AWS's words.
-func tooLarge(limit int) *sandbox.Failure {
-	return &sandbox.Failure{
-		Type:    "Function.ResponseSizeTooLarge",
-		Message: fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", limit),
-		Raw:     true,
-	}
-}
-
 // truncated is what the caller gets when the connection ended within an answer.
 func truncated() *sandbox.Failure {
 	return &sandbox.Failure{Type: "Runtime.TruncatedResponse", Message: "The runtime broke off its response"}
@@ -113,7 +103,7 @@ func success(p *post, body []byte) sandbox.Answer {
 	if failed == "" {
 		return a
 	}
-	a.FunctionError, a.ErrorType = true, errorType(failed)
+	a.FunctionError, a.ErrorType = true, sandbox.ErrorType(failed)
 	a.ContentType = typeJSON
 	object, err := base64.StdEncoding.DecodeString(p.trailer(trailerErrorBody))
 	if err != nil || !json.Valid(object) {
@@ -130,7 +120,7 @@ func failure(p *post, body []byte) sandbox.Answer {
 		Payload:       body,
 		ContentType:   p.contentType,
 		FunctionError: true,
-		ErrorType:     errorType(p.errorType),
+		ErrorType:     sandbox.ErrorType(p.errorType),
 	}
 	if mediaType(p.contentType) != typeErrorCause {
 		return a
@@ -151,7 +141,7 @@ func failure(p *post, body []byte) sandbox.Answer {
 
 // initFailure makes the failure of an /init/error.
 func initFailure(p *post, body []byte) *sandbox.Failure {
-	f := &sandbox.Failure{Type: errorType(p.errorType), Payload: body, Raw: true}
+	f := &sandbox.Failure{Type: sandbox.ErrorType(p.errorType), Payload: body, Raw: true}
 	var object struct {
 		Message string `json:"errorMessage"`
 	}
@@ -164,32 +154,6 @@ func initFailure(p *post, body []byte) *sandbox.Failure {
 	}
 	f.Message = object.Message
 	return f
-}
-
-// errorType is the type that is shown for what the runtime named: its own if it
-// has the form "Runtime.Xxx" or "Function.Xxx", AWS's default otherwise.
-func errorType(named string) string {
-	kind, name, _ := strings.Cut(named, ".")
-	known := kind == "Runtime" || kind == "Function"
-	if known && len(named) <= maxErrorType && isName(name) {
-		return named
-	}
-	if kind == "Function" {
-		return "Function.Unknown"
-	}
-	return "Runtime.Unknown"
-}
-
-// isName tells whether s is a capital letter followed by letters.
-func isName(s string) bool {
-	for i := range len(s) {
-		upper := s[i] >= 'A' && s[i] <= 'Z'
-		lower := s[i] >= 'a' && s[i] <= 'z'
-		if !upper && (i == 0 || !lower) {
-			return false
-		}
-	}
-	return len(s) > 1
 }
 
 // mediaType is a content type without its parameters.

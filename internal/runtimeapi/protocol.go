@@ -121,7 +121,7 @@ func (s *Session) answer(t step, id string, p *post) reply {
 	body, err := receive(p, lambent.MaxPayload)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return s.finish(x, p, sandbox.Answer{Failure: tooLarge(lambent.MaxPayload)}, refuseSize(lambent.MaxPayload))
+		return s.finish(x, p, sandbox.Answer{Failure: sandbox.TooLarge(lambent.MaxPayload)}, refuseSize(lambent.MaxPayload))
 	case err != nil:
 		s.opts.Log.Debug("runtime broke off its answer", "inv", x.event.RequestID, "error", err)
 		return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())

@@ -10,7 +10,6 @@ package runtimeapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -216,13 +215,13 @@ func (s *Session) giveUp(ctx context.Context, x *exchange) outcome {
 		s.current = nil // the instance is as good as before
 		return outcome{err: contextError(ctx, "wait for the runtime to take the event")}
 	}
-	f := sandbox.Failure{Type: "Sandbox.Failure", Message: "The invocation was canceled"}
+	f := &sandbox.Failure{Type: "Sandbox.Failure", Message: "The invocation was canceled"}
 	if timeout {
-		f = timedOut(x.timeout(ctx))
+		f = sandbox.TimedOut(x.timeout(ctx))
 	}
 	s.state = expired
-	s.die(f)
-	return outcome{answer: sandbox.Answer{Failure: &f, Took: time.Since(x.handed)}}
+	s.die(*f)
+	return outcome{answer: sandbox.Answer{Failure: f, Took: time.Since(x.handed)}}
 }
 
 // timeout is the time that the function had. The caller knows that ctx has a
@@ -233,19 +232,6 @@ func (x *exchange) timeout(ctx context.Context) time.Duration {
 		at, _ = ctx.Deadline()
 	}
 	return at.Sub(x.offered)
-}
-
-// timedOut is the failure of a function that ran for d, its time-out. AWS gives
-// the configured figure, which is whole seconds; what the way from the caller to
-// here took off it is rounded away.
-func timedOut(d time.Duration) sandbox.Failure {
-	if d >= time.Second {
-		d = d.Round(time.Second)
-	}
-	return sandbox.Failure{
-		Type:    "Sandbox.Timedout",
-		Message: fmt.Sprintf("Task timed out after %.2f seconds", max(d, 0).Seconds()),
-	}
 }
 
 // Ready is closed when the runtime waits for an event or is gone. It speaks of

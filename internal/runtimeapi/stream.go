@@ -69,7 +69,7 @@ func (s *Session) stream(x *exchange, p *post) reply {
 		r.cut = true
 		return r
 	case errors.Is(err, errTooLarge):
-		r := s.finish(x, p, sandbox.Answer{Failure: tooLarge(lambent.MaxStreamed)}, refuseSize(lambent.MaxStreamed))
+		r := s.finish(x, p, sandbox.Answer{Failure: sandbox.TooLarge(lambent.MaxStreamed)}, refuseSize(lambent.MaxStreamed))
 		r.cut = true
 		return r
 	}

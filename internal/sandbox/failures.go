@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"lambent.dev/lambent"
 )
 
 // TimedOut is the failure of a function that ran for d, its time-out. AWS gives
@@ -21,12 +19,11 @@ func TimedOut(d time.Duration) *Failure {
 	}
 }
 
-// TooLarge is what the caller gets for an answer over lambent.MaxPayload, in
-// AWS's words.
-func TooLarge() *Failure {
+// TooLarge is what the caller gets for an answer over limit bytes, in AWS's words.
+func TooLarge(limit int) *Failure {
 	return &Failure{
 		Type:    "Function.ResponseSizeTooLarge",
-		Message: fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", lambent.MaxPayload),
+		Message: fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", limit),
 		Raw:     true,
 	}
 }

@@ -1,7 +1,6 @@
 package linux
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"sync"
@@ -13,10 +12,6 @@ import (
 	"lambent.dev/lambent/internal/sandbox"
 )
 
-// maxLine is the longest line that is passed on whole, in bytes: AWS's limit for
-// a log event ("CloudWatch Logs quotas").
-const maxLine = 256 << 10
-
 // output reads what the function writes and hands it on line by line. Two
 // goroutines read: the instance's own, whenever there is something, and the one
 // that has an answer in hand and wants what was written before it.
@@ -24,12 +19,11 @@ type output struct {
 	pipe *os.File
 	raw  syscall.RawConn
 
-	// mu lets one of them at a time read and call to, which promises the reader of
-	// [sandbox.Output] just that; it guards what follows.
-	mu   sync.Mutex
-	to   sandbox.Output
-	buf  []byte
-	line []byte // of a line, what has come so far
+	// mu lets one of them at a time read and pass lines on, which promises the
+	// reader of [sandbox.Output] just that; it guards what follows.
+	mu    sync.Mutex
+	lines sandbox.Lines
+	buf   []byte
 }
 
 // newOutput makes the pipe; the second result is its other end.
@@ -43,7 +37,7 @@ func newOutput(to sandbox.Output) (*output, *os.File, error) {
 		_, _ = unix.Close(p[0]), write.Close()
 		return nil, nil, os.NewSyscallError("set nonblocking", err)
 	}
-	o := &output{pipe: os.NewFile(uintptr(p[0]), "output"), to: to, buf: make([]byte, 32<<10)}
+	o := &output{pipe: os.NewFile(uintptr(p[0]), "output"), lines: sandbox.Lines{To: to}, buf: make([]byte, 32<<10)}
 	raw, err := o.pipe.SyscallConn()
 	if err != nil {
 		_, _ = o.pipe.Close(), write.Close()
@@ -69,7 +63,7 @@ func (o *output) run() {
 	})
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.flush()
+	o.lines.Flush(time.Now())
 }
 
 // drain passes on all that has been written so far, a started line included:
@@ -80,7 +74,7 @@ func (o *output) drain() {
 	_ = o.raw.Control(func(fd uintptr) { o.read(int(fd)) })
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.flush()
+	o.lines.Flush(time.Now())
 }
 
 // direct passes on to another receiver what is written from now on. What was
@@ -89,7 +83,7 @@ func (o *output) direct(to sandbox.Output) {
 	o.drain()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.to = to
+	o.lines.To = to
 }
 
 // pipeState is why a read stopped.
@@ -119,41 +113,7 @@ func (o *output) read(fd int) pipeState {
 			return pipeEnded
 		}
 		left -= n
-		o.take(time.Now(), o.buf[:n])
+		o.lines.Take(time.Now(), o.buf[:n])
 	}
 	return pipeMore
-}
-
-// take splits p into lines. It is called with mu held.
-func (o *output) take(at time.Time, p []byte) {
-	for len(p) > 0 {
-		part, rest, whole := bytes.Cut(p, []byte{'\n'})
-		p = rest
-		for len(o.line)+len(part) > maxLine {
-			n := maxLine - len(o.line)
-			o.line = append(o.line, part[:n]...)
-			part = part[n:]
-			o.emit(at)
-		}
-		switch {
-		case whole && len(o.line) == 0:
-			o.to.WriteLine(at, part)
-		case whole:
-			o.line = append(o.line, part...)
-			o.emit(at)
-		default:
-			o.line = append(o.line, part...)
-		}
-	}
-}
-
-func (o *output) emit(at time.Time) {
-	o.to.WriteLine(at, o.line)
-	o.line = o.line[:0]
-}
-
-func (o *output) flush() {
-	if len(o.line) > 0 {
-		o.emit(time.Now())
-	}
 }

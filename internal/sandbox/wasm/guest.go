@@ -181,7 +181,7 @@ func (g *guest) handle(ctx context.Context, c *call, payload []byte) ([]byte, *s
 	}
 	at, size := uint32(r[0]>>32), uint32(r[0])
 	if size > lambent.MaxPayload {
-		return nil, sandbox.TooLarge(), nil
+		return nil, sandbox.TooLarge(lambent.MaxPayload), nil
 	}
 	b, ok := g.mod.Memory().Read(at, size)
 	if !ok {

@@ -247,7 +247,7 @@ func (i *Instance) answer(ctx context.Context, begin time.Time, ev *sandbox.Even
 	case !success && !end.exit, !success && g.stdout.object() == "":
 		return i.ended(ctx, begin, ev, end), nil
 	case g.stdout.large:
-		return sandbox.Answer{Failure: sandbox.TooLarge()}, nil
+		return sandbox.Answer{Failure: sandbox.TooLarge(lambent.MaxPayload)}, nil
 	case !success:
 		return sandbox.Answer{Payload: g.stdout.b, ContentType: "application/json",
 			FunctionError: true, ErrorType: sandbox.ErrorType(g.stdout.object())}, nil
