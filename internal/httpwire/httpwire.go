@@ -50,14 +50,15 @@ func noEOF(err error) error {
 	return err
 }
 
-// isToken tells whether b is a token (RFC 9110, section 5.6.2).
-func isToken(b []byte) bool {
-	for _, c := range b {
-		if class[c]&token == 0 {
+// IsToken tells whether s is a token, such as a header's name (RFC 9110, section
+// 5.6.2).
+func IsToken[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if class[s[i]]&token == 0 {
 			return false
 		}
 	}
-	return len(b) > 0
+	return len(s) > 0
 }
 
 // Classes of bytes.

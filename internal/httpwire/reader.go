@@ -117,7 +117,7 @@ func (r *Reader) line() ([]byte, error) {
 func (r *Reader) requestLine(line []byte) error {
 	method, rest, ok := bytes.Cut(line, []byte(" "))
 	target, version, ok2 := bytes.Cut(rest, []byte(" "))
-	if !ok || !ok2 || !isToken(method) || len(target) == 0 {
+	if !ok || !ok2 || !IsToken(method) || len(target) == 0 {
 		return bad("malformed request line")
 	}
 	for _, b := range target {
@@ -159,7 +159,7 @@ func knownMethod(b []byte) string {
 // (RFC 9112, section 5).
 func parseField(line []byte) (span, error) {
 	colon := bytes.IndexByte(line, ':')
-	if colon < 0 || !isToken(line[:colon]) {
+	if colon < 0 || !IsToken(line[:colon]) {
 		return span{}, bad("malformed header line")
 	}
 	s := span{nameEnd: colon, value: colon + 1, valueEnd: len(line)}

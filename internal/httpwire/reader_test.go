@@ -269,8 +269,8 @@ func FuzzTarget(f *testing.F) {
 				t.Fatalf("%q: %#v, %v; net/url: %#v, %v", target, got, err, want, wantErr)
 			}
 		}
-		if isToken([]byte(name)) {
-			if got, want := canonical(name), http.CanonicalHeaderKey(name); got != want {
+		if IsToken(name) {
+			if got, want := Canonical(name), http.CanonicalHeaderKey(name); got != want {
 				t.Fatalf("%q: %q, net/http: %q", name, got, want)
 			}
 		}

@@ -56,7 +56,7 @@ func (q *request) fillHeader(head string) {
 	q.values = q.values[:0]
 	length := false
 	for _, f := range q.c.r.fields {
-		name := canonical(head[f.name:f.nameEnd])
+		name := Canonical(head[f.name:f.nameEnd])
 		switch name {
 		case "Host":
 			q.host = head[f.value:f.valueEnd]
@@ -79,9 +79,9 @@ func (q *request) fillHeader(head string) {
 	}
 }
 
-// canonical is http.CanonicalHeaderKey without its work where name is in that
-// form already.
-func canonical(name string) string {
+// Canonical is http.CanonicalHeaderKey, for a name that is a token, without its
+// work where it is in that form already.
+func Canonical(name string) string {
 	up := true
 	for i := range len(name) {
 		c := name[i]

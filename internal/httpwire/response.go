@@ -150,7 +150,7 @@ func hasBody(status int) bool {
 // appendField appends a header's lines. A line break in a value would begin
 // another header, or the body.
 func appendField(b []byte, name string, values []string) []byte {
-	if !isToken([]byte(name)) {
+	if !IsToken(name) {
 		return b
 	}
 	for _, v := range values {

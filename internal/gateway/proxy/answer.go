@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lambent.dev/lambent/internal/httpwire"
 )
 
 // head is the first part of an answer.
@@ -156,10 +158,10 @@ func (d *way) header(hd *head, fields string) error {
 			break
 		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) || strings.ContainsAny(value, forbidden) {
+		if !ok || !httpwire.IsToken(name) || strings.ContainsAny(value, forbidden) {
 			return errAnswer
 		}
-		name, value = canonical(name), trim(value)
+		name, value = httpwire.Canonical(name), trim(value)
 		switch name {
 		case "Content-Length":
 			if err := hd.setLength(value); err != nil {
@@ -375,7 +377,7 @@ func (d *way) trailers(flush bool) error {
 			return nil
 		}
 		name, value, ok := strings.Cut(string(line), ":")
-		if !ok || !isToken(name) || strings.ContainsAny(value, forbidden) {
+		if !ok || !httpwire.IsToken(name) || strings.ContainsAny(value, forbidden) {
 			return errAnswer
 		}
 		d.x.w.Header().Add(http.TrailerPrefix+textproto.CanonicalMIMEHeaderKey(name), trim(value))
@@ -410,27 +412,3 @@ func (u *upstream) grow() {
 const forbidden = "\r\n\x00"
 
 func trim(s string) string { return strings.Trim(s, " \t") }
-
-// isToken tells whether s may be a header's name (RFC 9110, section 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?={}", c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// canonical is http.CanonicalHeaderKey without its work where name is in that
-// form already.
-func canonical(name string) string {
-	up := true
-	for i := range len(name) {
-		c := name[i]
-		if up && 'a' <= c && c <= 'z' || !up && 'A' <= c && c <= 'Z' {
-			return http.CanonicalHeaderKey(name)
-		}
-		up = c == '-'
-	}
-	return name
-}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/httpwire"
 )
 
 // canned is a connection from which some bytes can be read.
@@ -42,7 +43,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		for name, values := range w.Header() {
-			if !isToken(strings.TrimPrefix(name, http.TrailerPrefix)) || strings.ContainsAny(strings.Join(values, ""), "\r\n") {
+			if !httpwire.IsToken(strings.TrimPrefix(name, http.TrailerPrefix)) || strings.ContainsAny(strings.Join(values, ""), "\r\n") {
 				t.Errorf("header %q: %q", name, values)
 			}
 		}
