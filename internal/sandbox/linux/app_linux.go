@@ -57,16 +57,22 @@ func appSpec(s sandbox.Spec) sandbox.Spec {
 			command[0] = path.Join("/var/task", command[0])
 		}
 	default:
-		places := searchPath(slices.Concat(rt.Env, s.Env))
-		for _, dir := range places[1:] {
-			rt.Fallback = append(rt.Fallback, path.Join(dir, command[0]))
-		}
-		command[0] = path.Join(places[0], command[0])
+		command[0], rt.Fallback = onPath(command[0], slices.Concat(rt.Env, s.Env))
 	}
 	rt.Command = command
 	s.Runtime = rt
 	s.NoReserve = true
 	return s
+}
+
+// onPath is where a program may be that is named without a directory: in the
+// first of the places of env's PATH, else in the others.
+func onPath(program string, env []string) (first string, others []string) {
+	places := searchPath(env)
+	for _, dir := range places[1:] {
+		others = append(others, path.Join(dir, program))
+	}
+	return path.Join(places[0], program), others
 }
 
 // withInterpreter puts the runtime's own interpreter first on the PATH of env.

@@ -31,11 +31,7 @@ func imageSpec(s sandbox.Spec) sandbox.Spec {
 	case strings.Contains(command[0], "/"):
 		command[0] = path.Join(workingDirectory(s), command[0])
 	default:
-		places := searchPath(slices.Concat(rt.Env, s.Env))
-		for _, dir := range places[1:] {
-			rt.Fallback = append(rt.Fallback, path.Join(dir, command[0]))
-		}
-		command[0] = path.Join(places[0], command[0])
+		command[0], rt.Fallback = onPath(command[0], slices.Concat(rt.Env, s.Env))
 	}
 	rt.Command = command
 	s.Runtime = rt
