@@ -51,12 +51,11 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 	if v.App == nil {
 		return s.refused(lambent.Errorf(lambent.CodeInvalid, "%s is not an HTTP application", v.Function))
 	}
-	done, err := s.enter(v)
+	leave, err := s.enter(v)
 	if err != nil {
-		s.o.Metrics.Throttled(v.Namespace, v.Function)
 		return s.refused(err)
 	}
-	defer done()
+	defer leave()
 	s.o.Metrics.Running(+1)
 	defer s.o.Metrics.Running(-1)
 	call.Asked(inv, v)

@@ -70,12 +70,11 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	done, err := s.enter(v)
+	leave, err := s.enter(v)
 	if err != nil {
-		s.o.Metrics.Throttled(v.Namespace, v.Function)
 		return nil, s.refused(err)
 	}
-	defer done()
+	defer leave()
 	s.o.Metrics.Running(+1)
 	defer s.o.Metrics.Running(-1)
 
@@ -134,13 +133,17 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 	return res, nil
 }
 
-// enter admits a call of v within the limits that hold for it now.
-func (s *Service) enter(v *lambent.Version) (func(), error) {
+// enter admits a call of v within the limits that hold for it now, and counts one
+// that is not admitted. The returned function is called when the call is over.
+func (s *Service) enter(v *lambent.Version) (leave func(), err error) {
 	entry, err := s.o.Catalog.Get(v.Namespace, v.Function, "")
-	if err != nil {
-		return nil, err
+	if err == nil {
+		leave, err = s.admit.enter(v, entry.Function.Reserved)
 	}
-	return s.admit.enter(v, entry.Function.Reserved)
+	if err != nil {
+		s.o.Metrics.Throttled(v.Namespace, v.Function)
+	}
+	return leave, err
 }
 
 // event is the invocation as the runtime sees it.
