@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"lambent.dev/lambent"
 )
@@ -83,24 +79,5 @@ func (b *bed) application(ctx context.Context, binary string, payload []byte) (t
 
 // reverse starts the standard library's reverse proxy in front of an address.
 func (b *bed) reverse(binary, to string, payload []byte) (target, error) {
-	cmd := exec.Command(binary)
-	cmd.Env = append(os.Environ(), "REVERSE="+to)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return target{}, err
-	}
-	if err := cmd.Start(); err != nil {
-		return target{}, err
-	}
-	b.began = append(b.began, cmd)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return target{}, err
-	}
-	r, err := http.NewRequest(http.MethodPost, "http://"+strings.TrimSpace(line)+"/", bytes.NewReader(payload))
-	if err != nil {
-		return target{}, err
-	}
-	return newTarget(r)
+	return b.beside(binary, "REVERSE="+to, payload)
 }

@@ -138,8 +138,14 @@ func (b *bed) echo(ctx context.Context) (string, error) {
 
 // bare starts the handler as a plain HTTP server and returns its request.
 func (b *bed) bare(binary string, payload []byte) (target, error) {
+	return b.beside(binary, "BARE=127.0.0.1:0", payload)
+}
+
+// beside starts a program that serves HTTP and prints its address, and returns a
+// request to it.
+func (b *bed) beside(binary, variable string, payload []byte) (target, error) {
 	cmd := exec.Command(binary)
-	cmd.Env = append(os.Environ(), "BARE=127.0.0.1:0")
+	cmd.Env = append(os.Environ(), variable)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
