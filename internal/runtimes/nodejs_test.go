@@ -179,19 +179,7 @@ func TestNodeContext(t *testing.T) {
 		"Lambda-Runtime-Cognito-Identity": `{"cognitoIdentityId": "who"}`,
 	})
 	m := decode(t, r.expect("response").body)
-	for name, want := range map[string]any{
-		"aws_request_id": id, "function_name": "fn", "function_version": "$LATEST",
-		"invoked_function_arn": "arn:aws:lambda:us-east-1:000000000000:function:fn",
-		"memory_limit_in_mb":   "512", "log_group_name": "/aws/lambda/fn", "log_stream_name": "stream",
-		"identity": "who", "trace": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
-	} {
-		if m[name] != want {
-			t.Errorf("context: %s is %v, want %v", name, m[name], want)
-		}
-	}
-	if left := m["remaining"].(float64); left <= 0 || left > 5000 {
-		t.Errorf("remaining time %v ms", left)
-	}
+	wantContext(t, m, id, "512")
 	client, _ := m["client_context"].(map[string]any) // nil fails below
 	if custom, _ := client["custom"].(map[string]any); custom["k"] != "é" {
 		t.Errorf("client context %v", client)

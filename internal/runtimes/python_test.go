@@ -1,7 +1,6 @@
 package runtimes_test
 
 import (
-	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
@@ -37,22 +36,7 @@ func TestPythonEcho(t *testing.T) {
 				`{"a": [1, 2.5, null, true, false, "x\ny"], "b": {"c": {}}}`,
 				`"text"`, `12345678901234567890`, `null`, `[]`, ` {"padded": 1} `,
 			} {
-				got := r.invoke("response", payload)
-				var want, have any
-				if err := json.Unmarshal([]byte(payload), &want); err != nil {
-					t.Fatal(err)
-				}
-				if err := json.Unmarshal([]byte(got.body), &have); err != nil {
-					t.Fatalf("%s: answer %s: %v", payload, got.body, err)
-				}
-				w, _ := json.Marshal(want) // both came from JSON
-				h, _ := json.Marshal(have)
-				if string(w) != string(h) {
-					t.Errorf("echo of %s is %s", payload, got.body)
-				}
-				if ct := got.header.Get("Content-Type"); ct != "application/json" {
-					t.Errorf("content type %q", ct)
-				}
+				wantEcho(t, payload, r.invoke("response", payload))
 			}
 		})
 	}
@@ -164,19 +148,7 @@ func TestPythonContext(t *testing.T) {
 		"Lambda-Runtime-Cognito-Identity": `{"cognitoIdentityId": "who", "cognitoIdentityPoolId": "pool"}`,
 	})
 	m := decode(t, r.expect("response").body)
-	for name, want := range map[string]any{
-		"aws_request_id": id, "function_name": "fn", "function_version": "$LATEST",
-		"invoked_function_arn": "arn:aws:lambda:us-east-1:000000000000:function:fn",
-		"memory_limit_in_mb":   "512", "log_group_name": "/aws/lambda/fn", "log_stream_name": "stream",
-		"identity": "who", "trace": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
-	} {
-		if m[name] != want {
-			t.Errorf("context: %s is %v, want %v", name, m[name], want)
-		}
-	}
-	if left := m["remaining"].(float64); left <= 0 || left > 5000 {
-		t.Errorf("remaining time %v ms", left)
-	}
+	wantContext(t, m, id, "512")
 	client, _ := m["client_context"].(map[string]any) // nil fails below
 	if custom, _ := client["custom"].(map[string]any); custom["k"] != "é" || client["title"] != "t" {
 		t.Errorf("client context %v", client)

@@ -257,6 +257,44 @@ func decode(t *testing.T, text string) map[string]any {
 	return m
 }
 
+// wantEcho checks that an answer is the JSON that was sent.
+func wantEcho(t *testing.T, payload string, got said) {
+	t.Helper()
+	var want, have any
+	if err := json.Unmarshal([]byte(payload), &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(got.body), &have); err != nil {
+		t.Fatalf("%s: answer %s: %v", payload, got.body, err)
+	}
+	w, _ := json.Marshal(want) // both came from JSON
+	h, _ := json.Marshal(have)
+	if string(w) != string(h) {
+		t.Errorf("echo of %s is %s", payload, got.body)
+	}
+	if ct := got.header.Get("Content-Type"); ct != "application/json" {
+		t.Errorf("content type %q", ct)
+	}
+}
+
+// wantContext checks what a handler tells of its context object, but for the client's part.
+func wantContext(t *testing.T, m map[string]any, id string, memory any) {
+	t.Helper()
+	for name, want := range map[string]any{
+		"aws_request_id": id, "function_name": "fn", "function_version": "$LATEST",
+		"invoked_function_arn": "arn:aws:lambda:us-east-1:000000000000:function:fn", "memory_limit_in_mb": memory,
+		"log_group_name": "/aws/lambda/fn", "log_stream_name": "stream", "identity": "who",
+		"trace": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
+	} {
+		if m[name] != want {
+			t.Errorf("context: %s is %v, want %v", name, m[name], want)
+		}
+	}
+	if left := m["remaining"].(float64); left <= 0 || left > 5000 {
+		t.Errorf("remaining time %v ms", left)
+	}
+}
+
 type syncBuffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer
