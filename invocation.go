@@ -21,6 +21,9 @@ type Invocation struct {
 	// Affinity says whose call it is, for callers that shall stay with one instance
 	// while there is that instance; "" is nobody's.
 	Affinity string
+	// NoQueue refuses the call at once where it would have to wait for a limit of
+	// concurrency: its caller has a queue of its own.
+	NoQueue bool
 }
 
 // Result is what became of an invocation that reached the function, or that the

@@ -67,6 +67,10 @@ type Instances struct {
 	Idle time.Duration `yaml:"idle" doc:"how long an instance is kept without work"`
 	// Concurrency is the account's limit of simultaneous invocations.
 	Concurrency int `yaml:"concurrency" doc:"simultaneous invocations of the account"`
+	// Queue and QueueWait bound the calls that wait in front of one function for
+	// the account's concurrency or what is reserved; AWS refuses them at once.
+	Queue     int           `yaml:"queue" doc:"calls that may wait in front of one function for its concurrency; 0 refuses them at once, as AWS does"`
+	QueueWait time.Duration `yaml:"queue_wait" doc:"how long they may wait"`
 	// Memory is the sum of the memory sizes of all live instances. [Load] puts
 	// 80 % of the host's memory here when nothing is set.
 	Memory Size `yaml:"memory" doc:"memory sizes of all live instances together"`
@@ -177,6 +181,8 @@ func Default() Config {
 		Instances: Instances{
 			Idle:        5 * time.Minute,
 			Concurrency: 1000,
+			Queue:       100,
+			QueueWait:   2 * time.Second,
 			Reserve:     150e6,
 			Hibernate:   Hibernate{Init: time.Second, After: time.Minute, Keep: 12 * time.Hour, Memory: 256 << 20},
 			Prediction:  Prediction{Alias: true, Graph: true, Histogram: true, Cron: true},

@@ -51,11 +51,11 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 	if v.App == nil {
 		return s.refused(lambent.Errorf(lambent.CodeInvalid, "%s is not an HTTP application", v.Function))
 	}
-	leave, err := s.enter(v)
+	p, err := s.enter(ctx, v, inv.NoQueue)
 	if err != nil {
 		return s.refused(err)
 	}
-	defer leave()
+	defer p.leave()
 	s.o.Metrics.Running(+1)
 	defer s.o.Metrics.Running(-1)
 	call.Asked(inv, v)

@@ -29,6 +29,10 @@ type Options struct {
 	Region  string
 	// Concurrency is the account's limit of simultaneous invocations.
 	Concurrency int
+	// Queue is how many calls may wait in front of one function for a limit of
+	// concurrency, and QueueWait how long; none wait by default.
+	Queue     int
+	QueueWait time.Duration
 	// StreamRate, if positive, bounds a streamed answer after its first
 	// lambent.StreamBurst bytes, in bytes per second.
 	StreamRate int64
@@ -51,7 +55,7 @@ type Service struct {
 // New makes the spine.
 func New(o Options) *Service {
 	s := &Service{o: o}
-	s.admit.limit = int64(o.Concurrency)
+	s.admit.limit, s.admit.queue, s.admit.wait = o.Concurrency, o.Queue, o.QueueWait
 	return s
 }
 
@@ -70,11 +74,11 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	leave, err := s.enter(v)
+	p, err := s.enter(ctx, v, inv.NoQueue)
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	defer leave()
+	defer p.leave()
 	s.o.Metrics.Running(+1)
 	defer s.o.Metrics.Running(-1)
 
@@ -134,16 +138,16 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 }
 
 // enter admits a call of v within the limits that hold for it now, and counts one
-// that is not admitted. The returned function is called when the call is over.
-func (s *Service) enter(v *lambent.Version) (leave func(), err error) {
+// that they refuse. The place is left when the call is over.
+func (s *Service) enter(ctx context.Context, v *lambent.Version, hurry bool) (p place, err error) {
 	entry, err := s.o.Catalog.Get(v.Namespace, v.Function, "")
 	if err == nil {
-		leave, err = s.admit.enter(v, entry.Function.Reserved)
+		p, err = s.admit.enter(ctx, v, entry.Function.Reserved, hurry)
 	}
-	if err != nil {
+	if lambent.CodeOf(err) == lambent.CodeThrottled {
 		s.o.Metrics.Throttled(v.Namespace, v.Function)
 	}
-	return leave, err
+	return p, err
 }
 
 // event is the invocation as the runtime sees it.

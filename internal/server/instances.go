@@ -71,7 +71,7 @@ func (s *Server) openPool(context.Context) error {
 	})
 	s.invoke = invoke.New(invoke.Options{
 		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Traces: s.traces, Log: s.log,
-		Region: s.config.Region, Concurrency: c.Concurrency, NewID: uuid.NewString,
+		Region: s.config.Region, Concurrency: c.Concurrency, Queue: c.Queue, QueueWait: c.QueueWait, NewID: uuid.NewString,
 		StreamRate: int64(c.StreamRate),
 	})
 	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Log: s.log})
