@@ -53,6 +53,12 @@ type Settings struct {
 	// MinInstances is how many initialised instances are kept, by qualifier: a
 	// version's number, an alias or [Latest].
 	MinInstances map[string]int
+	// AsyncTimeout, if positive, is the limit of asynchronous calls in place of the
+	// version's timeout; it may be longer than AWS's longest.
+	AsyncTimeout time.Duration
+	// AllowLoops lets a chain of calls come through the function as often as it
+	// likes; else it ends after [MaxTurns].
+	AllowLoops bool
 }
 
 // Provisioned is the provisioned concurrency of a version or an alias: how many

@@ -49,6 +49,7 @@ type Report struct {
 	Init        time.Duration // of a cold start, the function's own part; zero when warm
 	MemoryMB    int
 	MaxMemoryMB int
+	Instance    string        // its log stream, which names it
 	Cold        bool          // the call waited for a start
 	Origin      Origin        // of the instance, when cold
 	Stages      []Stage       // of a cold start, in order

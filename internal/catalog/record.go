@@ -20,6 +20,7 @@ import (
 //	url/<ns>/<name>/.<qualifier>          urlRecord; "-" for no qualifier
 //	route/<ns>/<id>                       lambent.Route
 //	apikey/<ns>/<name>                    apiKeyRecord
+//	domain/<name>                         lambent.Domain
 //	layer/<ns>/<name>                     layerRecord, written with every change of the layer
 //	layer/<ns>/<name>/<number>            layerVersionRecord
 //	policy/<ns>/function/<name>/.<qual.>  policyRecord; "-" for no qualifier
@@ -42,10 +43,12 @@ type settingsRecord struct {
 	NoReserve    bool           `json:"noReserve,omitempty"`
 	NoPrediction bool           `json:"noPrediction,omitempty"`
 	MinInstances map[string]int `json:"minInstances,omitempty"`
+	AsyncTimeout time.Duration  `json:"asyncTimeoutNs,omitempty"`
+	AllowLoops   bool           `json:"allowLoops,omitempty"`
 }
 
 func settingsRecordOf(s lambent.Settings) *settingsRecord {
-	if !s.NoReserve && !s.NoPrediction && len(s.MinInstances) == 0 {
+	if !s.NoReserve && !s.NoPrediction && len(s.MinInstances) == 0 && s.AsyncTimeout == 0 && !s.AllowLoops {
 		return nil
 	}
 	r := settingsRecord(s)

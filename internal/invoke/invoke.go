@@ -107,7 +107,7 @@ const maxAttempts = 3
 // run sends the invocation to the leased instance and records its result.
 func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version, inv *lambent.Invocation) (res *lambent.Result, err error) {
 	rec := begin(lease.Log(), v, inv)
-	deadline := rec.began.Add(v.Timeout)
+	deadline := rec.began.Add(rec.limit)
 	// One place lets go of the instance and its log, whatever became of the call.
 	defer func() {
 		if err != nil {
@@ -121,6 +121,7 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 		answer.Failure = failure
 	} else {
 		callCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		defer stopBy(inv.Stop, cancel)()
 		ev := s.event(v, inv, deadline)
 		if ev.Stream != nil {
 			ev.Left = ctx.Done()
@@ -135,6 +136,27 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 	describe(&res.Report, lease)
 	res.LogTail = rec.end(res, &answer)
 	return res, nil
+}
+
+// stopBy ends a call when stop is closed. The function that it returns is called
+// when the call has ended.
+func stopBy(stop <-chan struct{}, cancel context.CancelFunc) func() {
+	if stop == nil {
+		return func() {}
+	}
+	over, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-stop:
+			cancel()
+		case <-over:
+		}
+	}()
+	return func() {
+		close(over)
+		<-watched
+	}
 }
 
 // enter admits a call of v within the limits that hold for it now, and counts one
@@ -164,6 +186,7 @@ func (s *Service) event(v *lambent.Version, inv *lambent.Invocation, deadline ti
 		TraceID:       inv.TraceID,
 		ClientContext: inv.ClientContext,
 		Stream:        paced(inv.Stream, s.o.StreamRate),
+		Progress:      inv.Progress,
 	}
 }
 

@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"cmp"
 	"time"
 
 	"lambent.dev/lambent"
@@ -14,7 +15,7 @@ type record struct {
 	stream  logs.Stream
 	format  logs.Format
 	request string
-	limit   time.Duration // the function's timeout
+	limit   time.Duration // the call's time
 	began   time.Time
 	line    []byte // reused from line to line
 }
@@ -22,7 +23,7 @@ type record struct {
 // begin turns the stream to the invocation and writes START.
 func begin(stream logs.Stream, v *lambent.Version, inv *lambent.Invocation) *record {
 	r := &record{stream: stream, format: logs.FormatOf(v.Logging), request: inv.RequestID,
-		limit: v.Timeout, began: time.Now(), line: make([]byte, 0, 256)}
+		limit: cmp.Or(inv.Timeout, v.Timeout), began: time.Now(), line: make([]byte, 0, 256)}
 	stream.Begin(inv.RequestID, inv.WantTail)
 	r.write(r.began, r.format.Start(r.line, r.began, r.request, v.Number))
 	return r

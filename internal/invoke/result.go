@@ -48,7 +48,9 @@ func describe(r *lambent.Report, lease *pool.Lease) {
 	if init > 0 && !provisioned {
 		r.Billed = roundUp(init + r.Duration)
 	}
-	if cold, waited := lease.Cold(); waited {
+	cold, waited := lease.Cold()
+	r.Instance = cold.Stream
+	if waited {
 		r.Cold, r.Origin, r.Stages = true, cold.Origin, cold.Stages
 	}
 }

@@ -235,6 +235,9 @@ type Event struct {
 	// Left, if set, is closed when the caller has gone. It matters to answers that
 	// are streamed: the function is told, though it may write nothing for long.
 	Left <-chan struct{}
+	// Progress, if set, takes what the function tells of how far it is; see
+	// [lambent.Invocation].
+	Progress func(report []byte)
 }
 
 // Answer is what came of an event that reached the runtime.
