@@ -36,11 +36,13 @@ type Job struct {
 	Key      string
 	Priority int // higher goes first
 	Status   JobStatus
-	Due      time.Time // a waiting job is not taken before
-	Created  time.Time
-	Ended    time.Time // zero while it is alive
+	// Due is when a waiting job may be taken. One that was found due once, or was
+	// pushed with a Due not after Created, stays so, though the clock be set back.
+	Due     time.Time
+	Created time.Time
+	Ended   time.Time // zero while it is alive
 	// Lease is until when a running job is its taker's; after that anyone may take
-	// it. Token is the taker's proof.
+	// it. Token is the taker's proof: it grows with every taking.
 	Lease    time.Time
 	Token    int64
 	Attempts int // how often it was taken
@@ -54,17 +56,19 @@ type Job struct {
 }
 
 // Change is what becomes of a job that was taken. It applies only while the job
-// has Token's lease, but for the cancellation of a waiting job, whose Token is 0.
+// has Token's lease, also when that has passed and nobody has taken the job since.
+// With Token 0 it applies only while the job waits: to cancel it, to let it
+// expire, or to give it another Due.
 type Change struct {
 	ID     string
 	Token  int64
 	Status JobStatus // JobWaiting gives it back, JobRunning keeps it
-	Due    time.Time // of JobWaiting
+	Due    time.Time // of JobWaiting; zero is at once
 	Lease  time.Time // of JobRunning: the new end of the lease
 	Ended  time.Time // of a last status
 	// Uncounted takes back the attempt: the job was taken, but not tried.
 	Uncounted bool
-	Error     string
+	Error     string // replaces what there was, but for JobRunning, which leaves it
 	State     []byte // nil leaves it
 	Result    []byte // nil leaves it
 }
@@ -72,9 +76,14 @@ type Change struct {
 // Lane is what a lane holds.
 type Lane struct {
 	Name    string
-	Waiting int       // due or not
-	Running int       // leases that have passed included
-	Next    time.Time // when the first job may be taken; zero when none waits
+	Waiting int // due or not
+	Ready   int // of the waiting: known to be due, and not held up by their key
+	Running int // leases that have passed included
+	// Next is when Take may find a job of the lane: the start of 1970 when some are
+	// ready, else when the first of the waiting is due or the first lease passes.
+	// It is never too late. It may be too early: after a Take that found nothing it
+	// is exact. It is zero when nothing will be there without another change.
+	Next time.Time
 }
 
 // JobQuery selects jobs. Zero members select all.
@@ -94,13 +103,15 @@ type JobQuery struct {
 // Jobs is the durable queue whose entries are objects. All methods are safe for
 // concurrent callers; concurrent writes may share one disk sync.
 type Jobs interface {
-	// Push adds jobs, all or none, and returns when they are durable. A job may be
-	// pushed ended: it is then a record only. The error is [ErrConflict] when one of
-	// the ids exists.
+	// Push adds jobs, all or none, and returns when they are durable. A job is
+	// pushed waiting, or ended: it is then a record only. Lease, Token and Seq are
+	// the store's. The error is [ErrConflict] when one of the ids exists.
 	Push(ctx context.Context, jobs ...Job) error
 	// Take leases up to limit jobs of lane that are due at now, or whose lease has
 	// passed, until the given time, and returns them in order. It is durable too,
-	// so that no two takers, of whatever process, have a job at the same time.
+	// so that no two takers, of whatever process, have a job at the same time. Of
+	// waiting jobs that come due in one Take only the first [MaxRipe] are put in
+	// order.
 	Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]Job, error)
 	// Change applies each change on its own, durably; a change that does not apply
 	// any more has [ErrConflict], one of a job that is gone [ErrNotFound], in the
@@ -108,9 +119,10 @@ type Jobs interface {
 	Change(ctx context.Context, changes ...Change) ([]error, error)
 	// Lanes yields the lanes with live jobs. It is cheap: it does not count rows.
 	Lanes(ctx context.Context) ([]Lane, error)
+	// Job returns one job whole. The error is [ErrNotFound] when there is none.
 	Job(ctx context.Context, id string) (Job, error)
-	// FindJobs yields what q selects, newest first, without Body and Result. The
-	// error is yielded last.
+	// FindJobs yields what q selects, last pushed first, without Body and Result.
+	// The error is yielded last.
 	FindJobs(ctx context.Context, q JobQuery) iter.Seq2[Job, error]
 	// TrimJobs forgets ended jobs that ended before the given time, and the oldest
 	// ended ones beyond maxBytes of Body, State and Result (0 is no bound). It does

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// Memory is the executable specification of [Records]: a map, a counter and one
-// lock. Durable drivers must behave as it does, save that it forgets everything
+// Memory is the executable specification of [Records] and [Jobs]: maps, counters
+// and one lock. Durable drivers must behave as it does, save that it forgets everything
 // when the process ends.
 type Memory struct {
 	mu        sync.Mutex        // guards all fields below
@@ -21,6 +21,7 @@ type Memory struct {
 	compacted int64             // deletions up to it may be forgotten
 	changed   chan struct{}     // closed and replaced by every batch
 	closed    bool
+	jobs      jobTable
 }
 
 var _ Records = (*Memory)(nil)
