@@ -95,3 +95,11 @@ type APIKey struct {
 	Hash      Digest    `json:"-"` // of the key
 	Created   time.Time `json:"created"`
 }
+
+// Domain is a name of the gateway for which the server gets certificates by itself.
+type Domain struct {
+	Name string `json:"name"`
+	// OnDemand leaves the first one to the first client that asks for the name.
+	OnDemand bool      `json:"onDemand,omitempty"`
+	Created  time.Time `json:"created"`
+}

@@ -31,6 +31,7 @@ type routing struct {
 	table   atomic.Pointer[route.Table]
 	keys    atomic.Pointer[map[lambent.Digest]*lambent.APIKey]
 	entries atomic.Pointer[map[string]*route.Entry] // by id
+	domains atomic.Pointer[map[string]*lambent.Domain]
 }
 
 // routingGate is held to change any of it.
@@ -269,10 +270,20 @@ func (c *Catalog) loadRouting(ctx context.Context) error {
 			return readError(cmp.Or(r.Key, "apikey/"), err)
 		}
 	}
+	domains := map[string]*lambent.Domain{}
+	for r, err := range c.o.Records.Scan(ctx, "domain/") {
+		if err == nil {
+			err = addDomain(domains, r)
+		}
+		if err != nil {
+			return readError(cmp.Or(r.Key, "domain/"), err)
+		}
+	}
 	table, err := retable(&route.Table{}, nil, entries)
 	if err != nil {
 		return err
 	}
+	c.routing.domains.Store(&domains)
 	c.routing.entries.Store(&entries)
 	c.routing.keys.Store(&keys)
 	c.routing.table.Store(table)

@@ -1,8 +1,10 @@
 // Package certs owns the certificates of the gateway's own domains: a directory of
-// files, one name in each, which an operator may fill as well as the API does. It
-// answers for the name that a client asks for and takes new files up while it runs.
-// It refuses names without a certificate, so that nobody is shown another domain's,
-// and never lets go of a good certificate for the sake of a bad file.
+// files, one name in each, which an operator may fill as well as the API does, and
+// those that it gets from an authority by ACME and renews. It answers for the name
+// that a client asks for and takes new files up while it runs. It refuses names
+// without a certificate, so that nobody is shown another domain's, asks for none
+// that package catalog does not know, and never lets go of a good certificate for
+// the sake of a bad file.
 package certs
 
 import (
@@ -24,6 +26,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mholt/acmez/v3"
+
 	"lambent.dev/lambent"
 )
 
@@ -38,20 +42,24 @@ type Domain struct {
 	Name    string
 	Names   []string // all that the certificate is for
 	Issuer  string
-	Expires time.Time
+	Expires time.Time // zero while there is no certificate yet
+	ACME    bool      // it is got from the authority
+	Problem string    // why there is none; "" is nothing
 }
 
 // Options are what a Store is made of. Dir is required.
 type Options struct {
-	Dir string
-	Log *slog.Logger     // discarded when nil
-	Now func() time.Time // time.Now when nil
+	Dir  string
+	ACME *ACME            // nil gets no certificates
+	Log  *slog.Logger     // discarded when nil
+	Now  func() time.Time // time.Now when nil
 }
 
 // Store is safe for concurrent use; who asks for a certificate takes no lock.
 type Store struct {
-	o     Options
-	names atomic.Pointer[map[string]*tls.Certificate] // "*.example.com" as it is
+	o         Options
+	authority *authority                                  // nil is none
+	names     atomic.Pointer[map[string]*tls.Certificate] // "*.example.com" as it is
 
 	mu    sync.Mutex // guards files, and who reads or writes the directory
 	files map[string]*file
@@ -64,7 +72,7 @@ type file struct {
 }
 
 // Open reads the directory, which need not exist. A file that is bad is logged and
-// skipped.
+// skipped. The Store has to be closed.
 func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -73,11 +81,23 @@ func Open(o Options) (*Store, error) {
 		o.Now = time.Now
 	}
 	s := &Store{o: o, files: map[string]*file{}}
-	return s, s.Reload()
+	if err := s.Reload(); err != nil {
+		return nil, err
+	}
+	if o.ACME != nil {
+		s.authority = newAuthority(*o.ACME, o.Log, o.Now)
+	}
+	return s, nil
 }
 
-// Run takes up changes of the directory until ctx ends; it returns nil.
+// Run takes up changes of the directory, and gets the certificates that are
+// missing, until ctx ends; it returns nil.
 func (s *Store) Run(ctx context.Context) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	if s.authority != nil {
+		work.Go(func() { s.authority.run(ctx) })
+	}
 	tick := time.NewTicker(Reread)
 	defer tick.Stop()
 	for {
@@ -219,34 +239,61 @@ func (s *Store) index() {
 }
 
 // Certificate finds the certificate for a host: its own, else a wildcard's, which
-// stands for one label (RFC 6125, section 6.4.3). nil is none.
+// stands for one label (RFC 6125, section 6.4.3), else one that was got. nil is
+// none.
 func (s *Store) Certificate(host string) *tls.Certificate {
 	names := *s.names.Load()
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = normal(host)
 	if cert := names[host]; cert != nil {
 		return cert
 	}
-	if _, parent, ok := strings.Cut(host, "."); ok {
+	if _, parent, ok := strings.Cut(host, "."); ok && names["*."+parent] != nil {
 		return names["*."+parent]
+	}
+	if s.authority != nil && host != "" {
+		return s.authority.certificate(host)
 	}
 	return nil
 }
+
+func normal(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
 // ErrName tells of a client that asked for no name, or one without a certificate.
 var ErrName = errors.New("there is no certificate for the name that was asked for")
 
 // TLS is the configuration of a listener: TLS 1.2 and above, HTTP/2 and HTTP/1.1.
 func (s *Store) TLS() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if cert := s.Certificate(hello.ServerName); cert != nil {
-				return cert, nil
-			}
-			return nil, ErrName
-		},
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: s.answer}
+	if s.authority != nil {
+		c.NextProtos = append(c.NextProtos, acmez.ACMETLS1Protocol)
 	}
+	return c
+}
+
+// answer finds the certificate that a client asks for. One that the Book knows and
+// that is not there yet is got now.
+func (s *Store) answer(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	a, name := s.authority, normal(hello.ServerName)
+	if a != nil && isProof(hello) {
+		if !a.expects(name) {
+			return nil, ErrName
+		}
+		return a.config.GetCertificate(hello)
+	}
+	if cert := s.Certificate(name); cert != nil {
+		return cert, nil
+	}
+	if a == nil || a.o.Book.Domain(name) == nil {
+		return nil, ErrName
+	}
+	if err := a.issue(hello.Context(), name); err != nil {
+		a.log.Warn("get certificate", "name", name, "err", err)
+		return nil, err
+	}
+	if cert := a.certificate(name); cert != nil {
+		return cert, nil
+	}
+	return nil, ErrName
 }
 
 var nameForm = regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -349,11 +396,20 @@ func (s *Store) Delete(name string) error {
 	return s.reload()
 }
 
-// List returns the names and their certificates, in order.
+// List returns the names and their certificates, in order, and the names that have
+// to get one.
 func (s *Store) List() []Domain {
 	var out []Domain
-	for name, cert := range *s.names.Load() {
+	files := *s.names.Load()
+	for name, cert := range files {
 		out = append(out, domain(name, cert))
+	}
+	if a := s.authority; a != nil {
+		for _, known := range a.o.Book.Domains() {
+			if files[known.Name] == nil {
+				out = append(out, a.domain(known.Name))
+			}
+		}
 	}
 	slices.SortFunc(out, func(a, b Domain) int { return strings.Compare(a.Name, b.Name) })
 	return out
