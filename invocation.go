@@ -24,6 +24,13 @@ type Invocation struct {
 	// NoQueue refuses the call at once where it would have to wait for a limit of
 	// concurrency: its caller has a queue of its own.
 	NoQueue bool
+	// Timeout, if positive, is the limit of this call in place of the version's.
+	Timeout time.Duration
+	// Stop, if set, ends a call that runs when it is closed, and its instance with it.
+	Stop <-chan struct{}
+	// Progress, if set, takes what the function tells of how far it is: JSON of at
+	// most [MaxProgress] bytes, from another goroutine. It must not keep it.
+	Progress func(report []byte)
 }
 
 // Result is what became of an invocation that reached the function, or that the

@@ -235,6 +235,7 @@ const (
 	opExtension
 	opTelemetry
 	opLogs
+	opProgress
 	opWrongMethod
 )
 
@@ -263,6 +264,8 @@ func route(method, path string) (op operation, id string) {
 		op = opInitError
 	case path == base+"/ping" || path == "/ping":
 		op, want = opPing, http.MethodGet
+	case strings.HasPrefix(path, progressBase):
+		op, id, want = progressRoute(path)
 	default:
 		return extensionRoute(method, path), ""
 	}

@@ -130,6 +130,8 @@ func (l *line) respond() (out reply, now bool) {
 		return l.s.answer(stepError, id, l.readPost()), true
 	case opInitError:
 		return l.s.initError(l.readPost()), true
+	case opProgress:
+		return l.s.progress(id, l.readPost()), true
 	}
 	return l.s.do(op), true
 }
