@@ -80,7 +80,7 @@ var floors = map[string]int{
 var exceptions = map[string]string{}
 
 // testing are packages that only tests import; they may know anything.
-var testing_ = []string{"internal/sandbox/sandboxtest", "internal/store/storetest", "internal/artifact/s3test", "internal/image/imagetest", "internal/archtest", "test/"}
+var testing_ = []string{"internal/sandbox/sandboxtest", "internal/store/storetest", "internal/artifact/s3test", "internal/image/imagetest", "internal/gateway/certs/acmetest", "internal/archtest", "test/"}
 
 // fences say which packages may import a technology.
 var fences = []struct {
@@ -101,6 +101,9 @@ var fences = []struct {
 	{"github.com/google/go-containerregistry", []string{"internal/image"}, "images come in through one room"},
 	{"k8s.io/", []string{"internal/sandbox/kube"}, "clusters are a driver"},
 	{"github.com/tetratelabs/wazero", []string{"internal/sandbox/wasm"}, "wasm is a driver"},
+	{"github.com/caddyserver/certmagic", []string{"internal/gateway/certs"}, "certificates are got in one place"},
+	{"github.com/mholt/acmez", []string{"internal/gateway/certs"}, "certificates are got in one place"},
+	{"go.uber.org/zap", []string{"internal/gateway/certs"}, "log/slog only, but for a library that wants another"},
 	{"github.com/golang-jwt/", []string{"internal/gateway/route"}, "tokens are checked in one place"},
 }
 

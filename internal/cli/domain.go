@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -17,16 +18,20 @@ func (a *app) domainCommand() *cobra.Command {
 		Short: "Show, add and delete the names that the gateway serves by TLS",
 		Long: "The gateway serves TLS on tls.listen of the server's configuration, for the names that\n" +
 			"have a certificate. Certificates are kept in DATA/certificates, where files may also be\n" +
-			"put by hand: NAME.pem, or NAME.crt with NAME.key. What requests lead to is up to\n" +
-			"`lambent route`.",
+			"put by hand: NAME.pem, or NAME.crt with NAME.key. With --acme the server gets them and\n" +
+			"renews them, from the authority that tls.acme.directory names, to whose terms you agree\n" +
+			"by it: port 80 or 443 of the name has to lead to the gateway. What requests lead to is\n" +
+			"up to `lambent route`.",
 	}
-	var chain, key string
+	var o domainFlags
 	add := a.jsonFlag(&cobra.Command{
-		Use: "add NAME --cert FILE --key FILE", Short: "Give a name its certificate, or another one", Args: exactly(1, "a host name"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.addDomain(cmd, args[0], chain, key) },
+		Use: "add NAME (--cert FILE --key FILE | --acme)", Short: "Give a name its certificate, or another one", Args: exactly(1, "a host name"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.addDomain(cmd, args[0], o) },
 	})
-	add.Flags().StringVar(&chain, "cert", "", "file of the certificate with its chain, PEM")
-	add.Flags().StringVar(&key, "key", "", "file of its private key, PEM")
+	add.Flags().StringVar(&o.chain, "cert", "", "file of the certificate with its chain, PEM")
+	add.Flags().StringVar(&o.key, "key", "", "file of its private key, PEM")
+	add.Flags().BoolVar(&o.acme, "acme", false, "have the server get the certificate, and renew it")
+	add.Flags().BoolVar(&o.onDemand, "on-demand", false, "with --acme: get it when a client first asks for the name")
 	cmd.AddCommand(add, a.jsonFlag(&cobra.Command{
 		Use: "list", Short: "List the names and their certificates", Args: exactly(0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.domains(cmd) },
@@ -37,23 +42,33 @@ func (a *app) domainCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) addDomain(cmd *cobra.Command, name, chain, key string) error {
-	if chain == "" || key == "" {
-		return usageError{errors.New("want --cert and --key, the files of the certificate and of its key")}
-	}
-	certificate, err := a.readFile(chain)
-	if err != nil {
-		return err
-	}
-	private, err := a.readFile(key)
-	if err != nil {
-		return err
+// domainFlags say where a name's certificate comes from.
+type domainFlags struct {
+	chain, key     string
+	acme, onDemand bool
+}
+
+func (a *app) addDomain(cmd *cobra.Command, name string, o domainFlags) error {
+	in := client.PutDomain{ACME: o.acme, OnDemand: o.onDemand}
+	switch files := o.chain != "" && o.key != ""; {
+	case o.acme && o.chain+o.key != "", o.onDemand && !o.acme, !o.acme && !files:
+		return usageError{errors.New("want --cert and --key, the files of the certificate and of its key, or --acme, and --on-demand with it if you like")}
+	case files:
+		certificate, err := a.readFile(o.chain)
+		if err != nil {
+			return err
+		}
+		private, err := a.readFile(o.key)
+		if err != nil {
+			return err
+		}
+		in.Certificate, in.Key = string(certificate), string(private)
 	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	d, err := c.PutDomain(cmd.Context(), name, client.PutDomain{Certificate: string(certificate), Key: string(private)})
+	d, err := c.PutDomain(cmd.Context(), name, in)
 	if err != nil {
 		return err
 	}
@@ -77,7 +92,7 @@ func (a *app) domains(cmd *cobra.Command) error {
 		return err
 	}
 	if len(domains) == 0 && !a.json {
-		a.note("no name has a certificate: `lambent domain add NAME --cert FILE --key FILE` gives it one")
+		a.note("no name has a certificate: `lambent domain add NAME --cert FILE --key FILE` gives it one, or --acme")
 		return nil
 	}
 	return a.showDomains(domains)
@@ -89,9 +104,22 @@ func (a *app) showDomains(domains []client.Domain) error {
 	}
 	rows := [][]string{{"NAME", "EXPIRES", "ISSUER"}}
 	for _, d := range domains {
-		rows = append(rows, []string{d.Name, d.Expires.Format(time.RFC3339), d.Issuer})
+		rows = append(rows, []string{d.Name, expiry(d), cmp.Or(d.Issuer, d.Problem)})
 	}
 	return a.table(rows)
+}
+
+// expiry says until when a certificate is good, and who sees to the next one.
+func expiry(d client.Domain) string {
+	switch {
+	case d.Problem != "":
+		return "none"
+	case d.Expires.IsZero():
+		return "not yet"
+	case d.ACME:
+		return d.Expires.Format(time.RFC3339) + ", renewed"
+	}
+	return d.Expires.Format(time.RFC3339)
 }
 
 func (a *app) deleteDomain(cmd *cobra.Command, name string) error {

@@ -9,15 +9,21 @@ import (
 // Domain is a name that the gateway serves by TLS.
 type Domain struct {
 	Name    string    `json:"name"`
-	Names   []string  `json:"names"` // all that its certificate is for
-	Issuer  string    `json:"issuer"`
-	Expires time.Time `json:"expires"`
+	Names   []string  `json:"names,omitempty"` // all that its certificate is for
+	Issuer  string    `json:"issuer,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`  // absent while there is no certificate
+	ACME    bool      `json:"acme,omitempty"`    // the server gets the certificate
+	Problem string    `json:"problem,omitempty"` // why it has none
 }
 
-// PutDomain is a certificate with its chain, and its key, both PEM.
+// PutDomain is a certificate with its chain, and its key, both PEM, or asks the
+// server to get one by ACME: now or, on demand, when a client first asks for the
+// name.
 type PutDomain struct {
-	Certificate string `json:"certificate"`
-	Key         string `json:"key"`
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+	ACME        bool   `json:"acme,omitempty"`
+	OnDemand    bool   `json:"onDemand,omitempty"`
 }
 
 // DomainList is the names that have a certificate.

@@ -47,6 +47,18 @@ type Config struct {
 type TLS struct {
 	Listen   string `yaml:"listen" doc:"address of the gateway for HTTPS, such as :443; none by default"`
 	Redirect bool   `yaml:"redirect" doc:"send HTTP requests for names with a certificate there"`
+	ACME     ACME   `yaml:"acme"`
+}
+
+// ACME is the authority that certificates are got from, for the names that are
+// added with `lambent domain add NAME --acme`.
+type ACME struct {
+	Directory string `yaml:"directory" doc:"URL of the authority that certificates are got from by ACME; empty gets none"`
+	Email     string `yaml:"email" doc:"where the authority may write to"`
+	Roots     string `yaml:"roots" doc:"file of certificates, PEM, that the authority's own is checked by, where the host does not know it"`
+	Challenge string `yaml:"challenge" doc:"proof to give that a name is ours: http-01, by port 80 leading to gateway, or tls-alpn-01, by port 443 leading to tls.listen; empty is either"`
+	KeyID     string `yaml:"key_id" doc:"account at the authority, where it wants one"`
+	MACKey    Secret `yaml:"mac_key" doc:"key of that account, base64url"`
 }
 
 // Log is the server's own log, on standard error.
@@ -174,6 +186,7 @@ func Default() Config {
 		Listen:        "127.0.0.1:9000",
 		Gateway:       "127.0.0.1:8080",
 		GatewayDomain: "localhost",
+		TLS:           TLS{ACME: ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}},
 		Region:        "us-east-1",
 		Account:       "000000000000",
 		Log:           Log{Level: "info", Format: "text"},

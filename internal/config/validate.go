@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -42,6 +43,7 @@ func (c Config) Validate() error {
 		k.address("tls.listen", c.TLS.Listen)
 		k.that((c.TLS.Listen != c.Listen && c.TLS.Listen != c.Gateway) || strings.HasSuffix(c.TLS.Listen, ":0"), "tls.listen", "must differ from listen and gateway (%s)", c.TLS.Listen)
 	}
+	k.acme(c.TLS.ACME)
 	k.that(!c.TLS.Redirect || c.TLS.Listen != "", "tls.redirect", "needs tls.listen")
 	k.that(regionForm.MatchString(c.Region) && len(c.Region) <= 32, "region", "%q is not a region name such as us-east-1", c.Region)
 	k.that(accountForm.MatchString(c.Account), "account", "%q is not 12 digits", c.Account)
@@ -86,6 +88,20 @@ func (k *check) url(key, text string) {
 	u, err := url.Parse(text)
 	k.that(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil,
 		key, "is not an http or https URL without a password")
+}
+
+func (k *check) acme(a ACME) {
+	if a.Directory == "" {
+		return // the rest is not used
+	}
+	k.url("tls.acme.directory", a.Directory)
+	if a.Email != "" {
+		_, err := mail.ParseAddress(a.Email)
+		k.that(err == nil, "tls.acme.email", "%q is not an address such as ops@example.com", a.Email)
+	}
+	k.that(a.Roots == "" || filepath.IsAbs(a.Roots), "tls.acme.roots", "%q is not an absolute path", a.Roots)
+	k.that(slices.Contains([]string{"", "http-01", "tls-alpn-01"}, a.Challenge), "tls.acme.challenge", "%q is not http-01 or tls-alpn-01", a.Challenge)
+	k.that((a.KeyID == "") == (a.MACKey == ""), "tls.acme", "key_id and mac_key go together")
 }
 
 func (k *check) traces(t Traces) {

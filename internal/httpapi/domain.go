@@ -12,7 +12,7 @@ import (
 const maxCertificate = 2 << 20
 
 func domain(d certs.Domain) client.Domain {
-	return client.Domain{Name: d.Name, Names: d.Names, Issuer: d.Issuer, Expires: d.Expires}
+	return client.Domain{Name: d.Name, Names: d.Names, Issuer: d.Issuer, Expires: d.Expires, ACME: d.ACME, Problem: d.Problem}
 }
 
 // certificates is the keeper of certificates, if there is one.
@@ -44,7 +44,18 @@ func (a *api) putDomain(c *call) error {
 	if err := c.read(&in); err != nil {
 		return err
 	}
-	d, err := keeper.Put(c.PathValue("name"), []byte(in.Certificate), []byte(in.Key))
+	name := c.PathValue("name")
+	var d certs.Domain
+	switch {
+	case in.ACME && in.Certificate+in.Key != "":
+		return lambent.Errorf(lambent.CodeInvalid, "give a certificate or acme, not both")
+	case in.OnDemand && !in.ACME:
+		return lambent.Errorf(lambent.CodeInvalid, "onDemand goes with acme")
+	case in.ACME:
+		d, err = keeper.Issue(c.Context(), name, in.OnDemand)
+	default:
+		d, err = keeper.Put(c.Context(), name, []byte(in.Certificate), []byte(in.Key))
+	}
 	if err != nil {
 		return err
 	}
@@ -56,7 +67,7 @@ func (a *api) deleteDomain(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := keeper.Delete(c.PathValue("name")); err != nil {
+	if err := keeper.Delete(c.Context(), c.PathValue("name")); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusNoContent)

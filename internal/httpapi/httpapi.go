@@ -57,8 +57,11 @@ type Provisioner interface {
 
 // Domains are the names that the gateway serves by TLS.
 type Domains interface {
-	Put(name string, chain, key []byte) (certs.Domain, error)
-	Delete(name string) error
+	Put(ctx context.Context, name string, chain, key []byte) (certs.Domain, error)
+	// Issue has the server get the certificate of a name, now or, on demand, when a
+	// client first asks for the name.
+	Issue(ctx context.Context, name string, onDemand bool) (certs.Domain, error)
+	Delete(ctx context.Context, name string) error
 	List() []certs.Domain
 }
 

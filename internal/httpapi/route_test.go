@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"testing"
 
 	"lambent.dev/lambent"
@@ -61,12 +62,32 @@ func TestDomainsNeedTLS(t *testing.T) {
 	}
 }
 
+// files keeps certificates in files only.
+type files struct{ *certs.Store }
+
+func (f files) Put(_ context.Context, name string, chain, key []byte) (certs.Domain, error) {
+	return f.Store.Put(name, chain, key)
+}
+
+func (f files) Issue(ctx context.Context, name string, _ bool) (certs.Domain, error) {
+	return f.Store.Issue(ctx, name)
+}
+
+func (f files) Delete(_ context.Context, name string) error { return f.Store.Delete(name) }
+
 func TestDomains(t *testing.T) {
 	store, err := certs.Open(certs.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRigWith(t, func(o *Options) { o.Domains = store })
+	r := newRigWith(t, func(o *Options) { o.Domains = files{store} })
+	for in, want := range map[client.PutDomain]lambent.Code{
+		{ACME: true}: lambent.CodeUnsupported, {OnDemand: true}: lambent.CodeInvalid, {ACME: true, Certificate: "x"}: lambent.CodeInvalid,
+	} {
+		if _, err := r.PutDomain(t.Context(), "a.test", in); lambent.CodeOf(err) != want {
+			t.Errorf("%+v: %v", in, err)
+		}
+	}
 	if _, err := r.PutDomain(t.Context(), "a.test", client.PutDomain{Certificate: "x", Key: "y"}); lambent.ReasonOf(err) != "InvalidCertificate" {
 		t.Errorf("put: %v", err)
 	}

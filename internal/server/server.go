@@ -94,7 +94,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
-		s.openCatalog, s.openLogs, s.openDriver, s.openPrepare, s.openPool,
+		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -246,7 +246,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serveAPI(ctx, s.api) })
 	front := s.gatewayHandler() // one for both listeners, because it counts callers
-	group.Go(func() error { return s.serveGateway(ctx, s.gateway, s.redirecting(front)) })
+	group.Go(func() error { return s.serveGateway(ctx, s.gateway, s.plainly(front)) })
 	if s.tls != nil {
 		group.Go(func() error { return s.certs.Run(ctx) })
 		group.Go(func() error { return s.serveTLS(ctx, s.tls, front) })

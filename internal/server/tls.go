@@ -3,12 +3,16 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/gateway/certs"
 	"lambent.dev/lambent/internal/httpapi"
 )
@@ -18,9 +22,6 @@ func (s *Server) listenTLS(ctx context.Context) (err error) {
 	if s.config.TLS.Listen == "" {
 		return nil
 	}
-	if s.certs, err = certs.Open(certs.Options{Dir: filepath.Join(s.config.Data, "certificates"), Log: s.log}); err != nil {
-		return fmt.Errorf("read certificates: %w", err)
-	}
 	var lc net.ListenConfig
 	if s.tls, err = lc.Listen(ctx, "tcp", s.config.TLS.Listen); err != nil {
 		return fmt.Errorf("listen for the gateway with TLS on %s: %w", s.config.TLS.Listen, plain(err))
@@ -29,12 +30,114 @@ func (s *Server) listenTLS(ctx context.Context) (err error) {
 	return nil
 }
 
+// openCertificates opens the room of the certificates, which knows its names from
+// the catalog.
+func (s *Server) openCertificates(context.Context) (err error) {
+	if s.tls == nil {
+		return nil
+	}
+	o := certs.Options{Dir: filepath.Join(s.config.Data, "certificates"), Log: s.log}
+	if c := s.config.TLS.ACME; c.Directory != "" {
+		o.ACME = &certs.ACME{
+			Directory: c.Directory, Dir: filepath.Join(s.config.Data, "acme"), Book: s.catalog, Email: c.Email,
+			Challenge: c.Challenge, KeyID: c.KeyID, MACKey: string(c.MACKey), HTTP: s.gateway.Addr(), TLS: s.tls.Addr(),
+		}
+		if o.ACME.Roots, err = roots(c.Roots); err != nil {
+			return err
+		}
+	}
+	if s.certs, err = certs.Open(o); err != nil {
+		return fmt.Errorf("read certificates: %w", err)
+	}
+	s.closers = append(s.closers, s.certs.Close)
+	return nil
+}
+
+func roots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read tls.acme.roots: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("read tls.acme.roots: there is no certificate in %s", path)
+	}
+	return pool, nil
+}
+
 // domains is the interface without a value in it when there is no TLS.
 func (s *Server) domains() httpapi.Domains {
 	if s.certs == nil {
 		return nil
 	}
-	return s.certs
+	return domains{s.certs, s.catalog}
+}
+
+// domains are the certificates, and the names for which the server gets them.
+type domains struct {
+	certs   *certs.Store
+	catalog *catalog.Catalog
+}
+
+// List implements httpapi.Domains.
+func (d domains) List() []certs.Domain { return d.certs.List() }
+
+// Put implements httpapi.Domains. The certificate takes the place of one that the
+// server has got.
+func (d domains) Put(ctx context.Context, name string, chain, key []byte) (certs.Domain, error) {
+	out, err := d.certs.Put(name, chain, key)
+	if err == nil {
+		_, err = d.forget(ctx, name)
+	}
+	return out, err
+}
+
+// Issue implements httpapi.Domains. A name whose certificate cannot be got is not
+// kept, unless it shall be got later.
+func (d domains) Issue(ctx context.Context, name string, onDemand bool) (out certs.Domain, err error) {
+	if err = d.certs.Issuable(name); err != nil {
+		return out, err
+	}
+	out = certs.Domain{Name: name, ACME: true}
+	if !onDemand {
+		if out, err = d.certs.Issue(ctx, name); err != nil {
+			return out, err
+		}
+	}
+	if err = d.catalog.PutDomain(ctx, lambent.Domain{Name: name, OnDemand: onDemand}); err != nil {
+		return out, err
+	}
+	if err = d.certs.Delete(name); lambent.CodeOf(err) == lambent.CodeNotFound {
+		err = nil
+	}
+	return out, err
+}
+
+// Delete implements httpapi.Domains.
+func (d domains) Delete(ctx context.Context, name string) error {
+	forgotten, err := d.forget(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err = d.certs.Delete(name); forgotten && lambent.CodeOf(err) == lambent.CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// forget gives up a certificate that the server has got; it is false when there is
+// none.
+func (d domains) forget(ctx context.Context, name string) (bool, error) {
+	if d.catalog.Domain(name) == nil {
+		return false, nil
+	}
+	if err := d.catalog.DeleteDomain(ctx, name); err != nil {
+		return false, err
+	}
+	return true, d.certs.Forget(ctx, name)
 }
 
 // serveTLS answers on the gateway's address for HTTPS. All of it is net/http's,
@@ -50,12 +153,20 @@ func (s *Server) serveTLS(ctx context.Context, l net.Listener, h http.Handler) e
 	})
 }
 
-// redirecting sends requests for names that have a certificate to HTTPS, if that is
-// asked for.
-func (s *Server) redirecting(next http.Handler) http.Handler {
-	if !s.config.TLS.Redirect || s.tls == nil {
+// plainly is what the gateway's address for HTTP serves: next, behind the questions
+// of an authority for proof. Requests for names that have a certificate it sends to
+// HTTPS, if that is asked for.
+func (s *Server) plainly(next http.Handler) http.Handler {
+	if s.tls == nil {
 		return next
 	}
+	if s.config.TLS.Redirect {
+		next = s.redirecting(next)
+	}
+	return s.certs.Challenges(next)
+}
+
+func (s *Server) redirecting(next http.Handler) http.Handler {
 	port := ""
 	if _, p, err := net.SplitHostPort(s.tls.Addr().String()); err == nil && p != "443" {
 		port = ":" + p

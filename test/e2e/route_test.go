@@ -111,8 +111,8 @@ func TestRoutesAndDomains(t *testing.T) {
 	}
 }
 
-// toTLS is a client for which every name is the gateway's TLS listener.
-func toTLS(t *testing.T, s *harness.Server, roots *x509.CertPool) *http.Client {
+// tlsOf is the address of the gateway's TLS listener, "host:port".
+func tlsOf(t *testing.T, s *harness.Server) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.Data, "endpoints.json"))
 	if err != nil {
@@ -122,11 +122,18 @@ func toTLS(t *testing.T, s *harness.Server, roots *x509.CertPool) *http.Client {
 	if err := json.Unmarshal(text, &at); err != nil || at.TLS == "" {
 		t.Fatalf("no TLS in %s (%v)", text, err)
 	}
+	return strings.TrimPrefix(at.TLS, "https://")
+}
+
+// toTLS is a client for which every name is the gateway's TLS listener.
+func toTLS(t *testing.T, s *harness.Server, roots *x509.CertPool) *http.Client {
+	t.Helper()
+	at := tlsOf(t, s)
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, network, strings.TrimPrefix(at.TLS, "https://"))
+			return d.DialContext(ctx, network, at)
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
