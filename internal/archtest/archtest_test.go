@@ -46,6 +46,8 @@ var floors = map[string]int{
 	"internal/invoke": 6,
 	"internal/scale":  6,
 
+	"internal/scale/decide": 3,
+
 	"internal/pool":    5,
 	"internal/prepare": 5,
 

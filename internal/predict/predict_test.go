@@ -244,3 +244,30 @@ func BenchmarkBest(b *testing.B) {
 		Best(&h, costly, DefaultPrice, 4*time.Hour)
 	}
 }
+
+// TestForecastFollowsTheDay teaches two days whose noon is busy, the second one twice
+// as busy as the first.
+func TestForecastFollowsTheDay(t *testing.T) {
+	f := NewForecast(ForecastOptions{})
+	day := func(m int) float64 {
+		if m >= 720 && m < 780 {
+			return 40
+		}
+		return 4
+	}
+	for m := range 2 * 1440 {
+		at := start.Truncate(24*time.Hour).Add(time.Duration(m+1) * time.Minute)
+		if m < 1440 && f.At(at) != 0 {
+			t.Fatalf("something is expected within the first day: %v", f.At(at))
+		}
+		level := float64(1 + m/1440)
+		f.Add(at, time.Minute, level*day(m%1440))
+	}
+	at := start.Truncate(24*time.Hour).Add(48*time.Hour + 11*time.Hour + 30*time.Minute)
+	if got := f.At(at); got > 10 {
+		t.Errorf("half an hour before noon: %v", got)
+	}
+	if got := f.At(at.Add(29 * time.Minute)); got < 40 || got > 130 {
+		t.Errorf("a minute before noon: %v", got)
+	}
+}
