@@ -8,6 +8,9 @@ type Invocation struct {
 	Namespace string
 	Function  string
 	Qualifier string // version number, alias, or "" for Latest
+	// Version is the number of the version that a rule of the alias Qualifier has
+	// chosen for this call; "" leaves it to the alias.
+	Version string
 	Payload   []byte
 	// ClientContext is the JSON of X-Amz-Client-Context, decoded; it may be nil.
 	ClientContext []byte

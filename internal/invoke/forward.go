@@ -51,6 +51,10 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 	if v.App == nil {
 		return s.refused(lambent.Errorf(lambent.CodeInvalid, "%s is not an HTTP application", v.Function))
 	}
+	if s.o.Observer != nil {
+		began := s.o.Observer.Begin(v)
+		defer func() { s.o.Observer.End(v, began, forwarded(ctx, inv, err)) }()
+	}
 	p, err := s.enter(ctx, v, inv.NoQueue)
 	if err != nil {
 		return s.refused(err)
@@ -85,6 +89,18 @@ func (s *Service) forward(ctx context.Context, call *telemetry.Call, lease *pool
 	err := send(ctx, lease)
 	s.o.Metrics.Forwarded(v, time.Since(began), err != nil)
 	return err
+}
+
+// forwarded is what an observer is told. A request that its caller gives up says
+// nothing of the application.
+func forwarded(ctx context.Context, inv *lambent.Invocation, err error) Outcome {
+	switch {
+	case err == nil && inv.Broken:
+		return Failed
+	case err != nil && ctx.Err() != nil:
+		return Refused
+	}
+	return outcome(nil, err)
 }
 
 // refuseApp is the answer to who invokes an application.

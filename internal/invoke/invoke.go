@@ -36,9 +36,29 @@ type Options struct {
 	// StreamRate, if positive, bounds a streamed answer after its first
 	// lambent.StreamBurst bytes, in bytes per second.
 	StreamRate int64
+	// Observer is told of every call; nil is nobody.
+	Observer Observer
 	// NewID makes UUIDs for calls that come without a request id.
 	NewID func() string
 }
+
+// Observer is told when a call asks for a version and when it is over, which it must
+// note in next to no time. Calls that a limit keeps waiting count, too.
+type Observer interface {
+	Begin(v *lambent.Version) (began time.Time)
+	// End is called once for each Begin.
+	End(v *lambent.Version, began time.Time, how Outcome)
+}
+
+// Outcome is what became of a call.
+type Outcome int
+
+// Outcomes.
+const (
+	Answered Outcome = iota // by the function
+	Failed                  // by the function's fault, or its instance's
+	Refused                 // the call has reached no instance, which is not the version's fault
+)
 
 // Resolver finds what to run. It answers from memory.
 type Resolver interface {
@@ -73,6 +93,10 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 	}
 	if err != nil {
 		return nil, s.refused(err)
+	}
+	if s.o.Observer != nil {
+		began := s.o.Observer.Begin(v)
+		defer func() { s.o.Observer.End(v, began, outcome(res, err)) }()
 	}
 	p, err := s.enter(ctx, v, inv.NoQueue)
 	if err != nil {
@@ -196,9 +220,13 @@ const activeWait = 5 * time.Second
 // resolve finds the version; one that is not ready yet is waited for briefly,
 // because it will be within milliseconds.
 func (s *Service) resolve(ctx context.Context, inv *lambent.Invocation) (*lambent.Version, error) {
+	qualifier := inv.Qualifier
+	if inv.Version != "" {
+		qualifier = inv.Version
+	}
 	until := time.Now().Add(activeWait)
 	for {
-		v, err := s.o.Catalog.Resolve(inv.Namespace, inv.Function, inv.Qualifier)
+		v, err := s.o.Catalog.Resolve(inv.Namespace, inv.Function, qualifier)
 		if err != nil {
 			return nil, err
 		}

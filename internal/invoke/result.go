@@ -92,3 +92,18 @@ func newTraceID(now time.Time, id string) string {
 	hex := strings.ReplaceAll(id, "-", "")
 	return "Root=1-" + strconv.FormatInt(now.Unix(), 16) + "-" + hex[:24] + ";Parent=" + hex[16:32] + ";Sampled=0"
 }
+
+// outcome is what an observer is told.
+func outcome(res *lambent.Result, err error) Outcome {
+	switch lambent.CodeOf(err) {
+	case "":
+	case lambent.CodeThrottled, lambent.CodeCanceled:
+		return Refused
+	default:
+		return Failed
+	}
+	if res != nil && res.FunctionError != "" {
+		return Failed
+	}
+	return Answered
+}

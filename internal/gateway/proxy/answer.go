@@ -35,6 +35,7 @@ func (d *way) answer() (reuse bool, err error) {
 	}
 	w, r := d.x.w, d.x.r
 	d.x.begun = true
+	d.x.inv.Broken = hd.status >= http.StatusInternalServerError
 	d.u.moved = time.Now()
 	bodiless := r.Method == http.MethodHead || hd.status == http.StatusNoContent || hd.status == http.StatusNotModified
 	if hd.length >= 0 && (!bodiless || r.Method == http.MethodHead) {

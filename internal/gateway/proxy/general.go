@@ -67,6 +67,7 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 		ModifyResponse: func(res *http.Response) error {
 			late.Stop()
 			x.begun = true
+			x.inv.Broken = res.StatusCode >= http.StatusInternalServerError
 			if res.StatusCode != http.StatusSwitchingProtocols {
 				res.Body = &noted{res.Body, &failed}
 			}
