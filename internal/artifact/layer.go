@@ -31,8 +31,8 @@ const ReasonBadLayer = "InvalidLayer"
 // unpacked size in bytes. It is read to its end, checked against both digests and
 // unpacked as a layer of an overlay: what it removes from the layers below is
 // noted in the tree in the kernel's way (Documentation/filesystems/overlayfs).
-// What cannot be told apart in a sandbox with one user is dropped: owners,
-// set-user-ID bits, and devices.
+// Owners and modes are kept, where this process may give files away; set-user-ID
+// bits and devices are dropped.
 func (s *Store) PutLayer(ctx context.Context, l Layer, r io.Reader) (unpacked int64, err error) {
 	if !valid(l.Digest) || !valid(l.DiffID) {
 		return 0, badLayer("its digests are none: %.80q, %.80q", l.Digest, l.DiffID)
@@ -155,39 +155,25 @@ func (d *disk) unpackLayer(ctx context.Context, from io.ReadSeeker, rules layerR
 		return "", 0, err
 	}
 	err = func() error {
+		if err := os.Chmod(temp, 0o755); err != nil {
+			return err
+		}
 		root, err := os.OpenRoot(temp)
 		if err != nil {
 			return err
 		}
-		u := &layerUnpacker{root: root, left: rules.limit, sum: sha256.New()}
+		u := &layerUnpacker{root: root, left: rules.limit, sum: sha256.New(), owns: os.Geteuid() == 0}
 		err = u.unpack(ctx, archive)
 		size = rules.limit - u.left
 		if have := hex.EncodeToString(u.sum.Sum(nil)); err == nil && rules.diffID != "" && have != string(rules.diffID) {
 			err = badLayer("its content has the digest %s, not %s", have, rules.diffID)
 		}
-		if err == nil {
-			err = own(root)
-		}
-		return errors.Join(err, root.Close(), os.Chmod(temp, 0o755))
+		return errors.Join(err, root.Close())
 	}()
 	if err != nil {
 		return "", 0, errors.Join(err, os.RemoveAll(temp))
 	}
 	return temp, size, nil
-}
-
-// own gives a tree to the user of sandboxes, as far as this process may: there an
-// application changes its image's files. Links are not followed.
-func own(root *os.Root) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return root.Lchown(path, lambent.SandboxUID, lambent.SandboxGID)
-	})
 }
 
 func badLayer(format string, args ...any) error {

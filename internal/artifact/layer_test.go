@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -94,9 +95,9 @@ func TestLayerIsUnpackedForAnOverlay(t *testing.T) {
 	dir, release := mustUse(t, s, l.Digest)
 	defer release()
 	for name, mode := range map[string]fs.FileMode{
-		"usr": fs.ModeDir | 0o755, "usr/bin/tool": 0o755, "usr/bin/through-link": 0o644, "run/through-absolute": 0o644,
-		"hard": 0o755, "out": fs.ModeSymlink | 0o777, "twice": fs.ModeSymlink | 0o777, "secret": 0o644,
-		"gone/old": fs.ModeDevice | fs.ModeCharDevice, "fresh/new": 0o644, "again": fs.ModeDir | 0o755,
+		"usr": fs.ModeDir | 0o700, "usr/bin/tool": 0o755, "usr/bin/through-link": 0o644, "run/through-absolute": 0o644,
+		"hard": 0o755, "out": fs.ModeSymlink | 0o777, "twice": fs.ModeSymlink | 0o777, "secret": 0o600,
+		"gone/old": fs.ModeDevice | fs.ModeCharDevice, "fresh/new": 0o644, "again": fs.ModeDir | 0o700,
 	} {
 		info, err := os.Lstat(filepath.Join(dir, name))
 		if err != nil || info.Mode() != mode {
@@ -113,6 +114,43 @@ func TestLayerIsUnpackedForAnOverlay(t *testing.T) {
 		n, err := unix.Getxattr(filepath.Join(dir, name), "trusted.overlay.opaque", value)
 		if err != nil || string(value[:n]) != "y" {
 			t.Errorf("%s is not opaque: %q, %v", name, value[:max(n, 0)], err)
+		}
+	}
+}
+
+// Files keep the numbers of the users that they belong to, links and directories
+// too, and directories their sticky bit.
+func TestLayerKeepsOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	s := open(t, artifact.Options{Dir: filepath.Join(t.TempDir(), "artifacts")})
+	owned := func(h tar.Header, uid, gid int) tar.Header {
+		h.Uid, h.Gid = uid, gid
+		return h
+	}
+	l := putLayer(t, s,
+		owned(dirEntry("home/app/"), 1000, 1001), owned(fileEntry("home/app/.key"), 1000, 1001),
+		owned(linkEntry(tar.TypeSymlink, "link", "/nowhere"), 5, 6), owned(fileEntry("far"), 1<<20, -1),
+		tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, fileEntry("new/place"), dirEntry("./"),
+	)
+	dir, release := mustUse(t, s, l.Digest)
+	defer release()
+	for name, want := range map[string]struct {
+		uid, gid uint32
+		mode     fs.FileMode
+	}{
+		"home": {0, 0, fs.ModeDir | 0o755}, "home/app": {1000, 1001, fs.ModeDir | 0o700}, "home/app/.key": {1000, 1001, 0o644},
+		"link": {5, 6, fs.ModeSymlink | 0o777}, "far": {65534, 65534, 0o644}, "tmp": {0, 0, fs.ModeDir | fs.ModeSticky | 0o777},
+		"new": {0, 0, fs.ModeDir | 0o755}, ".": {0, 0, fs.ModeDir | 0o700},
+	} {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != want.uid || st.Gid != want.gid || info.Mode() != want.mode {
+			t.Errorf("%s is %d:%d %v, want %+v", name, st.Uid, st.Gid, info.Mode(), want)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // sealOf is a hash over everything in a tree that a function could see of it:
-// names, kinds, modes, targets of links and contents. Unlike the blob's digest it
+// names, kinds, owners, modes, targets of links and contents. Unlike the blob's digest it
 // tells whether the unpacked files are still what was unpacked.
 func sealOf(ctx context.Context, dir string) (string, error) {
 	root, err := os.OpenRoot(dir)
@@ -33,7 +33,8 @@ func sealOf(ctx context.Context, dir string) (string, error) {
 			return err
 		}
 		// What comes from the archive is length-prefixed: two trees never read alike.
-		_, _ = fmt.Fprintf(sum, "%d:%s%v %d\n", len(path), path, info.Mode(), info.Size()) // a hash takes all
+		uid, gid := ownerOf(info)
+		_, _ = fmt.Fprintf(sum, "%d:%s%v %d %d:%d\n", len(path), path, info.Mode(), info.Size(), uid, gid) // a hash takes all
 		switch {
 		case e.Type() == fs.ModeSymlink:
 			target, err := root.Readlink(path)

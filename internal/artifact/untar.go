@@ -68,8 +68,9 @@ type layerUnpacker struct {
 	left    int64 // bytes that may still come
 	entries int
 	sum     hash.Hash // of the archive
+	owns    bool      // files get the owners and modes that they have in the image
 	buffer  []byte
-	dirs    []*tar.Header // whose times are set at the end
+	dirs    []*tar.Header // whose owners, modes and times are set at the end
 }
 
 func (u *layerUnpacker) unpack(ctx context.Context, archive io.Reader) error {
@@ -101,7 +102,7 @@ func (u *layerUnpacker) unpack(ctx context.Context, archive io.Reader) error {
 	for i := len(u.dirs) - 1; i >= 0; i-- {
 		h := u.dirs[i]
 		if info, err := u.root.Lstat(h.Name); err == nil && info.IsDir() {
-			if err := u.root.Chtimes(h.Name, layerTime(h), layerTime(h)); err != nil {
+			if err := u.settle(h); err != nil {
 				return badEntry(h.Name, err)
 			}
 		}
@@ -109,12 +110,47 @@ func (u *layerUnpacker) unpack(ctx context.Context, archive io.Reader) error {
 	return nil
 }
 
+// settle gives what was made for an entry its owner, mode and time. It is no link.
+func (u *layerUnpacker) settle(h *tar.Header) error {
+	if err := u.own(h); err != nil {
+		return err
+	}
+	if err := u.root.Chmod(h.Name, u.mode(h)); err != nil {
+		return err
+	}
+	return u.root.Chtimes(h.Name, layerTime(h), layerTime(h))
+}
+
+// own gives what was made for an entry to its user and group, by the numbers that
+// they have in the image: a mount shows them as those of a sandbox.
+func (u *layerUnpacker) own(h *tar.Header) error {
+	if !u.owns {
+		return nil
+	}
+	return u.root.Lchown(h.Name, layerID(h.Uid), layerID(h.Gid))
+}
+
+// layerID is a user or group that an instance can have; nobody stands for others.
+func layerID(id int) int {
+	if id < 0 || id >= 1<<16 {
+		return 65534
+	}
+	return id
+}
+
 // entry makes one thing. A later entry of a name takes the place of an earlier
 // one.
 func (u *layerUnpacker) entry(h *tar.Header, content io.Reader) error {
 	name, err := u.place(h.Name)
-	if err != nil || name == "." {
+	if err != nil {
 		return err
+	}
+	if name == "." {
+		if h.Typeflag == tar.TypeDir {
+			h.Name = name
+			u.dirs = append(u.dirs, h)
+		}
+		return nil
 	}
 	base := path.Base(name)
 	switch {
@@ -138,7 +174,10 @@ func (u *layerUnpacker) entry(h *tar.Header, content io.Reader) error {
 		if err := u.clear(name); err != nil {
 			return err
 		}
-		return u.root.Symlink(h.Linkname, name)
+		if err := u.root.Symlink(h.Linkname, name); err != nil {
+			return err
+		}
+		return u.own(h)
 	case tar.TypeLink:
 		return u.hardlink(h)
 	}
@@ -196,7 +235,7 @@ func (u *layerUnpacker) resolve(dir string) (string, error) {
 		case info.Mode().Type() != fs.ModeSymlink:
 			at = next
 			if !info.IsDir() { // something earlier gives way to a directory
-				if err := u.directory(&tar.Header{Name: at}); err != nil {
+				if err := u.directory(&tar.Header{Name: at, Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
 					return "", err
 				}
 			}
@@ -241,7 +280,9 @@ func (u *layerUnpacker) directory(h *tar.Header) error {
 			return err
 		}
 		if hides {
-			return u.opaque(h.Name)
+			if err := u.opaque(h.Name); err != nil {
+				return err
+			}
 		}
 	default:
 		if err := u.root.Mkdir(h.Name, 0o755); err != nil {
@@ -269,10 +310,7 @@ func (u *layerUnpacker) file(h *tar.Header, content io.Reader) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := to.Chmod(layerMode(h)); err != nil {
-		return err
-	}
-	return u.root.Chtimes(h.Name, layerTime(h), layerTime(h))
+	return u.settle(h)
 }
 
 // hardlink links to a file of the same layer.
@@ -327,10 +365,19 @@ func (u *layerUnpacker) in(dir string, do func(d *os.File) error) error {
 	return errors.Join(do(d), d.Close())
 }
 
-// layerMode is a file's mode, as [entry.mode] has it for code: the user in the
-// sandbox is the only one, and owns everything.
-func layerMode(h *tar.Header) fs.FileMode {
-	if h.Mode&0o111 != 0 {
+// mode is a file's or directory's own mode, without what makes programs run as
+// somebody else. Where everything belongs to the server's user, everybody may read
+// it, as [entry.mode] has it for code.
+func (u *layerUnpacker) mode(h *tar.Header) fs.FileMode {
+	dir := h.Typeflag == tar.TypeDir
+	if u.owns {
+		mode := fs.FileMode(h.Mode) & fs.ModePerm
+		if dir && h.Mode&0o1000 != 0 {
+			mode |= fs.ModeSticky
+		}
+		return mode
+	}
+	if dir || h.Mode&0o111 != 0 {
 		return 0o755
 	}
 	return 0o644

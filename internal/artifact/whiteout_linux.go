@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,4 +18,12 @@ func hideName(dir *os.File, name string) error {
 // hideBelow makes an overlay not show what the layers below have in a directory.
 func hideBelow(dir *os.File) error {
 	return os.NewSyscallError("setxattr", unix.Fsetxattr(int(dir.Fd()), "trusted.overlay.opaque", []byte("y"), 0))
+}
+
+// ownerOf is who a file belongs to.
+func ownerOf(info fs.FileInfo) (uid, gid uint32) {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return s.Uid, s.Gid
+	}
+	return 0, 0
 }

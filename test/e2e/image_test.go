@@ -199,9 +199,10 @@ func TestApplicationFromImage(t *testing.T) {
 		t.Skip("starts a server")
 	}
 	binary := appServer(t)
-	base := imagetest.Layer(t, [2]string{"srv/", ""}, [2]string{"srv/page", "from the image"}, [2]string{"srv/gone", "x"})
+	base := imagetest.Layer(t, [2]string{"srv/", ""}, [2]string{"srv/page", "from the image"}, [2]string{"srv/gone", "x"},
+		[2]string{"etc/passwd", "root:x:0:0::/root:\nwww:x:33:33::/srv:\n"})
 	code := imagetest.Layer(t, [2]string{"usr/bin/serve!", binary}, [2]string{"srv/.wh.gone", ""})
-	img := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv", User: "www"}, base, code)
+	img := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv"}, base, code)
 	dir := filepath.Join(t.TempDir(), "layout")
 	path, err := layout.Write(dir, empty.Index)
 	if err == nil {
@@ -224,6 +225,8 @@ func TestApplicationFromImage(t *testing.T) {
 	for _, step := range [][2]string{
 		{"page", "from the image"}, {"gone", "no file"}, {"root/.ssh", "no file"},
 		{"write/page", "changed"}, {"page", "changed"}, {"write/new", "changed"},
+		// Without a user it is root's, which may go on as another one.
+		{"as/0", "0:0 <nil>"}, {"as/33", "33:33 <nil>"}, {"as/65536", "fork/exec /proc/self/exe: invalid argument"},
 	} {
 		path, want := step[0], step[1]
 		res, err := http.Get(s.Gateway + "/fn/site/" + path)
@@ -236,9 +239,33 @@ func TestApplicationFromImage(t *testing.T) {
 			t.Errorf("%s: %d %q, want %q\n%s", path, res.StatusCode, body, want, s.Stderr())
 		}
 	}
+	applicationAsUser(t, s, base, code)
 	stored, err := filepath.Glob(filepath.Join(s.Data, "artifacts", "trees", "*", "*", "srv", "new"))
 	if err != nil || len(stored) > 0 {
 		t.Errorf("written into the image itself: %v, %v", stored, err)
+	}
+}
+
+// applicationAsUser runs the same program as the user that its image names, who has
+// no more than that one may.
+func applicationAsUser(t *testing.T, s *harness.Server, layers ...v1.Layer) {
+	t.Helper()
+	registry := imagetest.Start(t)
+	registry.Open = true
+	img := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv", User: "www", ExposedPorts: map[string]struct{}{"80/tcp": {}}}, layers...)
+	app := publish(t, s, "as-user", "--image", registry.Push(t, "as-user", img), "--port", "80")
+	c := &http.Client{Timeout: 30 * time.Second}
+	for path, want := range map[string]string{
+		"page": "from the image", "write/page": "permission denied", "as/33": "33:33 <nil>", "as/0": "operation not permitted",
+	} {
+		if got := ask(t, c, newRequest(t, "GET", app+"/"+path, "")); got.status != 200 || !strings.Contains(got.body, want) {
+			t.Errorf("%s answers %+v, want %q", path, got, want)
+		}
+	}
+	missing := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, User: "nobody"}, layers...)
+	app = publish(t, s, "as-nobody", "--image", registry.Push(t, "as-nobody", missing), "--port", "8080")
+	if got := ask(t, c, newRequest(t, "GET", app+"/page", "")); got.status != 502 || !strings.Contains(got.body, "no such user in its /etc/passwd") {
+		t.Errorf("a user that is missing: %+v", got)
 	}
 }
 
@@ -249,16 +276,37 @@ func appServer(t *testing.T) string {
 	source := `package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 func main() {
+	if len(os.Args) > 1 { // as another user
+		fmt.Printf("%d:%d %v", os.Getuid(), os.Getgid(), os.WriteFile("/tmp/of-"+os.Args[1], nil, 0o600))
+		return
+	}
 	panic(http.ListenAndServe(":"+os.Getenv("PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, _ := url.PathUnescape(r.URL.EscapedPath())
 		name = strings.TrimPrefix(name, "/")
+		if id, as := strings.CutPrefix(name, "as/"); as {
+			n, _ := strconv.Atoi(id)
+			cmd := exec.Command("/proc/self/exe", id)
+			if n != os.Getuid() {
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(n), Gid: uint32(n)}}
+			}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				out = []byte(err.Error())
+			}
+			_, _ = w.Write(out)
+			return
+		}
 		if name, write := strings.CutPrefix(name, "write/"); write {
 			err := os.WriteFile(name, []byte("changed"), 0o644)
 			if err == nil {

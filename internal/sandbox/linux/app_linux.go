@@ -118,7 +118,11 @@ func (b *builder) openNetwork() (err error) {
 		return nil
 	}
 	_ = b.shell.listener.Close()
-	b.shell.run(func() { b.netns, err = os.Open("/proc/thread-self/ns/net") })
+	b.shell.run(func() {
+		b.netns, err = os.Open("/proc/thread-self/ns/net")
+		// Images listen where they are used to, port 80 too: the network is their own.
+		_ = os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
+	})
 	if err == nil {
 		b.defers(func() { _ = b.netns.Close() })
 	}

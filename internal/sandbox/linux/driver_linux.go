@@ -162,7 +162,7 @@ func (d *Driver) prepare() error {
 	if d.limits, err = readLimits(); err != nil {
 		return err
 	}
-	d.slots = &slots{base: d.opts.UIDBase, max: d.opts.MaxInstances}
+	d.slots = &slots{base: d.opts.UIDBase, ids: firstImageID(d.opts.UIDBase, d.opts.MaxInstances), max: d.opts.MaxInstances}
 	d.roots = &roots{staging: staging, byKey: map[string]*os.File{}}
 	d.scratch = &scratch{dir: d.dir, templates: map[int]*template{}}
 	root, _, err := d.roots.get(nil)

@@ -60,24 +60,24 @@ func (b *builder) root() (*os.File, int, error) {
 // imageTree is the root of an instance that has an image.
 type imageTree struct {
 	layers []string // the last one on top
-	// An application may write: what it does goes to a volume, and everything
-	// belongs to its user, who is this one on the host.
+	users  imageUsers
+	// An application may write: what it does goes to a volume.
 	volume *volume // nil: nothing can be written
-	slot   *slot
-	owner  int
 }
 
 // imageRoot makes a mount namespace whose tree is the image, with what every
 // sandbox has over it. It is not kept: that would hold layers that may be dropped.
 func (b *builder) imageRoot() (f *os.File, err error) {
+	if err := b.openUsers(); err != nil {
+		return nil, err
+	}
 	r := b.driver.roots
-	t := imageTree{layers: b.spec.Root}
+	t := imageTree{layers: b.spec.Root, users: b.users}
 	if v := b.spec.Version; v.App != nil {
 		if t.volume, err = b.driver.mountTmp(v.EphemeralMB); err != nil {
 			return nil, fmt.Errorf("make the writable part of the root: %w", err)
 		}
 		defer func() { _ = t.volume.Close() }() // the mount keeps it
-		t.slot, t.owner = b.shell.slot, int(b.driver.slots.base)+b.shell.slot.n
 	}
 	resolver := resolvConf()
 	onOwnThread(func() {
@@ -114,22 +114,23 @@ func (r *roots) fillImage(i imageTree, resolver string) error {
 
 // merge mounts the layers, below what is in top, at a path.
 func (i imageTree) merge(staging, at, top string) error {
-	if i.volume == nil {
-		return overlayAt(at, append(slices.Clone(i.layers), top), "")
-	}
 	var dirs []string
 	for n, layer := range i.layers {
 		dir := staging + "/layers/" + strconv.Itoa(n)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		if err := i.slot.bindOwned(layer, dir); err != nil {
+		if err := i.users.bind(layer, dir); err != nil {
 			return err
 		}
 		dirs = append(dirs, dir)
 	}
-	if err := chownAll(top, i.owner); err != nil {
+	if err := chownAll(top, i.users.root); err != nil {
 		return err
+	}
+	dirs = append(dirs, top)
+	if i.volume == nil {
+		return overlayAt(at, dirs, "")
 	}
 	own := staging + "/own"
 	if err := os.Mkdir(own, 0o755); err != nil {
@@ -138,23 +139,10 @@ func (i imageTree) merge(staging, at, top string) error {
 	if err := attach(i.volume.fd, own); err != nil {
 		return err
 	}
-	if err := errors.Join(os.Mkdir(own+"/upper", 0o755), os.Mkdir(own+"/work", 0o755), os.Chown(own+"/upper", i.owner, i.owner)); err != nil {
+	if err := errors.Join(os.Mkdir(own+"/upper", 0o755), os.Mkdir(own+"/work", 0o755), os.Chown(own+"/upper", i.users.root, i.users.root)); err != nil {
 		return err
 	}
-	return overlayAt(at, append(dirs, top), own)
-}
-
-// bindOwned binds a layer, which belongs to the user of sandboxes on the disk, so
-// that it belongs to the slot's. Where the file system cannot, everything belongs
-// to nobody: it can be read, and not changed.
-func (s *slot) bindOwned(layer, dir string) error {
-	fd, err := detached(layer, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	_ = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(s.userns.Fd())})
-	return attach(fd, dir)
+	return overlayAt(at, dirs, own)
 }
 
 // chownAll gives a tree of ours to a user of the host.

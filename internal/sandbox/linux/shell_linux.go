@@ -121,7 +121,7 @@ func (s *shell) makeTmp(d *Driver, mb int) error {
 	if err != nil {
 		return fmt.Errorf("make /tmp: %w", err)
 	}
-	v.mapTo(s.slot)
+	v.mapTo(s.slot.userns)
 	s.tmp = v
 	return nil
 }
@@ -131,7 +131,7 @@ func (s *shell) inheritTmp(v *volume) error {
 	if err := v.remount(); err != nil {
 		return fmt.Errorf("mount the kept /tmp: %w", err)
 	}
-	if v.mapTo(s.slot); !v.mapped {
+	if v.mapTo(s.slot.userns); !v.mapped {
 		return errors.New("mount the kept /tmp: its files would be somebody else's")
 	}
 	s.closeTmp()

@@ -57,6 +57,7 @@ type spawnSpec struct {
 	env       []string
 	directory string // to be in; "" is the code's
 	userns    int    // the user namespace to live in
+	who       who    // to be in there
 	null      int    // /dev/null
 	output    int    // write end of the output pipe
 	control   int    // the runtime's end of the control socket, or -1
@@ -65,7 +66,22 @@ type spawnSpec struct {
 	filter    []unix.SockFilter
 	lastCap   int
 	existing  sysLimits
+	// refused, if set, is why nothing is executed: the process that is made ends at
+	// once, with this as its entry.
+	refused *sandbox.Failure
 }
+
+// who is the user of a process: the function's own is [guestWho].
+type who struct {
+	uid, gid int
+	groups   []int // beside gid, as the host knows them
+	// capabilities are a set of bits (capability.h), which count in the sandbox's
+	// user namespace only.
+	capabilities uint64
+}
+
+// guestWho is the user that functions have.
+var guestWho = who{uid: guestUID, gid: guestGID}
 
 // spawned is a runtime process. Pid is the host's.
 type spawned struct {
@@ -85,10 +101,25 @@ func spawn(s spawnSpec) (spawned, error) {
 	if s.cgroup < 0 {
 		s.join(p)
 	}
+	if s.refused != nil {
+		return s.refuse(p)
+	}
 	s.lockDown(p)
 	// The pid namespace is made by the fork itself, so the runtime is process 1 in
 	// it, and when it ends the kernel ends everything else in there.
 	return s.execute(p, unix.CLONE_NEWPID)
+}
+
+// refuse makes a process that ends at once.
+func (s *spawnSpec) refuse(p *program) (spawned, error) {
+	p.do("exit", unix.SYS_EXIT_GROUP, 1)
+	c := newChild(p)
+	c.clone.flags = unix.CLONE_VM | unix.CLONE_VFORK
+	pid, err := c.start()
+	if err != nil {
+		return spawned{}, fmt.Errorf("fork: %w", err)
+	}
+	return spawned{pid: pid, pidfd: int(c.pidfd), entry: s.refused}, nil
 }
 
 // spawnHelper is spawn for a program of the server's own: with its rights, in the
@@ -218,22 +249,25 @@ func (s *spawnSpec) lockDown(p *program) {
 	}
 	s.limit(p, unix.RLIMIT_STACK, stackLimit, ^uint64(0))
 
-	// No supplementary groups. Real root may do this; the user namespace below
-	// does not let it be done there.
-	p.do("setgroups", unix.SYS_SETGROUPS, 0, 0)
+	// No supplementary groups but the user's own. Real root may do this; the user
+	// namespace of a function does not let it be done there.
+	s.groups(p)
 	// From here on no capability counts outside the sandbox: mount, network, pid
 	// and ipc namespaces belong to the host's user namespace.
 	p.do("setns user", unix.SYS_SETNS, descriptor(s.userns), unix.CLONE_NEWUSER)
 	// Dropping the bounding set needs CAP_SETPCAP, so it precedes capset; the
 	// ids need CAP_SETUID and CAP_SETGID, so they do too.
 	for i := 0; i <= s.lastCap; i++ {
-		p.try("drop capability "+strconv.Itoa(i), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, i, 0, 0, 0)
+		if s.who.capabilities>>i&1 == 0 {
+			p.try("drop capability "+strconv.Itoa(i), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, i, 0, 0, 0)
+		}
 	}
-	p.do("setresgid", unix.SYS_SETRESGID, guestGID, guestGID, guestGID)
-	p.do("setresuid", unix.SYS_SETRESUID, guestUID, guestUID, guestUID)
-	// Id 0 is not mapped in the namespace, so leaving it did not clear them.
+	p.do("setresgid", unix.SYS_SETRESGID, s.who.gid, s.who.gid, s.who.gid)
+	p.do("setresuid", unix.SYS_SETRESUID, s.who.uid, s.who.uid, s.who.uid)
+	// The host's id 0 is not mapped in the namespace, so leaving it did not clear them.
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	p.do("capset", unix.SYS_CAPSET, plain(header), plain(&[2]unix.CapUserData{}))
+	have := uint32(s.who.capabilities) // all that anybody gets are below 32
+	p.do("capset", unix.SYS_CAPSET, plain(header), plain(&[2]unix.CapUserData{{Effective: have, Permitted: have}}))
 
 	// As the function's user, so that an unreadable directory is noticed.
 	p.do(stepDirectory, unix.SYS_CHDIR, text(cmp.Or(s.directory, "/var/task")))
@@ -244,6 +278,19 @@ func (s *spawnSpec) lockDown(p *program) {
 	// The filter comes last: it refuses most of the above.
 	filter := words{len(s.filter), array(&s.filter[0], len(s.filter))} // struct sock_fprog, padded
 	p.do("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, filter)
+}
+
+// groups sets the supplementary groups.
+func (s *spawnSpec) groups(p *program) {
+	if len(s.who.groups) == 0 {
+		p.do("setgroups", unix.SYS_SETGROUPS, 0, 0)
+		return
+	}
+	list := make([]uint32, len(s.who.groups))
+	for i, g := range s.who.groups {
+		list[i] = uint32(g)
+	}
+	p.do("setgroups", unix.SYS_SETGROUPS, len(list), array(&list[0], len(list)))
 }
 
 // controlFD is the runtime's end of the control socket, in the runtime.

@@ -145,6 +145,7 @@ type builder struct {
 	process spawned
 	pidfd   *os.File
 	netns   *os.File // an application's network
+	users   imageUsers
 	cleanup []func()
 }
 
@@ -214,13 +215,13 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		return nil, err
 	}
 	b.done(lambent.StageNetwork)
-	command, absent := b.spec.Runtime.Command, []string(nil)
 	b.shell.run(func() {
-		command, absent = chooseProgram(b.spec.Runtime)
+		s := spawnSpec{env: b.environment()}
+		s.command, s.absent = chooseProgram(b.spec.Runtime)
 		if b.spec.Version.Image != nil {
-			absent = nil // said of one program, as AWS does
+			b.asImage(&s)
 		}
-		err = b.spawn(spawnSpec{command: command, absent: absent, env: b.environment()})
+		err = b.spawn(s)
 	})
 	if err != nil {
 		return nil, err
@@ -360,7 +361,10 @@ func (b *builder) spawn(s spawnSpec) error {
 // complete fills in what is the same for everything that is run.
 func (b *builder) complete(s *spawnSpec) {
 	d := b.driver
-	s.userns, s.null, s.output, s.control = int(b.shell.slot.userns.Fd()), int(d.null.Fd()), int(b.write.Fd()), -1
+	if s.userns == 0 {
+		s.userns, s.who = int(b.shell.slot.userns.Fd()), guestWho
+	}
+	s.null, s.output, s.control = int(d.null.Fd()), int(b.write.Fd()), -1
 	if b.far != nil {
 		s.control = int(b.far.Fd())
 	}

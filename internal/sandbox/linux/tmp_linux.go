@@ -85,16 +85,16 @@ type volume struct {
 	mapped bool // files belong to the function's user, whichever slot it is in
 }
 
-// mapTo makes the mount show the files of the function's user as the slot's: on
+// mapTo makes the mount show the files of a sandbox's users as the slot's: on
 // the disk they belong to the id inside, so that a successor in another slot
 // finds them its own (mount_setattr(2), "ID-mapped mounts"). It must be called
 // before the mount is attached. Kernels before 5.12 cannot do it.
-func (v *volume) mapTo(sl *slot) {
+func (v *volume) mapTo(userns *os.File) {
 	if v.loop < 0 {
 		return
 	}
 	err := unix.MountSetattr(v.fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
-		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(sl.userns.Fd())})
+		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd())})
 	v.mapped = err == nil
 }
 

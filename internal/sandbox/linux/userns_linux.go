@@ -17,11 +17,15 @@ import (
 type slot struct {
 	n      int
 	userns *os.File
+	// ids is another one, for an instance that has an image: every id that an image
+	// may name is in it. It is made when it is needed first.
+	ids *os.File
 }
 
 // slots hands out slots, lowest first, so that few are ever made.
 type slots struct {
 	base uint32 // host id of slot 0
+	ids  uint32 // the first of imageIDs host ids of slot 0 for images
 	max  int
 
 	mu   sync.Mutex // guards the rest
@@ -54,13 +58,43 @@ func (s *slots) open(sl *slot) error {
 	if sl.userns != nil {
 		return nil
 	}
-	f, err := newUserNamespace(int(s.base) + sl.n)
+	f, err := newUserNamespace(guestMap(int(s.base) + sl.n))
 	if err != nil {
 		return fmt.Errorf("make user namespace: %w", err)
 	}
 	sl.userns = f
 	return nil
 }
+
+// imageIDs is how many users and groups an image can have: files and processes of
+// higher ids are refused.
+const imageIDs = 1 << 16
+
+// firstImageID is where the slots' ranges for images begin: below the ids of
+// functions if there is room, which is far from what others hand out, too.
+func firstImageID(base uint32, slots int) uint32 {
+	need := uint64(slots) * imageIDs
+	if first := uint64(base) / imageIDs * imageIDs; first >= need+1<<20 {
+		return uint32(first - need)
+	}
+	return (base/imageIDs + 2) * imageIDs
+}
+
+// openIDs makes the slot's user namespace for images unless it has one.
+func (s *slots) openIDs(sl *slot) error {
+	if sl.ids != nil {
+		return nil
+	}
+	f, err := newUserNamespace(idMap{hostID: s.hostID(sl, 0), count: imageIDs, groups: true})
+	if err != nil {
+		return fmt.Errorf("make user namespace: %w", err)
+	}
+	sl.ids = f
+	return nil
+}
+
+// hostID is what a user or group of the slot's image is on the host.
+func (s *slots) hostID(sl *slot, id int) int { return int(s.ids) + sl.n*imageIDs + id }
 
 func (s *slots) give(sl *slot) {
 	s.mu.Lock()
@@ -72,17 +106,31 @@ func (s *slots) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sl := range s.free {
-		if sl.userns != nil {
-			_ = sl.userns.Close()
+		for _, ns := range []*os.File{sl.userns, sl.ids} {
+			if ns != nil {
+				_ = ns.Close()
+			}
 		}
 	}
 	s.free = nil
 }
 
-// newUserNamespace makes a namespace in which only the function's user and
-// group exist, both standing for hostID on the host. A short-lived child makes
-// it: a process with several threads cannot enter one of its own.
-func newUserNamespace(hostID int) (*os.File, error) {
+// idMap says which users and groups there are in a namespace: count of each, from
+// these on, and which of the host's they stand for.
+type idMap struct {
+	uid, gid, hostID, count int
+	// groups may be left and entered by processes that have the capability.
+	groups bool
+}
+
+// guestMap has the function's user and group only.
+func guestMap(hostID int) idMap {
+	return idMap{uid: guestUID, gid: guestGID, hostID: hostID, count: 1}
+}
+
+// newUserNamespace makes a user namespace. A short-lived child makes it: a process
+// with several threads cannot enter one of its own.
+func newUserNamespace(ids idMap) (*os.File, error) {
 	var wait [2]int
 	if err := unix.Pipe2(wait[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("pipe: %w", err)
@@ -115,11 +163,15 @@ func newUserNamespace(hostID int) (*os.File, error) {
 	}()
 
 	dir := "/proc/" + strconv.Itoa(pid)
+	setgroups := "deny"
+	if ids.groups {
+		setgroups = "allow"
+	}
 	// setgroups first: gid_map seals it (user_namespaces(7)).
 	for _, w := range [...]struct{ file, line string }{
-		{"/setgroups", "deny"},
-		{"/uid_map", fmt.Sprintf("%d %d 1", guestUID, hostID)},
-		{"/gid_map", fmt.Sprintf("%d %d 1", guestGID, hostID)},
+		{"/setgroups", setgroups},
+		{"/uid_map", fmt.Sprintf("%d %d %d", ids.uid, ids.hostID, ids.count)},
+		{"/gid_map", fmt.Sprintf("%d %d %d", ids.gid, ids.hostID, ids.count)},
 	} {
 		if err := os.WriteFile(dir+w.file, []byte(w.line), 0); err != nil {
 			return nil, err
