@@ -34,6 +34,9 @@ type Invocation struct {
 	// Progress, if set, takes what the function tells of how far it is: JSON of at
 	// most [MaxProgress] bytes, from another goroutine. It must not keep it.
 	Progress func(report []byte)
+	// Broken is set by a door that has passed the call to an application: the answer
+	// says that the application has failed.
+	Broken bool
 }
 
 // Result is what became of an invocation that reached the function, or that the
