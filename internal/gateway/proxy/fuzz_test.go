@@ -38,7 +38,7 @@ func FuzzAnswer(f *testing.F) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		u := &upstream{nc: canned{Reader: bytes.NewReader(answer)}, b: make([]byte, 64)}
-		d := &way{x: &exchange{w: w, r: r}, h: &home{version: &lambent.Version{Timeout: time.Minute}, idle: time.Minute}, u: u, ctx: r.Context()}
+		d := &way{x: &exchange{inv: &lambent.Invocation{}, w: w, r: r}, h: &home{version: &lambent.Version{Timeout: time.Minute}, idle: time.Minute}, u: u, ctx: r.Context()}
 		if _, err := d.answer(); err != nil {
 			return
 		}
