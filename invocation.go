@@ -55,6 +55,16 @@ type Result struct {
 	Report     Report
 }
 
+// Outcome is what became of a call, in short.
+type Outcome int
+
+// Outcomes.
+const (
+	CallAnswered Outcome = iota // by the function
+	CallFailed                  // by the function's fault, or its instance's
+	CallRefused                 // it has reached no instance, or its caller gave up: not the function's fault
+)
+
 // Report is what the REPORT line says.
 type Report struct {
 	Duration    time.Duration // from the hand-over of the event to the answer

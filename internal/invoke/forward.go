@@ -93,12 +93,12 @@ func (s *Service) forward(ctx context.Context, call *telemetry.Call, lease *pool
 
 // forwarded is what an observer is told. A request that its caller gives up says
 // nothing of the application.
-func forwarded(ctx context.Context, inv *lambent.Invocation, err error) Outcome {
+func forwarded(ctx context.Context, inv *lambent.Invocation, err error) lambent.Outcome {
 	switch {
 	case err == nil && inv.Broken:
-		return Failed
+		return lambent.CallFailed
 	case err != nil && ctx.Err() != nil:
-		return Refused
+		return lambent.CallRefused
 	}
 	return outcome(nil, err)
 }

@@ -47,18 +47,8 @@ type Options struct {
 type Observer interface {
 	Begin(v *lambent.Version) (began time.Time)
 	// End is called once for each Begin.
-	End(v *lambent.Version, began time.Time, how Outcome)
+	End(v *lambent.Version, began time.Time, how lambent.Outcome)
 }
-
-// Outcome is what became of a call.
-type Outcome int
-
-// Outcomes.
-const (
-	Answered Outcome = iota // by the function
-	Failed                  // by the function's fault, or its instance's
-	Refused                 // the call has reached no instance, which is not the version's fault
-)
 
 // Resolver finds what to run. It answers from memory.
 type Resolver interface {

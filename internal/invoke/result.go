@@ -94,16 +94,16 @@ func newTraceID(now time.Time, id string) string {
 }
 
 // outcome is what an observer is told.
-func outcome(res *lambent.Result, err error) Outcome {
+func outcome(res *lambent.Result, err error) lambent.Outcome {
 	switch lambent.CodeOf(err) {
 	case "":
 	case lambent.CodeThrottled, lambent.CodeCanceled:
-		return Refused
+		return lambent.CallRefused
 	default:
-		return Failed
+		return lambent.CallFailed
 	}
 	if res != nil && res.FunctionError != "" {
-		return Failed
+		return lambent.CallFailed
 	}
-	return Answered
+	return lambent.CallAnswered
 }
