@@ -76,6 +76,9 @@ func (p *Pool) idleFor(m *member) time.Duration {
 // to make an instance ready again.
 func (p *Pool) overLocked(g *group, m *member, now time.Time) bool {
 	h := &g.habit
+	if g.target.Managed { // what is beyond its target goes
+		return true
+	}
 	if h.prewarm > 0 && m.used && h.asked.Equal(g.lastIdle) && len(g.busy)+len(g.settling)+g.starting == 0 {
 		if at := g.lastIdle.Add(h.prewarm); now.Before(at) {
 			h.again = at

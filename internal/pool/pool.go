@@ -143,6 +143,7 @@ type member struct {
 	memory   int    // MB, the version's
 	charged  int    // MB that it counts in Pool.usedMB
 	used     bool   // has run an invocation
+	surplus  bool   // gets calls only when others are full
 	leases   int    // that are out on it
 	ended    bool   // has been given up
 	ahead    string // why it was made ready ahead, until a call uses it; "" otherwise
@@ -271,7 +272,7 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace time.Durati
 			return p.abandon(g, w, lambent.Errorf(lambent.CodeCanceled, "wait for an instance of %s: %w", g.key.Function, ctx.Err()))
 		case <-timer.C:
 			p.mu.Lock()
-			starved := g.starved
+			starved := g.starved || g.full()
 			p.wantLocked(g)
 			p.mu.Unlock()
 			if starved && grace == 0 {
@@ -339,7 +340,7 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 
 func (g *group) popIdle() *member {
 	n := len(g.idle)
-	if n == 0 {
+	if n == 0 || g.crowded() {
 		return nil
 	}
 	m := g.idle[n-1]
@@ -350,7 +351,7 @@ func (g *group) popIdle() *member {
 
 // wantLocked sets instances on their way until each waiter has one coming.
 func (p *Pool) wantLocked(g *group) {
-	for g.starting*g.capacity() < len(g.waiters) {
+	for g.starting*g.capacity() < len(g.waiters) && !g.full() {
 		if !p.bringLocked(g, forCall, "") {
 			if !g.starved {
 				g.starved = true

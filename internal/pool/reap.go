@@ -51,6 +51,7 @@ func (p *Pool) reap(now time.Time) {
 		}
 		if g.empty(now) {
 			delete(p.groups, k)
+			delete(p.targets, g)
 		}
 	}
 	p.feedLocked()

@@ -32,13 +32,10 @@ func (g *group) roomiest() *member {
 	if capacity == 1 {
 		return nil
 	}
-	var best *member
-	for m := range g.busy {
-		if m.leases < capacity && (best == nil || m.leases < best.leases) && m.print == g.print && !isDone(m) {
-			best = m
-		}
+	if m := g.least(false); m != nil {
+		return m
 	}
-	return best
+	return g.least(true)
 }
 
 // serveLocked hands an outcome to the first waiter, and to as many more as the

@@ -14,6 +14,7 @@ const (
 	ReasonMinimum     = "min-instances"
 	ReasonSibling     = "alias-weights"
 	ReasonHistogram   = "histogram"
+	ReasonLoad        = "autoscaler"
 )
 
 // Target is how many initialised instances of a version there shall be at least,
@@ -25,9 +26,16 @@ type Target struct {
 	// Likely are kept while there is memory: they are not reaped, but evicted like
 	// any idle instance.
 	Likely int
+	// Scaled is how many the load asks for. Where it is Managed, idle instances
+	// beyond all of these do not wait for their time but go, and busy ones get no
+	// more calls while others have room.
+	Scaled  int
+	Managed bool
+	// Most is how many there may be for calls; 0 is no bound.
+	Most int
 }
 
-func (t Target) all() int { return max(t.Provisioned, t.Minimum, t.Likely) }
+func (t Target) all() int { return max(t.Provisioned, t.Minimum, t.Likely, t.Scaled) }
 
 // firm is how many are evicted only when a call finds nothing else.
 func (t Target) firm() int { return max(t.Provisioned, t.Minimum) }
@@ -40,6 +48,8 @@ func (t Target) missing(n int) (string, claim) {
 		return ReasonProvisioned, forTarget
 	case n < t.Minimum:
 		return ReasonMinimum, forTarget
+	case n < t.Scaled:
+		return ReasonLoad, forTarget
 	case n < t.Likely:
 		return ReasonSibling, forGuess
 	}
@@ -88,11 +98,12 @@ func (t *trouble) learn(out outcome, now time.Time) {
 func (p *Pool) Target(v *lambent.Version, t Target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t.all() == 0 {
+	if t == (Target{}) {
 		if g := p.groups[KeyOf(v)]; g != nil {
 			g.target = Target{}
 			g.trouble.memory = false
 			delete(p.targets, g)
+			g.pickSurplus()
 		}
 		return
 	}
@@ -101,6 +112,7 @@ func (p *Pool) Target(v *lambent.Version, t Target) {
 	}
 	g := p.groupOf(v)
 	g.target = t
+	g.pickSurplus()
 	p.targets[g] = struct{}{}
 	p.buryLocked(g)
 	p.fillLocked(time.Now())
