@@ -18,7 +18,7 @@ import (
 
 // Format is the layout of the data directory that this build writes. A build
 // refuses what is higher, and brings what is lower up to date at opening.
-const Format = 1
+const Format = 2
 
 // The reasons of faults that the operator can mend, in [lambent.Error.Reason].
 const (
@@ -106,18 +106,14 @@ func (d *dataDir) checkFormat() error {
 	case err != nil || have < 1:
 		return damaged(fmt.Sprintf("%s does not hold a format number", name), err)
 	case have > Format:
-		return &lambent.Error{
-			Code:   lambent.CodeUnavailable,
-			Reason: ReasonNewer,
-			Message: fmt.Sprintf("data directory %s was written by a newer version of lambent (format %d, this one knows %d): "+
-				"run that version, or choose another directory", d.path, have, Format),
-			Cause: ErrNewer,
-		}
+		return newer("data directory "+d.path, have, Format)
+	case have < Format: // an older build must not meet the newer database
+		return d.writeFormat(name)
 	}
 	return nil
 }
 
-// writeFormat puts the file in place whole, before there is any data.
+// writeFormat puts the file in place whole, before there is any data of this format.
 func (d *dataDir) writeFormat(name string) error {
 	temp, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

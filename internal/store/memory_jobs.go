@@ -69,6 +69,9 @@ func (m *Memory) Take(ctx context.Context, lane string, limit int, now, until ti
 		return nil, err
 	}
 	defer m.mu.Unlock()
+	if limit == 0 {
+		return nil, nil
+	}
 	now, until = instant(now), instant(until)
 	var found []*memoryJob
 	for _, j := range m.jobs.heads(lane) {

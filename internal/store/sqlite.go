@@ -27,22 +27,6 @@ const (
 	watchPage  = 256  // records per look of a watcher
 )
 
-// A deletion keeps its row with a NULL value until it is forgotten. Keys are
-// blobs: they compare byte by byte, as the memory driver's do.
-const schema = `
-CREATE TABLE IF NOT EXISTS record (
-	key      BLOB PRIMARY KEY,
-	revision INTEGER NOT NULL,
-	value    BLOB
-) WITHOUT ROWID, STRICT;
-CREATE INDEX IF NOT EXISTS record_change ON record (revision, key);
-CREATE INDEX IF NOT EXISTS record_deleted ON record (revision) WHERE value IS NULL;
-CREATE TABLE IF NOT EXISTS counter (
-	name  TEXT PRIMARY KEY,
-	value INTEGER NOT NULL
-) WITHOUT ROWID, STRICT;
-INSERT OR IGNORE INTO counter VALUES ('revision', 0), ('compacted', 0);`
-
 const (
 	getSQL  = `SELECT revision, value FROM record WHERE key = ? AND value IS NOT NULL`
 	scanSQL = `SELECT key, revision, value FROM record WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key`
@@ -65,7 +49,7 @@ type SQLite struct {
 	closed bool
 }
 
-var _ Records = (*SQLite)(nil)
+var _ Store = (*SQLite)(nil)
 
 // OpenSQLite opens the store in o.Dir, or makes it. It takes the directory's
 // lock, so that a second server is refused with [ErrLocked], and refuses data of

@@ -1,8 +1,9 @@
 // Package store keeps lambent's durable state behind narrow interfaces: records
-// with compare-and-set and watch here; the append-only event log and the queue
-// join them with the rooms that need them. It knows nothing of what a record
-// means. The memory driver is the executable specification, SQLite the embedded
-// one; storetest holds both to the same behaviour.
+// with compare-and-set and watch, and a queue whose entries are objects. It knows
+// nothing of what a record or a job means. The memory driver is the executable
+// specification, SQLite the embedded one, PostgreSQL for those who have a
+// database; storetest holds all to the same behaviour. Its neighbours are the
+// rooms above, which share one store, and the server, which chooses the driver.
 package store
 
 import (
@@ -53,4 +54,10 @@ type Records interface {
 	// value, until ctx ends.
 	Watch(ctx context.Context, prefix string, after int64) iter.Seq2[Record, error]
 	Close() error
+}
+
+// Store is what every driver is.
+type Store interface {
+	Records
+	Jobs
 }

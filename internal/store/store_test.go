@@ -25,6 +25,22 @@ func TestSQLiteConforms(t *testing.T) {
 	})
 }
 
+func TestMemoryQueues(t *testing.T) {
+	storetest.RunJobs(t, func(t *testing.T) store.Jobs {
+		s := store.NewMemory()
+		t.Cleanup(func() { closeStore(t, s) })
+		return s
+	})
+}
+
+func TestSQLiteQueues(t *testing.T) {
+	storetest.RunJobs(t, func(t *testing.T) store.Jobs {
+		s := openSQLite(t, t.TempDir())
+		t.Cleanup(func() { closeStore(t, s) })
+		return s
+	})
+}
+
 func openSQLite(t testing.TB, dir string) *store.SQLite {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -9,19 +9,8 @@ import (
 )
 
 // groupBytes ends a group: a transaction does not grow beyond this by more than
-// one batch.
+// one request.
 const groupBytes = 8 << 20
-
-const (
-	revisionOfSQL = `SELECT revision, value IS NULL FROM record WHERE key = ?`
-	putSQL        = `INSERT INTO record (key, revision, value) VALUES (?1, ?2, ?3)
-		ON CONFLICT (key) DO UPDATE SET revision = ?2, value = ?3`
-	deleteSQL   = `UPDATE record SET revision = ?2, value = NULL WHERE key = ?1 AND value IS NOT NULL`
-	revisionSQL = `UPDATE counter SET value = ? WHERE name = 'revision'`
-	oldestSQL   = `SELECT revision FROM record WHERE value IS NULL ORDER BY revision DESC LIMIT 1 OFFSET ?`
-	forgetSQL   = `DELETE FROM record WHERE value IS NULL AND revision < ?`
-	compactSQL  = `UPDATE counter SET value = ? WHERE name = 'compacted'`
-)
 
 // writer is the one goroutine that writes.
 type writer struct {
@@ -35,20 +24,31 @@ type writer struct {
 	loop    sync.WaitGroup
 
 	// Only the loop uses these after the opening.
-	stmts    map[string]*sql.Stmt
-	revision int64
-	broken   error // set when the disk's state is unknown; nothing is written then
+	stmts  map[string]*sql.Stmt
+	counts counts
+	lanes  *laneBook // the loop writes it, and readers see what is committed
+	broken error     // set when the disk's state is unknown; nothing is written then
 
 	mu      sync.Mutex    // guards changed
 	changed chan struct{} // closed and replaced after every group
 }
 
-// request is one batch on its way.
+// counts are the numbers that go on from one transaction to the next; the table
+// "counter" keeps them.
+type counts struct {
+	revision int64 // of the last batch of records
+	seq      int64 // of the last job
+	ended    int64 // bytes of the jobs that have ended
+}
+
+// request is one caller's write on its way.
 type request struct {
-	ops      []Op
-	revision int64
-	err      error
-	done     chan struct{} // closed when revision and err are set
+	size int // bytes, about
+	// apply does it within the group's transaction. Its error is the disk's; what
+	// is refused is the caller's own business, and has written nothing.
+	apply func(ctx context.Context) error
+	err   error
+	done  chan struct{} // closed when err is set
 }
 
 func openWriter(ctx context.Context, path string, o Options) (*writer, error) {
@@ -57,7 +57,7 @@ func openWriter(ctx context.Context, path string, o Options) (*writer, error) {
 		return nil, err
 	}
 	w := &writer{
-		db: db, log: o.Log, point: o.Point, stmts: map[string]*sql.Stmt{},
+		db: db, log: o.Log, point: o.Point, stmts: map[string]*sql.Stmt{}, lanes: newLaneBook(),
 		queue: make(chan *request), stopped: make(chan struct{}), changed: make(chan struct{}),
 	}
 	if w.log == nil {
@@ -77,35 +77,45 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 	if w.conn, err = w.db.Conn(ctx); err != nil {
 		return err
 	}
-	if _, err := w.conn.ExecContext(ctx, schema); err != nil {
+	if err := migrate(ctx, w.conn); err != nil {
 		return err
 	}
-	if err := w.conn.QueryRowContext(ctx, `SELECT value FROM counter WHERE name = 'revision'`).Scan(&w.revision); err != nil {
-		return err
-	}
-	for _, text := range []string{revisionOfSQL, putSQL, deleteSQL, revisionSQL, oldestSQL, forgetSQL, compactSQL} {
+	for _, text := range writeStatements {
 		if w.stmts[text], err = w.conn.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // close does it
 			return err
 		}
 	}
-	return nil
+	for name, value := range w.counts.byName() {
+		if err := w.conn.QueryRowContext(ctx, `SELECT value FROM counter WHERE name = ?`, name).Scan(value); err != nil {
+			return err
+		}
+	}
+	return w.loadLanes(ctx)
 }
 
-// commit hands ops to the loop and waits for what becomes of them.
-func (w *writer) commit(ctx context.Context, ops []Op) (int64, error) {
-	r := &request{ops: ops, done: make(chan struct{})}
+func (c *counts) byName() map[string]*int64 {
+	return map[string]*int64{"revision": &c.revision, "seq": &c.seq, "ended": &c.ended}
+}
+
+// do hands a write to the loop and waits for what becomes of it. ctx counts until
+// the loop takes it up.
+func (w *writer) do(ctx context.Context, doing string, r *request) error {
+	r.done = make(chan struct{})
 	select {
 	case w.queue <- r:
 	case <-ctx.Done():
-		return 0, canceled("commit records", ctx.Err())
+		return canceled(doing, ctx.Err())
 	case <-w.stopped:
-		return 0, closed("commit records")
+		return closed(doing)
 	}
 	<-r.done
-	return r.revision, r.err
+	if r.err != nil {
+		return fail(doing, r.err)
+	}
+	return nil
 }
 
-// run takes one batch and all that wait behind it, until stop.
+// run takes one request and all that wait behind it, until stop.
 func (w *writer) run() {
 	for {
 		select {
@@ -118,12 +128,12 @@ func (w *writer) run() {
 }
 
 func (w *writer) group(first *request) []*request {
-	group, size := []*request{first}, first.size()
+	group, size := []*request{first}, first.size
 	for size < groupBytes {
 		select {
 		case r := <-w.queue:
 			group = append(group, r)
-			size += r.size()
+			size += r.size
 		default:
 			return group
 		}
@@ -131,32 +141,25 @@ func (w *writer) group(first *request) []*request {
 	return group
 }
 
-func (r *request) size() int {
-	n := 0
-	for _, op := range r.ops {
-		n += len(op.Key) + len(op.Value)
-	}
-	return n
-}
-
-// write commits a group and answers each of its batches. A batch that is refused
+// write commits a group and answers each of its requests. One that is refused
 // leaves the others alone; a fault of the disk is everyone's, also of those who
 // were refused, since what they were compared with is gone.
 func (w *writer) write(group []*request) {
-	before := w.revision
+	before := w.counts
 	err := w.broken
 	if err == nil {
 		err = w.transact(group)
 	}
 	if err != nil {
-		w.revision = before
-		w.log.Error("commit failed", "batches", len(group), "err", err)
+		w.counts = before
+		w.lanes.drop()
+		w.log.Error("commit failed", "requests", len(group), "err", err)
+	} else {
+		w.lanes.publish()
 	}
 	w.announce()
 	for _, r := range group {
-		if err != nil {
-			r.revision, r.err = 0, err
-		}
+		r.err = err
 		close(r.done)
 	}
 }
@@ -165,7 +168,7 @@ func (w *writer) transact(group []*request) error {
 	// No caller's context: one that leaves must not undo what others wait for.
 	ctx := context.Background()
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return fail("commit records", err)
+		return err
 	}
 	err := w.apply(ctx, group)
 	if err == nil {
@@ -173,104 +176,44 @@ func (w *writer) transact(group []*request) error {
 		if _, err = w.conn.ExecContext(ctx, "COMMIT"); isIO(err) {
 			// The sync failed: what the disk holds is unknown, and a later sync that
 			// succeeds would not tell.
-			w.broken = fail("commit records: writing has stopped, restart the server", err)
+			w.broken = fail("writing has stopped, restart the server", err)
 		}
 	}
 	if err != nil {
 		_, _ = w.conn.ExecContext(ctx, "ROLLBACK") // fails when SQLite has done it already
-		return fail("commit records", err)
+		return err
 	}
 	w.point("store.after-commit")
 	return nil
 }
 
-// apply runs the group's batches. Its error is the disk's; a batch's own is in
-// its request.
+// apply runs the group's requests, and then writes down what they have counted.
 func (w *writer) apply(ctx context.Context, group []*request) error {
-	before, deletes := w.revision, false
+	before := w.counts
 	for _, r := range group {
-		if err := w.batch(ctx, r); err != nil {
-			return err
-		}
-		for _, op := range r.ops {
-			deletes = deletes || op.deletes()
-		}
-	}
-	if w.revision == before {
-		return nil
-	}
-	if deletes {
-		if err := w.forget(ctx); err != nil {
+		if err := r.apply(ctx); err != nil {
 			return err
 		}
 	}
-	_, err := w.stmts[revisionSQL].ExecContext(ctx, w.revision)
-	return err
-}
-
-// batch makes every check before the first write, so that a refused batch has
-// written nothing.
-func (w *writer) batch(ctx context.Context, r *request) error {
-	for _, op := range r.ops {
-		if !op.Check {
+	w.point("store.applied")
+	if err := w.saveLanes(ctx); err != nil {
+		return err
+	}
+	was := before.byName()
+	for name, value := range w.counts.byName() {
+		if *value == *was[name] {
 			continue
 		}
-		have, err := w.current(ctx, op.Key)
-		if err != nil {
-			return err
-		}
-		if have != op.If {
-			r.err = conflict(op, have)
-			return nil
-		}
-	}
-	if len(r.ops) > 0 {
-		w.revision++
-	}
-	for _, op := range r.ops {
-		var err error
-		if op.deletes() {
-			_, err = w.stmts[deleteSQL].ExecContext(ctx, blob(op.Key), w.revision)
-		} else {
-			_, err = w.stmts[putSQL].ExecContext(ctx, blob(op.Key), w.revision, op.Value)
-		}
-		if err != nil {
+		if err := w.exec(ctx, countSQL, *value, name); err != nil {
 			return err
 		}
 	}
-	r.revision = w.revision
 	return nil
 }
 
-func (w *writer) current(ctx context.Context, key string) (int64, error) {
-	var revision int64
-	var deleted bool
-	err := w.stmts[revisionOfSQL].QueryRowContext(ctx, blob(key)).Scan(&revision, &deleted)
-	if errors.Is(err, sql.ErrNoRows) || deleted {
-		return 0, nil
-	}
-	return revision, err
-}
-
-// forget drops what is older than the newest KeepDeleted deletions, by whole
-// revisions.
-func (w *writer) forget(ctx context.Context) error {
-	var oldest int64
-	err := w.stmts[oldestSQL].QueryRowContext(ctx, KeepDeleted).Scan(&oldest)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	result, err := w.stmts[forgetSQL].ExecContext(ctx, oldest)
-	if err != nil {
-		return err
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return err
-	}
-	_, err = w.stmts[compactSQL].ExecContext(ctx, oldest-1)
+// exec runs a statement whose outcome needs no look.
+func (w *writer) exec(ctx context.Context, text string, args ...any) error {
+	_, err := w.stmts[text].ExecContext(ctx, args...)
 	return err
 }
 
