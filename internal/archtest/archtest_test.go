@@ -45,6 +45,7 @@ var floors = map[string]int{
 
 	"internal/invoke": 6,
 	"internal/scale":  6,
+	"internal/async":  6,
 
 	"internal/scale/decide": 3,
 

@@ -28,7 +28,7 @@ func newLoader() *loader {
 func (c *Catalog) load(ctx context.Context) error {
 	l := newLoader()
 	// What belongs to a function or a layer comes after it.
-	for _, kind := range []string{"function/", "version/", "alias/", "provisioned/", "url/", "layer/", "policy/"} {
+	for _, kind := range []string{"function/", "version/", "alias/", "provisioned/", "url/", "event/", "layer/", "policy/"} {
 		if err := l.scan(ctx, c.o.Records, kind); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (l *loader) readFunction(ctx context.Context, records store.Records, k id) 
 	if err := l.add(r); err != nil {
 		return err
 	}
-	for _, prefix := range []string{"version/" + k.ns + "/", "alias/" + k.ns + "/", "provisioned/" + k.ns + "/", "url/" + k.ns + "/", "policy/" + k.ns + "/function/"} {
+	for _, prefix := range []string{"version/" + k.ns + "/", "alias/" + k.ns + "/", "provisioned/" + k.ns + "/", "url/" + k.ns + "/", "event/" + k.ns + "/", "policy/" + k.ns + "/function/"} {
 		if err := l.scan(ctx, records, prefix+k.name+"/"); err != nil {
 			return err
 		}
@@ -131,6 +131,8 @@ func (l *loader) add(r store.Record) error {
 		err = l.addProvisioned(id{parts[1], parts[2]}, parts[3], r.Value)
 	case len(parts) == 4 && parts[0] == "url":
 		err = l.addURL(id{parts[1], parts[2]}, parts[3], r.Value)
+	case len(parts) == 4 && parts[0] == "event":
+		err = l.addEvent(id{parts[1], parts[2]}, parts[3], r.Value)
 	case len(parts) == 3 && parts[0] == "layer":
 		err = l.addLayer(id{parts[1], parts[2]}, r)
 	case len(parts) == 4 && parts[0] == "layer":

@@ -18,6 +18,7 @@ import (
 //	alias/<ns>/<name>/<alias>             aliasRecord
 //	provisioned/<ns>/<name>/<qualifier>   provisionedRecord
 //	url/<ns>/<name>/.<qualifier>          urlRecord; "-" for no qualifier
+//	event/<ns>/<name>/<qualifier>         eventRecord
 //	route/<ns>/<id>                       lambent.Route
 //	apikey/<ns>/<name>                    apiKeyRecord
 //	domain/<name>                         lambent.Domain
@@ -297,6 +298,7 @@ func functionOps(k id, old, next *function) ([]store.Op, error) {
 	b.aliases(k, old, next)
 	b.provisioned(k, old, next)
 	b.urls(k, old, next)
+	b.events(k, old, next)
 	b.policies("policy/"+k.ns+"/function/"+k.name+"/", old.policies, next.policies)
 	return b.ops, b.err
 }

@@ -31,7 +31,8 @@ type function struct {
 	// provisioned is its provisioned concurrency, by qualifier. No version is in
 	// it twice, by number and by an alias that points at it.
 	provisioned []*lambent.Provisioned
-	urls        []*lambent.URL // by qualifier, "" is the function's own
+	urls        []*lambent.URL         // by qualifier, "" is the function's own
+	events      []*lambent.EventConfig // by qualifier
 	// unsettled is what becomes of versions, by number, that are Pending or
 	// whose update is InProgress.
 	unsettled map[string]settlement
@@ -71,6 +72,7 @@ func (f *function) clone() *function {
 	next.policies = maps.Clone(f.policies)
 	next.provisioned = slices.Clone(f.provisioned)
 	next.urls = slices.Clone(f.urls)
+	next.events = slices.Clone(f.events)
 	next.unsettled = maps.Clone(f.unsettled)
 	return &next
 }
@@ -180,6 +182,9 @@ func (f *function) forget(qualifier string) {
 	}
 	if i, ok := f.urlIndex(qualifier); ok {
 		f.urls = slices.Delete(f.urls, i, i+1)
+	}
+	if i, ok := f.eventIndex(qualifier); ok {
+		f.events = slices.Delete(f.events, i, i+1)
 	}
 	if _, ok := f.shared.Settings.MinInstances[qualifier]; ok {
 		left := maps.Clone(f.shared.Settings.MinInstances)

@@ -31,6 +31,7 @@ type Metrics struct {
 	ahead       *prometheus.CounterVec
 	wasted      *prometheus.CounterVec
 	spans       *prometheus.CounterVec
+	events      *events
 }
 
 // The buckets are in seconds. Warm calls sit at the low end of the first, the
@@ -74,6 +75,7 @@ func NewMetrics() *Metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	m.events = newEvents(m.registry)
 	return m
 }
 
@@ -245,7 +247,7 @@ func (m *Metrics) Forget(namespace, function string) {
 		return
 	}
 	labels := prometheus.Labels{"namespace": namespace, "function": function}
-	for _, v := range []*prometheus.CounterVec{m.invocations, m.errors, m.throttles, m.billed, m.streamed} {
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.errors, m.throttles, m.billed, m.streamed, m.events.accepted, m.events.ended, m.events.retried} {
 		v.DeletePartialMatch(labels)
 	}
 }

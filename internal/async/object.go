@@ -1,0 +1,374 @@
+package async
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/telemetry"
+)
+
+// Object is a call as people see it.
+type Object struct {
+	ID        string
+	Kind      string // one of the Kind constants
+	Namespace string
+	Function  string
+	Qualifier string
+	Status    store.JobStatus
+	Error     string // the class of the last error
+	Source    string
+	Priority  int
+	Key       string
+	Labels    map[string]string
+	Created   time.Time
+	Due       time.Time // of the next try, when it waits for one
+	Started   time.Time // of the try that runs now
+	Ended     time.Time
+	Attempts  []Attempt
+	Dropped   int // attempts before these, that are not kept
+	Retries   int // used up
+	Refused   int // tries that found no room
+	Progress  json.RawMessage
+	Condition string // of the end, as records name it
+	Sent      []Sent
+	RetryOf   string
+	For       string // of a record for a destination: the call that it tells of
+	To        string // and where it goes
+	TraceID   string
+	// Payload and Answer are of one call that was asked for, not of lists.
+	Payload []byte
+	Answer  *Answer
+	Seq     int64 // where it is in the order of arrival, to go on from
+}
+
+// Answer is what a call has answered.
+type Answer struct {
+	Version       string
+	ContentType   string
+	FunctionError string
+	ErrorType     string
+	Payload       []byte
+	Truncated     int // bytes that the payload had, if not all are kept
+	Duration      time.Duration
+	Billed        time.Duration
+	MemoryMB      int
+	MaxMemoryMB   int
+	LogTail       string
+}
+
+// Query selects calls of a namespace. Zero members select all.
+type Query struct {
+	Namespace string
+	Function  string
+	Statuses  []store.JobStatus
+	Kind      string
+	Error     string
+	Labels    map[string]string
+	From, To  time.Time // of the acceptance
+	Before    int64     // a Seq: only those that came before it
+	Limit     int       // 100 when zero
+}
+
+// errNone is one error for what does not exist and for what is another's.
+func errNone(id string) error {
+	return lambent.Errorf(lambent.CodeNotFound, "there is no invocation %s", id)
+}
+
+// Get finds a call. What a server runs at this moment is only known there.
+func (s *Service) Get(ctx context.Context, namespace, id string) (*Object, error) {
+	j, err := s.find(ctx, namespace, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.object(&j), nil
+}
+
+func (s *Service) find(ctx context.Context, namespace, id string) (store.Job, error) {
+	j, err := s.o.Jobs.Job(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return j, errNone(id)
+	}
+	if err != nil {
+		return j, unavailable("read the invocation", err)
+	}
+	if owner, _ := ownerOf(j.Lane); owner != namespace {
+		return j, errNone(id)
+	}
+	return j, nil
+}
+
+// List finds calls, last accepted first.
+func (s *Service) List(ctx context.Context, q Query) ([]*Object, error) {
+	find := store.JobQuery{
+		Statuses: q.Statuses, Kind: q.Kind, Error: q.Error, Labels: q.Labels, From: q.From, To: q.To, Before: q.Before, Limit: q.Limit,
+	}
+	switch {
+	case q.Function == "":
+		find.Prefix = q.Namespace + "/"
+	case q.Kind == KindDestination:
+		find.Lane = sendLane(q.Namespace, q.Function)
+	default:
+		find.Lane = laneOf(q.Namespace, q.Function)
+	}
+	var found []*Object
+	for j, err := range s.o.Jobs.FindJobs(ctx, find) {
+		if err != nil {
+			return nil, unavailable("search the invocations", err)
+		}
+		found = append(found, s.object(&j))
+	}
+	return found, nil
+}
+
+// object is j with what is known here beyond the store.
+func (s *Service) object(j *store.Job) *Object {
+	namespace, function := ownerOf(j.Lane)
+	o := &Object{
+		ID: j.ID, Kind: j.Kind, Namespace: namespace, Function: function, Status: j.Status, Error: j.Error,
+		Priority: j.Priority, Key: j.Key, Labels: j.Labels, Created: j.Created, Ended: j.Ended, Seq: j.Seq,
+	}
+	if j.Status == store.JobWaiting && j.Due.After(j.Created) {
+		o.Due = j.Due
+	}
+	st := readState(j.State)
+	s.mu.Lock()
+	if h := s.held[j.ID]; h != nil && j.Status == store.JobRunning {
+		o.Started = h.started
+		st.Progress = h.state.Progress
+		if h.started.IsZero() && !h.ending {
+			o.Status = store.JobWaiting // it is leased ahead
+		}
+	}
+	s.mu.Unlock()
+	o.Attempts, o.Dropped, o.Retries, o.Refused = st.Attempts, st.Dropped, st.Retries, st.Refused
+	o.Progress, o.Condition, o.Sent = st.Progress, st.Condition, st.Sent
+	if j.Body == nil {
+		return o
+	}
+	var h head
+	o.Payload = split(j.Body, &h)
+	o.Qualifier, o.Source, o.TraceID, o.RetryOf, o.For = h.Qualifier, h.Source, h.Trace, h.RetryOf, h.For
+	if h.To != nil {
+		o.To = h.To.ARN
+	}
+	if j.Result != nil {
+		var r outcome
+		payload := split(j.Result, &r)
+		o.Answer = &Answer{
+			Version: r.Version, ContentType: r.ContentType, FunctionError: r.FunctionError, ErrorType: r.ErrorType, Payload: payload,
+			Truncated: r.Truncated, Duration: r.Duration, Billed: r.Billed, MemoryMB: r.MemoryMB, MaxMemoryMB: r.MaxMemoryMB, LogTail: r.LogTail,
+		}
+	}
+	return o
+}
+
+// watch returns a channel that is closed when something about the job changes
+// here.
+func (s *Service) watch(id string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.watchers[id]
+	if c == nil {
+		c = make(chan struct{})
+		s.watchers[id] = c
+	}
+	return c
+}
+
+// changed wakes who watches a job. The caller holds mu.
+func (s *Service) changed(id string) {
+	if c := s.watchers[id]; c != nil {
+		delete(s.watchers, id)
+		close(c)
+	}
+}
+
+// askEvery is how often the store is asked about a job that is watched: another
+// server may have it.
+const askEvery = time.Second
+
+// Watch calls see with the call as it is, and again whenever that has changed,
+// until it has ended, see returns false, or ctx ends, which is no error.
+func (s *Service) Watch(ctx context.Context, namespace, id string, see func(*Object) bool) error {
+	var last []byte
+	for {
+		change := s.watch(id)
+		o, err := s.Get(ctx, namespace, id)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		now := mustJSON([]any{o.Status, o.Started, len(o.Attempts), o.Progress})
+		if string(now) != string(last) {
+			last = now
+			if !see(o) || o.Status.Ended() {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-change:
+		case <-time.After(askEvery):
+		}
+	}
+}
+
+// Wait returns the call when it has ended, or as it is when ctx ends.
+func (s *Service) Wait(ctx context.Context, namespace, id string) (*Object, error) {
+	var last *Object
+	err := s.Watch(ctx, namespace, id, func(o *Object) bool { last = o; return true })
+	if err == nil && last == nil {
+		return s.Get(context.WithoutCancel(ctx), namespace, id)
+	}
+	return last, err
+}
+
+// Cancel ends a call that waits or runs. The error is CodeConflict when it has
+// ended already.
+func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, error) {
+	const tries = 5
+	for range tries {
+		j, err := s.find(ctx, namespace, id)
+		if err != nil {
+			return nil, err
+		}
+		if j.Status.Ended() {
+			return nil, lambent.Errorf(lambent.CodeConflict, "the invocation has ended already: %s", j.Status).WithReason("AlreadyEnded")
+		}
+		if s.cancelHere(id) {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			return s.Wait(ctx, namespace, id)
+		}
+		c := store.Change{ID: id, Token: j.Token, Status: store.JobCancelled, Ended: s.o.Now(), Error: "Cancelled"}
+		if j.Status == store.JobWaiting {
+			c.Token = 0
+		}
+		errs, err := s.o.Jobs.Change(ctx, c)
+		if err != nil {
+			return nil, unavailable("cancel the invocation", err)
+		}
+		if errs[0] == nil {
+			s.mu.Lock()
+			s.changed(id)
+			s.mu.Unlock()
+			s.box.fill(j.Lane, time.Time{}) // the next one with its key may go
+			return s.Get(ctx, namespace, id)
+		}
+	}
+	return nil, lambent.Errorf(lambent.CodeUnavailable, "the invocation changes hands; try again")
+}
+
+// cancelHere cancels a job that this server holds.
+func (s *Service) cancelHere(id string) bool {
+	s.mu.Lock()
+	h := s.held[id]
+	if h != nil && !h.lost {
+		h.cancelled = true
+		h.cancel()
+	}
+	waits := h != nil && h.started.IsZero() && !h.ending
+	s.mu.Unlock()
+	if waits { // it is leased ahead: it need not wait for its turn
+		s.box.tell(func(d *dispatcher) { d.drop(h) })
+	}
+	return h != nil && !h.lost
+}
+
+// drop ends a cancelled job that is in a buffer.
+func (d *dispatcher) drop(h *held) {
+	l := h.lane
+	for i := range l.buffer {
+		if l.buffer[i] != h {
+			continue
+		}
+		l.buffer = append(l.buffer[:i:i], l.buffer[i+1:]...)
+		d.count(h, -1)
+		d.uncommitted++
+		d.work.Go(func() {
+			e, _ := d.s.before(h, d.s.o.Now())
+			select {
+			case d.s.ends <- e:
+			case <-d.calls.Done():
+			}
+		})
+		d.settle(l)
+		return
+	}
+}
+
+// Retry makes the same call again, under a new id. The call must have ended.
+func (s *Service) Retry(ctx context.Context, namespace, id string) (string, error) {
+	j, err := s.find(ctx, namespace, id)
+	if err != nil {
+		return "", err
+	}
+	if !j.Status.Ended() {
+		return "", lambent.Errorf(lambent.CodeConflict, "the invocation has not ended: it is %s", j.Status).WithReason("NotEnded")
+	}
+	var h head
+	payload := split(j.Body, &h)
+	if h.To != nil {
+		h.RetryOf = id
+		again := store.Job{ID: NewID(), Lane: j.Lane, Kind: j.Kind, Status: store.JobWaiting, Created: s.o.Now(), Body: join(h, payload)}
+		if err := s.o.Jobs.Push(ctx, again); err != nil {
+			return "", unavailable("keep the record", err)
+		}
+		s.box.fill(again.Lane, time.Time{})
+		return again.ID, nil
+	}
+	again, _, err := s.Accept(ctx, Request{
+		Invocation: s.again(&j, &h, payload), Priority: j.Priority, Key: j.Key, Labels: j.Labels, retryOf: id,
+	})
+	return again, err
+}
+
+func (s *Service) again(j *store.Job, h *head, payload []byte) *lambent.Invocation {
+	namespace, function := ownerOf(j.Lane)
+	return &lambent.Invocation{
+		RequestID: NewID(), Namespace: namespace, Function: function, Qualifier: h.Qualifier, Payload: payload,
+		ClientContext: h.Context, TraceID: h.Trace, Source: "retry", Arrived: s.o.Now(),
+	}
+}
+
+// Replay runs an ended call's event against another version or alias, now, and
+// returns both ends. Nothing is kept of the second one.
+func (s *Service) Replay(ctx context.Context, namespace, id, qualifier string) (was *Object, now *lambent.Result, err error) {
+	j, err := s.find(ctx, namespace, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	var h head
+	payload := split(j.Body, &h)
+	if h.To != nil {
+		return nil, nil, lambent.Errorf(lambent.CodeInvalid, "%s is the record of an end on its way: there is nothing to replay", id)
+	}
+	inv := s.again(&j, &h, payload)
+	inv.Qualifier, inv.Source, inv.WantTail = qualifier, "replay", true
+	now, err = s.o.Invoker.Invoke(ctx, inv)
+	return s.object(&j), now, err
+}
+
+// Counts tells what waits and runs.
+func (s *Service) Counts() telemetry.EventCounts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := telemetry.EventCounts{Waiting: s.waiting}
+	for _, h := range s.held {
+		if !h.started.IsZero() {
+			c.Running++
+		}
+	}
+	now := s.o.Now()
+	for _, at := range s.oldest {
+		c.Oldest = max(c.Oldest, now.Sub(at))
+	}
+	return c
+}
