@@ -34,8 +34,10 @@ type Route struct {
 	Burst int     `json:"burst,omitempty"`
 	// MaxBody bounds the body of a request in bytes; 0 leaves the function's limit.
 	MaxBody int64 `json:"maxBody,omitempty"`
-	// TimeoutSeconds bounds the time to the answer's head, and for a function to its
-	// end; 0 leaves the function's limit.
+	// Stream sends the answer of a function that streams while it is being made.
+	Stream bool `json:"stream,omitempty"`
+	// TimeoutSeconds bounds the time to the answer's head, and for a function that
+	// does not stream to its end; 0 leaves the function's limit.
 	TimeoutSeconds float64 `json:"timeoutSeconds,omitempty"`
 	// Request and Response change headers and parameters on the way.
 	Request  []Mapping `json:"request,omitempty"`

@@ -76,6 +76,7 @@ func (a *app) routeAddCommand() *cobra.Command {
 	flags.IntVar(&f.Burst, "burst", 0, "requests that each caller may send at once")
 	flags.Int64Var(&f.MaxBody, "max-body", 0, "bytes that a request's body may have")
 	flags.DurationVar(&f.timeout, "timeout", 0, "time after which a request is cut")
+	flags.BoolVar(&f.Stream, "stream", false, "send answers while the function makes them")
 	flags.StringVar(&f.Format, "format", "2.0", "form of the event: 2.0, 1.0 or alb")
 	flags.StringArrayVar(&f.set, "set-header", nil, "NAME=VALUE that the function gets; ${path.NAME}, ${claims.NAME} and others stand for values")
 	flags.StringSliceVar(&f.remove, "remove-header", nil, "header that the function does not get")

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"compress/gzip"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -10,27 +11,55 @@ import (
 	"sync"
 	"time"
 
+	"github.com/andybalholm/brotli"
+
 	"lambent.dev/lambent/internal/gateway/route"
 )
 
 // minCompressed is the length from which an answer is worth compressing, in bytes.
 const minCompressed = 1024
 
-// zippers are kept because each is large.
-var zippers = sync.Pool{New: func() any {
-	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level exists
-	return z
-}}
+// coding is a way to compress (RFC 9110, section 8.4.1).
+type coding string
+
+const (
+	codingNone   coding = ""
+	codingGzip   coding = "gzip"
+	codingBrotli coding = "br"
+)
+
+// compressor is one of either coding.
+type compressor interface {
+	io.WriteCloser
+	Reset(to io.Writer)
+}
+
+// Compressors are kept because each is large. Brotli's takes as much time as gzip's
+// at this level and makes a tenth to a quarter less of texts, but cannot flush.
+var (
+	zippers = sync.Pool{New: func() any {
+		z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level exists
+		return z
+	}}
+	brotlis = sync.Pool{New: func() any { return brotli.NewWriterV2(nil, 1) }}
+)
+
+func (c coding) pool() *sync.Pool {
+	if c == codingBrotli {
+		return &brotlis
+	}
+	return &zippers
+}
 
 // routeWriter makes an answer what its route wants while it passes.
 type routeWriter struct {
 	http.ResponseWriter
-	r        *http.Request
-	facts    *route.Facts
-	timer    *time.Timer // ends the request; nil is none
-	compress bool        // the route wants it and the caller takes it
-	zip      *gzip.Writer
-	headed   bool
+	r      *http.Request
+	facts  *route.Facts
+	timer  *time.Timer // ends the request; nil is none
+	coding coding      // of zip
+	zip    compressor  // nil when the answer passes as it is
+	headed bool
 }
 
 // Unwrap is for http.ResponseController.
@@ -55,16 +84,17 @@ func (w *routeWriter) head(status int) {
 		return
 	}
 	h.Add("Vary", "Accept-Encoding")
-	if !w.compress || w.r.Method == http.MethodHead {
+	if w.r.Method == http.MethodHead || len(w.r.Header["Range"]) > 0 { // the next answer to that is a part of this one
 		return
 	}
-	h["Content-Encoding"] = []string{"gzip"}
+	flushes := len(h["Content-Length"]) == 0
+	if w.coding = accepted(w.r.Header["Accept-Encoding"], !flushes); w.coding == codingNone {
+		return
+	}
+	h["Content-Encoding"] = []string{string(w.coding)}
 	delete(h, "Content-Length")
 	delete(h, "Accept-Ranges")
-	if tag := h.Get("Etag"); strings.HasPrefix(tag, `"`) { // other bytes than those it names (RFC 9110, section 8.8.1)
-		h["Etag"] = []string{"W/" + tag}
-	}
-	w.zip = zippers.Get().(*gzip.Writer)
+	w.zip = w.coding.pool().Get().(compressor)
 	w.zip.Reset(w.ResponseWriter)
 }
 
@@ -84,8 +114,8 @@ func (w *routeWriter) FlushError() error {
 	if !w.headed {
 		w.WriteHeader(http.StatusOK)
 	}
-	if w.zip != nil {
-		if err := w.zip.Flush(); err != nil {
+	if z, ok := w.zip.(*gzip.Writer); ok {
+		if err := z.Flush(); err != nil {
 			return err
 		}
 	}
@@ -109,16 +139,22 @@ func (w *routeWriter) end() {
 	}
 	_ = w.zip.Close() // the caller may be gone
 	w.zip.Reset(nil)
-	zippers.Put(w.zip)
+	w.coding.pool().Put(w.zip)
 	w.zip = nil
 }
 
-// compressible tells whether an answer would get shorter, and may be changed.
+// compressible tells whether an answer would get shorter, and may be changed. A
+// length that is not told counts as large.
 func compressible(h http.Header, status int) bool {
 	if status == http.StatusNoContent || status == http.StatusNotModified || status == http.StatusPartialContent {
 		return false
 	}
 	if len(h["Content-Encoding"]) > 0 || strings.Contains(strings.ToLower(h.Get("Cache-Control")), "no-transform") {
+		return false
+	}
+	// What names the very bytes (RFC 9110, section 8.8.1, and RFC 9530) would be
+	// wrong of others, and a weaker name would fail who changes what it has read.
+	if strings.HasPrefix(h.Get("Etag"), `"`) || len(h["Content-Digest"])+len(h["Repr-Digest"])+len(h["Digest"])+len(h["Content-Md5"]) > 0 {
 		return false
 	}
 	if n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64); err == nil && n < minCompressed {
@@ -135,28 +171,52 @@ func compressible(h http.Header, status int) bool {
 	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "+json") || strings.HasSuffix(kind, "+xml")
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3). What is not named
-// is not sent, and gzip with a weight of zero is not either.
-func acceptsGzip(h http.Header) bool {
-	any := false
-	for _, line := range h["Accept-Encoding"] {
+// accepted picks the coding that a caller likes best (Accept-Encoding, RFC 9110,
+// section 12.5.3), of equals the one that makes less. What is not named is not sent,
+// nor what is liked less than no coding.
+func accepted(lines []string, mayBrotli bool) coding {
+	const unnamed = -1.0
+	gzip, br, identity, rest := unnamed, unnamed, unnamed, unnamed
+	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
-			coding, weight, weighted := strings.Cut(part, ";")
-			coding = strings.ToLower(strings.TrimSpace(coding))
-			if coding != "gzip" && coding != "x-gzip" && coding != "*" {
-				continue
-			}
-			ok := true
+			name, weight, weighted := strings.Cut(part, ";")
+			q := 1.0
 			if weighted {
-				name, value, _ := strings.Cut(strings.TrimSpace(weight), "=")
-				q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-				ok = strings.EqualFold(strings.TrimSpace(name), "q") && err == nil && q > 0
+				q = quality(weight)
 			}
-			if coding != "*" {
-				return ok
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "gzip", "x-gzip":
+				gzip = q
+			case "br":
+				br = q
+			case "identity":
+				identity = q
+			case "*":
+				rest = q
 			}
-			any = ok
 		}
 	}
-	return any
+	if gzip == unnamed {
+		gzip = rest
+	}
+	if br == unnamed {
+		br = rest
+	}
+	switch {
+	case mayBrotli && br > 0 && br >= gzip && br >= identity:
+		return codingBrotli
+	case gzip > 0 && gzip >= identity:
+		return codingGzip
+	}
+	return codingNone
+}
+
+// quality is the weight in a parameter, 0 for one that is none.
+func quality(parameter string) float64 {
+	name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+	q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	if !strings.EqualFold(strings.TrimSpace(name), "q") || err != nil || !(q >= 0 && q <= 1) {
+		return 0
+	}
+	return q
 }

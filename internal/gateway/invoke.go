@@ -50,7 +50,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 	}
 	w.Header()["X-Amzn-Trace-Id"] = []string{trace}
 	var s *stream
-	if t.URL != nil && t.URL.InvokeMode == "RESPONSE_STREAM" {
+	if t.streams() {
 		s = newStream(w, v)
 		inv.Stream = s
 	}

@@ -231,7 +231,7 @@ func (g *Gateway) runRoute(w http.ResponseWriter, r *http.Request, t *Target, id
 		return
 	}
 	facts := &route.Facts{Found: f.Found, Claims: f.claims, Header: r.Header, Query: t.Query, RequestID: t.RequestID, SourceIP: remoteAddr(r).String()}
-	out := &routeWriter{ResponseWriter: w, r: r, facts: facts, compress: f.Compress && acceptsGzip(r.Header)}
+	out := &routeWriter{ResponseWriter: w, r: r, facts: facts}
 	parent := r.Context()
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
@@ -256,6 +256,14 @@ func (g *Gateway) runRoute(w http.ResponseWriter, r *http.Request, t *Target, id
 		out.end()
 	}()
 	g.run(out, r, t, id)
+}
+
+// streams tells whether the function may stream its answer to the caller.
+func (t *Target) streams() bool {
+	if t.route != nil {
+		return t.route.Stream
+	}
+	return t.URL != nil && t.URL.InvokeMode == "RESPONSE_STREAM"
 }
 
 // event shapes the event of a request.

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"compress/gzip"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -327,32 +326,6 @@ func TestRouteMapsAnswers(t *testing.T) {
 	}
 	if got.header.Get("X-Served") == "" || got.header.Get("X-Served") != got.header.Get("X-Amzn-Requestid") {
 		t.Errorf("%v", got.header)
-	}
-}
-
-func TestRouteCompresses(t *testing.T) {
-	r := newRig(t)
-	r.route(lambent.Route{Path: "/a", Compress: true})
-	r.route(lambent.Route{Path: "/plain"})
-	long := strings.Repeat("compress me ", 1000)
-	r.runs(answering(`{"statusCode":200,"headers":{"content-type":"text/plain","etag":"\"1\""},"body":"` + long + `"}`))
-	got := r.do("GET", "h", "/a", "", "Accept-Encoding", "br;q=1, gzip;q=0.5")
-	z, err := gzip.NewReader(strings.NewReader(got.body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(z)
-	if err != nil || string(text) != long || len(got.body) > 1000 || got.header.Get("Etag") != `W/"1"` || got.header.Get("Vary") != "Accept-Encoding" {
-		t.Errorf("%d bytes, %v (%v)", len(got.body), got.header, err)
-	}
-	for _, c := range [][2]string{{"/a", "gzip;q=0"}, {"/a", "identity"}, {"/a", "br"}, {"/plain", "gzip"}} {
-		if got := r.do("GET", "h", c[0], "", "Accept-Encoding", c[1]); got.body != long || got.header.Get("Content-Encoding") != "" {
-			t.Errorf("%v: %v", c, got.header)
-		}
-	}
-	r.runs(answering(`"short"`))
-	if got := r.do("GET", "h", "/a", "", "Accept-Encoding", "gzip"); got.body != "short" {
-		t.Errorf("short: %q", got.body)
 	}
 }
 

@@ -138,6 +138,8 @@ func (e *Entry) target() error {
 		return invalid("function %q is not a function's name", e.Function)
 	case !slices.Contains([]string{"2.0", "1.0", "alb"}, e.Format):
 		return invalid(`format %q is not "2.0", "1.0" or "alb"`, e.Format)
+	case e.Stream && e.Format == "alb":
+		return invalid("stream: a load balancer's functions do not stream")
 	case e.AffinityCookie != "" && e.AffinityHeader != "":
 		return invalid("affinity is by a cookie or by a header, not by both")
 	case e.AffinityCookie+e.AffinityHeader != "" && !tokenForm.MatchString(e.AffinityCookie+e.AffinityHeader):
