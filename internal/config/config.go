@@ -5,7 +5,10 @@
 // configuration file. The server turns a Config into each room's own options.
 package config
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // Config is all of it. The yaml tags are the keys of the file; the environment
 // variable of a key is LAMBENT_ and the path in capitals, with underscores:
@@ -85,7 +88,13 @@ type Instances struct {
 	QueueWait time.Duration `yaml:"queue_wait" doc:"how long they may wait"`
 	// Memory is the sum of the memory sizes of all live instances. [Load] puts
 	// 80 % of the host's memory here when nothing is set.
-	Memory Size `yaml:"memory" doc:"memory sizes of all live instances together"`
+	Memory Size `yaml:"memory" doc:"memory sizes of all busy instances together, and what idle ones hold"`
+	// Spare is the memory that the host must have left when an instance is started,
+	// whatever is allowed.
+	Spare Size `yaml:"spare" doc:"memory that the host must have left for others when an instance starts"`
+	// Starts bounds the instances that calls may start; AWS's figure is 1,000 for
+	// each function.
+	Starts int `yaml:"starts" doc:"instances that calls may start in 10 s; 0 is no limit"`
 	// Reserve is the memory that runtimes without a function may hold, ready for
 	// the next cold start; 0 keeps none.
 	Reserve    Size       `yaml:"reserve" doc:"memory that runtimes may hold while they wait for a function; 0 keeps none ready"`
@@ -195,6 +204,8 @@ func Default() Config {
 			Idle:        5 * time.Minute,
 			Concurrency: 1000,
 			Queue:       100,
+			Spare:       256 << 20,
+			Starts:      250 * runtime.NumCPU(),
 			QueueWait:   2 * time.Second,
 			Reserve:     150e6,
 			Hibernate:   Hibernate{Init: time.Second, After: time.Minute, Keep: 12 * time.Hour, Memory: 256 << 20},

@@ -54,6 +54,7 @@ func (c Config) Validate() error {
 	k.that(c.Instances.Idle >= time.Second, "instances.idle", "%s is less than 1s", c.Instances.Idle)
 	k.that(c.Instances.Concurrency >= 1, "instances.concurrency", "%d is less than 1", c.Instances.Concurrency)
 	k.that(c.Instances.Queue >= 0, "instances.queue", "%d is negative", c.Instances.Queue)
+	k.that(c.Instances.Starts >= 0, "instances.starts", "%d is negative", c.Instances.Starts)
 	k.that(c.Instances.QueueWait >= 0, "instances.queue_wait", "%s is negative", c.Instances.QueueWait)
 	k.that(c.Instances.Memory >= lambent.MinMemoryMB<<20, "instances.memory", "%s is less than %dMiB, the smallest function", c.Instances.Memory, lambent.MinMemoryMB)
 	k.that(c.Instances.Reserve == 0 || c.Instances.Reserve >= 1<<20, "instances.reserve", "%s is less than 1MiB; 0 keeps no reserve", c.Instances.Reserve)

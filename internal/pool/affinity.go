@@ -60,12 +60,17 @@ func (p *Pool) near(v *lambent.Version, sum uint64) (l *Lease, known bool) {
 		p.mu.Unlock()
 		return nil, true
 	}
-	if idle {
+	if idle { // it is the next to be taken
+		g.idle = append(slices.DeleteFunc(g.idle, func(o *member) bool { return o == m }), m)
+		if p.takeIdleLocked(g) == nil {
+			p.mu.Unlock()
+			return nil, true
+		}
 		m.leases = 0
-		g.idle = slices.DeleteFunc(g.idle, func(o *member) bool { return o == m })
 		g.busy[m] = struct{}{}
 	}
 	m.leases++
+	g.calls++
 	p.mu.Unlock()
 	if p.o.Policy != nil {
 		p.o.Policy.Arrived(KeyOf(v), time.Now())

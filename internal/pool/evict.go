@@ -22,17 +22,17 @@ const lately = 10 * time.Second
 
 // roomLocked tells whether mb are free, and makes them so as far as the claim
 // goes. While a call waits for memory, nobody else gets any.
-func (p *Pool) roomLocked(mb int, c claim) bool {
+func (p *Pool) roomLocked(mb int, c claim, starts bool) bool {
 	if c != forCall && len(p.starved) > 0 {
 		return false
 	}
-	short := p.usedMB + mb - p.o.MemoryMB
+	short := p.shortLocked(mb, starts)
 	return short <= 0 || c != forGuess && p.evictLocked(short, c)
 }
 
 // evictLocked ends instances until mb are free: frozen ones first, then idle ones,
-// the longest idle first and those that a target holds last. It tells whether
-// that is possible, and ends none if not.
+// those that are cheapest to bring back first and those that a target holds last.
+// It tells whether that is possible, and ends none if not.
 func (p *Pool) evictLocked(mb int, c claim) bool {
 	now := time.Now()
 	have := 0
@@ -50,12 +50,21 @@ func (p *Pool) evictLocked(mb int, c claim) bool {
 	for mb > 0 {
 		m := p.oldestFrozenLocked()
 		if m == nil {
-			m = p.popOldestLocked(c, now)
+			m = p.popCheapestLocked(c, now)
 		}
 		mb -= m.charged
+		p.hostMB += m.charged
 		p.endLocked(m, "evicted")
 	}
 	return true
+}
+
+// worth is what an idle instance is worth keeping: how often its function is
+// called times what a start costs it, for each MB that it holds. age, which is the
+// worth of what was evicted last, lets what is not called any more fall behind
+// (GreedyDual-Size-Frequency, as FaasCache has it, ASPLOS '21).
+func worth(age float64, calls int, cold time.Duration, mb int) float64 {
+	return age + float64(calls)*cold.Seconds()/float64(max(mb, 1))
 }
 
 // evictable is how many of g's idle instances, from the oldest on, the claim may
@@ -71,9 +80,9 @@ func (g *group) evictable(c claim, now time.Time) int {
 	return n
 }
 
-// popOldestLocked takes out the instance that has been idle for longest, of those
-// that the claim may end; one beyond its group's target if there is any.
-func (p *Pool) popOldestLocked(c claim, now time.Time) *member {
+// popCheapestLocked takes out the instance that is worth least, of those that the
+// claim may end; one beyond its group's target if there is any.
+func (p *Pool) popCheapestLocked(c claim, now time.Time) *member {
 	var spare, held *group
 	for _, g := range p.groups {
 		if g.evictable(c, now) == 0 {
@@ -83,7 +92,7 @@ func (p *Pool) popOldestLocked(c claim, now time.Time) *member {
 		if g.beyond(g.target.firm()) > 0 {
 			best = &spare
 		}
-		if *best == nil || g.idle[0].idleAt.Before((*best).idle[0].idleAt) {
+		if *best == nil || g.idle[0].cheaper((*best).idle[0]) {
 			*best = g
 		}
 	}
@@ -92,5 +101,14 @@ func (p *Pool) popOldestLocked(c claim, now time.Time) *member {
 	}
 	m := spare.idle[0]
 	spare.idle = append(spare.idle[:0], spare.idle[1:]...)
+	p.age = max(p.age, m.worth)
 	return m
+}
+
+// cheaper tells whether m goes before o.
+func (m *member) cheaper(o *member) bool {
+	if m.worth != o.worth {
+		return m.worth < o.worth
+	}
+	return m.idleAt.Before(o.idleAt)
 }

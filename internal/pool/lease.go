@@ -58,7 +58,14 @@ func (l *Lease) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, e
 
 // MaxMemoryMB is the most memory the instance has used so far, rounded up.
 func (l *Lease) MaxMemoryMB() int {
-	return int((l.m.inst.MaxMemory() + 1<<20 - 1) >> 20)
+	if l.m.inst == nil { // see [Pool.stub]
+		return 0
+	}
+	mb := int((l.m.inst.MaxMemory() + 1<<20 - 1) >> 20)
+	if l.m.version.App == nil { // nobody else has the instance
+		l.m.held = mb
+	}
+	return mb
 }
 
 // Release gives the instance back: to the next caller as soon as its runtime
@@ -71,6 +78,10 @@ func (l *Lease) Release(deadline time.Time) {
 	l.released = true
 	m := l.m
 	if l.failure != nil {
+		if m.inst == nil {
+			l.pool.closeLog(m)
+			return
+		}
 		l.pool.end(m, "failed to start")
 		return
 	}

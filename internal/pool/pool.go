@@ -44,8 +44,13 @@ type Options struct {
 	// Ahead is how many instances may be on their way ahead of demand at the same
 	// time; 0 is two.
 	Ahead int
-	// MemoryMB bounds the sum of the memory sizes of live instances.
+	// MemoryMB bounds what live instances count with: busy ones with their memory
+	// size, idle ones with what they hold.
 	MemoryMB int
+	// Headroom tells what the host has left; nil is enough.
+	Headroom Headroom
+	// Starts is how many instances calls may start in 10 s; 0 is no limit.
+	Starts int
 	// MaxWait is how long a call may wait for memory before it is throttled.
 	MaxWait time.Duration
 	// NewID makes instance ids of 32 hex digits.
@@ -94,7 +99,13 @@ type Pool struct {
 	groups   map[Key]*group
 	targets  map[*group]struct{} // those with a target
 	usedMB   int
-	starved  []*group // with waiters that wait for memory, first come first
+	starved  []*group // with waiters that wait for memory or for a start
+	rate     startRate
+	wake     *time.Timer // Run's; fires at wakeAt
+	wakeAt   time.Time
+	hostMB   int // what the host had left at lookedAt
+	lookedAt time.Time
+	age      float64 // the worth of what was evicted last
 	closed   bool
 	instance int // live ones
 	ahead    int // on their way, and no call has asked for them
@@ -117,6 +128,7 @@ type group struct {
 	idle     []*member        // newest last
 	starting int              // instances on their way: cold starts and thaws
 	lastCold time.Duration    // what the last cold start took in all
+	calls    int              // since there is this group
 	busy     map[*member]struct{}
 	settling map[*member]struct{} // answered, not ready for the next event yet
 	freezing int                  // on their way into hibernation
@@ -140,8 +152,10 @@ type member struct {
 	inst     sandbox.Instance
 	stream   logs.Stream
 	version  *lambent.Version
-	memory   int    // MB, the version's
-	charged  int    // MB that it counts in Pool.usedMB
+	memory   int // MB, the version's
+	charged  int // MB that it counts in Pool.usedMB
+	held     int // MB, the most it has held as far as is known; 0 is unknown
+	worth    float64
 	used     bool   // has run an invocation
 	surplus  bool   // gets calls only when others are full
 	leases   int    // that are out on it
@@ -185,6 +199,9 @@ func New(o Options) *Pool {
 		o.Ahead = 2
 	}
 	p := &Pool{o: o, groups: make(map[Key]*group), targets: make(map[*group]struct{})}
+	p.rate.per10s = o.Starts
+	p.wake = time.NewTimer(time.Hour)
+	p.wake.Stop()
 	p.life, p.cut = context.WithCancel(context.Background())
 	return p
 }
@@ -226,7 +243,8 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 		return nil, errStopping()
 	}
 	g := p.groupOf(v)
-	if m := g.popIdle(); m != nil {
+	g.calls++
+	if m := p.takeIdleLocked(g); m != nil {
 		g.busy[m] = struct{}{}
 		m.leases = 1
 		p.mu.Unlock()
@@ -312,7 +330,21 @@ func (p *Pool) leaseOf(out outcome) (*Lease, error) {
 	if out.failure == nil && !out.sharer {
 		p.firstUse(out.m)
 	}
-	return &Lease{pool: p, m: out.m, failure: out.failure, cold: out.came == started, thaw: out.thaw}, nil
+	m := out.m
+	if out.failure != nil && out.sharer && m.version.App == nil {
+		m = p.stub(m)
+	}
+	return &Lease{pool: p, m: m, failure: out.failure, cold: out.came == started, thaw: out.thaw}, nil
+}
+
+// stub stands for an instance that failed to start, for another call that waited
+// for the same start. All it has is a log of its own for that call.
+func (p *Pool) stub(m *member) *member {
+	stream := streamName(m.cold.Began, m.version.Number, p.o.NewID())
+	return &member{
+		group: m.group, version: m.version, memory: m.memory, ended: true, cold: m.cold,
+		stream: p.o.Logs.Open(m.version.Namespace, m.version.LogGroup(), stream),
+	}
 }
 
 // groupOf finds or makes v's group and brings it up to v's configuration:
@@ -349,19 +381,6 @@ func (g *group) popIdle() *member {
 	return m
 }
 
-// wantLocked sets instances on their way until each waiter has one coming.
-func (p *Pool) wantLocked(g *group) {
-	for g.starting*g.capacity() < len(g.waiters) && !g.full() {
-		if !p.bringLocked(g, forCall, "") {
-			if !g.starved {
-				g.starved = true
-				p.starved = append(p.starved, g)
-			}
-			return
-		}
-	}
-}
-
 // bringLocked sets one instance on its way: a frozen one is woken, newest first,
 // else one is started. ahead says why, where no call has asked for it. It tells
 // whether there was memory.
@@ -372,7 +391,11 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 		need = m.memory - m.charged
 		p.unfreezeLocked(m)
 	}
-	if !p.roomLocked(need, c) {
+	paced := m == nil && c == forCall
+	if paced && !p.mayStartLocked(g, time.Now()) {
+		return false
+	}
+	if !p.roomLocked(need, c, true) {
 		if m != nil {
 			p.shelveLocked(m)
 		}
@@ -389,22 +412,16 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 		return true
 	}
 	p.instance++
+	p.hostMB -= need
+	if paced {
+		p.rate.left--
+	}
 	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
-	p.wg.Go(func() { p.coldStart(m, ahead) })
+	p.wg.Go(func() {
+		p.lookAtHost()
+		p.coldStart(m, ahead)
+	})
 	return true
-}
-
-// feedLocked gives freed memory to the groups that wait for some.
-func (p *Pool) feedLocked() {
-	if len(p.starved) == 0 || p.closed {
-		return
-	}
-	hungry := p.starved
-	p.starved = nil
-	for _, g := range hungry {
-		g.starved = false
-		p.wantLocked(g)
-	}
 }
 
 // deliver hands an outcome to the first waiter. An instance that nobody waits
@@ -431,15 +448,11 @@ func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 	case len(g.waiters) > 0:
 		taken = true
 		g.serveLocked(out)
-		if g.capacity() > 1 { // more may have waited for it than it has room for
+		if g.capacity() > 1 || out.came == started { // more may have waited for it than it has room for
 			p.wantLocked(g)
 		}
 	case alive:
-		out.m.idleAt = time.Now()
-		if out.m.used {
-			g.lastIdle = out.m.idleAt
-		}
-		g.idle = append(g.idle, out.m)
+		p.restLocked(g, out.m, time.Now())
 		p.feedLocked() // an idle instance may make room for a waiting call
 	case out.failure != nil:
 		p.endLocked(out.m, "failed to start")

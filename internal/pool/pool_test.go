@@ -72,7 +72,7 @@ func (d scripted) driver() *fake.Driver {
 }
 
 // rooms stand in for the pool's neighbours.
-type rooms struct{ pinned atomic.Int64 }
+type rooms struct{ pinned, streams atomic.Int64 }
 
 func (r *rooms) Use(context.Context, lambent.Digest) (string, func(), error) {
 	r.pinned.Add(1)
@@ -80,14 +80,20 @@ func (r *rooms) Use(context.Context, lambent.Digest) (string, func(), error) {
 }
 func (r *rooms) Fit(*sandbox.Runtime, *lambent.Version, string, []string) {}
 func (r *rooms) Resolve(*lambent.Version) (sandbox.Runtime, error)        { return sandbox.Runtime{}, nil }
-func (r *rooms) Open(_, _, _ string) logs.Stream                          { return discard{} }
+func (r *rooms) Open(_, _, _ string) logs.Stream {
+	r.streams.Add(1)
+	return discard{r}
+}
 
-type discard struct{}
+type discard struct{ of *rooms }
 
 func (discard) WriteLine(time.Time, []byte) {}
 func (discard) Begin(string, bool)          {}
 func (discard) End() []byte                 { return nil }
-func (discard) Close() error                { return nil }
+func (d discard) Close() error {
+	d.of.streams.Add(-1)
+	return nil
+}
 
 func version(name string) *lambent.Version {
 	return &lambent.Version{Namespace: "000000000000", Function: name, Number: lambent.Latest,
@@ -123,6 +129,9 @@ func inPool(t *testing.T, how scripted, change func(*Options), test func(t *test
 		}
 		if n := r.pinned.Load(); n != 0 {
 			t.Errorf("%d directories are still pinned after Close", n)
+		}
+		if n := r.streams.Load(); n != 0 {
+			t.Errorf("%d log streams are still open after Close", n)
 		}
 		if s := p.Stats(); s.Instances != 0 || s.MemoryMB != 0 {
 			t.Errorf("the pool counts %+v after Close", s)

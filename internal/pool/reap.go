@@ -27,7 +27,10 @@ func (p *Pool) Run(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			p.askPolicy()
+			p.lookAtHost()
 			p.reap(now)
+		case <-p.wake.C:
+			p.woken()
 		}
 	}
 }
@@ -164,11 +167,15 @@ func (p *Pool) endLocked(m *member, reason string) {
 		if m.release != nil {
 			m.release()
 		}
-		if err := m.stream.Close(); err != nil {
-			p.o.Log.Error("close log stream", "fn", m.version.Function, "inst", m.cold.ID, "err", err)
-		}
+		p.closeLog(m)
 		p.o.Log.Debug("instance ended", "fn", m.version.Function, "inst", m.cold.ID, "reason", reason)
 	})
+}
+
+func (p *Pool) closeLog(m *member) {
+	if err := m.stream.Close(); err != nil {
+		p.o.Log.Error("close log stream", "fn", m.version.Function, "inst", m.cold.ID, "err", err)
+	}
 }
 
 // Close ends every instance: idle ones now, busy ones when their call is over

@@ -43,7 +43,10 @@ func (g *group) roomiest() *member {
 // have waited for the same start.
 func (g *group) serveLocked(out outcome) {
 	room := 1
-	if out.err == nil {
+	switch failed := out.err != nil || out.failure != nil; {
+	case failed && g.trouble.persistent():
+		room = len(g.waiters)
+	case out.err == nil:
 		room = g.capacity() - out.m.leases
 	}
 	n := min(room, len(g.waiters))

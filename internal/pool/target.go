@@ -61,6 +61,7 @@ type trouble struct {
 	failures int // starts in a row
 	reason   string
 	until    time.Time // nothing is started ahead before
+	hold     time.Time // nothing is started for calls before
 	memory   bool      // there is none for what is missing
 }
 
@@ -69,6 +70,18 @@ const (
 	firstBackoff = time.Second
 	lastBackoff  = 2 * time.Minute
 )
+
+// Calls go on starting instances where starts fail, as on AWS. After that many
+// failures in a row they do so one at a time and with pauses, and all that wait
+// for the same start are told how it failed.
+const (
+	fewFailures = 3
+	firstHold   = 100 * time.Millisecond
+	lastHold    = 5 * time.Second
+)
+
+// persistent tells that it is not worth trying more than once at a time.
+func (t *trouble) persistent() bool { return t.failures >= fewFailures }
 
 // learn takes in how a cold start ended.
 func (t *trouble) learn(out outcome, now time.Time) {
@@ -88,6 +101,20 @@ func (t *trouble) learn(out outcome, now time.Time) {
 		wait = min(firstBackoff<<(t.failures-1), lastBackoff)
 	}
 	t.until = now.Add(wait)
+	if t.persistent() {
+		t.hold = now.Add(min(firstHold<<min(t.failures-fewFailures, 5), lastHold))
+	}
+}
+
+// Trouble tells how often in a row a version has failed to start, why the last time,
+// and until when nothing is tried for a call.
+func (p *Pool) Trouble(k Key) (failures int, reason string, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if g := p.groups[k]; g != nil {
+		return g.trouble.failures, g.trouble.reason, g.trouble.hold
+	}
+	return 0, "", time.Time{}
 }
 
 // Target sets what is kept of v from now on; instances that there are count. It

@@ -52,6 +52,7 @@ func (s *Server) openPool(context.Context) error {
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics, Traces: s.traces,
 		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
+		Headroom: headroom(c.Spare), Starts: c.Starts,
 		Ahead: max(2, stdruntime.GOMAXPROCS(0)),
 		Hibernation: pool.Hibernation{
 			Init: c.Hibernate.Init, After: c.Hibernate.After, Keep: c.Hibernate.Keep,

@@ -1,0 +1,217 @@
+package pool
+
+import (
+	"slices"
+	"time"
+)
+
+// What bounds the instances that live and start: the sum of their memory sizes,
+// what the host has left, and a rate. An instance counts with its whole size from
+// its start, while it serves a call, and as long as it is kept for provisioned
+// concurrency or a minimum. Idle otherwise, it counts with what it holds, and is
+// charged the rest when a call comes: a host has room for many more idle instances
+// than busy ones, and no busy one has less than its size.
+
+// heldSlack is what an idle instance counts more than the most it has held so
+// far, in MB: for what the kernel keeps on its account.
+const heldSlack = 2
+
+// idleCharge is what m counts with while it is idle, in MB.
+func (m *member) idleCharge() int {
+	if m.held == 0 || m.version.App != nil || m.group.target.firm() > 0 {
+		return m.memory
+	}
+	return min(m.memory, m.held+heldSlack)
+}
+
+// rechargeLocked changes what m counts with.
+func (p *Pool) rechargeLocked(m *member, mb int) {
+	p.usedMB += mb - m.charged
+	m.charged = mb
+}
+
+// takeIdleLocked takes out the instance that g used last, if there is memory for
+// it to serve a call; what is provisioned has that in any case.
+func (p *Pool) takeIdleLocked(g *group) *member {
+	m := g.popIdle()
+	if m == nil {
+		return nil
+	}
+	if need := m.memory - m.charged; need > 0 && g.target.firm() == 0 && !p.roomLocked(need, forCall, false) {
+		g.idle = append(g.idle, m)
+		return nil
+	}
+	p.rechargeLocked(m, m.memory)
+	return m
+}
+
+// restLocked makes m idle.
+func (p *Pool) restLocked(g *group, m *member, now time.Time) {
+	m.idleAt = now
+	if m.used {
+		g.lastIdle = now
+	}
+	p.rechargeLocked(m, m.idleCharge())
+	m.worth = worth(p.age, g.calls, g.lastCold, m.charged)
+	g.idle = append(g.idle, m)
+}
+
+// startRate is the token bucket of starts. AWS starts 1,000 instances of a
+// function per 10 s (Lambda developer guide, "Understanding Lambda function
+// scaling"); here it is the host that has a limit.
+type startRate struct {
+	per10s int // 0 is no limit
+	left   float64
+	at     time.Time // when left was right
+}
+
+// wait is how long it is until there is a token.
+func (r *startRate) wait(now time.Time) time.Duration {
+	if r.per10s == 0 {
+		return 0
+	}
+	perSecond := float64(r.per10s) / 10
+	if r.at.IsZero() {
+		r.left = float64(r.per10s)
+	} else if past := now.Sub(r.at); past > 0 { // a clock that is set back gives nothing
+		r.left = min(float64(r.per10s), r.left+past.Seconds()*perSecond)
+	}
+	r.at = now
+	if r.left >= 1 {
+		return 0
+	}
+	return time.Duration((1-r.left)/perSecond*float64(time.Second)) + time.Millisecond
+}
+
+// mayStartLocked tells whether g may start another instance for a call now. If
+// not, those that wait are looked at again when it may.
+func (p *Pool) mayStartLocked(g *group, now time.Time) bool {
+	if g.trouble.persistent() && g.starting > 0 {
+		return false // one is enough to see whether it works again
+	}
+	wait := max(g.trouble.hold.Sub(now), p.rate.wait(now))
+	if wait > 0 {
+		p.wakeLocked(now.Add(wait))
+	}
+	return wait <= 0
+}
+
+// wakeLocked has the waiters that got nothing looked at again at that time.
+func (p *Pool) wakeLocked(at time.Time) {
+	if p.wakeAt.IsZero() || at.Before(p.wakeAt) {
+		p.wakeAt = at
+		p.wake.Reset(time.Until(at))
+	}
+}
+
+// woken is the turn of those who wait for a time.
+func (p *Pool) woken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wakeAt = time.Time{}
+	p.feedLocked()
+}
+
+// feedLocked gives what became free to the groups whose calls wait for it: one
+// instance at a time to the namespace that has the least memory, and in it to the
+// group that has.
+func (p *Pool) feedLocked() {
+	if len(p.starved) == 0 || p.closed {
+		return
+	}
+	hungry := p.starved
+	p.starved = nil
+	for _, g := range hungry {
+		g.starved = false
+	}
+	if len(hungry) == 1 {
+		p.wantLocked(hungry[0])
+		return
+	}
+	spaces := map[string]int{}
+	for k, g := range p.groups {
+		spaces[k.Namespace] += g.busyMB()
+	}
+	for len(hungry) > 0 {
+		g := slices.MinFunc(hungry, func(a, b *group) int {
+			if d := spaces[a.key.Namespace] - spaces[b.key.Namespace]; d != 0 {
+				return d
+			}
+			return a.busyMB() - b.busyMB()
+		})
+		if p.wantOneLocked(g) {
+			spaces[g.key.Namespace] += g.version.MemoryMB
+			continue
+		}
+		hungry = slices.DeleteFunc(hungry, func(o *group) bool { return o == g })
+	}
+}
+
+// busyMB is what the instances that serve g's calls, or will, count with.
+func (g *group) busyMB() int {
+	return (len(g.busy) + len(g.settling) + g.starting) * g.version.MemoryMB
+}
+
+// wantLocked sets instances on their way until each waiter has one coming.
+func (p *Pool) wantLocked(g *group) {
+	for p.wantOneLocked(g) {
+	}
+}
+
+// wantOneLocked does one thing for g's waiters. It tells whether there may be more
+// to do; if there is but cannot be done now, g is starved.
+func (p *Pool) wantOneLocked(g *group) bool {
+	if g.starting*g.capacity() >= len(g.waiters) || g.full() {
+		return false
+	}
+	if m := p.takeIdleLocked(g); m != nil { // there was no memory for it to serve before
+		g.serveLocked(outcome{m: m})
+		return true
+	}
+	if p.bringLocked(g, forCall, "") {
+		return true
+	}
+	if !g.starved {
+		g.starved = true
+		p.starved = append(p.starved, g)
+	}
+	return false
+}
+
+// Headroom is how much more memory the host can give away, in MB; negative when it
+// has given too much.
+type Headroom func() int
+
+// lookAtHost asks what the host has left, once every few milliseconds at the most.
+func (p *Pool) lookAtHost() {
+	if p.o.Headroom == nil {
+		return
+	}
+	now := time.Now()
+	p.mu.Lock()
+	fresh := now.Sub(p.lookedAt) < hostEvery
+	if !fresh {
+		p.lookedAt = now
+	}
+	p.mu.Unlock()
+	if fresh {
+		return
+	}
+	mb := p.o.Headroom()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hostMB = mb
+}
+
+// hostEvery is how long the host's figure is good for.
+const hostEvery = 20 * time.Millisecond
+
+// shortLocked is how many MB are lacking for mb more; starts tells that they are
+// a new instance's, which the host must have.
+func (p *Pool) shortLocked(mb int, starts bool) int {
+	short := p.usedMB + mb - p.o.MemoryMB
+	if starts && p.o.Headroom != nil {
+		short = max(short, mb-p.hostMB)
+	}
+	return short
+}
