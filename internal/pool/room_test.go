@@ -219,10 +219,20 @@ func TestFreedMemoryGoesToWhoHasLeast(t *testing.T) {
 		ask("222222222222", "f")
 		ask("222222222222", "g")
 		wg.Wait()
-		if n := slices.Index(order, "222222222222"); n != 4 || order[5] != "222222222222" && order[6] != "222222222222" {
+		// All of the first four end at the same time.
+		if second := order[4:8]; count(second, "222222222222") != 2 {
 			t.Errorf("served in the order %v", order)
 		}
 	})
+}
+
+func count(all []string, what string) (n int) {
+	for _, s := range all {
+		if s == what {
+			n++
+		}
+	}
+	return n
 }
 
 // A function whose starts all fail is not started as fast as it is called, and
