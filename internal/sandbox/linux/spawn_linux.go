@@ -55,14 +55,15 @@ type spawnSpec struct {
 	command   []string
 	absent    []string // programs that were looked for, if none of several is there
 	env       []string
-	directory string // to be in; "" is the code's
-	userns    int    // the user namespace to live in
-	who       who    // to be in there
-	null      int    // /dev/null
-	output    int    // write end of the output pipe
-	control   int    // the runtime's end of the control socket, or -1
-	cgroup    int    // v2 directory to be born in, or -1
-	tasks     []int  // where to write that it belongs to its cgroup, if it is not born there
+	directory string        // to be in; "" is the code's
+	userns    int           // the user namespace to live in
+	who       who           // to be in there
+	null      int           // /dev/null
+	output    int           // write end of the output pipe
+	control   int           // the runtime's end of the control socket, or -1
+	slack     time.Duration // how late its timers may be; 0 is the kernel's 50 µs
+	cgroup    int           // v2 directory to be born in, or -1
+	tasks     []int         // where to write that it belongs to its cgroup, if it is not born there
 	filter    []unix.SockFilter
 	lastCap   int
 	existing  sysLimits
@@ -248,6 +249,13 @@ func (s *spawnSpec) lockDown(p *program) {
 		s.limit(p, l.resource, l.value, l.value)
 	}
 	s.limit(p, unix.RLIMIT_STACK, stackLimit, ^uint64(0))
+
+	// Woken by the server, a function does not interrupt it: the server gives out
+	// other events first, and waits soon anyway (sched(7), SCHED_BATCH).
+	p.try("batch", unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_BATCH, make(blob, unsafe.Sizeof(int32(0))))
+	if s.slack > 0 {
+		p.try("timer slack", unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, int(s.slack.Nanoseconds()), 0, 0, 0)
+	}
 
 	// No supplementary groups but the user's own. Real root may do this; the user
 	// namespace of a function does not let it be done there.

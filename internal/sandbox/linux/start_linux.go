@@ -37,7 +37,7 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "start sandbox %s: %w", spec.ID, errClosed)
 	}
 	defer d.starts.Done()
-	d.reserve.begin()
+	d.traffic.begin()
 	i, err := b.started(ctx)
 	// The thread in the namespaces is among what closes here: its cgroup can only
 	// be taken back afterwards.
@@ -216,7 +216,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	}
 	b.done(lambent.StageNetwork)
 	b.shell.run(func() {
-		s := spawnSpec{env: b.environment()}
+		s := spawnSpec{env: b.environment(), slack: timerSlack(b.spec.Version)}
 		s.command, s.absent = chooseProgram(b.spec.Runtime)
 		if b.spec.Version.Image != nil {
 			b.asImage(&s)
@@ -227,6 +227,18 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		return nil, err
 	}
 	return b.finish()
+}
+
+// timerSlack is how late the timers of a program may be that is started for one
+// function. Go's scheduler has a thread that looks around every 20 µs while
+// anything runs: a third of the processor time of a small handler. A function with
+// a processor or less gets that in periods of 20 ms, so that a millisecond is no
+// promise broken; with more, Go's threads wait by such timers for each other.
+func timerSlack(v *lambent.Version) time.Duration {
+	if v.CPUs() > 1 {
+		return 0
+	}
+	return time.Millisecond
 }
 
 // takeShell takes a shell that was made ahead, or makes one.
