@@ -29,10 +29,11 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {
 // over HTTP/2 with TLS, and tells it that its caller has gone.
 func TestStreamedRoute(t *testing.T) {
 	s := harness.Start(t, harness.Options{Env: []string{"LAMBENT_TLS_LISTEN=127.0.0.1:0"}})
-	s.Create(t, harness.Function{Name: "events", Runtime: "nodejs20.x", Handler: "index.handler", Timeout: 20 * time.Second, Zip: harness.Zip(t, map[string]string{"index.js": eventsApp})})
+	s.Create(t, harness.Function{Name: "events", Runtime: "nodejs20.x", Handler: "index.handler", Timeout: 30, Zip: harness.Zip(t, map[string]string{"index.js": eventsApp})})
 	run(t, s, "route", "add", "GET", "api.test/events", "events", "--public", "--stream", "--compress", "--timeout", "10s")
 	roots, chain, private := certificate(t, "api.test")
 	run(t, s, "domain", "add", "api.test", "--cert", chain, "--key", private)
+	told := 0
 	for address, c := range map[string]*http.Client{"http://api.test": toGateway(t, s), "https://api.test": toTLS(t, s, roots)} {
 		got := ask(t, c, newRequest(t, "GET", address+"/events?n=3", ""))
 		if got.status != 200 || got.header.Get("Content-Type") != "text/event-stream" || got.header.Get("Content-Encoding") != "" || got.body != "data: 0\n\ndata: 1\n\ndata: 2\n\n" {
@@ -53,8 +54,9 @@ func TestStreamedRoute(t *testing.T) {
 		}
 		cancel()
 		_ = res.Body.Close()
+		told++
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-			if out := run(t, s, "logs", "events"); strings.Contains(out, "the caller has gone") {
+			if out := run(t, s, "logs", "events"); strings.Count(out, "the caller has gone") == told {
 				break
 			}
 			if time.Now().After(end) {
