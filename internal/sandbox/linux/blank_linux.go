@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"lambent.dev/lambent"
@@ -30,7 +27,7 @@ type blank struct {
 	shell   *shell        // its thread is in the blank's namespaces
 	edition int           // of its root
 	node    *node         // whose idle blank it is
-	cost    int64         // proportional set size, in bytes
+	cost    int64         // memory, in bytes
 	taken   chan struct{} // closed when it is no longer idle
 }
 
@@ -239,20 +236,4 @@ func (b *builder) fitBlank(bl *blank) (err error) {
 	}
 	b.done(lambent.StageSandbox)
 	return nil
-}
-
-// proportional is the proportional set size of a process in bytes (proc(5),
-// /proc/pid/smaps_rollup); 0 when it cannot be read.
-func proportional(pid int) int64 {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "Pss:" {
-			kb, _ := strconv.ParseInt(f[1], 10, 64)
-			return kb << 10
-		}
-	}
-	return 0
 }

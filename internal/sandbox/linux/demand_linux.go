@@ -12,24 +12,25 @@ import (
 const (
 	demandHalf = 3 * time.Minute
 	demandEnd  = 15 * time.Minute
-	maxRecent  = 256
+	maxDemand  = 256
 )
 
-// demand is how many blanks cold starts have lately wanted at the same time: at
-// the same time are those that come before a blank that was taken is made up for.
+// demand is how many blanks would have been enough for the cold starts of late.
 type demand struct {
-	peak   float64 // as of last
-	last   time.Time
-	recent []time.Time
+	peak  float64 // as of last
+	taken float64 // blanks that were wanted and could not be made up for yet, as of last
+	last  time.Time
 }
 
-// note counts a cold start; replacement is how long it takes to make a blank.
-func (d *demand) note(now time.Time, replacement time.Duration) {
-	d.recent = slices.DeleteFunc(d.recent, func(t time.Time) bool { return now.Sub(t) > replacement })
-	if len(d.recent) < maxRecent {
-		d.recent = append(d.recent, now)
+// note counts a cold start. makes is how long it takes to make a blank, which is
+// only done while no cold start is under way: alone tells that none was before
+// this one.
+func (d *demand) note(now time.Time, makes time.Duration, alone bool) {
+	if alone {
+		d.taken = max(0, d.taken-float64(now.Sub(d.last))/float64(max(makes, time.Millisecond)))
 	}
-	d.peak = max(d.faded(now), float64(len(d.recent)))
+	d.taken = min(d.taken+1, maxDemand)
+	d.peak = max(d.faded(now), d.taken)
 	d.last = now
 }
 
@@ -55,10 +56,12 @@ func (d *demand) wanted(now time.Time) int {
 type claim struct {
 	cost   int64 // of one, in bytes
 	wanted int
+	most   int // what is good to have, for a burst that nobody has seen yet
 }
 
 // share decides how many blanks each claim gets within the budget: first one
-// each, then one more each and so on, the cheapest first.
+// each, then one more each and so on, the cheapest first. Half of what is left
+// goes to what is good to have; the rest is for kinds that are yet to come.
 func share(budget int64, claims []claim) []int {
 	order := make([]int, len(claims))
 	for i := range order {
@@ -66,16 +69,21 @@ func share(budget int64, claims []claim) []int {
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(claims[a].cost, claims[b].cost) })
 	given := make([]int, len(claims))
-	for more := true; more; {
-		more = false
-		for _, i := range order {
-			if c := claims[i]; given[i] < c.wanted && c.cost <= budget {
-				given[i]++
-				budget -= c.cost
-				more = true
+	give := func(limit func(claim) int) {
+		for more := true; more; {
+			more = false
+			for _, i := range order {
+				if c := claims[i]; given[i] < limit(c) && c.cost <= budget {
+					given[i]++
+					budget -= c.cost
+					more = true
+				}
 			}
 		}
 	}
+	give(func(c claim) int { return c.wanted })
+	budget /= 2
+	give(func(c claim) int { return c.most })
 	return given
 }
 

@@ -46,13 +46,17 @@ type Options struct {
 	// the share that goes with the memory holds; 0 is 1. Without it a small
 	// function would start at a tenth of the speed, which AWS does not do either.
 	InitCPUs float64
-	// Ready is how many sandboxes are made ahead, without a function; 0 is 2,
-	// below 0 is none.
-	Ready int
-	// ReserveMB is how much memory, in MB, runtimes without a function may take
-	// together; 0 is 150, below 0 is none.
+	// ReserveMB is how much memory, in MB, may be held by what is made ahead of
+	// cold starts; 0 is 150, below 0 is none, and nothing is made ahead.
 	ReserveMB int
-	Log       *slog.Logger
+	// Ready is how many sandboxes without a runtime are made ahead; 0 is 8, below 0
+	// is none.
+	Ready int
+	// Spare is how many blanks that an interpreter forks are good to have, while
+	// there is memory left, beyond what recent cold starts wanted; 0 is 32, below 0
+	// is none.
+	Spare int
+	Log   *slog.Logger
 }
 
 // Defaults of Options.
@@ -60,6 +64,8 @@ const (
 	defaultUIDBase = 0x6c620000 // far from what distributions and container engines hand out
 	defaultMax     = 4096
 	defaultReserve = 150
+	defaultReady   = 8
+	defaultSpare   = 32
 	maxProcesses   = 1024 // processes and threads of a function ("Lambda quotas")
 )
 
@@ -73,6 +79,7 @@ type Driver struct {
 	slots   *slots
 	shells  *shells
 	reserve *reserve
+	traffic traffic
 	strays  strays
 	roots   *roots
 	scratch *scratch
@@ -135,11 +142,17 @@ func (o *Options) complete() error {
 	if o.InitCPUs <= 0 {
 		o.InitCPUs = 1
 	}
-	if o.Ready == 0 {
-		o.Ready = 2
-	}
 	if o.ReserveMB == 0 {
 		o.ReserveMB = defaultReserve
+	}
+	if o.ReserveMB < 0 {
+		o.Ready = -1
+	}
+	if o.Ready == 0 {
+		o.Ready = defaultReady
+	}
+	if o.Spare == 0 {
+		o.Spare = defaultSpare
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -178,8 +191,9 @@ func (d *Driver) prepare() error {
 		d.warn("/tmp counts against the function's memory here: " + err.Error())
 		d.scratch = nil
 	}
-	d.shells = newShells(d, max(d.opts.Ready, 0))
 	d.reserve = newReserve(d, int64(max(d.opts.ReserveMB, 0))<<20)
+	d.shells = newShells(d, max(d.opts.Ready, 0))
+	d.reserve.open()
 	return nil
 }
 
@@ -381,8 +395,9 @@ func (d *Driver) Reserves() []sandbox.Reserve { return d.reserve.describe() }
 // through is called when a cold start is: there is time to make up for what it
 // took.
 func (d *Driver) through() {
+	d.traffic.end()
 	d.shells.refill()
-	d.reserve.through()
+	d.reserve.poke()
 }
 
 // enter counts a Start, unless the driver is closed. The caller ends it with

@@ -23,8 +23,12 @@ func needRoot(t testing.TB) {
 	}
 }
 
+// newDriver makes a driver that keeps no more blanks than a test asks for.
 func newDriver(t testing.TB, o Options) *Driver {
 	t.Helper()
+	if o.Spare == 0 {
+		o.Spare = -1
+	}
 	d, err := New(o)
 	if err != nil {
 		t.Fatal(err)

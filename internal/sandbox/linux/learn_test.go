@@ -80,8 +80,9 @@ func TestBestNode(t *testing.T) {
 	}
 }
 
-// TestShare: the budget holds, nobody gets more than is wanted, and nobody goes
-// without one for the sake of another's second.
+// TestShare: the budget holds, nobody gets more than is wanted or good to have, and
+// nobody goes without one for the sake of another's second; what is only good to
+// have leaves half of the rest.
 func TestShare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		budget := rapid.Int64Range(0, 200).Draw(t, "budget")
@@ -90,6 +91,21 @@ func TestShare(t *testing.T) {
 			claims = append(claims, claim{cost: rapid.Int64Range(1, 80).Draw(t, "cost"), wanted: rapid.IntRange(0, 9).Draw(t, "wanted")})
 		}
 		given := share(budget, claims)
+		needed := int64(0)
+		for i := range claims {
+			needed += int64(given[i]) * claims[i].cost
+			claims[i].most = claims[i].wanted + rapid.IntRange(0, 9).Draw(t, "more")
+		}
+		extra := int64(0)
+		for i, n := range share(budget, claims) {
+			if n < given[i] || n > max(given[i], claims[i].most) {
+				t.Fatalf("%v: %d instead of %d", claims, n, given[i])
+			}
+			extra += int64(n-given[i]) * claims[i].cost
+		}
+		if extra > (budget-needed)/2 {
+			t.Fatalf("%v: %d more of %d", claims, extra, budget-needed)
+		}
 		spent := int64(0)
 		for i, c := range claims {
 			if given[i] < 0 || given[i] > c.wanted {
@@ -125,7 +141,7 @@ func TestDemand(t *testing.T) {
 		t.Errorf("%d expected", n)
 	}
 	for range 8 {
-		d.note(now, time.Second)
+		d.note(now, time.Second, true)
 	}
 	for after, want := range map[time.Duration]int{0: 8, demandHalf: 4, 2 * demandHalf: 2, demandEnd: 1, demandEnd + time.Second: 0} {
 		if n := d.wanted(now.Add(after)); n != want {
@@ -136,10 +152,19 @@ func TestDemand(t *testing.T) {
 	d = demand{}
 	for range 20 {
 		now = now.Add(time.Second)
-		d.note(now, 500*time.Millisecond)
+		d.note(now, 500*time.Millisecond, true)
 	}
 	if n := d.wanted(now); n != 1 {
 		t.Errorf("%d wanted for one at a time", n)
+	}
+	// Nothing is made up for while others are under way.
+	d = demand{}
+	for range 20 {
+		now = now.Add(time.Second)
+		d.note(now, 500*time.Millisecond, false)
+	}
+	if n := d.wanted(now); n != 20 {
+		t.Errorf("%d wanted for 20 at once", n)
 	}
 }
 

@@ -19,8 +19,8 @@ type node struct {
 	asked   set // what it was made for
 
 	zygote *zygote  // nil while there is none
-	size   int64    // proportional set size of the zygote, in bytes
-	cost   int64    // the same of one blank
+	size   int64    // memory of the zygote, in bytes: of the root all, of others what they have beyond it
+	cost   int64    // memory of one blank
 	idle   []*blank // the newest last
 	demand demand
 }
@@ -126,7 +126,11 @@ func (r *reserve) plant(s *stock) {
 
 // settle gives a node its zygote and watches over that.
 func (r *reserve) settle(n *node, z *zygote) {
-	size := proportional(z.process.pid)
+	m := readMemory(z.process.pid)
+	size := m.proportional
+	if n != n.stock.root() {
+		size = m.private
+	}
 	r.mu.Lock()
 	closed := r.closed
 	if !closed {

@@ -28,7 +28,6 @@ type reserve struct {
 	// mu guards the rest.
 	mu     sync.Mutex
 	stocks map[string]*stock // by key
-	cold   int               // cold starts under way
 	serial int               // of the groups' names
 	closed bool
 }
@@ -57,27 +56,15 @@ const (
 
 func newReserve(d *Driver, budget int64) *reserve {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &reserve{driver: d, budget: budget, kick: make(chan struct{}, 1), stop: make(chan struct{}), ctx: ctx, cancel: cancel,
+	return &reserve{driver: d, budget: budget, kick: make(chan struct{}, 1), stop: make(chan struct{}), ctx: ctx, cancel: cancel,
 		stocks: map[string]*stock{}}
-	if budget > 0 {
+}
+
+// open begins to keep what is wanted.
+func (r *reserve) open() {
+	if r.budget > 0 {
 		r.work.Go(r.run)
 	}
-	return r
-}
-
-// begin counts a cold start: while one is under way, the processor is its own.
-func (r *reserve) begin() {
-	r.mu.Lock()
-	r.cold++
-	r.mu.Unlock()
-}
-
-// through ends what begin has begun.
-func (r *reserve) through() {
-	r.mu.Lock()
-	r.cold = max(0, r.cold-1)
-	r.mu.Unlock()
-	r.poke()
 }
 
 func (r *reserve) poke() {
@@ -144,7 +131,7 @@ func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) 
 	s := r.of(spec.Runtime)
 	n := s.best(s.lessons.of(codeOfVersion(spec.Version)), spec.Runtime.Blank.Avoid)
 	s.root().demand.expect(now) // for the code that nobody knows yet
-	n.demand.note(now, s.makes)
+	n.demand.note(now, s.makes, r.driver.traffic.light())
 	if n.price() > int64(spec.Version.MemoryMB)<<20*3/4 {
 		s.misses++
 		return nil, nil, nil // it would hardly fit
@@ -278,37 +265,12 @@ func (r *reserve) tend() time.Duration {
 			return p.wait
 		}
 		if !p.urgent {
-			r.quiet()
+			r.driver.traffic.wait(r.stop)
 		}
 		if r.ctx.Err() != nil {
 			return tendEvery
 		}
 		p.make()
-	}
-}
-
-// quietPatience bounds the waiting for cold starts under way: when there is no end
-// of them, the reserve is wanted most.
-const quietPatience = 250 * time.Millisecond
-
-// quiet waits until no cold start is under way.
-func (r *reserve) quiet() {
-	patience := time.NewTimer(quietPatience)
-	defer patience.Stop()
-	for {
-		r.mu.Lock()
-		cold := r.cold
-		r.mu.Unlock()
-		if cold == 0 {
-			return
-		}
-		select {
-		case <-r.stop:
-			return
-		case <-patience.C:
-			return
-		case <-r.kick:
-		}
 	}
 }
 
@@ -349,18 +311,24 @@ func (r *reserve) next(now time.Time) plan {
 			p.make, p.urgent = func() { r.plant(s) }, true // cold starts need it themselves
 		}
 	}
-	for i, n := range nodes {
-		missing := len(n.idle) < given[i] && (n == n.stock.root() || n.zygote != nil)
-		if p.make == nil && missing && due(n.stock) {
-			p.make = func() { r.fill(n) }
+	// The first blank of each node, then modules that are worth having ahead, and
+	// then as many blanks as there may be.
+	lacks := func(atLeast int) {
+		for i, n := range nodes {
+			missing := len(n.idle) < min(given[i], atLeast) && (n == n.stock.root() || n.zygote != nil)
+			if p.make == nil && missing && due(n.stock) {
+				p.make = func() { r.fill(n) }
+			}
 		}
 	}
+	lacks(1)
 	if p.make == nil {
 		build, end := r.grow(now)
 		if p.make = build; end != nil {
 			p.end, p.wait = append(p.end, end), 0
 		}
 	}
+	lacks(maxDemand)
 	return p
 }
 
@@ -368,11 +336,15 @@ func (r *reserve) next(now time.Time) plan {
 func (r *reserve) shares(now time.Time) ([]*node, []int) {
 	var nodes []*node
 	var claims []claim
-	budget := r.budget
+	budget := r.budget - r.driver.shells.memory()
 	for _, key := range sortedKeys(r.stocks) {
 		for _, n := range r.stocks[key].nodes {
 			nodes = append(nodes, n)
-			claims = append(claims, claim{cost: n.price(), wanted: n.demand.wanted(now)})
+			c := claim{cost: n.price(), wanted: n.demand.wanted(now)}
+			if n == n.stock.root() && n.zygote != nil && c.wanted > 0 {
+				c.most = r.driver.opts.Spare
+			}
+			claims = append(claims, c)
 			budget -= n.size
 		}
 	}
@@ -393,14 +365,13 @@ func (r *reserve) fill(n *node) {
 		r.failed(n.stock, err)
 		return
 	}
-	cost := proportional(b.process.pid)
+	made := time.Since(begin)
+	cost := blankMemory(b.process.pid, from != nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b.node, b.cost, b.taken = n, cost, make(chan struct{})
-	n.stock.makes = (n.stock.makes + time.Since(begin)) / 2
-	if cost > 0 {
-		n.cost = cost
-	}
+	n.stock.makes = (n.stock.makes + made) / 2
+	n.cost = cost
 	n.idle = append(n.idle, b)
 	r.work.Go(func() {
 		select {
@@ -436,7 +407,7 @@ func (r *reserve) describe() []sandbox.Reserve {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	nodes, given := r.shares(time.Now())
-	var list []sandbox.Reserve
+	list := r.driver.shells.describe()
 	for i, n := range nodes {
 		s := n.stock
 		if n == s.root() {

@@ -396,7 +396,7 @@ func TestBudget(t *testing.T) {
 	d.reserve.mu.Lock()
 	n := d.reserve.of(specs("x").Runtime).root()
 	for range 50 {
-		n.demand.note(time.Now(), time.Second)
+		n.demand.note(time.Now(), time.Second, false)
 	}
 	d.reserve.mu.Unlock()
 	sandboxtest.AwaitReserve(t, d, specs("x").Runtime)

@@ -8,12 +8,14 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // shell is what every instance needs whatever the function: a slot, namespaces
@@ -203,6 +205,24 @@ type shells struct {
 	kick   chan struct{} // holds a token when one may be missing
 	stop   chan struct{}
 	work   sync.WaitGroup
+
+	hits, misses atomic.Int64
+}
+
+// memory is what the shells that are kept hold, in bytes.
+func (s *shells) memory() int64 { return int64(cap(s.ready)) * slotMemory }
+
+// shellsKey names them among the reserves.
+const shellsKey = "sandbox"
+
+// describe lists them as a reserve for whatever runtime, if any are kept.
+func (s *shells) describe() []sandbox.Reserve {
+	if cap(s.ready) == 0 {
+		return nil
+	}
+	ready := len(s.ready)
+	return []sandbox.Reserve{{Runtime: "any", Key: shellsKey, Ready: ready, Wanted: cap(s.ready),
+		MemoryBytes: int64(ready) * slotMemory, Hits: s.hits.Load(), Misses: s.misses.Load()}}
 }
 
 func newShells(d *Driver, keep int) *shells {
@@ -221,8 +241,10 @@ func (s *shells) take(network lambent.Network) *shell {
 	}
 	select {
 	case sh := <-s.ready:
+		s.hits.Add(1)
 		return sh
 	default:
+		s.misses.Add(1)
 		return nil
 	}
 }
@@ -244,6 +266,7 @@ func (s *shells) run() {
 		case <-s.kick:
 		}
 		for len(s.ready) < cap(s.ready) {
+			s.driver.traffic.wait(s.stop)
 			sh, err := s.driver.newShell(usual, func(string) {})
 			if err != nil {
 				// Not lost: the next start makes its own and tells what is wrong.

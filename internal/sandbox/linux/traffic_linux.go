@@ -1,0 +1,62 @@
+package linux
+
+import (
+	"sync"
+	"time"
+)
+
+// traffic counts the cold starts that are under way. What is made ahead waits
+// until there are none: while one is, the processor is its own.
+type traffic struct {
+	mu   sync.Mutex // guards the rest
+	many int
+	calm chan struct{} // closed when there are none again
+}
+
+// begin counts one, until end.
+func (t *traffic) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.many == 0 {
+		t.calm = make(chan struct{})
+	}
+	t.many++
+}
+
+func (t *traffic) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.many--; t.many == 0 {
+		close(t.calm)
+	}
+}
+
+// light tells whether there is one at most.
+func (t *traffic) light() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.many <= 1
+}
+
+// trafficPatience bounds the waiting: when there is no end of cold starts, what is
+// made ahead is wanted most. It is longer than a burst, whose last start would have
+// to wait for what is made meanwhile.
+const trafficPatience = time.Second
+
+// wait returns when no cold start is under way, after the patience, or when stop is
+// closed.
+func (t *traffic) wait(stop <-chan struct{}) {
+	t.mu.Lock()
+	many, calm := t.many, t.calm
+	t.mu.Unlock()
+	if many == 0 {
+		return
+	}
+	patience := time.NewTimer(trafficPatience)
+	defer patience.Stop()
+	select {
+	case <-stop:
+	case <-calm:
+	case <-patience.C:
+	}
+}
