@@ -59,6 +59,8 @@ type Settings struct {
 	// AllowLoops lets a chain of calls come through the function as often as it
 	// likes; else it ends after [MaxTurns].
 	AllowLoops bool
+	// Scaling is how the number of instances follows the load.
+	Scaling Scaling
 }
 
 // Provisioned is the provisioned concurrency of a version or an alias: how many
@@ -210,8 +212,19 @@ type Alias struct {
 	Version     string
 	Description string
 	// Weights routes a share (0..1) to other versions; the rest goes to Version.
-	Weights    map[string]float64
+	Weights map[string]float64
+	// Rules send some calls to a version of their own, the first one that fits.
+	Rules      []AliasRule
 	RevisionID string
+}
+
+// AliasRule sends the calls of testers to one version: those whose request has a
+// header, or a cookie, of that value. One of Header and Cookie is set.
+type AliasRule struct {
+	Header  string `json:"header,omitempty"` // its name, in canonical form
+	Cookie  string `json:"cookie,omitempty"`
+	Value   string `json:"value"`
+	Version string `json:"version"`
 }
 
 // LayerVersion is one published version of a layer.

@@ -11,7 +11,7 @@ type Invocation struct {
 	// Version is the number of the version that a rule of the alias Qualifier has
 	// chosen for this call; "" leaves it to the alias.
 	Version string
-	Payload   []byte
+	Payload []byte
 	// ClientContext is the JSON of X-Amz-Client-Context, decoded; it may be nil.
 	ClientContext []byte
 	TraceID       string // value of X-Amzn-Trace-Id; made when empty

@@ -1,6 +1,7 @@
 package lambent
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -104,10 +105,10 @@ func (s *Scaling) Set(name, text string) error {
 }
 
 // Texts is every member that is not left to the configuration, by its name.
-func (s *Scaling) Texts() map[string]string {
+func (s Scaling) Texts() map[string]string {
 	var texts map[string]string
 	for _, m := range scaleMembers {
-		if text := m.get(s); text != "" {
+		if text := m.get(&s); text != "" {
 			if texts == nil {
 				texts = map[string]string{}
 			}
@@ -225,6 +226,25 @@ func span(name string, at func(*Scaling) *time.Duration, least, most time.Durati
 			return at(s).String()
 		},
 	}
+}
+
+// MarshalJSON writes what [Scaling.Texts] gives.
+func (s Scaling) MarshalJSON() ([]byte, error) {
+	texts := s.Texts()
+	if texts == nil {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(texts)
+}
+
+// UnmarshalJSON reads what [ParseScaling] does.
+func (s *Scaling) UnmarshalJSON(text []byte) error {
+	var texts map[string]string
+	err := json.Unmarshal(text, &texts)
+	if err == nil {
+		*s, err = ParseScaling(texts)
+	}
+	return err
 }
 
 // DefaultTarget is what an instance is meant to have of the mode's measure, for an

@@ -17,6 +17,7 @@ func (c *Catalog) CreateAlias(ctx context.Context, in lambent.Alias) (*lambent.A
 	a := in
 	a.RevisionID = c.o.NewID()
 	a.Weights = weights(in.Weights)
+	a.Rules = slices.Clone(in.Rules)
 	err := c.change(ctx, k, func(old *function) (*function, error) {
 		if err := c.checkRouting(k, old, &a); err != nil {
 			return nil, err
@@ -68,7 +69,7 @@ func (c *Catalog) checkRouting(k id, f *function, a *lambent.Alias) error {
 			return c.functionNotFound(k, number)
 		}
 	}
-	return nil
+	return c.checkRules(k, f, a)
 }
 
 // UpdateAlias changes an alias.
@@ -96,6 +97,9 @@ func (c *Catalog) UpdateAlias(ctx context.Context, in UpdateAlias) (*lambent.Ali
 		}
 		if in.Weights != nil {
 			a.Weights = weights(*in.Weights)
+		}
+		if in.Rules != nil {
+			a.Rules = slices.Clone(*in.Rules)
 		}
 		if err := c.checkRouting(k, old, &a); err != nil {
 			return nil, err

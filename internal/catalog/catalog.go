@@ -132,6 +132,7 @@ type UpdateAlias struct {
 	Namespace, Function, Name string
 	Version, Description      *string
 	Weights                   *map[string]float64
+	Rules                     *[]lambent.AliasRule
 	RevisionID                string // "" is not checked
 }
 

@@ -112,6 +112,8 @@ func checkApp(v *lambent.Version) error {
 		return outOfRange("The concurrency of an application", a.Concurrency, 1, lambent.MaxConcurrency)
 	case a.StartTimeout < time.Second || a.StartTimeout > maxStart:
 		return outOfRange("The start timeout of an application, in seconds,", int(a.StartTimeout.Seconds()), 1, int(maxStart.Seconds()))
+	case a.IdleTimeout < 0 || a.IdleTimeout > 0 && a.IdleTimeout < time.Second || a.IdleTimeout > maxIdle:
+		return outOfRange("The idle timeout of an application, in seconds,", int(a.IdleTimeout.Seconds()), 1, int(maxIdle.Seconds()))
 	case size > maxCommand || len(a.Command) > 0 && a.Command[0] == "":
 		return invalid("AppCommand", "The command of an application must have a program, and at most %d bytes", maxCommand)
 	case a.Health != "" && (a.Health[0] != '/' || len(a.Health) > maxHealth || strings.ContainsFunc(a.Health, func(r rune) bool { return r <= ' ' || r > '~' })):

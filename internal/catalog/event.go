@@ -40,9 +40,9 @@ type ruleRecord struct {
 
 // Bounds of a [lambent.RetryRule]. They are ours.
 const (
-	maxRules   = 16
-	maxPattern = 256 // bytes
-	maxRetries = 1000
+	maxRetryRules   = 16
+	maxErrorPattern = 256 // bytes
+	maxRetries      = 1000
 )
 
 // EventChange is what a request says about an event configuration; nil members are
@@ -66,13 +66,13 @@ func (in *EventChange) says() bool {
 func (c *Catalog) PutEventConfig(ctx context.Context, in EventChange, update bool) (*lambent.EventConfig, error) {
 	k := id{in.Namespace, in.Function}
 	in.Qualifier = cmp.Or(in.Qualifier, lambent.Latest)
-	if !in.says() {
-		return nil, invalid("EventConfig", "You must specify at least one of error handling or destination setting.")
-	}
 	var made *lambent.EventConfig
 	err := c.change(ctx, k, func(old *function) (*function, error) {
 		if old == nil || !old.has(in.Qualifier) {
 			return nil, lambent.Errorf(lambent.CodeNotFound, "The function doesn't exist.")
+		}
+		if !in.says() {
+			return nil, invalid("EventConfig", "You must specify at least one of error handling or destination setting.")
 		}
 		was := old.event(in.Qualifier)
 		if update && was == nil {
@@ -180,14 +180,14 @@ func checkRules(e *lambent.EventConfig) error {
 	if e.MaxAge < 0 {
 		return invalid("MaxAge", "The maximum age of an event is negative")
 	}
-	if len(e.Rules) > maxRules {
-		return invalid("Rules", "there are %d rules; at most %d are allowed", len(e.Rules), maxRules)
+	if len(e.Rules) > maxRetryRules {
+		return invalid("Rules", "there are %d rules; at most %d are allowed", len(e.Rules), maxRetryRules)
 	}
 	for i, r := range e.Rules {
 		what := fmt.Sprintf("rule %d", i+1)
 		switch {
-		case len(r.Error) > maxPattern:
-			return invalid("Rules", "%s: its pattern has more than %d bytes", what, maxPattern)
+		case len(r.Error) > maxErrorPattern:
+			return invalid("Rules", "%s: its pattern has more than %d bytes", what, maxErrorPattern)
 		case r.MaxRetries < 0 || r.MaxRetries > maxRetries:
 			return invalid("Rules", "%s: %d retries are not from 0 to %d", what, r.MaxRetries, maxRetries)
 		case r.Delay < 0 || r.MaxDelay < 0 || !(r.Factor >= 0 && r.Factor <= 100) || !(r.Jitter >= 0 && r.Jitter <= 1):

@@ -197,7 +197,7 @@ func (l *loader) addAlias(k id, name string, value []byte) error {
 	}
 	f.putAlias(&lambent.Alias{
 		Namespace: f.shared.Namespace, Function: f.shared.Name, Name: name,
-		Version: rec.Version, Description: rec.Description, Weights: rec.Weights, RevisionID: rec.RevisionID,
+		Version: rec.Version, Description: rec.Description, Weights: rec.Weights, Rules: rec.Rules, RevisionID: rec.RevisionID,
 	})
 	return nil
 }

@@ -46,10 +46,12 @@ type settingsRecord struct {
 	MinInstances map[string]int `json:"minInstances,omitempty"`
 	AsyncTimeout time.Duration  `json:"asyncTimeoutNs,omitempty"`
 	AllowLoops   bool           `json:"allowLoops,omitempty"`
+
+	Scaling lambent.Scaling `json:"scaling,omitzero"`
 }
 
 func settingsRecordOf(s lambent.Settings) *settingsRecord {
-	if !s.NoReserve && !s.NoPrediction && len(s.MinInstances) == 0 && s.AsyncTimeout == 0 && !s.AllowLoops {
+	if !s.NoReserve && !s.NoPrediction && len(s.MinInstances) == 0 && s.AsyncTimeout == 0 && !s.AllowLoops && s.Scaling == (lambent.Scaling{}) {
 		return nil
 	}
 	r := settingsRecord(s)
@@ -114,6 +116,7 @@ type appRecord struct {
 	Health       string        `json:"health,omitempty"`
 	StartTimeout time.Duration `json:"startTimeoutNs"`
 	Concurrency  int           `json:"concurrency"`
+	IdleTimeout  time.Duration `json:"idleTimeoutNs,omitempty"`
 }
 
 type layerRefRecord struct {
@@ -159,7 +162,10 @@ type aliasRecord struct {
 	Version     string             `json:"version"`
 	Description string             `json:"description,omitempty"`
 	Weights     map[string]float64 `json:"weights,omitempty"`
-	RevisionID  string             `json:"revisionId"`
+
+	Rules []lambent.AliasRule `json:"rules,omitempty"`
+
+	RevisionID string `json:"revisionId"`
 }
 
 type layerRecord struct {
@@ -336,7 +342,7 @@ func (b *batch) aliases(k id, old, next *function) {
 	prefix := "alias/" + k.ns + "/" + k.name + "/"
 	for _, a := range next.aliases {
 		if old.alias(a.Name) != a {
-			b.put(prefix+a.Name, aliasRecord{Version: a.Version, Description: a.Description, Weights: a.Weights, RevisionID: a.RevisionID})
+			b.put(prefix+a.Name, aliasRecord{Version: a.Version, Description: a.Description, Weights: a.Weights, Rules: a.Rules, RevisionID: a.RevisionID})
 		}
 	}
 	for _, a := range old.aliases {

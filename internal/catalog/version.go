@@ -42,7 +42,9 @@ func (c *Catalog) deleteVersion(ctx context.Context, k id, number string) error 
 // aliasesOf names the aliases that lead to a version.
 func (f *function) aliasesOf(number string) (names []string) {
 	for _, a := range f.aliases {
-		if _, weighted := a.Weights[number]; weighted || a.Version == number {
+		_, weighted := a.Weights[number]
+		steered := slices.ContainsFunc(a.Rules, func(r lambent.AliasRule) bool { return r.Version == number })
+		if weighted || steered || a.Version == number {
 			names = append(names, a.Name)
 		}
 	}

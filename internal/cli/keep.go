@@ -91,8 +91,14 @@ func (a *app) setCommand() *cobra.Command {
 		Long: "Show a function's settings, or change them:\n" +
 			"  reserve=on|off        start its instances from the reserves, or each from nothing\n" +
 			"  prediction=on|off     start instances ahead on a guess, or never\n" +
-			"  min-instances=N       keep N initialised instances of the version or alias",
-		Example:           "  lambent set hello\n  lambent set hello reserve=off\n  lambent set hello:live min-instances=2",
+			"  min-instances=N       keep N initialised instances of the version or alias\n" +
+			"and how the number of instances follows the load, where `default` is as the server has it:\n" +
+			"  scale.mode=MODE       by concurrency, rps, cpu or memory\n" +
+			"  scale.target=N        of that per instance, scale.utilisation=0.7 of it at the most\n" +
+			"  scale.max=N  scale.initial=N  scale.grace=TIME  scale.stable=TIME  scale.panic=TIME\n" +
+			"  scale.panic-threshold=N  scale.up-rate=N  scale.down-rate=N  scale.down-delay=TIME\n" +
+			"  scale.forecast=on|off  scale.factor=N",
+		Example:           "  lambent set hello\n  lambent set hello reserve=off\n  lambent set hello:live min-instances=2\n  lambent set shop scale.target=20 scale.max=10",
 		Args:              atLeastOne("the name of a function"),
 		ValidArgsFunction: a.completeFunctions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.set(cmd, args[0], args[1:]) },
@@ -128,6 +134,11 @@ func (a *app) set(cmd *cobra.Command, name string, assignments []string) error {
 	for _, q := range slices.Sorted(maps.Keys(s.MinInstances)) {
 		text = append(text, fmt.Sprintf("%s:min-instances=%d", printable(q), s.MinInstances[q]))
 	}
+	for _, member := range lambent.ScalingNames() {
+		if value, ok := s.Scaling[member]; ok {
+			text = append(text, "scale."+member+"="+printable(value))
+		}
+	}
 	return a.printf("%s  %s\n", name, strings.Join(text, "  "))
 }
 
@@ -140,7 +151,16 @@ func settings(qualifier string, assignments []string) (client.Settings, error) {
 			return s, usageError{fmt.Errorf("%s: want NAME=VALUE", text)}
 		}
 		var err error
+		if member, ok := strings.CutPrefix(key, "scale."); ok {
+			key = "scale"
+			err = new(lambent.Scaling).Set(member, value)
+			if s.Scaling == nil {
+				s.Scaling = map[string]string{}
+			}
+			s.Scaling[member] = value
+		}
 		switch key {
+		case "scale":
 		case "reserve":
 			s.Reserve, err = parseSwitch(value)
 		case "prediction":
@@ -152,7 +172,7 @@ func settings(qualifier string, assignments []string) (client.Settings, error) {
 			}
 			s.MinInstances = map[string]int{cmp.Or(qualifier, lambent.Latest): n}
 		default:
-			err = errors.New("there is no such setting: want reserve, prediction or min-instances")
+			err = errors.New("there is no such setting: want reserve, prediction, min-instances or scale.NAME")
 		}
 		if err == nil && key != "min-instances" && qualifier != "" {
 			err = fmt.Errorf("it is a setting of the whole function: leave out :%s", qualifier)

@@ -57,6 +57,8 @@ type App struct {
 	Health       string   `json:"health,omitempty"`
 	StartTimeout float64  `json:"startTimeoutSeconds,omitempty"`
 	Concurrency  int      `json:"concurrency,omitempty"` // requests per instance
+	// IdleTimeout bounds silence on a stream or a WebSocket.
+	IdleTimeout float64 `json:"idleTimeoutSeconds,omitempty"`
 }
 
 // FunctionList is one page; Next, when not empty, asks for the one after it.
@@ -208,6 +210,9 @@ type Settings struct {
 	Reserve      *bool          `json:"reserve,omitempty"`    // false starts every instance from nothing
 	Prediction   *bool          `json:"prediction,omitempty"` // false starts none ahead on a guess
 	MinInstances map[string]int `json:"minInstances,omitempty"`
+	// Scaling is what is not left to the server's configuration; see
+	// lambent.ScalingNames. In a change the text "default" leaves it to that.
+	Scaling map[string]string `json:"scaling,omitempty"`
 }
 
 // Provision is a request for provisioned concurrency. Nil windows keep those

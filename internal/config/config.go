@@ -100,8 +100,12 @@ type Instances struct {
 	Reserve    Size       `yaml:"reserve" doc:"memory that runtimes may hold while they wait for a function; 0 keeps none ready"`
 	Hibernate  Hibernate  `yaml:"hibernate"`
 	Prediction Prediction `yaml:"prediction"`
+	Scale      Scale      `yaml:"scale"`
 	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
 	// is 2 MiB, for the sake of its network; 0 is no bound.
+	// StreamIdle bounds silence on a stream of an HTTP application that says nothing
+	// else of it.
+	StreamIdle time.Duration `yaml:"stream_idle" doc:"how long a stream or WebSocket of an HTTP application may carry nothing, if the application does not say"`
 	StreamRate Size `yaml:"stream_rate" doc:"bytes per second of a streamed answer after its first 6 MiB, 2MiB on AWS; 0 is no bound"`
 }
 
@@ -127,6 +131,25 @@ type Prediction struct {
 	Graph     bool `yaml:"graph" doc:"start functions that are called after the one that is called now"`
 	Histogram bool `yaml:"histogram" doc:"learn the idle times of each function, and keep instances by them"`
 	Cron      bool `yaml:"cron" doc:"start ahead of schedules that come due"`
+}
+
+// Scale says how the number of instances of HTTP applications follows their load,
+// where a function does not say it itself; see lambent.Scaling.
+type Scale struct {
+	Every       time.Duration `yaml:"every" doc:"time between two decisions about the number of instances"`
+	Mode        string        `yaml:"mode" doc:"what the instances of an HTTP application are counted by: concurrency, rps, cpu or memory"`
+	Utilisation float64       `yaml:"utilisation" doc:"share of what an instance can do that is aimed at, over 0 to 1"`
+	Stable      time.Duration `yaml:"stable" doc:"window of the average load that counts in quiet times"`
+	Panic       time.Duration `yaml:"panic" doc:"window of the average load that counts in a surge"`
+	Threshold   float64       `yaml:"threshold" doc:"a surge wants so many times the instances that there are"`
+	UpRate      float64       `yaml:"up_rate" doc:"one decision multiplies the instances by no more than this"`
+	DownRate    float64       `yaml:"down_rate" doc:"nor divides them by more than this"`
+	Max         int           `yaml:"max" doc:"most instances of one version; 0 is as many as the memory holds"`
+	Initial     int           `yaml:"initial" doc:"instances that the first request after none brings"`
+	DownDelay   time.Duration `yaml:"down_delay" doc:"fewer instances are wanted for this long before fewer are kept"`
+	// Grace is how long the last instance is kept without a request.
+	Grace    time.Duration `yaml:"grace" doc:"without a request for this long, none are kept; 0 is instances.idle, or as was learned"`
+	Forecast bool          `yaml:"forecast" doc:"keep instances for the load that the days before let expect, too"`
 }
 
 // Artifacts says how much code is kept unpacked.
@@ -208,8 +231,13 @@ func Default() Config {
 			Starts:      250 * runtime.NumCPU(),
 			QueueWait:   2 * time.Second,
 			Reserve:     150e6,
+			StreamIdle:  5 * time.Minute,
 			Hibernate:   Hibernate{Init: time.Second, After: time.Minute, Keep: 12 * time.Hour, Memory: 256 << 20},
 			Prediction:  Prediction{Alias: true, Graph: true, Histogram: true, Cron: true},
+			Scale: Scale{
+				Every: 2 * time.Second, Mode: "concurrency", Utilisation: 0.7, Stable: time.Minute, Panic: 6 * time.Second,
+				Threshold: 2, UpRate: 1000, DownRate: 2, Initial: 1, DownDelay: time.Minute,
+			},
 		},
 		Artifacts: Artifacts{Cache: 10e9},
 		Sandbox: Sandbox{

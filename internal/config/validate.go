@@ -59,6 +59,8 @@ func (c Config) Validate() error {
 	k.that(c.Instances.Memory >= lambent.MinMemoryMB<<20, "instances.memory", "%s is less than %dMiB, the smallest function", c.Instances.Memory, lambent.MinMemoryMB)
 	k.that(c.Instances.Reserve == 0 || c.Instances.Reserve >= 1<<20, "instances.reserve", "%s is less than 1MiB; 0 keeps no reserve", c.Instances.Reserve)
 	k.hibernate(c.Instances.Hibernate)
+	k.scale(c.Instances.Scale)
+	k.that(c.Instances.StreamIdle >= time.Second, "instances.stream_idle", "%s is less than 1s", c.Instances.StreamIdle)
 	k.that(c.Instances.StreamRate == 0 || c.Instances.StreamRate >= 1<<10, "instances.stream_rate", "%s is less than 1KiB; 0 is no bound", c.Instances.StreamRate)
 	k.that(c.Artifacts.Cache == 0 || c.Artifacts.Cache >= lambent.MaxUnzipped, "artifacts.cache", "%s is less than %s, the largest function; 0 is no limit", c.Artifacts.Cache, Size(lambent.MaxUnzipped))
 	k.sandbox(c.Sandbox)
@@ -122,6 +124,26 @@ func (k *check) hibernate(h Hibernate) {
 	k.that(h.After >= time.Second, "instances.hibernate.after", "%s is less than 1s", h.After)
 	k.that(h.Keep >= h.After, "instances.hibernate.keep", "%s is less than instances.hibernate.after (%s)", h.Keep, h.After)
 	k.that(h.Memory >= 1<<20, "instances.hibernate.memory", "%s is less than 1MiB", h.Memory)
+}
+
+func (k *check) scale(s Scale) {
+	k.that(s.Every >= 100*time.Millisecond && s.Every <= time.Minute, "instances.scale.every", "%s is not from 100ms to 1m", s.Every)
+	if _, err := lambent.ParseScaling(s.Scaling().Texts()); err != nil {
+		k.that(false, "instances.scale", "%s", err)
+	}
+}
+
+// Scaling is what functions get that say nothing themselves.
+func (s Scale) Scaling() lambent.Scaling {
+	forecast := lambent.Off
+	if s.Forecast {
+		forecast = lambent.On
+	}
+	return lambent.Scaling{
+		Mode: lambent.ScaleMode(s.Mode), Utilisation: s.Utilisation, Stable: s.Stable, Panic: s.Panic, Threshold: s.Threshold,
+		UpRate: s.UpRate, DownRate: s.DownRate, Max: s.Max, Initial: s.Initial, DownDelay: s.DownDelay, Grace: s.Grace,
+		Forecast: forecast, Factor: 1,
+	}
 }
 
 func (k *check) sandbox(s Sandbox) {

@@ -9,6 +9,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -51,6 +52,8 @@ type Target struct {
 	RequestID   string
 	// Affinity is what keeps the caller with one instance; "" is nothing.
 	Affinity string
+	// Version is what a rule of the alias has chosen for the request; "" is none.
+	Version string
 	route    *routed // nil when it was not found by a route
 	region   string
 }
@@ -173,7 +176,8 @@ func (g *Gateway) identified(w http.ResponseWriter, r *http.Request) {
 
 // run has the request answered by what it is for.
 func (g *Gateway) run(w http.ResponseWriter, r *http.Request, t *Target, id *auth.Identity) {
-	v, err := g.Catalog.Resolve(t.Namespace, t.Function, t.Qualifier)
+	t.Version = g.Catalog.Steer(t.Namespace, t.Function, t.Qualifier, r.Header)
+	v, err := g.Catalog.Resolve(t.Namespace, t.Function, cmp.Or(t.Version, t.Qualifier))
 	switch {
 	case err != nil:
 		refuse(w, r, err)

@@ -45,7 +45,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 		return
 	}
 	inv := &lambent.Invocation{
-		RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier,
+		RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Version: t.Version,
 		Payload: payload, TraceID: trace, Source: "url", Arrived: now,
 	}
 	w.Header()["X-Amzn-Trace-Id"] = []string{trace}

@@ -22,11 +22,16 @@ func application(a *client.App) *lambent.App {
 	if a.Port == 0 {
 		return nil
 	}
-	start := time.Duration(min(max(a.StartTimeout, 0), 1e6) * float64(time.Second)) // the catalog knows the limits
 	return &lambent.App{
 		Port: a.Port, Command: a.Command, Health: a.Health,
-		StartTimeout: cmp.Or(start, defaultStart), Concurrency: cmp.Or(a.Concurrency, defaultConcurrency),
+		StartTimeout: cmp.Or(seconds(a.StartTimeout), defaultStart), Concurrency: cmp.Or(a.Concurrency, defaultConcurrency),
+		IdleTimeout: seconds(a.IdleTimeout),
 	}
+}
+
+// seconds is a duration that the catalog then checks.
+func seconds(n float64) time.Duration {
+	return time.Duration(min(max(n, 0), 1e6) * float64(time.Second))
 }
 
 // applicationDefaults fills in what a new application has else than a function.

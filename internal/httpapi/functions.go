@@ -102,7 +102,7 @@ func (a *api) function(v *lambent.Version, tags map[string]string) client.Functi
 		f.Image, f.ImageDigest = v.Image.Reference, v.Image.Digest
 	}
 	if app := v.App; app != nil {
-		f.App = &client.App{Port: app.Port, Command: app.Command, Health: app.Health, StartTimeout: app.StartTimeout.Seconds(), Concurrency: app.Concurrency}
+		f.App = &client.App{Port: app.Port, Command: app.Command, Health: app.Health, StartTimeout: app.StartTimeout.Seconds(), Concurrency: app.Concurrency, IdleTimeout: app.IdleTimeout.Seconds()}
 	}
 	for _, l := range v.Layers {
 		f.Layers = append(f.Layers, l.ARN)

@@ -39,6 +39,7 @@ func (a *api) invoke(c *call) error {
 		Qualifier: c.URL.Query().Get("qualifier"), Payload: payload,
 		Source: "v1", WantTail: tail, Arrived: time.Now(),
 	}
+	inv.Version = a.o.Catalog.Steer(inv.Namespace, inv.Function, inv.Qualifier, c.Header)
 	result, err := a.o.Invoker.Invoke(c.Context(), inv)
 	if err != nil {
 		return err

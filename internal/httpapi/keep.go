@@ -3,6 +3,7 @@ package httpapi
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"lambent.dev/lambent"
@@ -15,7 +16,7 @@ import (
 // concurrency.
 
 func settings(s lambent.Settings) client.Settings {
-	return client.Settings{Reserve: new(!s.NoReserve), Prediction: new(!s.NoPrediction), MinInstances: s.MinInstances}
+	return client.Settings{Reserve: new(!s.NoReserve), Prediction: new(!s.NoPrediction), MinInstances: s.MinInstances, Scaling: s.Scaling.Texts()}
 }
 
 func (a *api) getSettings(c *call) error {
@@ -46,6 +47,11 @@ func (a *api) putSettings(c *call) error {
 			s.MinInstances = map[string]int{}
 		}
 		maps.Copy(s.MinInstances, in.MinInstances)
+		for _, member := range slices.Sorted(maps.Keys(in.Scaling)) {
+			if err := s.Scaling.Set(member, in.Scaling[member]); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	if err != nil {

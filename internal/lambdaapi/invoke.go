@@ -76,7 +76,7 @@ func (h *handler) invoke(w http.ResponseWriter, r *http.Request, c call) {
 		case "DryRun":
 			err = h.dryRun(w, inv)
 		case "Event":
-			err = notImplemented("InvocationType Event")
+			err = h.event(w, r, inv)
 		}
 	}
 	if err != nil {
@@ -111,6 +111,7 @@ func (h *handler) invocation(r *http.Request, c call) (inv *lambent.Invocation, 
 		RequestID: c.requestID, Namespace: c.namespace, Function: t.function, Qualifier: t.qualifier,
 		TraceID: telemetry.Caller(r.Header), Source: "lambda", WantTail: logType == "Tail", Arrived: h.Now(),
 	}
+	inv.Version = h.Catalog.Steer(inv.Namespace, inv.Function, inv.Qualifier, r.Header)
 	if inv.ClientContext, err = clientContext(r.Header.Get("X-Amz-Client-Context")); err != nil {
 		return nil, "", err
 	}

@@ -105,7 +105,7 @@ func (s *Server) gatewayHandler() http.Handler {
 
 // serveApp passes a request through to an application.
 func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, t gateway.Target) {
-	target := proxy.Target{Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Path: t.Path, Query: t.Query, RequestID: t.RequestID, Affinity: t.Affinity}
+	target := proxy.Target{Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Path: t.Path, Query: t.Query, RequestID: t.RequestID, Affinity: t.Affinity, Version: t.Version}
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if prefix, ok := strings.CutSuffix(path, t.Path); ok || t.Path == "/" { // it was found by its path
 		target.Prefix = prefix

@@ -46,6 +46,8 @@ type Target struct {
 	RequestID           string
 	// Affinity keeps the caller with one instance; "" is nothing.
 	Affinity string
+	// Version is what a rule of the alias has chosen; "" is none.
+	Version string
 }
 
 // Proxy is safe for use from any goroutine.
@@ -71,7 +73,7 @@ func New(o Options) *Proxy {
 // Serve answers a request by the application. It returns when the answer is over,
 // which for a stream or a WebSocket is when either side has ended it.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
-	inv := &lambent.Invocation{RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier,
+	inv := &lambent.Invocation{RequestID: t.RequestID, Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Version: t.Version,
 		TraceID: telemetry.Caller(r.Header), Source: "url", Affinity: t.Affinity}
 	x := &exchange{p: p, w: w, r: r, t: &t, inv: inv, trace: inv.TraceID}
 	err := p.o.Forwarder.Forward(r.Context(), inv, x.send)
