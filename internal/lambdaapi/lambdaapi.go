@@ -70,6 +70,8 @@ type Options struct {
 	// stays in progress; Optimizer about SnapStart, which else stays off.
 	Provisioner Provisioner
 	Optimizer   Optimizer
+	// Events keeps asynchronous calls; they are not implemented without it.
+	Events Events
 }
 
 type handler struct {

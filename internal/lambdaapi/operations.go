@@ -47,6 +47,13 @@ func (h *handler) table() map[string]operation {
 		"DeleteFunctionUrlConfig": bind(h.deleteFunctionUrlConfig),
 		"ListFunctionUrlConfigs":  bind(h.listFunctionUrlConfigs),
 
+		"InvokeAsync":                     bind(h.invokeAsync),
+		"PutFunctionEventInvokeConfig":    bind(h.putFunctionEventInvokeConfig),
+		"UpdateFunctionEventInvokeConfig": bind(h.updateFunctionEventInvokeConfig),
+		"GetFunctionEventInvokeConfig":    bind(h.getFunctionEventInvokeConfig),
+		"DeleteFunctionEventInvokeConfig": bind(h.deleteFunctionEventInvokeConfig),
+		"ListFunctionEventInvokeConfigs":  bind(h.listFunctionEventInvokeConfigs),
+
 		"GetAccountSettings":        bind(h.getAccountSettings),
 		"PutFunctionConcurrency":    bind(h.putFunctionConcurrency),
 		"GetFunctionConcurrency":    bind(h.getFunctionConcurrency),
@@ -61,6 +68,7 @@ func (h *handler) table() map[string]operation {
 		"DeleteFunctionCodeSigningConfig": bind(h.deleteFunctionCodeSigningConfig),
 		"GetRuntimeManagementConfig":      bind(h.getRuntimeManagementConfig),
 		"GetFunctionRecursionConfig":      bind(h.getFunctionRecursionConfig),
+		"PutFunctionRecursionConfig":      bind(h.putFunctionRecursionConfig),
 		"GetFunctionScalingConfig":        bind(h.getFunctionScalingConfig),
 	}
 }

@@ -11,7 +11,7 @@ import (
 // scenarios are the recorded tests whose operations lambent has.
 func scenarios() map[string]scenario {
 	all := map[string]scenario{}
-	for _, part := range []map[string]scenario{functionScenarios(), nameScenarios(), versionScenarios(), sideScenarios(), provisionScenarios(), urlScenarios(), imageScenarios(), layerScenarios()} {
+	for _, part := range []map[string]scenario{functionScenarios(), nameScenarios(), versionScenarios(), sideScenarios(), provisionScenarios(), urlScenarios(), imageScenarios(), layerScenarios(), eventScenarios()} {
 		maps.Copy(all, part)
 	}
 	return all
@@ -19,26 +19,21 @@ func scenarios() map[string]scenario {
 
 // outOfScope says why a recorded test is not replayed, or "".
 func outOfScope(name string) string {
-	if strings.HasSuffix(name, "[get_function_event_invoke_config]") {
-		return "the operation is not implemented"
-	}
 	const (
 		unpacks = "unpacks 250 MB; the limit is tested in package artifact"
 		gone    = "recorded in 2022 from a test that is gone; test_lambda_permission_fn_versioning took its place"
 	)
 	return byPrefix(name, map[string]string{
-		"TestCodeSigningConfig::test_function_code_signing_config":  "code signing is not implemented",
-		"TestLambdaEventInvokeConfig::":                             "asynchronous invocation is not implemented",
-		"TestLambdaEventSourceMappings::":                           "event source mappings are not implemented",
-		"TestLambdaTag::test_create_tag_on_esm_create":              "event source mappings are not implemented",
-		"TestLambdaTag::test_tag_lifecycle[event_source_mapping]":   "event source mappings are not implemented",
-		"TestLambdaRecursion::test_put_function_recursion_config_a": "PutFunctionRecursionConfig is not implemented",
-		"TestLambdaSizeLimits::test_large_lambda":                   unpacks,
-		"TestLambdaSizeLimits::test_oversized_lambda":               unpacks,
-		"TestLambdaSizeLimits::test_oversized_unzipped_lambda":      unpacks,
-		"TestLambdaPermissions::test_lambda_permission_revisions":   gone,
-		"TestLambdaPermissions::test_lambda_permission_versioning":  gone,
-		"TestLambdaFunction::test_invalid_vpc_config_security":      "there is no EC2 to ask whether a security group exists",
+		"TestCodeSigningConfig::test_function_code_signing_config": "code signing is not implemented",
+		"TestLambdaEventSourceMappings::":                          "event source mappings are not implemented",
+		"TestLambdaTag::test_create_tag_on_esm_create":             "event source mappings are not implemented",
+		"TestLambdaTag::test_tag_lifecycle[event_source_mapping]":  "event source mappings are not implemented",
+		"TestLambdaSizeLimits::test_large_lambda":                  unpacks,
+		"TestLambdaSizeLimits::test_oversized_lambda":              unpacks,
+		"TestLambdaSizeLimits::test_oversized_unzipped_lambda":     unpacks,
+		"TestLambdaPermissions::test_lambda_permission_revisions":  gone,
+		"TestLambdaPermissions::test_lambda_permission_versioning": gone,
+		"TestLambdaFunction::test_invalid_vpc_config_security":     "there is no EC2 to ask whether a security group exists",
 	})
 }
 
@@ -200,9 +195,6 @@ func functionScenarios() map[string]scenario {
 		s.do("wrong_region_exception", op, m{"FunctionName": "arn:aws:lambda:eu-central-1:" + account + ":function:" + s.fn})
 	}
 	perOperation(all, "TestLambdaFunction::test_get_function_wrong_region", wrongRegion)
-	for call, op := range map[string]string{"get_function_event_invoke_config": "GetFunctionEventInvokeConfig"} {
-		all["TestLambdaFunction::test_get_function_wrong_region["+call+"]"] = func(s *session) { wrongRegion(s, op) }
-	}
 	for _, r := range []string{"dotnetcore3.1", "go1.x", "java8", "nodejs12.x", "nodejs14.x", "provided", "python3.7", "ruby2.7"} {
 		all["TestRuntimeValidation::test_create_deprecated_function_runtime_with_validation_enabled["+r+"]"] = func(s *session) {
 			s.create("deprecation_error", m{"Runtime": r})
@@ -218,7 +210,8 @@ func perOperation(all map[string]scenario, test string, run func(s *session, ope
 		"get_function": "GetFunction", "delete_function": "DeleteFunction", "get_function_configuration": "GetFunctionConfiguration",
 		"get_function_url_config":          "GetFunctionUrlConfig",
 		"get_function_code_signing_config": "GetFunctionCodeSigningConfig", "get_function_concurrency": "GetFunctionConcurrency",
-		"invoke": "Invoke",
+		"get_function_event_invoke_config": "GetFunctionEventInvokeConfig",
+		"invoke":                           "Invoke",
 	} {
 		all[test+"["+call+"]"] = func(s *session) { run(s, op) }
 	}

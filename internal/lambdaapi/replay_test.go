@@ -28,7 +28,7 @@ import (
 const recordings = "shared/reference/aws-recorded/lambda_api.snapshot.json"
 
 // mustMatch is how many answers matched when this number was last raised.
-const mustMatch = 683
+const mustMatch = 749
 
 // session replays one recorded test against a server of its own.
 type session struct {
@@ -172,6 +172,9 @@ func (s *session) diffText(path, want string, got any) []string {
 	text := fmt.Sprint(got)
 	if want == "date" && text != "" {
 		return nil
+	}
+	if seconds, ok := got.(float64); ok && want == "datetime" && seconds > 1e9 && seconds < 1e10 {
+		return nil // the suite's own client makes a time of it
 	}
 	expr, names, rest := `(?s)\A`, []string{}, want
 	for loc := placeholder.FindStringIndex(rest); loc != nil; loc = placeholder.FindStringIndex(rest) {

@@ -99,11 +99,6 @@ func (h *handler) getRuntimeManagementConfig(_ context.Context, c caller, in *wi
 	return &wire.GetRuntimeManagementConfigResponse{FunctionArn: &arn, UpdateRuntimeOn: new("Auto")}, err
 }
 
-func (h *handler) getFunctionRecursionConfig(_ context.Context, c caller, in *wire.GetFunctionRecursionConfigRequest) (*wire.GetFunctionRecursionConfigResponse, error) {
-	_, err := h.existing(c, *in.FunctionName, nil)
-	return &wire.GetFunctionRecursionConfigResponse{RecursiveLoop: new("Terminate")}, err
-}
-
 func (h *handler) getFunctionScalingConfig(_ context.Context, c caller, in *wire.GetFunctionScalingConfigRequest) (*wire.GetFunctionScalingConfigResponse, error) {
 	arn, err := h.existing(c, *in.FunctionName, in.Qualifier)
 	return &wire.GetFunctionScalingConfigResponse{FunctionArn: &arn}, err
