@@ -23,6 +23,9 @@ type App struct {
 	// Concurrency is how many requests an instance gets at the same time, 1 to
 	// [MaxConcurrency].
 	Concurrency int
+	// IdleTimeout bounds silence on a stream or a WebSocket, in both directions; 0
+	// is the gateway's own bound, or the version's Timeout where that is longer.
+	IdleTimeout time.Duration
 }
 
 // MaxConcurrency bounds the requests that one instance gets at the same time.

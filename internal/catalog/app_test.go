@@ -14,7 +14,7 @@ import (
 func TestApplication(t *testing.T) {
 	x := open(t)
 	app := func() *lambent.App {
-		return &lambent.App{Port: 8080, Command: []string{"python3", "app.py"}, Health: "/healthz", StartTimeout: 30 * time.Second, Concurrency: 80}
+		return &lambent.App{Port: 8080, Command: []string{"python3", "app.py"}, Health: "/healthz", StartTimeout: 30 * time.Second, Concurrency: 80, IdleTimeout: time.Minute}
 	}
 	in := input("web")
 	in.Version.App, in.Version.Handler = app(), ""
@@ -34,6 +34,8 @@ func TestApplication(t *testing.T) {
 		"concurrency":     func(a *lambent.App) { a.Concurrency = lambent.MaxConcurrency + 1 },
 		"short start":     func(a *lambent.App) { a.StartTimeout = time.Millisecond },
 		"long start":      func(a *lambent.App) { a.StartTimeout = time.Hour },
+		"short idle":      func(a *lambent.App) { a.IdleTimeout = time.Millisecond },
+		"long idle":       func(a *lambent.App) { a.IdleTimeout = 48 * time.Hour },
 		"relative health": func(a *lambent.App) { a.Health = "healthz" },
 		"health":          func(a *lambent.App) { a.Health = "/a b" },
 		"zero byte":       func(a *lambent.App) { a.Command = []string{"a", "b\x00"} },

@@ -88,6 +88,7 @@ func checkConfig(v *lambent.Version) error {
 // Bounds of an application's start, and of what is told about it.
 const (
 	maxStart   = 15 * time.Minute
+	maxIdle    = 24 * time.Hour
 	maxCommand = 32 << 10 // bytes of all arguments
 	maxHealth  = 1 << 10  // bytes
 )

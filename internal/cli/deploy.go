@@ -28,6 +28,7 @@ type deployFlags struct {
 	reserve string
 
 	startTimeout string
+	idleTimeout  string
 	minInstances int
 	image        string
 	dryRun       bool
@@ -69,6 +70,7 @@ func (a *app) deployCommand() *cobra.Command {
 	flags.StringVar(&f.Health, "health", "", "path that answers below 500 once the application is ready (default: its port is open)")
 	flags.IntVar(&f.Concurrency, "concurrency", 0, "requests that an instance of the application gets at once (default 80)")
 	flags.StringVar(&f.startTimeout, "start-timeout", "", "how long the application may take to start (default 30s)")
+	flags.StringVar(&f.idleTimeout, "idle-timeout", "", "how long a stream or a WebSocket of the application may carry nothing (default 5m)")
 	flags.IntVar(&f.minInstances, "min-instances", -1, "instances that are kept running (default: as it is, 0 at first)")
 	flags.StringVar(&f.reserve, "reserve", "", "on or off: start instances from the reserves, or each from nothing (default on)")
 	flags.StringVar(&f.image, "image", "", "container image to make the function of, in place of a directory")
@@ -126,9 +128,12 @@ func (a *app) deploy(cmd *cobra.Command, path string, f deployFlags) error {
 // manifest is what the flags say.
 func (f *deployFlags) manifest() (project.Manifest, error) {
 	m := f.Manifest
-	if f.timeout != "" {
-		if err := m.Timeout.UnmarshalYAML([]byte(f.timeout)); err != nil {
-			return m, usageError{fmt.Errorf("--timeout %s: %w", f.timeout, err)}
+	for _, limit := range []struct {
+		flag, text string
+		to         *project.Seconds
+	}{{"timeout", f.timeout, &m.Timeout}, {"start-timeout", f.startTimeout, &m.StartTimeout}, {"idle-timeout", f.idleTimeout, &m.IdleTimeout}} {
+		if limit.text == "" {
+			continue
 		}
 	}
 	if f.startTimeout != "" {

@@ -25,6 +25,7 @@ func (s *source) application(d *client.Deploy) {
 	m := s.manifest
 	d.App = &client.App{
 		Port: s.port(), Command: app.Command, Health: m.Health, Concurrency: m.Concurrency, StartTimeout: float64(m.StartTimeout),
+		IdleTimeout: float64(m.IdleTimeout),
 	}
 	if len(app.Env) > 0 {
 		env := maps.Clone(app.Env)

@@ -75,7 +75,7 @@ func (s *Server) openPool(context.Context) error {
 		Region: s.config.Region, Concurrency: c.Concurrency, Queue: c.Queue, QueueWait: c.QueueWait, NewID: uuid.NewString,
 		StreamRate: int64(c.StreamRate),
 	})
-	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Log: s.log})
+	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Idle: s.config.Instances.StreamIdle, Log: s.log})
 	s.closers = append(s.closers, s.proxy.Close)
 	return nil
 }

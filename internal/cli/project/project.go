@@ -42,6 +42,7 @@ type Manifest struct {
 	Health       string  `yaml:"health"`  // path
 	Concurrency  int     `yaml:"concurrency"`
 	StartTimeout Seconds `yaml:"start_timeout"`
+	IdleTimeout  Seconds `yaml:"idle_timeout"` // of streams and WebSockets
 	MinInstances *int    `yaml:"min_instances"`
 }
 
@@ -92,6 +93,7 @@ func (m Manifest) Over(o Manifest) Manifest {
 	put(&m.Health, o.Health)
 	put(&m.Concurrency, o.Concurrency)
 	put(&m.StartTimeout, o.StartTimeout)
+	put(&m.IdleTimeout, o.IdleTimeout)
 	if o.MinInstances != nil {
 		m.MinInstances = o.MinInstances
 	}

@@ -29,7 +29,8 @@ type Forwarder interface {
 type Options struct {
 	Forwarder Forwarder
 	// Idle is how long a stream may carry nothing in either direction; 0 is
-	// DefaultIdle. An application whose time-out is longer has that.
+	// DefaultIdle. An application whose time-out is longer has that, and one that
+	// says how long has what it says.
 	Idle time.Duration
 	Log  *slog.Logger // discarded when nil
 }
@@ -140,6 +141,7 @@ type home struct {
 	id      string
 	version *lambent.Version
 	idle    time.Duration
+	idleOf  string             // the layer whose bound idle is
 	slow    func() *transports // made when first needed
 
 	mu      sync.Mutex // guards the rest
@@ -178,7 +180,10 @@ func (p *Proxy) homeOf(to invoke.Backend) *home {
 
 func newHome(to invoke.Backend, idle time.Duration) *home {
 	v := to.Version()
-	h := &home{to: to, id: to.ID(), version: v, idle: max(idle, v.Timeout)}
+	h := &home{to: to, id: to.ID(), version: v, idle: max(idle, v.Timeout), idleOf: "gateway"}
+	if v.App != nil && v.App.IdleTimeout > 0 {
+		h.idle, h.idleOf = v.App.IdleTimeout, "function"
+	}
 	h.slow = sync.OnceValue(h.makeTransports)
 	return h
 }
@@ -244,7 +249,7 @@ func (h *home) late() error {
 
 // quiet words the end of a stream that carried nothing.
 func (h *home) quiet() error {
-	return &failure{http.StatusGatewayTimeout, "gateway", "idle " + h.idle.String(), "Nothing was sent for " + h.idle.String(), nil}
+	return &failure{http.StatusGatewayTimeout, h.idleOf, "idle " + h.idle.String(), "Nothing was sent for " + h.idle.String(), nil}
 }
 
 // errGone is the end of a request whose caller has gone.
