@@ -135,10 +135,8 @@ func (f *deployFlags) manifest() (project.Manifest, error) {
 		if limit.text == "" {
 			continue
 		}
-	}
-	if f.startTimeout != "" {
-		if err := m.StartTimeout.UnmarshalYAML([]byte(f.startTimeout)); err != nil {
-			return m, usageError{fmt.Errorf("--start-timeout %s: %w", f.startTimeout, err)}
+		if err := limit.to.UnmarshalYAML([]byte(limit.text)); err != nil {
+			return m, usageError{fmt.Errorf("--%s %s: %w", limit.flag, limit.text, err)}
 		}
 	}
 	if f.minInstances >= 0 {
