@@ -101,8 +101,6 @@ type Instances struct {
 	Hibernate  Hibernate  `yaml:"hibernate"`
 	Prediction Prediction `yaml:"prediction"`
 	Scale      Scale      `yaml:"scale"`
-	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
-	// is 2 MiB, for the sake of its network; 0 is no bound.
 	// StreamIdle bounds silence on a stream of an HTTP application that says nothing
 	// else of it.
 	StreamIdle time.Duration `yaml:"stream_idle" doc:"how long a stream or WebSocket of an HTTP application may carry nothing, if the application does not say"`
@@ -110,6 +108,8 @@ type Instances struct {
 }
 
 // Hibernate says when an idle instance is frozen and its memory pushed out,
+	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
+	// is 2 MiB, for the sake of its network; 0 is no bound.
 // instead of ending it: where to start it again is dear.
 type Hibernate struct {
 	// Init is how long the function's own initialisation must have taken; 0
