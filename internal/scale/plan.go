@@ -27,6 +27,9 @@ func (g goals) raise(v *lambent.Version, t pool.Target) {
 		Provisioned: max(old.Provisioned, t.Provisioned),
 		Minimum:     max(old.Minimum, t.Minimum),
 		Likely:      max(old.Likely, t.Likely),
+		Scaled:      max(old.Scaled, t.Scaled),
+		Managed:     old.Managed || t.Managed,
+		Most:        max(old.Most, t.Most),
 	}}
 }
 

@@ -32,6 +32,13 @@ type Options struct {
 	// Habits are what the pool tells of calls; nil knows nothing, and there is no
 	// guess by graph then.
 	Habits *Habits
+	// Loads are measured of all calls; nil measures nothing, and nothing follows the
+	// load then.
+	Loads *Loads
+	// Scaling is what holds where a function does not say how its instances follow
+	// its load, and Every the time between two decisions; 0 is two seconds.
+	Scaling lambent.Scaling
+	Every   time.Duration
 	// Timers, if set, tells which calls timers will make between two moments.
 	Timers func(from, to time.Time) []Call
 }
@@ -57,6 +64,13 @@ type Pool interface {
 	Provisioned(k pool.Key) (allocated, available int, failure string)
 	InUse(k pool.Key, now time.Time) time.Time
 	Warm(v *lambent.Version, reason string) bool
+	Watched
+}
+
+// Watched is what the pool tells of a version.
+type Watched interface {
+	Observe(k pool.Key) (pool.Observation, bool)
+	Usage(k pool.Key) []pool.Used
 }
 
 // Call is one that is known beforehand.
@@ -81,6 +95,7 @@ type Service struct {
 	kick     chan struct{}
 	arrivals <-chan arrival // nil without habits
 
+	auto *autoscaler
 	held goals                 // what the pool has been told last; Run's alone
 	warm map[pool.Key]struct{} // made ready since the last look; Run's alone
 
@@ -99,6 +114,13 @@ func New(o Options) *Service {
 	if o.Habits != nil {
 		s.arrivals = o.Habits.arrivals
 	}
+	if s.o.Loads == nil {
+		s.o.Loads = NewLoads()
+	}
+	if s.o.Every == 0 {
+		s.o.Every = 2 * time.Second
+	}
+	s.auto = &autoscaler{loads: s.o.Loads, pool: o.Pool, defaults: o.Scaling, idle: o.Idle, of: map[pool.Key]*scaled{}}
 	return s
 }
 
@@ -114,6 +136,8 @@ func (s *Service) Kick() {
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	turn := time.NewTicker(s.o.Every)
+	defer turn.Stop()
 	s.look(time.Now())
 	for {
 		select {
@@ -125,16 +149,41 @@ func (s *Service) Run(ctx context.Context) error {
 			s.expect(now)
 		case <-s.kick:
 			s.look(time.Now())
+		case now := <-turn.C:
+			s.scale(now)
+		case <-s.o.Loads.wake:
+			s.scale(time.Now())
 		case a := <-s.arrivals:
 			s.follow(a)
 		}
 	}
 }
 
-// look tells the pool all targets, which costs next to nothing where they are
-// met.
+// scale decides about the load and tells the pool.
+func (s *Service) scale(now time.Time) {
+	next, begun := s.plan(now)
+	s.auto.look(now, next, s.current)
+	s.tell(next, begun)
+}
+
+// current is a version as it is now, with its function's settings; nil is none.
+func (s *Service) current(k pool.Key) (lambent.Settings, *lambent.Version) {
+	e, err := s.o.Catalog.Get(k.Namespace, k.Function, k.Number)
+	if err != nil || !ready(e.Version) {
+		return lambent.Settings{}, nil
+	}
+	return e.Function.Settings, e.Version
+}
+
+// look tells the pool all targets.
 func (s *Service) look(now time.Time) {
 	next, begun := s.plan(now)
+	s.tell(next, begun)
+}
+
+// tell costs next to nothing where the targets are met.
+func (s *Service) tell(next goals, begun map[provisionKey]time.Time) {
+	s.auto.raise(next)
 	for k, g := range next {
 		s.o.Pool.Target(g.version, g.target)
 		delete(s.held, k)

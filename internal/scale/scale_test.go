@@ -61,6 +61,7 @@ type basin struct {
 	mu      sync.Mutex // guards all
 	targets map[pool.Key]pool.Target
 	used    map[pool.Key]time.Time
+	seen    map[pool.Key]pool.Observation
 	warmed  []string
 }
 
@@ -81,6 +82,13 @@ func (b *basin) Provisioned(k pool.Key) (allocated, available int, failure strin
 	n := b.targets[k].Provisioned
 	return n, n - 1, "slow"
 }
+func (b *basin) Observe(k pool.Key) (pool.Observation, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o, ok := b.seen[k]
+	return o, ok
+}
+func (b *basin) Usage(pool.Key) []pool.Used              { return nil }
 func (b *basin) InUse(k pool.Key, _ time.Time) time.Time { return b.used[k] }
 func (b *basin) Warm(v *lambent.Version, reason string) bool {
 	b.mu.Lock()

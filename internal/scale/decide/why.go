@@ -87,7 +87,7 @@ func (d *Decision) per() string {
 func counted(n int, noun string) string {
 	switch n {
 	case 0:
-		return "no " + noun
+		return "none"
 	case 1:
 		return "1 " + noun
 	}
