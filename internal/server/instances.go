@@ -66,13 +66,15 @@ func (s *Server) openPool(context.Context) error {
 	s.closers = append(s.closers, s.closePool)
 	s.metrics.WatchInstances(s.countInstances)
 	s.metrics.WatchFrozenMemory(func() int64 { return int64(s.pool.Stats().FrozenMB) << 20 })
+	s.loads = scale.NewLoads()
 	s.scale = scale.New(scale.Options{
 		Catalog: s.catalog, Pool: s.pool, Log: s.log, Idle: c.Idle, Habits: s.habits,
+		Loads: s.loads, Scaling: c.Scale.Scaling(), Every: c.Scale.Every,
 		Guess: scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},
 	})
 	s.invoke = invoke.New(invoke.Options{
 		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Traces: s.traces, Log: s.log,
-		Region: s.config.Region, Concurrency: c.Concurrency, Queue: c.Queue, QueueWait: c.QueueWait, NewID: uuid.NewString,
+		Region: s.config.Region, Observer: s.loads, Concurrency: c.Concurrency, Queue: c.Queue, QueueWait: c.QueueWait, NewID: uuid.NewString,
 		StreamRate: int64(c.StreamRate),
 	})
 	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Idle: s.config.Instances.StreamIdle, Log: s.log})

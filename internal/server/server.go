@@ -77,6 +77,7 @@ type Server struct {
 	prepare   *prepare.Room
 	pool      *pool.Pool
 	habits    *scale.Habits // nil when nothing is guessed from calls
+	loads     *scale.Loads
 	scale     *scale.Service
 	invoke    *invoke.Service
 	proxy     *proxy.Proxy
