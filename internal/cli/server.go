@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/server"
@@ -19,6 +22,10 @@ func (a *app) runServer(ctx context.Context, c config.Config, log *slog.Logger, 
 	if a.getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(serverProcessors(runtime.GOMAXPROCS(0)))
 	}
+	if a.getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	relaxTimers()
 	s, err := server.New(ctx, c, log, server.Hooks{Ready: ready, Point: crashAt(a.getenv("LAMBENT_CRASH_AT"))})
 	if err != nil {
 		return err
@@ -31,6 +38,29 @@ func (a *app) runServer(ctx context.Context, c config.Config, log *slog.Logger, 
 // spare wakes it for every step of an invocation: with two, a warm call's median
 // was 323 us on both and 257 us on one, with a tenth less of processor time.
 func serverProcessors(n int) int { return max(1, n/2) }
+
+// gcPercent is how much garbage there may be for what is in use: that is little,
+// 6 MB for an idle server and 25 MB with 10,000 functions, and at Go's 100 a tenth
+// of the processor time of an invocation is spent on looking for garbage.
+const gcPercent = 300
+
+// timerSlack is how late the server's timers may be. Go's scheduler has a thread
+// that looks every 20 µs whether a system call takes long, and then has another
+// thread go on; with the kernel's slack of 50 µs it does so for calls that are over
+// in a moment. None of the server's own timers is that exact.
+const timerSlack = 200 * time.Microsecond
+
+// relaxTimers sets the slack of all threads, and so of those that they make. It
+// is a saving and no more: where the kernel has none of this, nothing is lost.
+func relaxTimers() {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return
+	}
+	for _, t := range threads {
+		_ = os.WriteFile("/proc/"+t.Name()+"/timerslack_ns", []byte(strconv.FormatInt(timerSlack.Nanoseconds(), 10)), 0)
+	}
+}
 
 // crashAt makes the hook of crash tests: "store.after-commit:3" ends the process
 // with SIGKILL at the third passage of that point. Anything else is no hook.

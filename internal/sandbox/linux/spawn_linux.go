@@ -17,6 +17,10 @@ import (
 	"lambent.dev/lambent/internal/sandbox"
 )
 
+// kernelSlack is the slack of timers that processes have unless somebody says
+// otherwise (prctl(2), PR_SET_TIMERSLACK).
+const kernelSlack = 50 * time.Microsecond
+
 // The user of a function, as AWS has it (user names of the recorded environments).
 const (
 	guestUser = "sbx_user1051"
@@ -61,7 +65,7 @@ type spawnSpec struct {
 	null      int           // /dev/null
 	output    int           // write end of the output pipe
 	control   int           // the runtime's end of the control socket, or -1
-	slack     time.Duration // how late its timers may be; 0 is the kernel's 50 µs
+	slack     time.Duration // how late its timers may be; 0 is kernelSlack
 	cgroup    int           // v2 directory to be born in, or -1
 	tasks     []int         // where to write that it belongs to its cgroup, if it is not born there
 	filter    []unix.SockFilter
@@ -253,9 +257,8 @@ func (s *spawnSpec) lockDown(p *program) {
 	// Woken by the server, a function does not interrupt it: the server gives out
 	// other events first, and waits soon anyway (sched(7), SCHED_BATCH).
 	p.try("batch", unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_BATCH, make(blob, unsafe.Sizeof(int32(0))))
-	if s.slack > 0 {
-		p.try("timer slack", unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, int(s.slack.Nanoseconds()), 0, 0, 0)
-	}
+	// Never the server's, which is inherited.
+	p.try("timer slack", unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, int(cmp.Or(s.slack, kernelSlack).Nanoseconds()), 0, 0, 0)
 
 	// No supplementary groups but the user's own. Real root may do this; the user
 	// namespace of a function does not let it be done there.

@@ -233,7 +233,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 // function. Go's scheduler has a thread that looks around every 20 µs while
 // anything runs: a third of the processor time of a small handler. A function with
 // a processor or less gets that in periods of 20 ms, so that a millisecond is no
-// promise broken; with more, Go's threads wait by such timers for each other.
+// promise broken; with more, Go's threads wait for each other by such timers.
 func timerSlack(v *lambent.Version) time.Duration {
 	if v.CPUs() > 1 {
 		return 0
