@@ -50,6 +50,8 @@ type State struct {
 	// Interrupted gives a context that ends with the first signal to stop. A
 	// second signal ends the process in the usual way.
 	Interrupted func(context.Context) (context.Context, context.CancelFunc)
+	// Replace is what makes another server take this one's place; nil is nothing.
+	Replace *Replace
 }
 
 // OS is the state of this process.
@@ -65,6 +67,7 @@ func OS() State {
 		StdinTerminal: terminal(os.Stdin), StdoutTerminal: terminal(os.Stdout), StderrTerminal: terminal(os.Stderr),
 		Columns:     columns(os.Stdout),
 		Interrupted: interrupted,
+		Replace:     osReplace(),
 	}
 }
 
@@ -159,7 +162,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.endpoint, "endpoint", "", "URL of the server (default: found by its data directory)")
 	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory of the server")
 	root.AddCommand(
-		a.serveCommand(), a.staticCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand(), a.listCommand(),
+		a.serveCommand(), a.replaceCommand(), a.staticCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand(), a.listCommand(),
 		a.deleteCommand(), a.coldStartCommand(), a.reservesCommand(), a.setCommand(), a.provisionCommand(), a.urlCommand(), a.routeCommand(), a.apiKeyCommand(), a.domainCommand(),
 		a.runtimeCommand(), a.simulateCommand(), a.configCommand(), a.versionCommand(),
 	)
@@ -188,11 +191,14 @@ func exactly(n int, usage string) cobra.PositionalArgs {
 	}
 }
 
-// client finds the server.
+// target finds the server.
+func (a *app) target() (client.Target, error) {
+	return client.Find(client.FindOptions{Endpoint: a.endpoint, Data: a.data, Dir: a.Dir, UID: a.UID, Getenv: a.getenv})
+}
+
+// client speaks to the server.
 func (a *app) client() (*client.Client, error) {
-	target, err := client.Find(client.FindOptions{
-		Endpoint: a.endpoint, Data: a.data, Dir: a.Dir, UID: a.UID, Getenv: a.getenv,
-	})
+	target, err := a.target()
 	if err != nil {
 		return nil, err
 	}

@@ -26,11 +26,23 @@ func (a *app) runServer(ctx context.Context, c config.Config, log *slog.Logger, 
 		debug.SetGCPercent(gcPercent)
 	}
 	relaxTimers()
-	s, err := server.New(ctx, c, log, server.Hooks{Ready: ready, Point: crashAt(a.getenv("LAMBENT_CRASH_AT"))})
+	s, err := server.New(ctx, c, log, server.Hooks{
+		Ready: ready, Point: crashAt(a.getenv("LAMBENT_CRASH_AT")), Sockets: inherited(a.getenv(socketsKey)),
+	})
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.Run(ctx), s.Close())
+	ctx, stop := a.replaceable(ctx, log)
+	defer stop()
+	err = s.Run(ctx)
+	if !errors.Is(context.Cause(ctx), server.ErrReplaced) {
+		return errors.Join(err, s.Close())
+	}
+	sockets := s.Sockets()
+	if err := errors.Join(err, s.Close()); err != nil {
+		log.Error("stop the server that is replaced", "err", err)
+	}
+	return a.become(sockets)
 }
 
 // serverProcessors is how many processors the server uses of n. The functions

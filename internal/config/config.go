@@ -32,6 +32,10 @@ type Config struct {
 	Region  string `yaml:"region" doc:"in ARNs and signatures"`
 	Account string `yaml:"account" doc:"in ARNs, 12 digits"`
 
+	// Drain is how long running requests may take to finish when the server stops,
+	// before they are cut.
+	Drain time.Duration `yaml:"drain" doc:"how long running requests may take to finish when the server stops"`
+
 	Log       Log       `yaml:"log"`
 	Logs      Logs      `yaml:"logs"`
 	Instances Instances `yaml:"instances"`
@@ -222,6 +226,7 @@ func Default() Config {
 		Region:        "us-east-1",
 		Account:       "000000000000",
 		Log:           Log{Level: "info", Format: "text"},
+		Drain:         20 * time.Second,
 		Logs:          Logs{MaxAge: 14 * 24 * time.Hour, MaxBytes: 2 << 30},
 		Instances: Instances{
 			Idle:        5 * time.Minute,

@@ -46,6 +46,7 @@ func (c Config) Validate() error {
 	k.acme(c.TLS.ACME)
 	k.that(!c.TLS.Redirect || c.TLS.Listen != "", "tls.redirect", "needs tls.listen")
 	k.that(regionForm.MatchString(c.Region) && len(c.Region) <= 32, "region", "%q is not a region name such as us-east-1", c.Region)
+	k.that(c.Drain >= 0, "drain", "%s is negative", c.Drain)
 	k.that(accountForm.MatchString(c.Account), "account", "%q is not 12 digits", c.Account)
 	k.that(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	k.that(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is not text or json", c.Log.Format)

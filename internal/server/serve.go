@@ -25,7 +25,7 @@ const (
 
 func (s *Server) newHTTP(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           s.lastAnswers(h),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
@@ -60,10 +60,10 @@ func protocols() *http.Protocols {
 func (s *Server) serveHTTP(ctx context.Context, l net.Listener, h http.Handler, takes func(method string, target []byte) bool) error {
 	other := s.newHTTP(h)
 	srv := httpwire.NewServer(httpwire.Options{
-		Handler: h, Takes: takes, Other: other,
+		Handler: s.lastAnswers(h), Takes: takes, Other: other,
 		Header: maxHeader, HeaderTimeout: headerTimeout, Idle: idleTimeout, Log: s.log,
 	})
-	return serve(ctx, l, srv.Serve, func(grace context.Context) error {
+	return s.serve(ctx, l, srv.Serve, func(grace context.Context) error {
 		return both(
 			func() error { return shutdown(grace, srv.Shutdown, func() error { srv.Close(); return nil }) },
 			func() error { return shutdown(grace, other.Shutdown, other.Close) })
@@ -71,10 +71,11 @@ func (s *Server) serveHTTP(ctx context.Context, l net.Listener, h http.Handler, 
 }
 
 // serve runs a server on l until ctx ends, then stops it.
-func serve(ctx context.Context, l net.Listener, run func(net.Listener) error, end func(grace context.Context) error) error {
+func (s *Server) serve(ctx context.Context, l net.Listener, run func(net.Listener) error, end func(grace context.Context) error) error {
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		s.part(ctx, l)
+		grace, cancel := context.WithTimeout(context.Background(), s.config.Drain)
 		defer cancel()
 		stopped <- end(grace)
 	})

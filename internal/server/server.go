@@ -50,6 +50,8 @@ type Hooks struct {
 	Driver sandbox.Driver
 }
 
+	// Sockets are those that an earlier server had, to be taken over by name.
+	Sockets Sockets
 // Addresses are where a running server answers.
 type Addresses struct {
 	API     string `json:"api"`
@@ -89,13 +91,15 @@ type Server struct {
 	closers      []func() error // in the order of opening
 }
 
+	sockets      Sockets        // kept open for the next server, if there is one
+	parting      atomic.Bool    // clients are asked to close their connections
 // New opens every room on the data directory. Its error is one clear line; on
 // error nothing is left open.
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
-	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
+	s := &Server{sockets: Sockets{}, config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
-		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool,
+		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openEvents,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -122,15 +126,12 @@ func (s *Server) openKeys(context.Context) (err error) {
 // listen takes both addresses before anything slow, so that a port in use is
 // reported at once.
 func (s *Server) listen(ctx context.Context) (err error) {
-	var lc net.ListenConfig
-	if s.api, err = lc.Listen(ctx, "tcp", s.config.Listen); err != nil {
+	if s.api, err = s.listenOn(ctx, socketAPI, s.config.Listen); err != nil {
 		return fmt.Errorf("listen for the API on %s: %w", s.config.Listen, plain(err))
 	}
-	s.closers = append(s.closers, closeListener(s.api))
-	if s.gateway, err = lc.Listen(ctx, "tcp", s.config.Gateway); err != nil {
+	if s.gateway, err = s.listenOn(ctx, socketGateway, s.config.Gateway); err != nil {
 		return fmt.Errorf("listen for the gateway on %s: %w", s.config.Gateway, plain(err))
 	}
-	s.closers = append(s.closers, closeListener(s.gateway))
 	return s.listenTLS(ctx)
 }
 
@@ -228,13 +229,9 @@ func (s *Server) openDriver(ctx context.Context) (err error) {
 	return nil
 }
 
-// drainTimeout is how long running requests may take to finish at the end. By
-// then their connections are cut, and what still runs answers nobody: killTimeout
-// is all that it gets.
-const (
-	drainTimeout = 5 * time.Second
-	killTimeout  = 200 * time.Millisecond
-)
+// killTimeout is what calls get that still run when the time for draining is over.
+// Their connections are cut by then, and they answer nobody.
+const killTimeout = 200 * time.Millisecond
 
 // Run serves until ctx ends or a part of the server fails. It removes
 // endpoints.json before it returns; Close does the rest.

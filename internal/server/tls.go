@@ -22,11 +22,9 @@ func (s *Server) listenTLS(ctx context.Context) (err error) {
 	if s.config.TLS.Listen == "" {
 		return nil
 	}
-	var lc net.ListenConfig
-	if s.tls, err = lc.Listen(ctx, "tcp", s.config.TLS.Listen); err != nil {
+	if s.tls, err = s.listenOn(ctx, socketTLS, s.config.TLS.Listen); err != nil {
 		return fmt.Errorf("listen for the gateway with TLS on %s: %w", s.config.TLS.Listen, plain(err))
 	}
-	s.closers = append(s.closers, closeListener(s.tls))
 	return nil
 }
 
@@ -148,7 +146,7 @@ func (s *Server) serveTLS(ctx context.Context, l net.Listener, h http.Handler) e
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.TLSConfig = s.certs.TLS()
-	return serve(ctx, l, func(l net.Listener) error { return srv.Serve(tls.NewListener(l, srv.TLSConfig)) }, func(grace context.Context) error {
+	return s.serve(ctx, l, func(l net.Listener) error { return srv.Serve(tls.NewListener(l, srv.TLSConfig)) }, func(grace context.Context) error {
 		return shutdown(grace, srv.Shutdown, srv.Close)
 	})
 }

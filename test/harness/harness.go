@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -291,6 +292,23 @@ func (s *Server) Instances() []string {
 		})
 	}
 	return found
+}
+
+// Processes are the first processes of the server's live sandboxes.
+func (s *Server) Processes() []int {
+	var pids []int
+	for _, group := range s.Instances() {
+		text, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+		if err != nil { // it is gone
+			continue
+		}
+		if fields := strings.Fields(string(text)); len(fields) > 0 {
+			if pid, err := strconv.Atoi(fields[0]); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
 }
 
 // instanceID is what the groups of instances are named.
