@@ -109,11 +109,11 @@ type Instances struct {
 	// else of it.
 	StreamIdle time.Duration `yaml:"stream_idle" doc:"how long a stream or WebSocket of an HTTP application may carry nothing, if the application does not say"`
 	StreamRate Size `yaml:"stream_rate" doc:"bytes per second of a streamed answer after its first 6 MiB, 2MiB on AWS; 0 is no bound"`
-	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
-	// is 2 MiB, for the sake of its network; 0 is no bound.
 }
 
 // Hibernate says when an idle instance is frozen and its memory pushed out,
+	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
+	// is 2 MiB, for the sake of its network; 0 is no bound.
 // instead of ending it: where to start it again is dear.
 type Hibernate struct {
 	// Init is how long the function's own initialisation must have taken; 0
@@ -225,8 +225,8 @@ func Default() Config {
 		TLS:           TLS{ACME: ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}},
 		Region:        "us-east-1",
 		Account:       "000000000000",
-		Log:           Log{Level: "info", Format: "text"},
 		Drain:         20 * time.Second,
+		Log:           Log{Level: "info", Format: "text"},
 		Logs:          Logs{MaxAge: 14 * 24 * time.Hour, MaxBytes: 2 << 30},
 		Instances: Instances{
 			Idle:        5 * time.Minute,

@@ -48,10 +48,10 @@ type Hooks struct {
 	Point func(name string)
 	// Driver replaces the sandbox driver, for fault injection.
 	Driver sandbox.Driver
-}
-
 	// Sockets are those that an earlier server had, to be taken over by name.
 	Sockets Sockets
+}
+
 // Addresses are where a running server answers.
 type Addresses struct {
 	API     string `json:"api"`
@@ -87,12 +87,12 @@ type Server struct {
 	api, gateway net.Listener
 	tls          net.Listener   // nil when there is none
 	certs        *certs.Store   // nil without tls
+	sockets      Sockets        // kept open for the next server, if there is one
+	parting      atomic.Bool    // clients are asked to close their connections
 	stopping     chan struct{}  // closed when Run begins to stop
 	closers      []func() error // in the order of opening
 }
 
-	sockets      Sockets        // kept open for the next server, if there is one
-	parting      atomic.Bool    // clients are asked to close their connections
 // New opens every room on the data directory. Its error is one clear line; on
 // error nothing is left open.
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
