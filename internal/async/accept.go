@@ -88,7 +88,7 @@ func (s *Service) job(r Request) (store.Job, error) {
 	if err := r.check(now); err != nil {
 		return store.Job{}, err
 	}
-	h := head{Qualifier: inv.Qualifier, Context: inv.ClientContext, Trace: inv.TraceID, Source: inv.Source, RetryOf: r.retryOf}
+	h := head{Qualifier: inv.Qualifier, Version: inv.Version, Context: inv.ClientContext, Trace: inv.TraceID, Source: inv.Source, RetryOf: r.retryOf}
 	j := store.Job{
 		ID: inv.RequestID, Lane: laneOf(inv.Namespace, inv.Function), Kind: KindEvent, Status: store.JobWaiting,
 		Key: r.Key, Priority: r.Priority, Labels: r.Labels, Created: now,

@@ -321,6 +321,7 @@ func TestProgressAndLongCalls(t *testing.T) {
 			return true
 		})
 		want := []string{`running`, `running{"hours":1}`, `running{"hours":2}`, `succeeded{"hours":3}`}
+		seen = slices.DeleteFunc(seen, func(s string) bool { return s == `running{"hours":3}` }) // it may or may not be seen before the end
 		if err != nil || !slices.Equal(seen, want) {
 			t.Errorf("saw %v, %v", seen, err)
 		}

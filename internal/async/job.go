@@ -24,7 +24,9 @@ const (
 // head is what an event is besides its payload.
 type head struct {
 	Qualifier string `json:"qualifier,omitempty"`
+	Version   string `json:"version,omitempty"` // that a rule of the alias has chosen
 	Context   []byte `json:"context,omitempty"` // the client's
+	Omitted   int    `json:"omitted,omitempty"` // bytes of a payload that was too large to keep
 	Trace     string `json:"trace,omitempty"`
 	Source    string `json:"source,omitempty"`
 	// After is when the event is old enough to be run; its age counts from then.

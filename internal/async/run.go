@@ -69,7 +69,7 @@ func (s *Service) before(h *held, now time.Time) (ending, bool) {
 func (s *Service) invocation(h *held) *lambent.Invocation {
 	namespace, function := ownerOf(h.job.Lane)
 	inv := &lambent.Invocation{
-		RequestID: h.job.ID, Namespace: namespace, Function: function, Qualifier: h.head.Qualifier,
+		RequestID: h.job.ID, Namespace: namespace, Function: function, Qualifier: h.head.Qualifier, Version: h.head.Version,
 		Payload: h.payload, ClientContext: h.head.Context, TraceID: h.head.Trace, Source: h.head.Source,
 		WantTail: true, Arrived: s.o.Now(), NoQueue: true, Stop: h.ctx.Done(),
 		Progress: func(report []byte) { s.progress(h, report) },

@@ -43,6 +43,7 @@ type Config struct {
 	Sandbox   Sandbox   `yaml:"sandbox"`
 	Runtimes  Runtimes  `yaml:"runtimes"`
 	Traces    Traces    `yaml:"traces"`
+	Async     Async     `yaml:"async"`
 	S3        []S3      `yaml:"s3" doc:"endpoints that code is fetched from, by bucket"`
 	// Registries are logins for registries of container images; DockerConfig is a
 	// Docker client's configuration with more of them.
@@ -108,12 +109,12 @@ type Instances struct {
 	// StreamIdle bounds silence on a stream of an HTTP application that says nothing
 	// else of it.
 	StreamIdle time.Duration `yaml:"stream_idle" doc:"how long a stream or WebSocket of an HTTP application may carry nothing, if the application does not say"`
-	StreamRate Size `yaml:"stream_rate" doc:"bytes per second of a streamed answer after its first 6 MiB, 2MiB on AWS; 0 is no bound"`
+	StreamRate Size          `yaml:"stream_rate" doc:"bytes per second of a streamed answer after its first 6 MiB, 2MiB on AWS; 0 is no bound"`
 }
 
 // Hibernate says when an idle instance is frozen and its memory pushed out,
-	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
-	// is 2 MiB, for the sake of its network; 0 is no bound.
+// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
+// is 2 MiB, for the sake of its network; 0 is no bound.
 // instead of ending it: where to start it again is dear.
 type Hibernate struct {
 	// Init is how long the function's own initialisation must have taken; 0
@@ -255,5 +256,6 @@ func Default() Config {
 			NPM: "https://registry.npmjs.org",
 		},
 		Traces: Traces{Service: "lambent", Sample: 1},
+		Async:  defaultAsync(),
 	}
 }

@@ -70,6 +70,7 @@ func (c Config) Validate() error {
 	}
 	k.url("runtimes.npm", c.Runtimes.NPM)
 	k.traces(c.Traces)
+	k.async(c.Async)
 	k.s3(c.S3)
 	k.registries(c)
 	if len(k.problems) == 0 {

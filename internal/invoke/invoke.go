@@ -74,12 +74,16 @@ func New(o Options) *Service {
 // When the caller goes away before an instance is found, nothing runs; later the
 // invocation is run to its end all the same, as on AWS.
 func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lambent.Result, err error) {
+	led := inv.TraceID != "" // by another call, perhaps
 	call := s.o.Traces.Begin(inv)
 	defer func() { call.End(res, err) }()
 	s.complete(inv)
 	v, err := s.resolve(ctx, inv)
 	if err == nil {
 		err = refuseApp(v)
+	}
+	if err == nil && led {
+		err = s.turn(inv, v)
 	}
 	if err != nil {
 		return nil, s.refused(err)

@@ -18,7 +18,7 @@ import (
 // the signature check.
 func (s *Server) apiHandler() http.Handler {
 	lambda := lambdaapi.New(lambdaapi.Options{
-		Catalog: s.catalog, Invoker: s.invoke, Blobs: s.artifacts,
+		Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Blobs: s.artifacts,
 		Region: s.config.Region, Log: s.log, Concurrency: s.config.Instances.Concurrency,
 		Provisioner: s.scale, Optimizer: s.prepare, FunctionURL: s.functionURL,
 	})
@@ -26,7 +26,7 @@ func (s *Server) apiHandler() http.Handler {
 		lambda: lambda,
 		logs:   logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
 		own: httpapi.New(httpapi.Options{
-			Catalog: s.catalog, Invoker: s.invoke, Logs: s.logs, Runtimes: s.runtimes,
+			Catalog: s.catalog, Invoker: s.keeper, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
 			Instances: s.pool, Reserver: s.reserver(), Provisioner: s.scale,
 			FunctionURL:  s.functionURL,
@@ -98,7 +98,7 @@ func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // gatewayHandler answers on the gateway address, where nothing of the API is.
 func (s *Server) gatewayHandler() http.Handler {
 	return gateway.New(gateway.Options{
-		Catalog: s.catalog, Invoker: s.invoke, Keys: s.keys, Region: s.config.Region,
+		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Region: s.config.Region,
 		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, Apps: s.serveApp,
 	})
 }

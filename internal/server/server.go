@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lambent.dev/lambent/internal/artifact"
+	"lambent.dev/lambent/internal/async"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/config"
@@ -83,6 +84,8 @@ type Server struct {
 	scale     *scale.Service
 	invoke    *invoke.Service
 	proxy     *proxy.Proxy
+	events    *async.Service
+	keeper    *async.Keeper // the spine for callers who wait
 
 	api, gateway net.Listener
 	tls          net.Listener   // nil when there is none
@@ -241,6 +244,8 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.scale.Run(ctx) })
 	group.Go(func() error { return s.prepare.Run(ctx) })
+	group.Go(func() error { return s.events.Run(ctx) })
+	group.Go(func() error { return s.keeper.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serveAPI(ctx, s.api) })
 	front := s.gatewayHandler() // one for both listeners, because it counts callers

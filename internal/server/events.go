@@ -1,0 +1,24 @@
+package server
+
+import (
+	"context"
+
+	"lambent.dev/lambent/internal/async"
+)
+
+// openEvents makes the room of asynchronous calls, and the memory of the others.
+func (s *Server) openEvents(context.Context) error {
+	c := s.config.Async
+	concurrency := c.Concurrency
+	if concurrency == 0 {
+		concurrency = max(1, s.config.Instances.Concurrency*9/10)
+	}
+	s.events = async.New(async.Options{
+		Jobs: s.records, Invoker: s.invoke, Catalog: s.catalog, Metrics: s.metrics, Log: s.log, Region: s.config.Region,
+		Concurrency: concurrency, Lease: c.Lease, Alone: true, Pace: c.Pace, MaxWaiting: c.MaxWaiting,
+		KeepFor: c.KeepFor, KeepBytes: int64(c.KeepBytes), Operator: s.config.Account, Networks: c.Prefixes(),
+	})
+	s.keeper = s.events.NewKeeper(c.Sample)
+	s.metrics.WatchEvents(s.events.Counts)
+	return nil
+}
