@@ -74,6 +74,7 @@ var floors = map[string]int{
 	"internal/config":    1,
 	"internal/httpwire":  1,
 	"internal/cron":      1,
+	"internal/filetree":  1,
 	"runtimes":           1,
 
 	".": 0,
@@ -102,6 +103,8 @@ var fences = []struct {
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/artifact"}, "code comes in through one door"},
 	{"github.com/robfig/cron", []string{"internal/cron"}, "one grammar of schedules"},
 	{"github.com/google/go-containerregistry", []string{"internal/image"}, "images come in through one room"},
+	{"github.com/containerd/stargz-snapshotter/estargz", []string{"internal/artifact"}, "one reader of layers"},
+	{"github.com/hanwen/go-fuse", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},
 	{"k8s.io/", []string{"internal/sandbox/kube"}, "clusters are a driver"},
 	{"github.com/tetratelabs/wazero", []string{"internal/sandbox/wasm"}, "wasm is a driver"},
 	{"github.com/caddyserver/certmagic", []string{"internal/gateway/certs"}, "certificates are got in one place"},

@@ -62,10 +62,13 @@ type Store struct {
 	remote *remote
 	log    *slog.Logger
 	point  func(string)
+	// fetches has as many places as pieces of layers are fetched at the same time.
+	fetches chan struct{}
 
 	mu    sync.Mutex // guards what follows, and what is in each of them
 	items map[lambent.Digest]*item
 	trees map[lambent.Digest]*tree
+	lazy  map[lambent.Digest]*lazyLayer
 	// discovered tells that trees has those of earlier servers too.
 	discovered bool
 }
@@ -85,7 +88,8 @@ func Open(o Options) (*Store, error) {
 		return nil, fault("open the artifacts in "+o.Dir, err)
 	}
 	s := &Store{disk: d, remote: newRemote(o.S3), log: o.Log, point: o.Point,
-		items: map[lambent.Digest]*item{}, trees: map[lambent.Digest]*tree{}}
+		items: map[lambent.Digest]*item{}, trees: map[lambent.Digest]*tree{}, lazy: map[lambent.Digest]*lazyLayer{},
+		fetches: make(chan struct{}, maxFetches)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -187,6 +191,9 @@ func (s *Store) Use(ctx context.Context, d lambent.Digest) (dir string, release 
 func (s *Store) restore(ctx context.Context, d lambent.Digest) error {
 	blob, size, err := s.disk.openBlob(d)
 	if err != nil {
+		if s.disk.isComing(d) {
+			err = notHere(d)
+		}
 		return err
 	}
 	defer func() { _ = blob.Close() }() // only read
@@ -252,7 +259,7 @@ func (s *Store) Collect(ctx context.Context, alive map[lambent.Digest]bool, olde
 			return freed, fault("collect code "+string(d), err)
 		}
 	}
-	return freed, nil
+	return freed, fault("collect code", s.collectComing(alive, olderThan))
 }
 
 func (s *Store) collect(ctx context.Context, d lambent.Digest, olderThan time.Duration) (int64, error) {

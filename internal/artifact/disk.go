@@ -19,6 +19,7 @@ import (
 //
 //	blobs/<digest>         the code as uploaded; durable once it has this name
 //	layers/<digest>        a layer of an image as it came; likewise
+//	coming/<digest>        where the rest of a layer comes from that is used already
 //	trees/<boot>/<digest>  the code unpacked; whole once it has this name. Beside
 //	                       it, a seal tells what it looked like
 //	temp/                  what has no name yet; swept at opening
@@ -26,8 +27,8 @@ import (
 // Trees are not synced, as they can be made again. So those of another boot of
 // the machine, which a power cut may have torn, are never used.
 type disk struct {
-	blobs, layers, trees, temp string
-	current                    string // the folder of this boot's trees
+	blobs, layers, coming, trees, temp string
+	current                            string // the folder of this boot's trees
 }
 
 func openDisk(dir string) (*disk, error) {
@@ -37,6 +38,7 @@ func openDisk(dir string) (*disk, error) {
 	d := &disk{
 		blobs:  filepath.Join(dir, "blobs"),
 		layers: filepath.Join(dir, "layers"),
+		coming: filepath.Join(dir, "coming"),
 		trees:  filepath.Join(dir, "trees"),
 		temp:   filepath.Join(dir, "temp"),
 	}
@@ -48,7 +50,7 @@ func openDisk(dir string) (*disk, error) {
 	if err := os.RemoveAll(d.temp); err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{d.blobs, d.layers, d.current, d.temp} {
+	for _, sub := range []string{d.blobs, d.layers, d.coming, d.current, d.temp} {
 		if err := os.MkdirAll(sub, 0o755); err != nil {
 			return nil, err
 		}

@@ -59,10 +59,13 @@ func (s *Store) PutLayer(ctx context.Context, l Layer, r io.Reader) (unpacked in
 	if err := s.disk.keepLayer(in, s.point); err != nil {
 		return 0, fault("store a layer", err)
 	}
-	if s.disk.hasTree(l.Digest) { // it had lost its blob only
-		return size, nil
+	if !s.disk.hasTree(l.Digest) { // else it had lost its blob only
+		if err := s.show(ctx, temp, l.Digest, size); err != nil {
+			return size, fault("store a layer", err)
+		}
 	}
-	return size, fault("store a layer", s.show(ctx, temp, l.Digest, size))
+	s.arrived(l.Digest)
+	return size, nil
 }
 
 // HasLayer tells whether the layer is stored, and makes it count as young.

@@ -156,6 +156,8 @@ func (u *layerUnpacker) entry(h *tar.Header, content io.Reader) error {
 	switch {
 	case base == whiteoutOpaque:
 		return u.opaque(path.Dir(name))
+	case name == base && ofTheIndex(name): // as it is when it is read by that
+		return nil
 	case strings.HasPrefix(base, whiteoutMeta):
 		return nil // another union file system's own business
 	case strings.HasPrefix(base, whiteout):

@@ -53,7 +53,13 @@ type Layers interface {
 type Options struct {
 	Layers     Layers
 	Registries []Registry
-	Log        *slog.Logger
+	// Lazy, if set, is where layers go that have an index: a function of theirs is
+	// ready when that is read.
+	Lazy Lazy
+	Log  *slog.Logger
+	// Quiet is how long nothing of a layer must have been read before its rest is
+	// fetched; zero is 10 seconds.
+	Quiet time.Duration
 	// Resolve and Idle bound the time for finding an image, and without a byte of
 	// a layer; zero is 30 seconds.
 	Resolve, Idle time.Duration
@@ -61,7 +67,8 @@ type Options struct {
 
 // Room brings images in. It is safe for concurrent use.
 type Room struct {
-	o Options
+	o    Options
+	wake chan struct{} // holds a token when Run has something new to look at
 }
 
 // New makes a room.
@@ -75,7 +82,10 @@ func New(o Options) *Room {
 	if o.Idle == 0 {
 		o.Idle = 30 * time.Second
 	}
-	return &Room{o: o}
+	if o.Quiet == 0 {
+		o.Quiet = quiet
+	}
+	return &Room{o: o, wake: make(chan struct{}, 1)}
 }
 
 // Resolve finds the image for an architecture, as functions name it, and reads
@@ -143,10 +153,12 @@ func (r *Room) store(ctx context.Context, s *session, img v1.Image, repo name.Re
 		if r.o.Layers.HasLayer(d) {
 			continue
 		}
+		l := artifact.Layer{Digest: d, DiffID: lambent.Digest(config.RootFS.DiffIDs[n].Hex), Size: desc.Size, Limit: left}
+		if r.begin(ctx, repo, desc, l) {
+			continue
+		}
 		began := time.Now()
-		unpacked, err := r.storeLayer(ctx, s, repo.Digest(desc.Digest.String()), artifact.Layer{
-			Digest: d, DiffID: lambent.Digest(config.RootFS.DiffIDs[n].Hex), Size: desc.Size, Limit: left,
-		})
+		unpacked, err := r.storeLayer(ctx, s, repo.Digest(desc.Digest.String()), l)
 		if err != nil {
 			return err
 		}

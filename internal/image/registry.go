@@ -87,13 +87,16 @@ type session struct {
 func (r *Room) session(host string) *session {
 	s := &session{room: r, host: host}
 	s.transport = &http.Transport{
-		DialContext: s.dial, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2,
+		DialContext: s.dial, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2, IdleConnTimeout: idleTimeout,
 		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: r.o.Resolve, MaxResponseHeaderBytes: 256 << 10,
 	}
 	return s
 }
 
-const dialTimeout = 10 * time.Second
+const (
+	dialTimeout = 10 * time.Second
+	idleTimeout = 30 * time.Second
+)
 
 func (s *session) close() { s.transport.CloseIdleConnections() }
 

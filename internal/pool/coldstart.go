@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/filetree"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/telemetry"
@@ -101,6 +102,10 @@ func (p *Pool) unpack(v *lambent.Version) {
 	ctx, cancel := context.WithTimeout(p.life, unpackTimeout)
 	defer cancel()
 	for _, d := range v.Image.Layers {
+		if _, release, coming := p.tree(d); coming {
+			release()
+			continue
+		}
 		_, release, err := p.o.Artifacts.Use(ctx, d)
 		if err != nil {
 			return
@@ -186,6 +191,15 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 		code, into = i.Layers, func(dir string) { spec.Root = append(spec.Root, dir) }
 	}
 	for _, d := range code {
+		if tree, release, coming := p.tree(d); coming {
+			releases = append(releases, release)
+			if spec.Trees == nil {
+				spec.Trees = map[int]*filetree.Tree{}
+			}
+			spec.Trees[len(spec.Root)] = tree
+			into("")
+			continue
+		}
 		dir, release, err := p.o.Artifacts.Use(ctx, d)
 		if err != nil {
 			return fmt.Errorf("mount code of %s: %w", m.version.Function, err)
@@ -209,6 +223,14 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 	}
 	p.o.Runtimes.Fit(&spec.Runtime, m.version, spec.Code, spec.Layers)
 	return nil
+}
+
+// tree gives a layer that is still coming in; coming is false for all else.
+func (p *Pool) tree(d lambent.Digest) (t *filetree.Tree, release func(), coming bool) {
+	if p.o.Trees == nil {
+		return nil, nil, false
+	}
+	return p.o.Trees.Tree(d)
 }
 
 // spans records a start's timed steps; a driver may call it from threads of its

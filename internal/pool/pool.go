@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/filetree"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/telemetry"
@@ -23,8 +24,10 @@ import (
 type Options struct {
 	Driver    sandbox.Driver
 	Artifacts Artifacts
-	Runtimes  Runtimes
-	Prepared  Prepared // may be nil
+	// Trees, if set, has the layers of images that are still coming in.
+	Trees    Trees
+	Runtimes Runtimes
+	Prepared Prepared // may be nil
 	// Environment is the whole environment of a version's runtime but for the
 	// address of its API. provisioned tells that the instance is started for
 	// provisioned concurrency.
@@ -55,6 +58,12 @@ type Options struct {
 	MaxWait time.Duration
 	// NewID makes instance ids of 32 hex digits.
 	NewID func() string
+}
+
+// Trees gives layers whose content is fetched when it is read, and pins them until
+// release is called; coming is false for all others.
+type Trees interface {
+	Tree(d lambent.Digest) (t *filetree.Tree, release func(), coming bool)
 }
 
 // Artifacts gives directories of unpacked code.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/filetree"
 )
 
 // Driver starts instances.
@@ -146,7 +147,10 @@ type Spec struct {
 	Code    string // directory mounted read-only at /var/task; "" is none
 	// Root are directories that are merged to the root, later ones on top: the
 	// layers of an image. Without any, the root is the host's programs.
-	Root   []string
+	Root []string
+	// Trees are those of Root that are still coming in, by their place there, where
+	// Root has "".
+	Trees  map[int]*filetree.Tree
 	Layers []string // directories merged at /opt, later ones on top
 	// Env is the runtime's whole environment but for AWS_LAMBDA_RUNTIME_API,
 	// which the driver adds.
@@ -173,6 +177,9 @@ type Runtime struct {
 	Version string // of the interpreter, "3.12.1"
 	// Command is the program and its arguments, as seen in the sandbox.
 	Command []string
+	// Application tells that Command starts the version's application, in the form
+	// that was prepared, instead of [lambent.App.Command].
+	Application bool
 	// Fallback are programs to start instead of Command[0], tried in order, when
 	// that does not exist in the sandbox.
 	Fallback []string

@@ -48,7 +48,7 @@ func (s *Server) openPool(context.Context) error {
 	c := s.config.Instances
 	s.habits = newHabits(c)
 	o := pool.Options{
-		Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes, Prepared: s.prepare,
+		Driver: s.driver, Artifacts: s.artifacts, Trees: s.artifacts, Runtimes: s.runtimes, Prepared: s.prepare,
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics, Traces: s.traces,
 		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,

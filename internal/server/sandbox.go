@@ -36,6 +36,10 @@ func newDriver(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	return sandbox.Guard(sandbox.ByName(map[string]sandbox.Driver{"linux": processes, "wasm": modules}, "linux")), nil
 }
 
+// lazyImages tells why images cannot be started before all of them is here; nil
+// means that they can.
+func lazyImages() error { return linux.CanMountTrees() }
+
 // reserveMB is a size as the driver takes it, to which 0 is the default.
 func reserveMB(size config.Size) int {
 	if size <= 0 {

@@ -173,7 +173,13 @@ func (s *Server) openImages(context.Context) error {
 		}
 		logins = append(logins, more...)
 	}
-	s.images = image.New(image.Options{Layers: s.artifacts, Registries: logins, Log: s.log})
+	o := image.Options{Layers: s.artifacts, Registries: logins, Log: s.log}
+	if err := lazyImages(); err != nil {
+		s.log.Info("large images start when all of them is here", "err", err)
+	} else {
+		o.Lazy = s.artifacts
+	}
+	s.images = image.New(o)
 	return nil
 }
 
@@ -241,6 +247,7 @@ const killTimeout = 200 * time.Millisecond
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.catalog.Run(ctx) })
+	group.Go(func() error { return s.images.Run(ctx) })
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.scale.Run(ctx) })
 	group.Go(func() error { return s.prepare.Run(ctx) })

@@ -47,6 +47,8 @@ type child struct {
 	at    int
 	errno syscall.Errno
 	pidfd int32
+	// report is where a child that is apart writes them.
+	report *report
 }
 
 // newChild makes a child that runs p. It is not inlined, so that the child is on
@@ -125,9 +127,15 @@ func (c *child) fork() (pid uintptr, errno syscall.Errno) {
 	for i = 0; i < len(c.steps); i++ {
 		s = &c.steps[i]
 		c.at = i
+		if c.report != nil {
+			c.report.at = i
+		}
 		_, _, err = syscall.RawSyscall6(s.nr, s.args[0], s.args[1], s.args[2], s.args[3], s.args[4], s.args[5])
 		if err != 0 && !s.optional {
 			c.errno = err
+			if c.report != nil {
+				c.report.errno = err
+			}
 			break
 		}
 	}

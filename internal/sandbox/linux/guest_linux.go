@@ -27,6 +27,7 @@ type guest struct {
 	control  *control // nil if the runtime does not speak it
 	process  spawned
 	pidfd    *os.File
+	trees    *trees // what of its image is fetched when it is read; nil if nothing is
 
 	status syscall.WaitStatus // valid once exited is closed
 	exited chan struct{}      // closed when the process and its output have ended
@@ -101,6 +102,7 @@ func (g *guest) dead() bool {
 
 // teardown gives everything back. Nothing of the guest runs any more.
 func (g *guest) teardown() error {
+	g.trees.whenFailed(nil) // the process's descriptor is not its own any more
 	g.group.close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -110,7 +112,7 @@ func (g *guest) teardown() error {
 	if g.control != nil {
 		g.control.close()
 	}
-	err := removeGroup(ctx, g.group.paths())
+	err := errors.Join(removeGroup(ctx, g.group.paths()), g.trees.await(ctx))
 	if g.driver.network != nil {
 		err = errors.Join(err, g.driver.network.remove(g.link))
 	}

@@ -60,6 +60,7 @@ func (b *builder) root() (*os.File, int, error) {
 // imageTree is the root of an instance that has an image.
 type imageTree struct {
 	layers []string // the last one on top
+	trees  *trees   // those of layers that are "", by their place
 	users  imageUsers
 	// An application may write: what it does goes to a volume.
 	volume *volume // nil: nothing can be written
@@ -72,7 +73,7 @@ func (b *builder) imageRoot() (f *os.File, err error) {
 		return nil, err
 	}
 	r := b.driver.roots
-	t := imageTree{layers: b.spec.Root, users: b.users}
+	t := imageTree{layers: b.spec.Root, trees: b.trees, users: b.users}
 	if v := b.spec.Version; v.App != nil {
 		if t.volume, err = b.driver.mountTmp(v.EphemeralMB); err != nil {
 			return nil, fmt.Errorf("make the writable part of the root: %w", err)
@@ -114,8 +115,16 @@ func (r *roots) fillImage(i imageTree, resolver string) error {
 
 // merge mounts the layers, below what is in top, at a path.
 func (i imageTree) merge(staging, at, top string) error {
+	coming := staging + "/coming"
+	if err := i.attachTrees(coming); err != nil {
+		return err
+	}
 	var dirs []string
 	for n, layer := range i.layers {
+		if layer == "" {
+			dirs = append(dirs, coming+"/"+strconv.Itoa(n))
+			continue
+		}
 		dir := staging + "/layers/" + strconv.Itoa(n)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -143,6 +152,22 @@ func (i imageTree) merge(staging, at, top string) error {
 		return err
 	}
 	return overlayAt(at, dirs, own)
+}
+
+// attachTrees mounts the layers that are still coming in, if there are any.
+func (i imageTree) attachTrees(at string) error {
+	if i.trees == nil {
+		return nil
+	}
+	if err := os.Mkdir(at, 0o755); err != nil {
+		return err
+	}
+	fd, err := i.trees.mount()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return attach(fd, at)
 }
 
 // chownAll gives a tree of ours to a user of the host.

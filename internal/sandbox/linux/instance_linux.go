@@ -131,6 +131,9 @@ func (i *Instance) failure(status syscall.WaitStatus) *sandbox.Failure {
 	if i.process.entry != nil {
 		return i.process.entry
 	}
+	if f := i.trees.failure(); f != nil {
+		return f
+	}
 	f := &sandbox.Failure{Type: "Runtime.ExitError"}
 	switch {
 	case status.Signaled():

@@ -71,6 +71,8 @@ type spawnSpec struct {
 	filter    []unix.SockFilter
 	lastCap   int
 	existing  sysLimits
+	// apart makes it with memory of its own: what it executes may have to be fetched.
+	apart bool
 	// refused, if set, is why nothing is executed: the process that is made ends at
 	// once, with this as its entry.
 	refused *sandbox.Failure
@@ -149,16 +151,29 @@ func spawnHelper(s spawnSpec) (spawned, error) {
 // execute forks a child that runs p and then the command.
 func (s *spawnSpec) execute(p *program, flags uint64) (spawned, error) {
 	clock := make(blob, unsafe.Sizeof(unix.Timespec{}))
+	var told *report
+	if s.apart {
+		var err error
+		if told, err = newReport(); err != nil {
+			return spawned{}, err
+		}
+		defer told.close()
+		clock = told.clock()
+	}
 	p.do("read the clock", unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, clock)
 	p.do("execve", unix.SYS_EXECVE, text(s.command[0]), texts(s.command), texts(s.env))
 	c := newChild(p)
 	// CLONE_VM and CLONE_VFORK: no copy of the server's page tables.
 	c.clone.flags = unix.CLONE_VM | unix.CLONE_VFORK | flags
+	start := c.start
+	if s.apart {
+		c.clone.flags, c.report, start = flags, told, c.startApart
+	}
 	if s.cgroup >= 0 {
 		c.clone.flags |= unix.CLONE_INTO_CGROUP
 		c.clone.cgroup = uint64(s.cgroup)
 	}
-	pid, err := c.start()
+	pid, err := start()
 	if err != nil {
 		return spawned{}, fmt.Errorf("fork: %w", err)
 	}
@@ -318,7 +333,11 @@ func (s *spawnSpec) descriptors(p *program) {
 		first++
 	}
 	// Everything the server has open, whoever opened it and however.
-	p.do("close_range", unix.SYS_CLOSE_RANGE, first, int(^uint32(0)), 0)
+	how := 0
+	if s.apart {
+		how = unix.CLOSE_RANGE_CLOEXEC // one of them tells when that is
+	}
+	p.do("close_range", unix.SYS_CLOSE_RANGE, first, int(^uint32(0)), how)
 }
 
 // limit adds a prlimit that stays within what the server itself may have.

@@ -103,7 +103,12 @@ func check(s sandbox.Spec) error {
 	case s.Version.MemoryMB <= 0 || s.Version.EphemeralMB <= 0:
 		return fail("memory and ephemeral storage must be above 0")
 	}
-	dirs := slices.Concat(s.Root, s.Layers)
+	dirs := slices.Clone(s.Layers)
+	for n, dir := range s.Root {
+		if s.Trees[n] == nil {
+			dirs = append(dirs, dir)
+		}
+	}
 	if len(s.Root) == 0 {
 		dirs = append(dirs, s.Code)
 	}
@@ -146,6 +151,7 @@ type builder struct {
 	pidfd   *os.File
 	netns   *os.File // an application's network
 	users   imageUsers
+	trees   *trees // what of an image is still coming in; nil if nothing is
 	cleanup []func()
 }
 
@@ -221,7 +227,9 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		if b.spec.Version.Image != nil {
 			b.asImage(&s)
 		}
-		err = b.spawn(s)
+		if err = b.spawn(s); err != nil && b.unreadable(&s) {
+			err = b.spawn(s)
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -429,7 +437,7 @@ func (b *builder) environment() []string {
 // guest is what the builder has made so far.
 func (b *builder) guest() *guest {
 	return &guest{driver: b.driver, group: b.group, slot: b.shell.slot, link: b.shell.link, listener: b.shell.listener,
-		output: b.output, control: b.control, process: b.process, pidfd: b.pidfd, exited: make(chan struct{})}
+		output: b.output, control: b.control, process: b.process, pidfd: b.pidfd, trees: b.trees, exited: make(chan struct{})}
 }
 
 // instance is a guest with a function.
@@ -460,5 +468,6 @@ func (b *builder) finish() (*Instance, error) {
 	}
 	i.watch()
 	i.run()
+	i.trees.whenFailed(i.kill)
 	return i, nil
 }

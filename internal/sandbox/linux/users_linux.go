@@ -40,12 +40,15 @@ func (b *builder) openUsers() error {
 	err := slots.openIDs(sl)
 	if err == nil {
 		b.users = imageUsers{userns: sl.ids, root: slots.hostID(sl, 0), all: true}
-		err = b.users.try(b.spec.Root[0])
+		err = b.users.try(b.spec)
+	}
+	if err == nil && len(b.spec.Trees) > 0 {
+		b.trees = newTrees(b.spec.Trees, func(id int) uint32 { return uint32(slots.hostID(sl, id)) })
 	}
 	if err == nil {
 		return b.shell.tmp.giveTo(sl.ids)
 	}
-	if v := b.spec.Version; v.App != nil || v.Image.User != "" {
+	if v := b.spec.Version; v.App != nil || v.Image.User != "" || len(b.spec.Trees) > 0 {
 		return lambent.Errorf(lambent.CodeUnsupported, "the users of the image cannot be had on this host: %w", err)
 	}
 	b.users = imageUsers{userns: sl.userns, root: int(slots.base) + sl.n}
@@ -64,13 +67,20 @@ func (v *volume) giveTo(userns *os.File) error {
 	return nil
 }
 
-// try tells whether the file system of a layer can show its files as the users'.
-func (u imageUsers) try(layer string) error {
-	fd, err := u.mapped(layer)
-	if err == nil {
-		_ = unix.Close(fd)
+// try tells whether the file system of the layers can show their files as the
+// users'.
+func (u imageUsers) try(s sandbox.Spec) error {
+	for n, layer := range s.Root {
+		if s.Trees[n] != nil {
+			continue
+		}
+		fd, err := u.mapped(layer)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return err
 	}
-	return err
+	return nil
 }
 
 // mapped is a mount of a layer whose files belong to the users.
@@ -102,7 +112,8 @@ func (u imageUsers) bind(layer, dir string) error {
 func (b *builder) asImage(s *spawnSpec) {
 	v := b.spec.Version
 	s.absent = nil // said of one program, as AWS does
-	s.userns, s.who = int(b.users.userns.Fd()), guestWho
+	s.userns, s.who, s.apart = int(b.users.userns.Fd()), guestWho, b.trees != nil
+	defer b.unreadable(s)
 	name := v.Image.User
 	switch {
 	case name == "" && v.App == nil, !b.users.all: // as AWS has it
@@ -128,6 +139,15 @@ func (b *builder) asImage(s *spawnSpec) {
 	if !slices.ContainsFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "HOME=") }) {
 		s.env = append(s.env, "HOME="+cmp.Or(u.home, "/"))
 	}
+}
+
+// unreadable makes s tell, if that is so, that the image cannot be read.
+func (b *builder) unreadable(s *spawnSpec) bool {
+	f := b.trees.failure()
+	if f != nil {
+		s.refused = f
+	}
+	return f != nil
 }
 
 // account is a user or a group of an image.
