@@ -75,6 +75,53 @@ def load():
             __import__(name)
         lambent_log.prepare(logging)
         lambent_platform.add_builtins()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)
+    _rehearse()
+
+
+# How often to go over the way ahead: the interpreter adapts code to what it does
+# after some runs of it, and writes to it until then.
+_REHEARSALS = 12
+
+# As the Runtime API answers.
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    b"Lambda-Runtime-Aws-Request-Id: 00000000-0000-4000-8000-000000000000\r\n"
+    b"Lambda-Runtime-Deadline-Ms: 1700000000000\r\n\r\n{}"
+)
+
+
+def _rehearse():
+    """Goes over what a start does, without doing anything: the forks of a zygote then
+    have less to make and to write. Nothing of it is left."""
+    task = lambent_platform.own_places({})[0]
+    try:  # the finder looks into the folder when it is first asked
+        sys.path_importer_cache[task] = sys.path_hooks[-1](task)
+    except (ImportError, IndexError):
+        pass  # there is no such folder here
+    client = lambent_runtime._Client("127.0.0.1:9001")
+    fake = {"LAMBENT_REHEARSAL_%d" % n: "*" * 40 for n in range(24)}
+    for _ in range(_REHEARSALS):
+        env = dict(os.environ)
+        env.update(fake)
+        _replace(lambent_runtime.loads(lambent_runtime.dumps(env)))
+        for name in fake:
+            env.pop(name)
+        _replace(env)
+        _, headers, body = client._read(_ANSWER)
+        lambent_runtime._call(lambda event, context: event, headers, body)
+        compile(b"import os\ndef handler(event, context):\n    return event.get('a', [1])\n", task, "exec", dont_inherit=True)
+        _import_again("lambent_mobile")
+
+
+def _import_again(name):
+    import importlib
+
+    sys.modules.pop(name, None)
+    importlib.import_module(name)
+    sys.modules.pop(name)
+
 
 class Start:
     """What the process was started with."""
@@ -162,24 +209,34 @@ def _specialise(control, start, env):
         or _shadowed(lambent_platform.own_places(env))
     ):
         _start_over(control, start, env)
-    for name in [n for n in os.environ if n not in env]:
-        del os.environ[name]
-    for name, value in env.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
+    _replace(env)
     time.tzset()
     os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
     _renew()
     gc.enable()
 
 
+def _replace(env):
+    """Makes env the environment."""
+    have = dict(os.environ)
+    for name in have:
+        if name not in env:
+            del os.environ[name]
+    for name, value in env.items():
+        if have.get(name) != value:
+            os.environ[name] = value
+
+
 def _shadowed(places):
     """Tells whether the function has a file or folder in place of a usual module."""
     for place in places:
-        if os.path.isdir(place):
-            for name in _USUAL:
-                if os.path.exists(place + "/" + name + ".py") or os.path.exists(place + "/" + name):
-                    return True
+        try:
+            names = os.listdir(place)
+        except OSError:
+            continue  # it has none
+        for name in names:
+            if name in _USUAL or name.endswith(".py") and name[:-3] in _USUAL:
+                return True
     return False
 
 
@@ -194,12 +251,11 @@ def _start_over(control, start, env):
 
 def _renew():
     """Makes anew what modules have settled for one process. What draws from the kernel
-    each time is fresh anyway (os.urandom, secrets, uuid4), and OpenSSL notices that its
-    process is another one; what is drawn once is not."""
+    each time is fresh anyway (os.urandom, secrets, uuid4), OpenSSL notices that its
+    process is another one, and so does random, which every fork seeds; what is drawn
+    once is not."""
     loaded = sys.modules.get
-    random, numpy, logging = loaded("random"), loaded("numpy.random"), loaded("logging")
-    if random is not None:
-        random.seed()
+    numpy, logging = loaded("numpy.random"), loaded("logging")
     if numpy is not None:
         numpy.seed()
     if logging is not None:  # the time that relativeCreated counts from

@@ -13,14 +13,14 @@ def _json_logs():
     return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").lower() == "json"
 
 
-_classes = None
+_prepared = None
 
 
 def prepare(logging):
-    """Makes what set_up needs whatever the function's settings."""
-    global _classes
-    if _classes is not None:
-        return _classes
+    """Makes what set_up needs, before the function's settings are known."""
+    global _prepared
+    if _prepared is not None:
+        return _prepared
 
     class Handler(logging.Handler):
         def emit(self, record):
@@ -47,14 +47,17 @@ def prepare(logging):
         def format(self, record):
             return _dumps_any(_json_record(self, record))
 
-    _classes = Handler, RequestFilter, TextFormatter, JSONFormatter
-    return _classes
+    # What most functions want; set_up needs only to add it.
+    handler = Handler()
+    handler.addFilter(RequestFilter())
+    layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
+    handler.setFormatter(TextFormatter(layout, "%Y-%m-%dT%H:%M:%S"))
+    _prepared = handler, JSONFormatter
+    return _prepared
 
 
 def set_up(logging):
-    Handler, RequestFilter, TextFormatter, JSONFormatter = prepare(logging)
-    handler = Handler()
-    handler.addFilter(RequestFilter())
+    handler, JSONFormatter = prepare(logging)
     root = logging.getLogger()
     if _json_logs():
         handler.setFormatter(JSONFormatter())
@@ -62,9 +65,6 @@ def set_up(logging):
         level = {"TRACE": "NOTSET", "FATAL": "CRITICAL"}.get(level, level)
         if level in ("NOTSET", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"):
             root.setLevel(level)
-    else:
-        layout = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
-        handler.setFormatter(TextFormatter(layout, "%Y-%m-%dT%H:%M:%S"))
     root.addHandler(handler)
 
 

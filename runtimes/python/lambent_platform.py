@@ -12,6 +12,7 @@ CONTROL = 3
 # installed beside it: nothing in there comes from a function.
 _LIBRARY = os.path.dirname(os.__file__)
 _PACKAGES = "/var/packages"
+_HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Modules of the library that AWS's runtime has loaded before it looks at the
 # function, so that no file of the function or a layer can take their place: what
@@ -90,11 +91,10 @@ def arrange():
     """Puts the function's folders and layers first on the path, as AWS does, and sets
     logging up, now or when it is imported."""
     first = own_places(os.environ)
-    here = os.path.dirname(os.path.abspath(__file__))
-    rest = [p for p in sys.path if p not in first and p != here and p != _PACKAGES]
-    sys.path[:] = first + [here] + rest
+    rest = [p for p in sys.path if p not in first and p != _HERE and p != _PACKAGES]
+    sys.path[:] = first + [_HERE] + rest
     add_packages()
-    sys.meta_path.insert(0, Finder([_LIBRARY, _LIBRARY + "/lib-dynload"], [here]))
+    sys.meta_path.insert(0, Finder([_LIBRARY, _LIBRARY + "/lib-dynload"], [_HERE]))
     if "logging" in sys.modules:
         _set_up_logging(sys.modules["logging"])
 

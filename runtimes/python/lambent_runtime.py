@@ -382,8 +382,9 @@ def _header(value):
 
 def _prepare():
     """Makes the process look like a function's: output, exit(), module path."""
-    sys.stdout.reconfigure(line_buffering=True)
-    sys.stderr.reconfigure(line_buffering=True)
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.line_buffering:
+            stream.reconfigure(line_buffering=True)
     lambent_platform.add_builtins()
     lambent_platform.arrange()
     # Some code reads the modules of the main script; ours is none of its business.
