@@ -33,7 +33,22 @@ func TestMain(m *testing.M) {
 		crashingChild(dir)
 		os.Exit(1) // it never ends by itself
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(runner{m})
+}
+
+// runner stops what the tests share before leaks are looked for.
+type runner struct{ m *testing.M }
+
+func (r runner) Run() int {
+	status := r.m.Run()
+	if postgres.server == nil {
+		return status
+	}
+	if err := postgres.server.Close(); err != nil {
+		fmt.Println("stop PostgreSQL:", err)
+		return 1
+	}
+	return status
 }
 
 // crashingChild writes without end. Each writer goes through rounds 1, 2, ...,

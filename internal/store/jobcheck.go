@@ -145,6 +145,9 @@ func checkTake(lane string, limit int, now, until time.Time) error {
 	if limit < 0 {
 		return lambent.Errorf(lambent.CodeInvalid, "%s: the limit is negative", doing)
 	}
+	if err := checkText(doing, "lane", lane, MaxKey); err != nil {
+		return err
+	}
 	if now.IsZero() || until.IsZero() {
 		return lambent.Errorf(lambent.CodeInvalid, "%s: a time is missing", doing)
 	}
@@ -172,6 +175,9 @@ func checkChange(c *Change) error {
 		return lambent.Errorf(lambent.CodeInvalid, "%s: a job that runs has a token and a lease", doing)
 	case c.Status.Ended() && c.Ended.IsZero():
 		return lambent.Errorf(lambent.CodeInvalid, "%s: the time of its end is missing", doing)
+	}
+	if err := checkText(doing, "id", c.ID, MaxJobID); err != nil {
+		return err
 	}
 	if err := checkText(doing, "error", c.Error+"-", MaxWord+1); err != nil {
 		return err
@@ -216,4 +222,18 @@ func stale(c *Change) error {
 		return jobConflict("change", c.ID, "it does not wait")
 	}
 	return jobConflict("change", c.ID, "another has it now, or it has ended")
+}
+
+// checkQuery refuses texts that no job can hold, and some databases do not take.
+func checkQuery(q *JobQuery) error {
+	texts := []string{q.Prefix, q.Lane, q.Kind, q.Error}
+	for name, value := range q.Labels {
+		texts = append(texts, name, value)
+	}
+	for _, text := range texts {
+		if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
+			return lambent.Errorf(lambent.CodeInvalid, "find jobs: %q is not UTF-8 without NUL", text)
+		}
+	}
+	return nil
 }

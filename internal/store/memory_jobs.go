@@ -235,6 +235,9 @@ func (m *Memory) FindJobs(ctx context.Context, q JobQuery) iter.Seq2[Job, error]
 }
 
 func (m *Memory) find(ctx context.Context, q JobQuery) ([]Job, error) {
+	if err := checkQuery(&q); err != nil {
+		return nil, err
+	}
 	if err := m.begin(ctx, "find jobs"); err != nil {
 		return nil, err
 	}

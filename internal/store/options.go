@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,13 +25,30 @@ const (
 // after it are forgotten: it must scan again and watch from there.
 var ErrCompacted = errors.New("revision is too old to resume from")
 
+// Open opens the driver that o asks for: PostgreSQL with a URL, else SQLite.
+func Open(ctx context.Context, o Options) (Store, error) {
+	if o.URL == "" {
+		s, err := OpenSQLite(ctx, o)
+		if err != nil {
+			return nil, err // not a Store that holds nil
+		}
+		return s, nil
+	}
+	p, err := OpenPostgres(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
 // Options say where a durable store lives.
 type Options struct {
 	Dir string // data directory; it is made when it is missing
+	URL string // of the database, for [OpenPostgres]; it may hold a password
 	Log *slog.Logger
 	// Point, if set, is called with the name of a moment at which a crash is
-	// worth testing: "store.before-commit", "store.after-commit". Nil in
-	// production.
+	// worth testing: "store.applied", "store.before-commit", "store.after-commit".
+	// Nil in production.
 	Point func(name string)
 }
 

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // briefColumns are a job's without what is kept beside it.
@@ -54,17 +56,32 @@ func (w *where) and(text string, args ...any) {
 	w.args = append(w.args, args...)
 }
 
-// sqlite is the statement for q. Every way to find jobs goes down an index in the
-// order of seq, from the most telling condition that there is; only the few that
-// run are sorted.
-func (q *JobQuery) sqlite() (text string, args []any) {
+// statement is the statement for q, its parameters marked "?". way chooses how
+// SQLite goes about it.
+func (q *JobQuery) statement(columns string, way func(*where) string) (text string, args []any) {
 	var w where
 	before := q.Before
 	if before <= 0 {
-		before = 1<<63 - 1
+		before = math.MaxInt64
 	}
 	w.and("job.seq < ?", before)
-	from := "job " + q.sqliteWay(&w)
+	if q.Lane != "" {
+		w.and("lane = (SELECT id FROM job_lane WHERE name = ?)", q.Lane)
+	}
+	if q.Prefix != "" {
+		low, high := textBounds(q.Prefix)
+		w.and("lane IN (SELECT id FROM job_lane WHERE name >= ? AND name < ?)", low, high)
+	}
+	if len(q.Statuses) > 0 {
+		phases := phasesOf(q.Statuses)
+		for _, p := range phases {
+			w.args = append(w.args, int(p))
+		}
+		w.and("phase IN (?" + strings.Repeat(", ?", len(phases)-1) + ")")
+	}
+	if q.Error != "" {
+		w.and("error = ?", q.Error)
+	}
 	if q.Kind != "" {
 		w.and("kind = ?", q.Kind)
 	}
@@ -74,45 +91,53 @@ func (q *JobQuery) sqlite() (text string, args []any) {
 	if !q.To.IsZero() {
 		w.and("created < ?", q.To.UnixNano())
 	}
-	if q.Prefix != "" {
-		low, high := bounds(q.Prefix)
-		w.and("lane IN (SELECT id FROM job_lane WHERE name >= ? AND name < ?)", string(low), string(high))
+	for name, value := range q.Labels {
+		w.and("job.seq IN (SELECT seq FROM job_label WHERE name = ? AND value = ?)", name, value)
 	}
-	text = "SELECT " + briefColumns + " FROM " + from + " WHERE " + strings.Join(w.text, " AND ") + " ORDER BY job.seq DESC LIMIT ?"
+	from := "job " + way(&w)
+	text = "SELECT " + columns + " FROM " + from + " WHERE " + strings.Join(w.text, " AND ") + " ORDER BY job.seq DESC LIMIT ?"
 	return text, append(w.args, q.limit())
 }
 
-// sqliteWay adds the conditions that indexes are for, and chooses one.
+// textBounds are the texts between which all with the prefix lie: [low, high). Of
+// UTF-8 the order of the bytes is that of the runes.
+func textBounds(prefix string) (low, high string) {
+	runes := []rune(prefix)
+	for len(runes) > 0 && runes[len(runes)-1] == utf8.MaxRune {
+		runes = runes[:len(runes)-1]
+	}
+	if len(runes) == 0 {
+		return prefix, strings.Repeat(string(utf8.MaxRune), MaxKey) // above every lane
+	}
+	last := &runes[len(runes)-1]
+	if *last++; *last == 0xd800 {
+		*last = 0xe000 // what lies between are no runes (RFC 3629, section 3)
+	}
+	return prefix, string(runes)
+}
+
+// sqliteWay chooses the index. Every way to find jobs goes down an index in the
+// order of seq, from the most telling condition that there is; only the few that
+// run are sorted.
 func (q *JobQuery) sqliteWay(w *where) string {
-	way := "NOT INDEXED" // by seq
-	if q.Lane != "" {
-		w.and("lane = (SELECT id FROM job_lane WHERE name = ?)", q.Lane)
-		way = "INDEXED BY job_arrival"
+	phases := phasesOf(q.Statuses)
+	slices.Sort(phases)
+	all := func(low, high phase) bool {
+		return len(phases) > 0 && phases[0] >= low && phases[len(phases)-1] <= high
 	}
-	if len(q.Statuses) > 0 {
-		phases := phasesOf(q.Statuses)
-		slices.Sort(phases)
-		marks, args := "?"+strings.Repeat(", ?", len(phases)-1), []any{}
-		for _, p := range phases {
-			args = append(args, int(p))
-		}
-		w.and("phase IN ("+marks+")", args...)
-		switch {
-		case phases[0] == phaseRunning && phases[len(phases)-1] == phaseRunning:
-			w.and("phase = 4")
-			way = "INDEXED BY job_lease"
-		case phases[0] > phaseSucceeded && q.Lane == "":
-			w.and("phase > 5")
-			way = "INDEXED BY job_unhappy"
-		}
+	switch {
+	case len(q.Labels) > 0:
+		return "NOT INDEXED" // by seq
+	case q.Error != "":
+		return "INDEXED BY job_error"
+	case all(phaseRunning, phaseRunning):
+		w.and("phase = 4")
+		return "INDEXED BY job_lease"
+	case q.Lane != "":
+		return "INDEXED BY job_arrival"
+	case all(phaseFailed, phaseExpired):
+		w.and("phase > 5")
+		return "INDEXED BY job_unhappy"
 	}
-	if q.Error != "" {
-		w.and("error = ?", q.Error)
-		way = "INDEXED BY job_error"
-	}
-	for name, value := range q.Labels {
-		w.and("job.seq IN (SELECT seq FROM job_label WHERE name = ? AND value = ?)", name, value)
-		way = "NOT INDEXED"
-	}
-	return way
+	return "NOT INDEXED"
 }

@@ -129,10 +129,13 @@ func (s *SQLite) FindJobs(ctx context.Context, q JobQuery) iter.Seq2[Job, error]
 }
 
 func (s *SQLite) find(ctx context.Context, q JobQuery, yield func(Job, error) bool) error {
+	if err := checkQuery(&q); err != nil {
+		return err
+	}
 	if err := s.usable(ctx, "find jobs"); err != nil {
 		return err
 	}
-	text, args := q.sqlite()
+	text, args := q.statement(briefColumns, q.sqliteWay)
 	rows, err := s.reads.QueryContext(ctx, text, args...)
 	if err != nil {
 		return s.failed(ctx, "find jobs", err)

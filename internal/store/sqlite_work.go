@@ -60,10 +60,14 @@ func (w *writer) has(ctx context.Context, text string, args ...any) (bool, error
 	return err == nil, err
 }
 
-// push looks for the ids before the first write, so that a refused push has
+// push adds all jobs or none. One alone is left to the index of the ids; of more
+// the ids are looked for before the first write, so that a refused push has
 // written nothing.
 func (w *writer) push(ctx context.Context, jobs []Job) (refused, err error) {
 	for i := range jobs {
+		if len(jobs) == 1 {
+			break
+		}
 		known, err := w.has(ctx, knownSQL, jobs[i].ID)
 		if err != nil {
 			return nil, err
@@ -73,7 +77,11 @@ func (w *writer) push(ctx context.Context, jobs []Job) (refused, err error) {
 		}
 	}
 	for i := range jobs {
-		if err := w.insert(ctx, &jobs[i]); err != nil {
+		err := w.insert(ctx, &jobs[i])
+		if len(jobs) == 1 && isDuplicate(err) {
+			return jobConflict("push", jobs[i].ID, "it exists"), nil
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -95,11 +103,14 @@ func (w *writer) insert(ctx context.Context, j *Job) error {
 			p += unhold
 		}
 	}
-	w.counts.seq++
-	seq := w.counts.seq
+	seq := w.counts.seq + 1
 	err = w.exec(ctx, insertSQL, seq, j.ID, l.id, orNull(j.Key), j.Priority, int(p), nanos(j.Due), nanos(j.Created), nanos(j.Ended),
 		j.Attempts, j.Kind, orNull(j.Error), labelText(j.Labels), len(j.Body), len(j.Result), orNil(j.State))
-	if err == nil && len(j.Body) > 0 {
+	if err != nil {
+		return err
+	}
+	w.counts.seq = seq
+	if len(j.Body) > 0 {
 		err = w.exec(ctx, bodySQL, seq, j.Body)
 	}
 	if err == nil && len(j.Result) > 0 {

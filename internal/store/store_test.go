@@ -2,6 +2,10 @@ package store_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +43,53 @@ func TestSQLiteQueues(t *testing.T) {
 		t.Cleanup(func() { closeStore(t, s) })
 		return s
 	})
+}
+
+func TestPostgresConforms(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Records { return openPostgres(t) })
+}
+
+func TestPostgresQueues(t *testing.T) {
+	storetest.RunJobs(t, func(t *testing.T) store.Jobs { return openPostgres(t) })
+}
+
+// postgres is the server that all tests share, each with a schema of its own.
+var postgres struct {
+	once   sync.Once
+	server *storetest.Postgres
+	err    error
+	names  atomic.Int64
+}
+
+// postgresURL is that of an empty schema.
+func postgresURL(t testing.TB) string {
+	t.Helper()
+	postgres.once.Do(func() { postgres.server, postgres.err = storetest.StartPostgres() })
+	if errors.Is(postgres.err, storetest.ErrNoPostgres) {
+		t.Skip(postgres.err)
+	}
+	if postgres.err != nil {
+		t.Fatal(postgres.err)
+	}
+	return postgres.server.URL(fmt.Sprintf("s%d", postgres.names.Add(1)))
+}
+
+func openPostgres(t testing.TB) *store.Postgres {
+	t.Helper()
+	s := openPostgresAt(t, postgresURL(t))
+	t.Cleanup(func() { closeStore(t, s) })
+	return s
+}
+
+func openPostgresAt(t testing.TB, url string) *store.Postgres {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	s, err := store.OpenPostgres(ctx, store.Options{Dir: t.TempDir(), URL: url})
+	if err != nil {
+		t.Fatalf("open the store: %v (%v)", err, errors.Unwrap(err))
+	}
+	return s
 }
 
 func openSQLite(t testing.TB, dir string) *store.SQLite {

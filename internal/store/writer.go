@@ -52,7 +52,7 @@ type request struct {
 }
 
 func openWriter(ctx context.Context, path string, o Options) (*writer, error) {
-	db, err := sql.Open("sqlite", dsn(path, writeCache, "journal_size_limit(16777216)"))
+	db, err := sql.Open("sqlite", dsn(path, writeCache, "wal_autocheckpoint(4000)", "journal_size_limit(16777216)"))
 	if err != nil {
 		return nil, err
 	}

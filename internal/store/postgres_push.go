@@ -1,0 +1,334 @@
+package store
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	pgKnown    = `SELECT id FROM job WHERE id = ANY($1)`
+	pgRivals   = `SELECT DISTINCT lane, key FROM job WHERE lane = ANY($1) AND key = ANY($2) AND key IS NOT NULL AND phase < 5`
+	pgLaneIDs  = `SELECT id, name FROM job_lane WHERE name = ANY($1)`
+	pgNewLanes = `INSERT INTO job_lane (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING`
+	pgInsert   = `INSERT INTO job (seq, id, lane, key, priority, phase, due, created, ended, lease, token, attempts, kind, error,
+		labels, body_bytes, result_bytes, state) SELECT seq, id, lane, key, priority, phase, due, created, ended, 0, 0, attempts, kind, error,
+		labels, body_bytes, result_bytes, state FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::smallint[],
+		$7::bigint[], $8::bigint[], $9::bigint[], $10::integer[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bytea[])
+		AS new (seq, id, lane, key, priority, phase, due, created, ended, attempts, kind, error, labels, body_bytes, result_bytes, state)`
+	pgBodies  = `INSERT INTO job_body (seq, body) SELECT * FROM unnest($1::bigint[], $2::bytea[])`
+	pgResults = `INSERT INTO job_result (seq, result) SELECT * FROM unnest($1::bigint[], $2::bytea[])
+		ON CONFLICT (seq) DO UPDATE SET result = excluded.result`
+	pgLabels = `INSERT INTO job_label (name, value, seq) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])`
+	pgCount  = `INSERT INTO job_count (lane, slot, ready, delayed, held, later, running, ended) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (lane, slot) DO UPDATE SET ready = job_count.ready + excluded.ready, delayed = job_count.delayed + excluded.delayed,
+		held = job_count.held + excluded.held, later = job_count.later + excluded.later,
+		running = job_count.running + excluded.running, ended = job_count.ended + excluded.ended`
+)
+
+// Each loop that counts has a slot in job_count.
+const (
+	slotPush = iota
+	slotTake
+	slotChange
+	slotTrim
+	slots
+)
+
+// tally is what a transaction adds to the counts of its lanes.
+type tally struct {
+	lane  map[int64]*[livePhases]int64
+	ended map[int64]int64 // bytes
+}
+
+func newTally() *tally { return &tally{lane: map[int64]*[livePhases]int64{}, ended: map[int64]int64{}} }
+
+func (t *tally) add(lane int64, p phase, n int64) {
+	if p.ended() {
+		return
+	}
+	if t.lane[lane] == nil {
+		t.lane[lane] = new([livePhases]int64)
+	}
+	t.lane[lane][p] += n
+}
+
+// queue writes the differences down, in the order of the lanes, so that no two
+// transactions wait for each other.
+func (t *tally) queue(writes *pgx.Batch, slot int) {
+	var ids []int64
+	for id := range t.lane {
+		ids = append(ids, id)
+	}
+	for id := range t.ended {
+		if t.lane[id] == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		var c [livePhases]int64
+		if t.lane[id] != nil {
+			c = *t.lane[id]
+		}
+		if c != [livePhases]int64{} || t.ended[id] != 0 {
+			writes.Queue(pgCount, id, slot, c[0], c[1], c[2], c[3], c[4], t.ended[id])
+		}
+	}
+}
+
+// Push adds jobs, all or none, and returns when they are durable.
+func (p *Postgres) Push(ctx context.Context, jobs ...Job) error {
+	if err := checkPush(jobs); err != nil {
+		return err
+	}
+	if err := p.usable(ctx, "push jobs"); err != nil || len(jobs) == 0 {
+		return err
+	}
+	_, err := p.pushes.do(ctx, "push jobs", jobs)
+	return err
+}
+
+// laneKey is what one job at a time is taken by.
+type laneKey struct {
+	lane int64
+	key  string
+}
+
+// writePushes does a group of pushes as one insert of all rows. The lock of the
+// counter gives their order, and keeps a job from being held up by one that ends
+// at the same time.
+func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
+	var accepted []string
+	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
+		var seq int64
+		if err := tx.QueryRow(ctx, pgLockCounter, "seq").Scan(&seq); err != nil {
+			return err
+		}
+		jobs, err := pgNew(ctx, tx, group)
+		if err != nil || len(jobs) == 0 {
+			return err
+		}
+		accepted = accepted[:0]
+		for _, j := range jobs {
+			accepted = append(accepted, j.ID)
+		}
+		lanes, err := p.laneIDs(ctx, tx, jobs)
+		if err != nil {
+			return err
+		}
+		rivals, err := pgKeysTaken(ctx, tx, jobs, lanes)
+		if err != nil {
+			return err
+		}
+		var writes pgx.Batch
+		p.queueInserts(&writes, jobs, inserting{seq: seq, lanes: lanes, rivals: rivals})
+		writes.Queue(pgSetCounter, "seq", seq+int64(len(jobs)))
+		return tx.SendBatch(ctx, &writes).Close()
+	}, func(ctx context.Context) (bool, error) { // ids are never used twice: either all are there, or none
+		known, err := pgIDs(ctx, p.pool, accepted)
+		return len(known) > 0, err
+	})
+}
+
+// pgNew are the jobs of those pushes that are not refused.
+func pgNew(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) ([]*Job, error) {
+	var ids []string
+	for _, c := range group {
+		for i := range c.in {
+			ids = append(ids, c.in[i].ID)
+		}
+	}
+	known, err := pgIDs(ctx, tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []*Job
+	for _, c := range group {
+		c.err = nil
+		for i := range c.in {
+			if known[c.in[i].ID] {
+				c.err = jobConflict("push", c.in[i].ID, "it exists")
+			}
+		}
+		if c.err != nil {
+			continue
+		}
+		for i := range c.in {
+			known[c.in[i].ID] = true
+			jobs = append(jobs, &c.in[i])
+		}
+	}
+	return jobs, nil
+}
+
+// querier is a transaction or the pool.
+type querier interface {
+	Query(ctx context.Context, text string, args ...any) (pgx.Rows, error)
+}
+
+// pgIDs are those of ids that exist.
+func pgIDs(ctx context.Context, q querier, ids []string) (map[string]bool, error) {
+	known := map[string]bool{}
+	rows, err := q.Query(ctx, pgKnown, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		known[id] = true
+	}
+	return known, rows.Err()
+}
+
+// laneIDs are the ids of the jobs' lanes by name; new ones are made.
+func (p *Postgres) laneIDs(ctx context.Context, tx pgx.Tx, jobs []*Job) (map[string]int64, error) {
+	ids, fresh := map[string]int64{}, []string{}
+	p.mu.Lock()
+	for _, j := range jobs {
+		if id, ok := p.lanes[j.Lane]; ok {
+			ids[j.Lane] = id
+		} else {
+			fresh = append(fresh, j.Lane)
+		}
+	}
+	p.mu.Unlock()
+	if len(fresh) == 0 {
+		return ids, nil
+	}
+	slices.Sort(fresh)
+	fresh = slices.Compact(fresh)
+	// Outside of the transaction: the id stands, whatever becomes of the jobs.
+	if _, err := p.pool.Exec(ctx, pgNewLanes, fresh); err != nil {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, pgLaneIDs, fresh)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for rows.Next() {
+		var id int64
+		var name string
+		if err := rows.Scan(&id, &name); err != nil {
+			return nil, err
+		}
+		ids[name], p.lanes[name] = id, id
+	}
+	return ids, rows.Err()
+}
+
+// pgKeysTaken are the keys of the new jobs that live jobs have.
+func pgKeysTaken(ctx context.Context, tx pgx.Tx, jobs []*Job, lanes map[string]int64) (map[laneKey]bool, error) {
+	taken := map[laneKey]bool{}
+	var ids []int64
+	var keys []string
+	for _, j := range jobs {
+		if j.Key != "" && !j.Status.Ended() {
+			ids, keys = append(ids, lanes[j.Lane]), append(keys, j.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return taken, nil
+	}
+	rows, err := tx.Query(ctx, pgRivals, ids, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k laneKey
+		if err := rows.Scan(&k.lane, &k.key); err != nil {
+			return nil, err
+		}
+		taken[k] = true
+	}
+	return taken, rows.Err()
+}
+
+// inserting is what the rows of new jobs are made with.
+type inserting struct {
+	seq    int64 // of the job before
+	lanes  map[string]int64
+	rivals map[laneKey]bool
+}
+
+// jobColumns are rows as PostgreSQL's unnest takes them: one array for a column.
+type jobColumns struct {
+	seq, lane, due, created, ended, bodyBytes, resultBytes []int64
+	id, kind                                               []string
+	key, error, labels                                     []*string
+	priority, attempts                                     []int32
+	phase                                                  []int16
+	state                                                  [][]byte
+	bodySeq, resultSeq, labelSeq                           []int64
+	body, result                                           [][]byte
+	labelName, labelValue                                  []string
+}
+
+func (p *Postgres) queueInserts(writes *pgx.Batch, jobs []*Job, with inserting) {
+	var c jobColumns
+	t := newTally()
+	for _, j := range jobs {
+		with.seq++
+		lane := with.lanes[j.Lane]
+		ph := phaseOf(j.Status, !j.Due.After(j.Created))
+		if k := (laneKey{lane, j.Key}); j.Key != "" && !ph.ended() {
+			if with.rivals[k] {
+				ph += unhold
+			}
+			with.rivals[k] = true
+		}
+		if t.add(lane, ph, 1); ph.ended() {
+			t.ended[lane] += j.size()
+		}
+		c.add(j, with.seq, lane, ph)
+	}
+	writes.Queue(pgInsert, c.seq, c.id, c.lane, c.key, c.priority, c.phase, c.due, c.created, c.ended, c.attempts, c.kind, c.error,
+		c.labels, c.bodyBytes, c.resultBytes, c.state)
+	if len(c.body) > 0 {
+		writes.Queue(pgBodies, c.bodySeq, c.body)
+	}
+	if len(c.result) > 0 {
+		writes.Queue(pgResults, c.resultSeq, c.result)
+	}
+	if len(c.labelName) > 0 {
+		writes.Queue(pgLabels, c.labelName, c.labelValue, c.labelSeq)
+	}
+	t.queue(writes, p.slot+slotPush)
+}
+
+func (c *jobColumns) add(j *Job, seq, lane int64, p phase) {
+	c.seq, c.lane, c.id, c.kind = append(c.seq, seq), append(c.lane, lane), append(c.id, j.ID), append(c.kind, j.Kind)
+	c.due, c.created, c.ended = append(c.due, nanos(j.Due)), append(c.created, nanos(j.Created)), append(c.ended, nanos(j.Ended))
+	c.bodyBytes, c.resultBytes = append(c.bodyBytes, int64(len(j.Body))), append(c.resultBytes, int64(len(j.Result)))
+	c.key, c.error = append(c.key, pointer(j.Key)), append(c.error, pointer(j.Error))
+	text, _ := labelText(j.Labels).(string)
+	c.labels = append(c.labels, pointer(text))
+	c.priority, c.attempts = append(c.priority, int32(j.Priority)), append(c.attempts, int32(j.Attempts))
+	c.phase, c.state = append(c.phase, int16(p)), append(c.state, orNil(j.State))
+	if len(j.Body) > 0 {
+		c.bodySeq, c.body = append(c.bodySeq, seq), append(c.body, j.Body)
+	}
+	if len(j.Result) > 0 {
+		c.resultSeq, c.result = append(c.resultSeq, seq), append(c.result, j.Result)
+	}
+	for name, value := range j.Labels {
+		c.labelName, c.labelValue, c.labelSeq = append(c.labelName, name), append(c.labelValue, value), append(c.labelSeq, seq)
+	}
+}
+
+// pointer is nil, and so NULL, for what is empty.
+func pointer(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,291 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	pgRipen = `UPDATE job SET phase = 0 WHERE seq IN
+		(SELECT seq FROM job WHERE lane = $1 AND phase = 1 AND due <= $2 ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED)`
+	pgTake = `WITH ready AS MATERIALIZED (SELECT seq, priority, phase FROM job WHERE lane = $1 AND phase = 0
+			ORDER BY priority DESC, seq LIMIT $2 FOR UPDATE SKIP LOCKED),
+		passed AS MATERIALIZED (SELECT seq, priority, phase FROM job WHERE lane = $1 AND phase = 4 AND lease <= $3
+			ORDER BY lease LIMIT 10000 FOR UPDATE SKIP LOCKED),
+		chosen AS MATERIALIZED (SELECT seq, phase FROM (SELECT * FROM ready UNION ALL SELECT * FROM passed) AS found
+			ORDER BY priority DESC, seq LIMIT $2)
+		UPDATE job SET phase = 4, lease = $4, token = token + 1, attempts = attempts + 1 FROM chosen WHERE job.seq = chosen.seq
+		RETURNING ` + pgWhole + `, chosen.phase`
+	pgLaneID = `SELECT id FROM job_lane WHERE name = $1`
+
+	pgStates = `SELECT id, seq, lane, coalesce(key, ''), phase, due, token, attempts, coalesce(error, ''), body_bytes, result_bytes,
+		coalesce(length(state), 0) FROM job WHERE id = ANY($1) ORDER BY seq FOR UPDATE`
+	pgChange = `UPDATE job SET phase = $2, due = $3, ended = $4, lease = $5, attempts = $6, error = $7, result_bytes = $8,
+		state = CASE WHEN $9 THEN $10 ELSE state END WHERE seq = $1`
+	pgResult     = `INSERT INTO job_result (seq, result) VALUES ($1, $2) ON CONFLICT (seq) DO UPDATE SET result = excluded.result`
+	pgDropResult = `DELETE FROM job_result WHERE seq = $1`
+	pgUnhold     = `UPDATE job SET phase = phase - 2 WHERE phase IN (2, 3) AND seq =
+		(SELECT seq FROM job WHERE lane = $1 AND key = $2 AND key IS NOT NULL AND phase < 5 ORDER BY seq LIMIT 1) RETURNING phase`
+
+	pgOld = `SELECT seq, ended, body_bytes + result_bytes + coalesce(length(state), 0), lane
+		FROM job WHERE phase >= 5 ORDER BY ended, seq LIMIT $1 FOR UPDATE`
+	pgEndedBytes = `SELECT coalesce(sum(ended), 0)::bigint FROM job_count`
+	pgDropLabels = `DELETE FROM job_label USING job, json_each_text(job.labels::json) AS l (name, value)
+		WHERE job.seq = ANY($1) AND job.labels IS NOT NULL AND job_label.name = l.name AND job_label.value = l.value AND job_label.seq = job.seq`
+	pgDropBodies  = `DELETE FROM job_body WHERE seq = ANY($1)`
+	pgDropResults = `DELETE FROM job_result WHERE seq = ANY($1)`
+	pgDrop        = `DELETE FROM job WHERE seq = ANY($1)`
+)
+
+// Take leases up to limit jobs of lane.
+func (p *Postgres) Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]Job, error) {
+	if err := checkTake(lane, limit, now, until); err != nil {
+		return nil, err
+	}
+	if err := p.usable(ctx, "take jobs"); err != nil || limit == 0 {
+		return nil, err
+	}
+	return p.takes.do(ctx, "take jobs", taking{lane: lane, limit: min(limit, MaxTake), now: nanos(now), until: nanos(until)})
+}
+
+func (p *Postgres) writeTakes(group []*call[taking, []Job]) error {
+	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
+		t := newTally()
+		for _, c := range group {
+			var err error
+			if c.out, err = p.takeOne(ctx, tx, c.in, t); err != nil {
+				return err
+			}
+		}
+		var writes pgx.Batch
+		t.queue(&writes, p.slot+slotTake)
+		return tx.SendBatch(ctx, &writes).Close()
+	}, nil)
+}
+
+func (p *Postgres) takeOne(ctx context.Context, tx pgx.Tx, in taking, t *tally) ([]Job, error) {
+	var lane int64
+	err := tx.QueryRow(ctx, pgLaneID, in.lane).Scan(&lane)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ripe, err := tx.Exec(ctx, pgRipen, lane, in.now, MaxRipe)
+	if err != nil {
+		return nil, err
+	}
+	t.add(lane, phaseDelayed, -ripe.RowsAffected())
+	t.add(lane, phaseReady, ripe.RowsAffected())
+	rows, err := tx.Query(ctx, pgTake, lane, in.limit, in.now, in.until)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var taken []Job
+	for rows.Next() {
+		var was phase
+		j, err := scanJob(withMore{rows, &was}, true)
+		if err != nil {
+			return nil, err
+		}
+		taken = append(taken, j)
+		t.add(lane, was, -1)
+		t.add(lane, phaseRunning, 1)
+	}
+	slices.SortFunc(taken, func(a, b Job) int { return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Seq, b.Seq)) })
+	return taken, rows.Err()
+}
+
+// withMore reads one more column than the reader of a row knows.
+type withMore struct {
+	row  interface{ Scan(...any) error }
+	more any
+}
+
+func (w withMore) Scan(to ...any) error { return w.row.Scan(append(to, w.more)...) }
+
+// Change applies each change on its own.
+func (p *Postgres) Change(ctx context.Context, changes ...Change) ([]error, error) {
+	if err := checkChanges(changes); err != nil {
+		return nil, err
+	}
+	if err := p.usable(ctx, "change jobs"); err != nil {
+		return nil, err
+	}
+	if len(changes) == 0 {
+		return []error{}, nil
+	}
+	return p.changes.do(ctx, "change jobs", changes)
+}
+
+// writeChanges locks the jobs of all changes, decides one after the other, and
+// writes them at once.
+func (p *Postgres) writeChanges(group []*call[[]Change, []error]) error {
+	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
+		states, err := pgStatesOf(ctx, tx, group)
+		if err != nil {
+			return err
+		}
+		w := changing{tally: newTally(), freed: map[laneKey]bool{}}
+		for _, c := range group {
+			c.out = make([]error, len(c.in))
+			for i := range c.in {
+				c.out[i] = w.apply(&c.in[i], states)
+			}
+		}
+		if err := tx.SendBatch(ctx, &w.writes).Close(); err != nil {
+			return err
+		}
+		if err := w.unhold(ctx, tx); err != nil {
+			return err
+		}
+		var counts pgx.Batch
+		w.tally.queue(&counts, p.slot+slotChange)
+		return tx.SendBatch(ctx, &counts).Close()
+	}, nil)
+}
+
+func pgStatesOf(ctx context.Context, tx pgx.Tx, group []*call[[]Change, []error]) (map[string]*jobState, error) {
+	var ids []string
+	for _, c := range group {
+		for i := range c.in {
+			ids = append(ids, c.in[i].ID)
+		}
+	}
+	rows, err := tx.Query(ctx, pgStates, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	states := map[string]*jobState{}
+	for rows.Next() {
+		var id string
+		var s jobState
+		if err := rows.Scan(&id, &s.seq, &s.lane, &s.key, &s.phase, &s.due, &s.token, &s.attempts, &s.error, &s.bodyBytes, &s.resultBytes, &s.stateBytes); err != nil {
+			return nil, err
+		}
+		states[id] = &s
+	}
+	return states, rows.Err()
+}
+
+// changing is a group of changes on its way.
+type changing struct {
+	writes pgx.Batch
+	tally  *tally
+	freed  map[laneKey]bool // keys whose first job has ended
+}
+
+func (w *changing) apply(c *Change, states map[string]*jobState) error {
+	s := states[c.ID]
+	if s == nil {
+		return jobNotFound("change", c.ID)
+	}
+	n, err := s.becomes(c)
+	if err != nil {
+		return err
+	}
+	ended, lease := int64(0), int64(0)
+	if n.phase.ended() {
+		ended = nanos(c.Ended)
+		w.tally.ended[n.lane] += n.bodyBytes + n.resultBytes + n.stateBytes
+		if s.key != "" && !s.phase.held() {
+			w.freed[laneKey{s.lane, s.key}] = true
+		}
+	} else if n.phase == phaseRunning {
+		lease = nanos(c.Lease)
+	}
+	w.writes.Queue(pgChange, n.seq, int(n.phase), n.due, ended, lease, n.attempts, pointer(n.error), n.resultBytes, c.State != nil, orNil(c.State))
+	switch {
+	case len(c.Result) > 0:
+		w.writes.Queue(pgResult, n.seq, c.Result)
+	case c.Result != nil:
+		w.writes.Queue(pgDropResult, n.seq)
+	}
+	w.tally.add(s.lane, s.phase, -1)
+	w.tally.add(s.lane, n.phase, 1)
+	*s = n
+	return nil
+}
+
+// unhold lets the next jobs with the freed keys come up. The lock is that of the
+// pushes: else a job pushed at this moment could stay held up for ever.
+func (w *changing) unhold(ctx context.Context, tx pgx.Tx) error {
+	if len(w.freed) == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, pgLockCounter, "seq"); err != nil {
+		return err
+	}
+	for k := range w.freed {
+		var next phase
+		err := tx.QueryRow(ctx, pgUnhold, k.lane, k.key).Scan(&next)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		w.tally.add(k.lane, next+unhold, -1)
+		w.tally.add(k.lane, next, 1)
+	}
+	return nil
+}
+
+// TrimJobs forgets ended jobs, the first that ended first.
+func (p *Postgres) TrimJobs(ctx context.Context, before time.Time, maxBytes int64) (n int, err error) {
+	if err := p.usable(ctx, "trim jobs"); err != nil {
+		return 0, err
+	}
+	err = p.transact(func(_ context.Context, tx pgx.Tx) error {
+		n, err = p.trim(ctx, tx, nanos(before), maxBytes)
+		return err
+	}, nil)
+	if err != nil {
+		return 0, p.failed(ctx, "trim jobs", err)
+	}
+	return n, nil
+}
+
+func (p *Postgres) trim(ctx context.Context, tx pgx.Tx, before, maxBytes int64) (int, error) {
+	var total int64
+	if err := tx.QueryRow(ctx, pgEndedBytes).Scan(&total); err != nil {
+		return 0, err
+	}
+	rows, err := tx.Query(ctx, pgOld, trimPart)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	var gone []int64
+	t := newTally()
+	for rows.Next() {
+		var o old
+		var lane int64
+		if err := rows.Scan(&o.seq, &o.ended, &o.bytes, &lane); err != nil {
+			return 0, err
+		}
+		if o.ended >= before && (maxBytes == 0 || total <= maxBytes) {
+			continue // the others as well: total does not change any more
+		}
+		gone = append(gone, o.seq)
+		t.ended[lane] -= o.bytes
+		total -= o.bytes
+	}
+	if err := rows.Err(); err != nil || len(gone) == 0 {
+		return 0, err
+	}
+	var writes pgx.Batch
+	for _, text := range []string{pgDropLabels, pgDropBodies, pgDropResults, pgDrop} {
+		writes.Queue(text, gone)
+	}
+	t.queue(&writes, p.slot+slotTrim)
+	return len(gone), tx.SendBatch(ctx, &writes).Close()
+}
