@@ -45,6 +45,8 @@ var floors = map[string]int{
 
 	"internal/invoke": 6,
 	"internal/scale":  6,
+
+	"internal/rollout": 6,
 	"internal/async":  6,
 
 	"internal/scale/decide": 3,

@@ -81,6 +81,10 @@ type Options struct {
 	Instances   Instances
 	Reserver    Reserver
 	Provisioner Provisioner
+	// Scaler and Roller may be nil: nothing is told of decisions and there are no
+	// rollouts then.
+	Scaler Scaler
+	Roller Roller
 	// FunctionURL is the address of the function URL with an id. Nil is the id
 	// alone.
 	FunctionURL func(urlID string) string
@@ -145,6 +149,7 @@ func (a *api) routes() {
 	a.route("PUT", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.putURL)
 	a.route("DELETE", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.deleteURL)
 	a.gatewayRoutes()
+	a.scaleRoutes()
 	// What the reserves have learned comes from the functions of all namespaces.
 	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)
 	a.route("GET", "/v1/runtimes", mayRead, maxControlBody, a.listRuntimes)

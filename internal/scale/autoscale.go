@@ -246,6 +246,3 @@ func (a *autoscaler) decisions(k pool.Key) []Made {
 	}
 	return nil
 }
-
-// Decisions are the last ones about a version, oldest first.
-func (s *Service) Decisions(k pool.Key) []Made { return s.auto.decisions(k) }

@@ -70,6 +70,7 @@ type Pool interface {
 // Watched is what the pool tells of a version.
 type Watched interface {
 	Observe(k pool.Key) (pool.Observation, bool)
+	Observed() iter.Seq2[pool.Key, pool.Observation]
 	Usage(k pool.Key) []pool.Used
 }
 

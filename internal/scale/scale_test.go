@@ -88,8 +88,9 @@ func (b *basin) Observe(k pool.Key) (pool.Observation, bool) {
 	o, ok := b.seen[k]
 	return o, ok
 }
-func (b *basin) Usage(pool.Key) []pool.Used              { return nil }
-func (b *basin) InUse(k pool.Key, _ time.Time) time.Time { return b.used[k] }
+func (b *basin) Observed() iter.Seq2[pool.Key, pool.Observation] { return maps.All(b.seen) }
+func (b *basin) Usage(pool.Key) []pool.Used                      { return nil }
+func (b *basin) InUse(k pool.Key, _ time.Time) time.Time         { return b.used[k] }
 func (b *basin) Warm(v *lambent.Version, reason string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

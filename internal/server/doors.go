@@ -29,6 +29,7 @@ func (s *Server) apiHandler() http.Handler {
 			Catalog: s.catalog, Invoker: s.keeper, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
 			Instances: s.pool, Reserver: s.reserver(), Provisioner: s.scale,
+			Scaler: s.scale, Roller: s.rollouts,
 			FunctionURL:  s.functionURL,
 			ReserveBytes: int64(s.config.Instances.Reserve),
 			Concurrency:  s.config.Instances.Concurrency,

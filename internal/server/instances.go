@@ -15,6 +15,7 @@ import (
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/predict"
 	"lambent.dev/lambent/internal/prepare"
+	"lambent.dev/lambent/internal/rollout"
 	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/scale"
@@ -80,6 +81,12 @@ func (s *Server) openPool(context.Context) error {
 	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Idle: s.config.Instances.StreamIdle, Log: s.log})
 	s.closers = append(s.closers, s.proxy.Close)
 	return nil
+}
+
+// openRollouts opens the room that moves aliases, with what the spine measures.
+func (s *Server) openRollouts(ctx context.Context) (err error) {
+	s.rollouts, err = rollout.Open(ctx, rollout.Options{Records: s.records, Catalog: s.catalog, Begin: s.loads.Figures, Log: s.log})
+	return err
 }
 
 // newHabits is nil where nothing is to be guessed from calls.

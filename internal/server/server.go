@@ -33,6 +33,7 @@ import (
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/prepare"
+	"lambent.dev/lambent/internal/rollout"
 	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/scale"
@@ -82,6 +83,7 @@ type Server struct {
 	habits    *scale.Habits // nil when nothing is guessed from calls
 	loads     *scale.Loads
 	scale     *scale.Service
+	rollouts  *rollout.Room
 	invoke    *invoke.Service
 	proxy     *proxy.Proxy
 	events    *async.Service
@@ -102,7 +104,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 	s := &Server{sockets: Sockets{}, config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
-		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openEvents,
+		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -250,6 +252,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.images.Run(ctx) })
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.scale.Run(ctx) })
+	group.Go(func() error { return s.rollouts.Run(ctx) })
 	group.Go(func() error { return s.prepare.Run(ctx) })
 	group.Go(func() error { return s.events.Run(ctx) })
 	group.Go(func() error { return s.keeper.Run(ctx) })

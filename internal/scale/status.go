@@ -1,0 +1,77 @@
+package scale
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/pool"
+)
+
+// Status is what a version does, and what was decided about it last.
+type Status struct {
+	Key     pool.Key
+	Pool    pool.Observation
+	Running int    // calls, waiting ones included
+	Total   Totals // since it was called again after a while without calls
+	Last    Made   // the zero value if nothing was decided yet
+}
+
+// Status tells of every version of a namespace that is called or has instances, by
+// name.
+func (s *Service) Status(namespace string) []Status {
+	now := time.Now()
+	var all []Status
+	known := map[pool.Key]bool{}
+	for k, load := range s.o.Loads.all {
+		if k.Namespace == namespace {
+			total, running, _ := load.at(now)
+			known[k] = true
+			all = append(all, Status{Key: k, Running: running, Total: total})
+		}
+	}
+	for k := range s.o.Pool.Observed() {
+		if k.Namespace == namespace && !known[k] {
+			all = append(all, Status{Key: k})
+		}
+	}
+	for i := range all {
+		x := &all[i]
+		x.Pool, _ = s.o.Pool.Observe(x.Key)
+		if made := s.auto.decisions(x.Key); len(made) > 0 {
+			x.Last = made[len(made)-1]
+		}
+	}
+	slices.SortFunc(all, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.Key.Function, b.Key.Function), cmp.Compare(len(a.Key.Number), len(b.Key.Number)), cmp.Compare(a.Key.Number, b.Key.Number))
+	})
+	return all
+}
+
+// Decisions are the last ones about a version, oldest first.
+func (s *Service) Decisions(k pool.Key) []Made { return s.auto.decisions(k) }
+
+// Record begins to record the calls of a version; false if too many are recorded.
+func (s *Service) Record(k pool.Key) bool { return s.o.Loads.Record(k) }
+
+// Recorded ends that and hands out what was recorded; false if nothing was.
+func (s *Service) Recorded(k pool.Key) (Recording, bool) { return s.o.Loads.Recorded(k) }
+
+// Figures begins to count the calls of a version. What it returns tells what there
+// was since.
+func (l *Loads) Figures(namespace, function, number string) func() lambent.RolloutFigures {
+	k := pool.Key{Namespace: namespace, Function: function, Number: number}
+	base, _ := l.Totals(k)
+	return func() lambent.RolloutFigures {
+		total, _ := l.Totals(k)
+		if total.Began < base.Began { // it was not called for so long that it was forgotten
+			base = Totals{}
+		}
+		since := total.Minus(base)
+		return lambent.RolloutFigures{
+			Calls: since.Ended, Failed: since.Failed,
+			P50: since.Took.Quantile(.5), P95: since.Took.Quantile(.95), P99: since.Took.Quantile(.99),
+		}
+	}
+}
