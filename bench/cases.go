@@ -27,6 +27,7 @@ var cases = []struct {
 	{"memory", "resident memory and restart", memory},
 	{"cold-start", "cold starts, one after the other", coldStart},
 	{"cold-burst", "cold starts at once, and with the reserve exhausted", coldBurst},
+	{"spring", "cold starts of a Spring Boot web application", spring},
 	{"reserve", "memory of idle instances and of the reserves", reserveMemory},
 	{"peers", "the same start by others", peers},
 }

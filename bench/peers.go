@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -146,17 +147,28 @@ func (b *bed) workerd(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	for time.Since(begin) < 10*time.Second {
-		resp, err := http.Post("http://"+addr+"/", "application/json", strings.NewReader(string(event)))
+	return answered(begin, func() (*http.Response, error) {
+		return http.Post("http://"+addr+"/", "application/json", bytes.NewReader(event))
+	})
+}
+
+// answered asks until somebody listens, and returns the time since begin at which
+// the answer was there.
+func answered(begin time.Time, ask func() (*http.Response, error)) (time.Duration, error) {
+	for time.Since(begin) < time.Minute {
+		resp, err := ask()
 		if err != nil {
 			time.Sleep(200 * time.Microsecond)
 			continue
 		}
 		_, err = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close() // read to its end
+		if resp.StatusCode != http.StatusOK {
+			err = errors.Join(err, fmt.Errorf("answered %s: %w", resp.Status, errNoAnswer))
+		}
 		return time.Since(begin), err
 	}
-	return 0, errors.New("no answer within 10 s")
+	return 0, fmt.Errorf("within a minute: %w", errNoAnswer)
 }
 
 func freeAddress() (string, error) {

@@ -158,6 +158,7 @@ func (r *Room) spec(ctx context.Context, v *lambent.Version) (sandbox.Spec, func
 		}
 	}
 	roomy := *v
+	roomy.App = nil // the runs end by themselves, as those of functions do
 	roomy.MemoryMB = max(v.MemoryMB+512, prepareMB)
 	roomy.EphemeralMB = max(v.EphemeralMB, 1024)
 	stream := time.Now().UTC().Format("2006/01/02") + "/[" + v.Number + "]" + r.o.NewID()

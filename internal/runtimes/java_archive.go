@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,20 +62,30 @@ func (c *Catalog) PrepareKey(v *lambent.Version) (key string, ok bool) {
 		return "", false
 	}
 	parts := []string{v.Runtime, v.Namespace, string(v.Code.Digest), v.Handler, i.key, c.layout}
+	if v.App != nil {
+		if _, ok := bootStart(v.App); !ok {
+			return "", false
+		}
+		parts = slices.Concat(parts, []string{"application", strconv.Itoa(v.App.Port), v.App.Health}, v.App.Command)
+	}
 	for _, name := range []string{"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"} {
 		parts = append(parts, v.Env[name])
 	}
 	for _, l := range v.Layers {
 		parts = append(parts, string(l.Digest))
 	}
-	return "java-" + shortHash(parts...) + shortHash(append(parts, "2")...), true
+	kind := "java-"
+	if v.App != nil {
+		kind = javaAppKey
+	}
+	return kind + shortHash(parts...) + shortHash(append(parts, "2")...), true
 }
 
 // Base says how what all functions of v's runtime start from is made, in order.
 // It is nothing when that is there already. After the last run it is in place.
 func (c *Catalog) Base(v *lambent.Version) []Making {
 	r, known := lookup(v.Runtime)
-	if !known || r.family != familyJava {
+	if !known || r.family != familyJava || v.App != nil {
 		return nil
 	}
 	i, _, ok := pick(c.interpreters(), r)
@@ -146,6 +157,9 @@ func (c *Catalog) install(from, target string) error {
 // code and layers, and says what remains to be run. The function's classes are
 // loaded in that run as at its start, constructor included, and written down.
 func (c *Catalog) Prepare(v *lambent.Version, code string, layers []string, dir string) ([]Making, error) {
+	if v.App != nil {
+		return c.prepareApplication(v, code, dir)
+	}
 	rt, err := c.Resolve(v)
 	if err != nil {
 		return nil, err
@@ -176,6 +190,10 @@ func withArgs(rt sandbox.Runtime, flags ...string) sandbox.Runtime {
 // [sandbox.CacheDir]. Where a blank is the better start, it is rt itself, and
 // nothing is to be mounted.
 func (c *Catalog) Prepared(rt sandbox.Runtime, dir, key string) (_ sandbox.Runtime, mount string) {
+	if strings.HasPrefix(key, javaAppKey) {
+		rt.Command, rt.Application = []string{rt.Command[0], "@" + sandbox.CacheDir + "/" + javaArgs}, true
+		return rt, dir
+	}
 	if slices.Index(rt.Command, "-cp") < 0 || exists(filepath.Join(dir, "few")) && rt.Blank != nil {
 		return rt, ""
 	}

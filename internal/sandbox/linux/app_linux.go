@@ -47,6 +47,8 @@ func appSpec(s sandbox.Spec) sandbox.Spec {
 	s.Env = withInterpreter(s.Env, rt)
 	command := slices.Clone(s.Version.App.Command)
 	switch {
+	case rt.Application:
+		command = rt.Command
 	case len(command) == 0 && s.Version.Image == nil:
 		command = []string{"/var/task/bootstrap"}
 		rt.Fallback = []string{"/opt/bootstrap"}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// spring measures cold starts of a Spring Boot 3 web application, deployed as the
+// jar that Maven leaves, in turn with the same java on the same jar: from its
+// start to the answer to one request.
+func spring(ctx context.Context, b *bed) ([]result, error) {
+	ratio := result{Name: "Spring Boot web application: second cold start on, over raw", Unit: "x", Bar: .35, Below: true}
+	s, err := newSpring(ctx, b)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		ratio.Name += because(err)
+		return []result{ratio}, nil
+	}
+	first, err := s.cold(ctx, -2)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepared(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := s.cold(ctx, -1); err != nil { // maps what was prepared for the first time
+		return nil, err
+	}
+	cold := result{Name: "Spring Boot web application: cold, p50", Unit: "ms"}
+	worst := result{Name: "Spring Boot web application: cold, p99", Unit: "ms"}
+	plain := result{Name: "Spring Boot web application: raw, java -jar, p50", Unit: "ms"}
+	var colds, raws []float64
+	for i := range max(10, b.colds/2) {
+		took, err := s.cold(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		bare, err := s.raw(ctx)
+		if err != nil {
+			return nil, err
+		}
+		colds, raws = append(colds, millis(took)), append(raws, millis(bare))
+		ratio.add(millis(took) / millis(bare))
+	}
+	cold.add(median(colds))
+	worst.add(quantile(colds, .99))
+	plain.add(median(raws))
+	return []result{ratio, cold, worst, plain,
+		{Name: "Spring Boot web application: first cold start, nothing prepared", Unit: "ms", Values: []float64{millis(first)}}}, nil
+}
+
+// springBed is the deployed application and the same jar.
+type springBed struct {
+	*bed
+	java, jar string
+	target    target
+}
+
+const springName = "spring"
+
+func newSpring(ctx context.Context, b *bed) (*springBed, error) {
+	java, err := b.interpreter("java17")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := exec.LookPath("mvn"); err != nil {
+		return nil, fmt.Errorf("mvn: %w", errAbsent)
+	}
+	dir := filepath.Join(b.data, "subject-"+springName)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(b.root, "bench", "spring"))); err != nil {
+		return nil, err
+	}
+	if err := runIn(ctx, dir, "mvn", "-q", "-B", "package"); err != nil {
+		return nil, err
+	}
+	// A whole archive on its own is what is deployed.
+	if err := runIn(ctx, dir, filepath.Join(b.root, "bin", "lambent"), "--data", b.data, "deploy", dir, "--name", springName,
+		"--runtime", "java17", "--port", "8080", "--memory", "2048"); err != nil {
+		return nil, err
+	}
+	t, err := b.public(ctx, springName, nil)
+	if err != nil {
+		return nil, err
+	}
+	line, rest, _ := bytes.Cut(t.request, []byte("\r\n"))
+	if len(line) == 0 || len(rest) == 0 {
+		return nil, errors.New("no request")
+	}
+	t.request = append([]byte("GET /items/pen HTTP/1.1\r\n"), rest...)
+	return &springBed{bed: b, java: java, jar: filepath.Join(dir, "target", "shop-1.jar"), target: t}, nil
+}
+
+// cold lets the instance go and asks the application.
+func (s *springBed) cold(ctx context.Context, round int) (time.Duration, error) {
+	if err := s.outdate(ctx, springName, round); err != nil {
+		return 0, err
+	}
+	time.Sleep(2 * time.Second) // the old one closes its context, which is no part of a cold start
+	return once(ctx, s.target)
+}
+
+// prepared waits until there is what the next start can use.
+func (s *springBed) prepared(ctx context.Context) error {
+	for begin := time.Now(); time.Since(begin) < 3*time.Minute; time.Sleep(100 * time.Millisecond) {
+		found, err := filepath.Glob(filepath.Join(s.data, "prepared", "java-app-*", "manifest.json"))
+		if len(found) > 0 || err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return errors.New("the application is not prepared after 3 min")
+}
+
+// raw starts the jar and asks it, as soon as it listens.
+func (s *springBed) raw(ctx context.Context) (time.Duration, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return 0, err
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, s.java, "-jar", s.jar, "--server.port="+port)
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	return answered(begin, func() (*http.Response, error) { return http.Get("http://" + addr + "/items/pen") })
+}
