@@ -111,7 +111,7 @@ type Jobs interface {
 	// passed, until the given time, and returns them in order. It is durable too,
 	// so that no two takers, of whatever process, have a job at the same time. Of
 	// waiting jobs that come due in one Take only the first [MaxRipe] are put in
-	// order.
+	// order. It may overlook jobs that another process changes at this moment.
 	Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]Job, error)
 	// Change applies each change on its own, durably; a change that does not apply
 	// any more has [ErrConflict], one of a job that is gone [ErrNotFound], in the

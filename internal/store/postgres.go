@@ -39,8 +39,7 @@ type Postgres struct {
 
 	commits *grouper[[]Op, int64]
 	pushes  *grouper[[]Job, none]
-	takes   *grouper[taking, []Job]
-	changes *grouper[[]Change, []error]
+	works   *grouper[work, worked]
 
 	stop     context.CancelFunc // ends the listener
 	listener sync.WaitGroup
@@ -100,8 +99,7 @@ func (p *Postgres) open(ctx context.Context, config *pgxpool.Config) (err error)
 	}
 	p.commits = newGrouper(p.writeCommits)
 	p.pushes = newGrouper(p.writePushes)
-	p.takes = newGrouper(p.writeTakes)
-	p.changes = newGrouper(p.writeChanges)
+	p.works = newGrouper(p.writeWorks)
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
 	p.stop = stop
 	p.listener.Go(func() { p.listen(listening) }) // release waits for it
@@ -124,8 +122,7 @@ func (p *Postgres) release() error {
 	if p.stop != nil {
 		p.commits.stop()
 		p.pushes.stop()
-		p.takes.stop()
-		p.changes.stop()
+		p.works.stop()
 		p.stop()
 		p.listener.Wait()
 		p.announce()

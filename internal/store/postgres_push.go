@@ -30,8 +30,7 @@ const (
 // Each loop that counts has a slot in job_count.
 const (
 	slotPush = iota
-	slotTake
-	slotChange
+	slotWork
 	slotTrim
 	slots
 )

@@ -50,20 +50,41 @@ func (p *Postgres) Take(ctx context.Context, lane string, limit int, now, until 
 	if err := p.usable(ctx, "take jobs"); err != nil || limit == 0 {
 		return nil, err
 	}
-	return p.takes.do(ctx, "take jobs", taking{lane: lane, limit: min(limit, MaxTake), now: nanos(now), until: nanos(until)})
+	out, err := p.works.do(ctx, "take jobs", work{take: taking{lane: lane, limit: min(limit, MaxTake), now: nanos(now), until: nanos(until)}})
+	return out.taken, err
 }
 
-func (p *Postgres) writeTakes(group []*call[taking, []Job]) error {
+// work is a Take or a Change on its way, and worked what becomes of it.
+type work struct {
+	take    taking // of no lane in a Change
+	changes []Change
+}
+
+type worked struct {
+	taken []Job
+	errs  []error
+}
+
+// writeWorks does a group of changes at once, and then its takes. Both are in one
+// loop, since a Take does not wait for jobs that another transaction changes, but
+// overlooks them: only another server's may be overlooked so.
+func (p *Postgres) writeWorks(group []*call[work, worked]) error {
 	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
 		t := newTally()
+		if err := changeAll(ctx, tx, group, t); err != nil {
+			return err
+		}
 		for _, c := range group {
+			if c.in.take.lane == "" {
+				continue
+			}
 			var err error
-			if c.out, err = p.takeOne(ctx, tx, c.in, t); err != nil {
+			if c.out.taken, err = p.takeOne(ctx, tx, c.in.take, t); err != nil {
 				return err
 			}
 		}
 		var writes pgx.Batch
-		t.queue(&writes, p.slot+slotTake)
+		t.queue(&writes, p.slot+slotWork)
 		return tx.SendBatch(ctx, &writes).Close()
 	}, nil)
 }
@@ -122,42 +143,43 @@ func (p *Postgres) Change(ctx context.Context, changes ...Change) ([]error, erro
 	if len(changes) == 0 {
 		return []error{}, nil
 	}
-	return p.changes.do(ctx, "change jobs", changes)
+	out, err := p.works.do(ctx, "change jobs", work{changes: changes})
+	return out.errs, err
 }
 
-// writeChanges locks the jobs of all changes, decides one after the other, and
-// writes them at once.
-func (p *Postgres) writeChanges(group []*call[[]Change, []error]) error {
-	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
-		states, err := pgStatesOf(ctx, tx, group)
-		if err != nil {
-			return err
+// changeAll locks the jobs of all changes, decides one after the other, and writes
+// them at once.
+func changeAll(ctx context.Context, tx pgx.Tx, group []*call[work, worked], t *tally) error {
+	states, err := pgStatesOf(ctx, tx, group)
+	if err != nil {
+		return err
+	}
+	w := changing{tally: t, freed: map[laneKey]bool{}}
+	for _, c := range group {
+		c.out.errs = make([]error, len(c.in.changes))
+		for i := range c.in.changes {
+			c.out.errs[i] = w.apply(&c.in.changes[i], states)
 		}
-		w := changing{tally: newTally(), freed: map[laneKey]bool{}}
-		for _, c := range group {
-			c.out = make([]error, len(c.in))
-			for i := range c.in {
-				c.out[i] = w.apply(&c.in[i], states)
-			}
-		}
-		if err := tx.SendBatch(ctx, &w.writes).Close(); err != nil {
-			return err
-		}
-		if err := w.unhold(ctx, tx); err != nil {
-			return err
-		}
-		var counts pgx.Batch
-		w.tally.queue(&counts, p.slot+slotChange)
-		return tx.SendBatch(ctx, &counts).Close()
-	}, nil)
+	}
+	if w.writes.Len() == 0 {
+		return nil
+	}
+	if err := tx.SendBatch(ctx, &w.writes).Close(); err != nil {
+		return err
+	}
+	return w.unhold(ctx, tx)
 }
 
-func pgStatesOf(ctx context.Context, tx pgx.Tx, group []*call[[]Change, []error]) (map[string]*jobState, error) {
+// pgStatesOf are the jobs that a group changes, by id.
+func pgStatesOf(ctx context.Context, tx pgx.Tx, group []*call[work, worked]) (map[string]*jobState, error) {
 	var ids []string
 	for _, c := range group {
-		for i := range c.in {
-			ids = append(ids, c.in[i].ID)
+		for i := range c.in.changes {
+			ids = append(ids, c.in.changes[i].ID)
 		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
 	}
 	rows, err := tx.Query(ctx, pgStates, ids)
 	if err != nil {
