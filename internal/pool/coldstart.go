@@ -225,6 +225,12 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 	return nil
 }
 
+// Trees gives layers whose content is fetched when it is read, and pins them until
+// release is called; coming is false for all others.
+type Trees interface {
+	Tree(d lambent.Digest) (t *filetree.Tree, release func(), coming bool)
+}
+
 // tree gives a layer that is still coming in; coming is false for all else.
 func (p *Pool) tree(d lambent.Digest) (t *filetree.Tree, release func(), coming bool) {
 	if p.o.Trees == nil {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
-	"lambent.dev/lambent/internal/filetree"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/telemetry"
@@ -58,12 +57,6 @@ type Options struct {
 	MaxWait time.Duration
 	// NewID makes instance ids of 32 hex digits.
 	NewID func() string
-}
-
-// Trees gives layers whose content is fetched when it is read, and pins them until
-// release is called; coming is false for all others.
-type Trees interface {
-	Tree(d lambent.Digest) (t *filetree.Tree, release func(), coming bool)
 }
 
 // Artifacts gives directories of unpacked code.

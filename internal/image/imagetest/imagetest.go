@@ -6,14 +6,21 @@ package imagetest
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -36,6 +43,38 @@ type Registry struct {
 	Open bool   // asks nobody for a login
 	// Change, if set, answers requests before the registry does; true is enough.
 	Change func(w http.ResponseWriter, r *http.Request) bool
+	// Files are blobs that are on disk, by their digest ("sha256:..."): the registry
+	// has them without a push.
+	Files map[string]string
+	// Sent counts the bytes of blobs that went out.
+	Sent atomic.Int64
+}
+
+// counted is an answer whose bytes are counted.
+type counted struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+}
+
+func (c counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
+}
+
+// file answers for a blob that is on disk.
+func (r *Registry) file(w http.ResponseWriter, req *http.Request) bool {
+	digest := path.Base(req.URL.Path)
+	name := r.Files[digest]
+	if name == "" || req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return false
+	}
+	w.Header().Set("Docker-Content-Digest", digest)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeFile(w, req, name)
+	return true
 }
 
 // Start starts a registry; the test stops it.
@@ -49,7 +88,10 @@ func Start(t testing.TB) *Registry {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		if reg.Change == nil || !reg.Change(w, r) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+			w = counted{w, &reg.Sent}
+		}
+		if (reg.Change == nil || !reg.Change(w, r)) && !reg.file(w, r) {
 			inner.ServeHTTP(w, r)
 		}
 	}))
@@ -124,7 +166,11 @@ func Layer(t testing.TB, files ...[2]string) v1.Layer {
 // as Go calls architectures.
 func Image(t testing.TB, arch string, config v1.Config, layers ...v1.Layer) v1.Image {
 	t.Helper()
-	img, err := mutate.AppendLayers(empty.Image, layers...)
+	var all []mutate.Addendum
+	for _, l := range layers {
+		all = append(all, addendum(t, l))
+	}
+	img, err := mutate.Append(empty.Image, all...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,4 +184,99 @@ func Image(t testing.TB, arch string, config v1.Config, layers ...v1.Layer) v1.I
 		t.Fatal(err)
 	}
 	return img
+}
+
+// indexed is a layer with a table of contents.
+type indexed struct {
+	v1.Layer
+	toc string
+}
+
+// addendum is a layer as an image names it.
+func addendum(t testing.TB, l v1.Layer) mutate.Addendum {
+	t.Helper()
+	a := mutate.Addendum{Layer: l}
+	if i, ok := l.(indexed); ok {
+		a.Layer, a.Annotations = i.Layer, map[string]string{estargz.TOCJSONDigestAnnotation: i.toc}
+	}
+	mediaType, err := l.MediaType()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.MediaType = mediaType
+	return a
+}
+
+// Indexed makes an eStargz layer of a tar archive on disk, and writes it to a file
+// that a [Registry] may have among its Files.
+func Indexed(t testing.TB, archive, to string) (l v1.Layer, digest string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := estargz.Build(io.NewSectionReader(f, 0, info.Size()), estargz.WithCompressionLevel(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, blob); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(blob.Close(), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = tarball.LayerFromFile(to); err != nil {
+		t.Fatal(err)
+	}
+	hash, err := l.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return indexed{l, blob.TOCDigest().String()}, hash.String()
+}
+
+// Archive writes a tar archive of files of noise, which cannot be compressed, after
+// files of given content; it is as large as it is told, about.
+func Archive(t testing.TB, to string, size, each int64, files ...[2]string) {
+	t.Helper()
+	f, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(f)
+	for _, file := range files {
+		name, program := strings.CutSuffix(file[0], "!")
+		h := tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(file[1]))}
+		if program {
+			h.Mode = 0o755
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, file[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	noise := rand.NewChaCha8([32]byte{1})
+	for n := int64(0); n*each < size; n++ {
+		h := tar.Header{Name: "data/" + strconv.FormatInt(n, 10), Typeflag: tar.TypeReg, Mode: 0o644, Size: each}
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(w, noise, each); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

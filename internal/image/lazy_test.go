@@ -1,0 +1,249 @@
+package image_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/artifact"
+	"lambent.dev/lambent/internal/filetree"
+	"lambent.dev/lambent/internal/image"
+	"lambent.dev/lambent/internal/image/imagetest"
+)
+
+// lazyRig is a rig whose room lets layers be used before they are here.
+func lazyRig(t *testing.T, store *artifact.Store, registry *imagetest.Registry) rig {
+	t.Helper()
+	room := image.New(image.Options{
+		Layers: store, Lazy: store, Resolve: 2 * time.Second, Idle: 300 * time.Millisecond, Quiet: 200 * time.Millisecond,
+		Registries: []image.Registry{{Host: registry.Host, Username: imagetest.User, Password: imagetest.Password}},
+	})
+	return rig{room, registry, store}
+}
+
+// run runs the room until the test ends, or stop is called.
+func run(t *testing.T, x rig) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- x.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if cancel(); !stopped {
+			stopped = true
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// large is an image with a layer of some 12 MB that has an index.
+func large(t *testing.T) v1.Image {
+	t.Helper()
+	dir := t.TempDir()
+	imagetest.Archive(t, filepath.Join(dir, "tar"), 12<<20, 1<<20, [2]string{"bin/run!", "program"})
+	l, _ := imagetest.Indexed(t, filepath.Join(dir, "tar"), filepath.Join(dir, "layer"))
+	return imagetest.Image(t, runtime.GOARCH, plain, imagetest.Layer(t, [2]string{"etc/base", "base"}), l)
+}
+
+func pulled(t *testing.T, x rig, reference string) *lambent.Image {
+	t.Helper()
+	found, err := x.Resolve(t.Context(), reference, arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Pull(t.Context(), found); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func read(t *testing.T, tree *filetree.Tree, name string, n int64) ([]byte, error) {
+	t.Helper()
+	node := tree.Find(name)
+	if node == nil {
+		t.Fatalf("there is no %s", name)
+	}
+	p := make([]byte, min(n, node.Size))
+	return p, tree.Read(t.Context(), node, p, 0)
+}
+
+// here tells whether all of the layers of an image have come.
+func here(x rig, i *lambent.Image) bool {
+	for _, d := range i.Layers {
+		if !x.store.HasLayer(d) {
+			return false
+		}
+	}
+	return true
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not: %s", what)
+		}
+	}
+}
+
+func openStore(t *testing.T, dir string) *artifact.Store {
+	t.Helper()
+	store, err := artifact.Open(artifact.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// An image whose layer has an index is there when that is read; the rest comes when
+// nobody reads.
+func TestLazyPull(t *testing.T) {
+	registry := imagetest.Start(t)
+	x := lazyRig(t, openStore(t, filepath.Join(t.TempDir(), "artifacts")), registry)
+	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	if x.store.HasLayer(found.Layers[1]) || !x.store.HasLayer(found.Layers[0]) {
+		t.Fatal("the small layer is fetched at once, the large one not")
+	}
+	tree, release, ok := x.store.Tree(found.Layers[1])
+	if !ok {
+		t.Fatal("the layer cannot be read")
+	}
+	defer release()
+	if got, err := read(t, tree, "bin/run", 100); err != nil || string(got) != "program" {
+		t.Fatalf("read %q, %v", got, err)
+	}
+	if _, err := read(t, tree, "data/3", 1000); err != nil {
+		t.Fatal(err)
+	}
+	if sent := registry.Sent.Load(); sent > 2<<20 {
+		t.Errorf("%d bytes were fetched to read two files", sent)
+	}
+	run(t, x)
+	eventually(t, "all has come", func() bool { return here(x, found) })
+	dir, done, err := x.store.Use(t.Context(), found.Layers[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if b, err := os.ReadFile(filepath.Join(dir, "bin/run")); string(b) != "program" {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+// A later server finds what is to come, and the registry may be away meanwhile.
+func TestLazyPullAfterARestart(t *testing.T) {
+	registry := imagetest.Start(t)
+	dir := filepath.Join(t.TempDir(), "artifacts")
+	x := lazyRig(t, openStore(t, dir), registry)
+	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	var away atomic.Bool
+	away.Store(true)
+	registry.Change = func(w http.ResponseWriter, _ *http.Request) bool {
+		if away.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return away.Load()
+	}
+	x = lazyRig(t, openStore(t, dir), registry)
+	stop := run(t, x)
+	time.Sleep(300 * time.Millisecond)
+	if _, _, err := x.store.Use(t.Context(), found.Layers[1]); lambent.CodeOf(err) != lambent.CodeUnavailable {
+		t.Errorf("use: %v", err)
+	}
+	stop()
+	away.Store(false)
+	run(t, lazyRig(t, x.store, registry))
+	eventually(t, "all has come", func() bool { return here(x, found) })
+}
+
+// What goes wrong with a piece says so, within its time, and gives no wrong byte.
+func TestLazyFaults(t *testing.T) {
+	var size atomic.Int64 // of the layer
+	part := func(r *http.Request) bool { return r.Header.Get("Range") != "" }
+	for name, c := range map[string]struct {
+		change func(w http.ResponseWriter, r *http.Request) bool
+		code   lambent.Code
+		says   string
+	}{
+		"hangs": {func(w http.ResponseWriter, r *http.Request) bool {
+			if part(r) {
+				w.Header().Set("Content-Range", strings.Replace(r.Header.Get("Range"), "=", " ", 1)+"/1")
+				<-r.Context().Done()
+			}
+			return part(r)
+		}, lambent.CodeTimeout, "did not answer in time"},
+		"gone": {func(w http.ResponseWriter, r *http.Request) bool {
+			if part(r) {
+				w.WriteHeader(http.StatusNotFound)
+			}
+			return part(r)
+		}, lambent.CodeInvalid, "does not exist"},
+		"fails": {func(w http.ResponseWriter, r *http.Request) bool {
+			if part(r) {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			return part(r)
+		}, lambent.CodeInvalid, "answers Bad Gateway"},
+		"gives all": {func(w http.ResponseWriter, r *http.Request) bool { r.Header.Del("Range"); return false }, lambent.CodeInvalid, "cannot be read"},
+		"other bytes": {func(w http.ResponseWriter, r *http.Request) bool {
+			if !part(r) {
+				return false
+			}
+			from, to, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Range"), "bytes="), "-")
+			first, _ := strconv.ParseInt(from, 10, 64)
+			last, _ := strconv.ParseInt(to, 10, 64)
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, size.Load()))
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(make([]byte, last-first+1))
+			return true
+		}, lambent.CodeInvalid, "damaged"},
+		"private address": {func(w http.ResponseWriter, r *http.Request) bool {
+			if part(r) {
+				http.Redirect(w, r, "http://127.0.0.2:1"+r.URL.Path, http.StatusTemporaryRedirect)
+			}
+			return part(r)
+		}, lambent.CodeInvalid, "private address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registry := imagetest.Start(t)
+			x := lazyRig(t, openStore(t, filepath.Join(t.TempDir(), "artifacts")), registry)
+			found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+			size.Store(layerSize(t, x))
+			tree, release, _ := x.store.Tree(found.Layers[1])
+			defer release()
+			registry.Change = c.change
+			began := time.Now()
+			if got, err := read(t, tree, "data/0", 1<<20); lambent.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) || time.Since(began) > 10*time.Second {
+				t.Errorf("after %v %d bytes, %v; want one that says %q", time.Since(began), len(got), err, c.says)
+			}
+			registry.Change = nil
+			if _, err := read(t, tree, "data/0", 1<<20); err != nil {
+				t.Errorf("and when it is well again: %v", err)
+			}
+		})
+	}
+}
+
+func layerSize(t *testing.T, x rig) int64 {
+	t.Helper()
+	all, err := x.store.Coming()
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	return all[0].Size
+}
