@@ -95,6 +95,14 @@ func (b *bed) start(ctx context.Context) (time.Duration, error) {
 	return ready, err
 }
 
+// restart starts the server anew, with this setting.
+func (b *bed) restart(ctx context.Context, setting string) error {
+	b.stop()
+	b.flags = []string{"--set", setting}
+	_, err := b.start(ctx)
+	return err
+}
+
 func (b *bed) stop() {
 	if b.cmd != nil && b.cmd.Process != nil {
 		_ = b.cmd.Process.Signal(syscall.SIGINT)

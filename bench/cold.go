@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +20,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"lambent.dev/lambent"
 )
 
 // settle is the pause before a cold start that shall find the reserves as they
@@ -155,67 +159,145 @@ func once(ctx context.Context, t target) (time.Duration, error) {
 
 var errNoAnswer = errors.New("no answer of the function")
 
-// burst is how many functions start cold at once.
-const burst = 50
+// burst is how many functions start cold at once; after is how many more start one
+// by one when that has used the reserve up.
+const (
+	burst = 50
+	after = 10
+)
 
-// coldBurst starts many functions at once, and one again and again without a
-// pause in which a reserve could fill.
+// crowd is many functions of one kind.
+type crowd struct {
+	names   []string
+	targets []target
+}
+
+// coldBurst starts many functions at once, then some more one after the other, and
+// one again and again.
 func coldBurst(ctx context.Context, b *bed) ([]result, error) {
+	// The sum of the memory sizes bounds how many instances there may be. Ending some
+	// for others' sake is not what is measured.
+	if err := b.restart(ctx, "instances.memory=64GB"); err != nil {
+		return nil, err
+	}
 	s := subjects[0]
-	targets := make([]target, burst)
-	names := make([]string, burst)
-	for i := range burst {
-		names[i] = fmt.Sprintf("burst-%02d", i)
-		if _, err := s.deploy(ctx, b, names[i]); err != nil {
-			if errors.Is(err, errAbsent) {
-				return []result{{Name: s.name + because(err)}}, nil
-			}
-			return nil, err
-		}
-		var err error
-		if targets[i], err = b.signed(ctx, names[i], event); err != nil {
-			return nil, err
-		}
+	c, err := b.crowd(ctx, s, burst+after)
+	if errors.Is(err, errAbsent) {
+		return []result{{Name: s.name + because(err)}}, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	ratio := result{Name: fmt.Sprintf("%d cold functions at once: p99 over one alone", burst), Unit: "x", Bar: 10, Below: true}
+	half := result{Name: fmt.Sprintf("%d cold functions at once: p50", burst), Unit: "ms"}
 	tail := result{Name: fmt.Sprintf("%d cold functions at once: p99", burst), Unit: "ms"}
 	alone := result{Name: "one cold function alone: p50", Unit: "ms"}
+	forked := result{Name: s.name + ": cold with the reserve used up, p99", Unit: "ms"}
+	var late []float64
 	for round := range b.rounds {
 		time.Sleep(time.Second)
-		var singles []float64
-		for i := range 5 {
-			time.Sleep(settle)
-			took, err := b.cold(ctx, names[0], round*10+i, targets[0])
-			if err != nil {
-				return nil, err
-			}
-			singles = append(singles, millis(took))
+		singles, err := c.again(ctx, b, round*10, 5)
+		if err != nil {
+			return nil, err
 		}
-		for _, name := range names {
+		for _, name := range c.names {
 			if err := b.outdate(ctx, name, 1000+round); err != nil {
 				return nil, err
 			}
 		}
 		time.Sleep(time.Second)
-		together, err := atOnce(ctx, targets)
+		together, err := atOnce(ctx, c.targets[:burst])
 		if err != nil {
 			return nil, err
 		}
+		missed, err := c.missed(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		late = append(late, missed...)
 		alone.add(median(singles))
+		half.add(quantile(together, .5))
 		tail.add(quantile(together, .99))
 		ratio.add(quantile(together, .99) / median(singles))
 	}
-	empty := result{Name: s.name + ": cold one right after the other, p99", Unit: "ms"}
+	if len(late) > 0 {
+		forked.add(quantile(late, .99))
+	}
+	return []result{ratio, half, tail, alone, forked}, nil
+}
+
+// crowd makes so many functions of the subject.
+func (b *bed) crowd(ctx context.Context, s subject, many int) (*crowd, error) {
+	c := &crowd{}
+	for i := range many {
+		name := fmt.Sprintf("burst-%02d", i)
+		if _, err := s.deploy(ctx, b, name); err != nil {
+			return nil, err
+		}
+		t, err := b.signed(ctx, name, event)
+		if err != nil {
+			return nil, err
+		}
+		c.names, c.targets = append(c.names, name), append(c.targets, t)
+	}
+	return c, nil
+}
+
+// again starts the first function cold so many times, with pauses.
+func (c *crowd) again(ctx context.Context, b *bed, round, times int) ([]float64, error) {
 	var all []float64
-	for i := range b.colds {
-		took, err := b.cold(ctx, names[0], 2000+i, targets[0])
+	for i := range times {
+		time.Sleep(settle)
+		took, err := b.cold(ctx, c.names[0], round+i, c.targets[0])
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, millis(took))
 	}
-	empty.add(quantile(all, .99))
-	return []result{ratio, tail, alone, empty}, nil
+	return all, nil
+}
+
+// missed starts those functions that were no part of the burst, one right after the
+// other, and gives the times of those that found nothing ready.
+func (c *crowd) missed(ctx context.Context, b *bed) ([]float64, error) {
+	took := make([]time.Duration, after)
+	for i := range took {
+		var err error
+		if took[i], err = once(ctx, c.targets[burst+i]); err != nil {
+			return nil, err
+		}
+	}
+	var late []float64
+	for i, d := range took {
+		origin, err := b.origin(c.names[burst+i])
+		if err != nil {
+			return nil, err
+		}
+		if origin != string(lambent.OriginBlank) {
+			late = append(late, millis(d))
+		}
+	}
+	return late, nil
+}
+
+// origin is where the process of a function's last cold start came from.
+func (b *bed) origin(name string) (string, error) {
+	out, err := exec.Command(filepath.Join(b.root, "bin", "lambent"), "--data", b.data, "coldstart", name, "--json").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask for the cold start of %s: %w", name, err)
+	}
+	var report struct {
+		ColdStarts []struct {
+			Origin string `json:"origin"`
+		} `json:"coldStarts"`
+	}
+	if err := json.Unmarshal(out, &report); err != nil {
+		return "", err
+	}
+	if len(report.ColdStarts) == 0 {
+		return "", fmt.Errorf("%s has had no cold start", name)
+	}
+	return report.ColdStarts[len(report.ColdStarts)-1].Origin, nil // the latest comes last
 }
 
 // atOnce sends all requests at the same time.

@@ -26,11 +26,9 @@ func reserveMemory(ctx context.Context, b *bed) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.stop()
 	// The sum of the memory sizes bounds how many instances there may be; what they
 	// really hold is what is measured.
-	b.flags = []string{"--set", "instances.memory=64GB"}
-	if _, err := b.start(ctx); err != nil {
+	if err := b.restart(ctx, "instances.memory=64GB"); err != nil {
 		return nil, err
 	}
 	idle, err := idlePython(ctx, b)
