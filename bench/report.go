@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lambent.dev/lambent/internal/chart"
 )
 
 // result is one measured figure over all rounds.
@@ -129,7 +131,7 @@ func write(root, host string, results []result) error {
 		}
 		body, err := json.MarshalIndent(map[string]any{"host": host, "results": rs}, "", "  ")
 		errs = append(errs, err, os.WriteFile(filepath.Join(dir, name+".json"), append(body, '\n'), 0o644),
-			os.WriteFile(filepath.Join(dir, name+".svg"), []byte(chart(rs)), 0o644))
+			os.WriteFile(filepath.Join(dir, name+".svg"), []byte(picture(rs)), 0o644))
 	}
 	errs = append(errs, os.WriteFile(filepath.Join(root, "bench", "REPORT.md"), []byte(report(host, byCase)), 0o644))
 	return errors.Join(errs...)
@@ -162,29 +164,24 @@ func report(host string, byCase map[string][]result) string {
 	return b.String()
 }
 
-// chart draws each figure as a bar with its spread, and the bar it should reach
+// picture draws each figure as a bar with its spread, and the bar it should reach
 // as a line.
-func chart(rs []result) string {
+func picture(rs []result) string {
 	const width, row, left = 760, 44, 20
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`, width, row*len(rs)+10)
-	b.WriteString(`<rect width="100%" height="100%" fill="white"/>`)
+	c := chart.New(width, row*len(rs)+10)
 	for i, r := range rs {
 		if len(r.Values) == 0 {
 			continue
 		}
-		y := i*row + 8
+		y := float64(i*row + 8)
 		scale := float64(width-2*left) / max(slices.Max(r.Values), r.Bar)
 		color := map[string]string{"": "#5b8def", "met": "#3fa66b", "missed": "#d9534f"}[r.met()]
-		fmt.Fprintf(&b, `<text x="%d" y="%d">%s: %s %s</text>`, left, y+10, r.Name, figure(r.median()), r.Unit)
-		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.0f" height="12" fill="%s"/>`, left, y+16, r.median()*scale, color)
-		fmt.Fprintf(&b, `<line x1="%.0f" x2="%.0f" y1="%d" y2="%d" stroke="black"/>`,
-			left+slices.Min(r.Values)*scale, left+slices.Max(r.Values)*scale, y+22, y+22)
+		c.Text(left, y+10, "", r.Name+": "+figure(r.median())+" "+r.Unit)
+		c.Rect(left, y+16, r.median()*scale, 12, color)
+		c.Line(left+slices.Min(r.Values)*scale, y+22, left+slices.Max(r.Values)*scale, y+22, "black", "")
 		if r.Bar != 0 {
-			fmt.Fprintf(&b, `<line x1="%.0f" x2="%.0f" y1="%d" y2="%d" stroke="#222" stroke-dasharray="3 2"/>`,
-				left+r.Bar*scale, left+r.Bar*scale, y+12, y+32)
+			c.Line(left+r.Bar*scale, y+12, left+r.Bar*scale, y+32, "#222", "3 2")
 		}
 	}
-	b.WriteString("</svg>\n")
-	return b.String()
+	return c.String()
 }

@@ -76,6 +76,7 @@ var floors = map[string]int{
 	"internal/config":    1,
 	"internal/httpwire":  1,
 	"internal/cron":      1,
+	"internal/chart":     1,
 	"internal/filetree":  1,
 	"runtimes":           1,
 
@@ -96,6 +97,7 @@ var fences = []struct {
 }{
 	{"modernc.org/sqlite", []string{"internal/store"}, "one owner of the database"},
 	{"database/sql", []string{"internal/store"}, "one owner of the database"},
+	{"github.com/jackc/pgx", []string{"internal/store"}, "one owner of the database"},
 	{"github.com/google/nftables", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},
 	{"github.com/vishvananda/netlink", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},
 	{"github.com/evanw/esbuild", []string{"internal/cli/build"}, "one builder of bundles"},
