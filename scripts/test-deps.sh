@@ -24,6 +24,7 @@ case "$(aws --version 2>/dev/null || true) $(/usr/bin/aws --version 2>/dev/null 
   *aws-cli/2*) ;;
   *) missing+=(awscli) ;;
 esac
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing+=(postgresql)
 # The official Node client compiles native code.
 have cmake || missing+=(cmake)
 have autoreconf || missing+=(autoconf automake libtool)

@@ -36,6 +36,7 @@ type Config struct {
 	// before they are cut.
 	Drain time.Duration `yaml:"drain" doc:"how long running requests may take to finish when the server stops"`
 
+	Store     Store     `yaml:"store"`
 	Log       Log       `yaml:"log"`
 	Logs      Logs      `yaml:"logs"`
 	Instances Instances `yaml:"instances"`
@@ -49,6 +50,14 @@ type Config struct {
 	// Docker client's configuration with more of them.
 	Registries   []Registry `yaml:"registries" doc:"logins for registries of container images, by host"`
 	DockerConfig string     `yaml:"docker_config" doc:"configuration of a Docker client whose logins are used, too"`
+}
+
+// Store says where records and jobs are kept.
+type Store struct {
+	// URL is a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE;
+	// empty is SQLite in Data. The tables are in the schema "lambent", or that of
+	// the URL's search_path.
+	URL Secret `yaml:"url" doc:"PostgreSQL database that keeps functions and queued events, as postgres://USER:PASSWORD@HOST/DATABASE; empty is SQLite in data"`
 }
 
 // TLS is the gateway's second listener.
@@ -109,12 +118,12 @@ type Instances struct {
 	// StreamIdle bounds silence on a stream of an HTTP application that says nothing
 	// else of it.
 	StreamIdle time.Duration `yaml:"stream_idle" doc:"how long a stream or WebSocket of an HTTP application may carry nothing, if the application does not say"`
-	StreamRate Size          `yaml:"stream_rate" doc:"bytes per second of a streamed answer after its first 6 MiB, 2MiB on AWS; 0 is no bound"`
+	// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
+	// is 2 MiB, for the sake of its network; 0 is no bound.
+	StreamRate Size `yaml:"stream_rate" doc:"bytes per second of a streamed answer after its first 6 MiB, 2MiB on AWS; 0 is no bound"`
 }
 
 // Hibernate says when an idle instance is frozen and its memory pushed out,
-// StreamRate bounds a streamed answer after its first 6 MiB, per second. AWS's
-// is 2 MiB, for the sake of its network; 0 is no bound.
 // instead of ending it: where to start it again is dear.
 type Hibernate struct {
 	// Init is how long the function's own initialisation must have taken; 0

@@ -224,3 +224,20 @@ func TestSize(t *testing.T) {
 		}
 	}
 }
+
+func TestStoreURLIsSecret(t *testing.T) {
+	c, err := Load(Options{Environ: []string{"HOME=/h", "LAMBENT_STORE_URL=postgres://user:hunter2@db/lambent"}})
+	if err != nil || c.Store.URL != "postgres://user:hunter2@db/lambent" {
+		t.Fatalf("the URL is %q, %v", string(c.Store.URL), err)
+	}
+	text, err := c.Print()
+	if err != nil || strings.Contains(string(text), "hunter2") {
+		t.Errorf("printed: %s, %v", text, err)
+	}
+	for _, bad := range []string{"mysql://user:hunter2@db", "postgres://user:hunter2@%zz"} {
+		_, err := Load(Options{Environ: []string{"HOME=/h"}, Flags: map[string]string{"store.url": bad}})
+		if err == nil || !strings.Contains(err.Error(), "store.url") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

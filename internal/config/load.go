@@ -36,8 +36,9 @@ type Options struct {
 const envPrefix = "LAMBENT_"
 
 // envOther are variables of that prefix that are not settings: the file's path,
-// what the client reads, and where a crash test ends the server.
-var envOther = []string{"LAMBENT_CONFIG", "LAMBENT_ENDPOINT", "LAMBENT_CRASH_AT"}
+// what the client reads, where a crash test ends the server, and the sockets that one
+// server hands to the next.
+var envOther = []string{"LAMBENT_CONFIG", "LAMBENT_ENDPOINT", "LAMBENT_CRASH_AT", "LAMBENT_SOCKETS"}
 
 // Load puts file, environment and flags over the defaults, fills in what depends
 // on the host, and validates. Its errors have CodeInvalid, fit on one line and
@@ -260,6 +261,8 @@ func assign(field reflect.Value, text string) (err error) {
 	switch p := field.Addr().Interface().(type) {
 	case *string:
 		*p = text
+	case *Secret:
+		*p = Secret(text)
 	case *Size:
 		*p, err = ParseSize(text)
 	case *time.Duration:

@@ -35,6 +35,7 @@ func (k *check) that(ok bool, key, format string, args ...any) {
 func (c Config) Validate() error {
 	var k check
 	k.that(c.Data != "", "data", "name a directory: there is no home directory to choose one in")
+	k.store(c.Store)
 	k.address("listen", c.Listen)
 	k.address("gateway", c.Gateway)
 	k.that(c.Listen != c.Gateway || strings.HasSuffix(c.Listen, ":0"), "gateway", "must differ from listen (%s)", c.Listen)
@@ -77,6 +78,15 @@ func (c Config) Validate() error {
 		return nil
 	}
 	return lambent.Errorf(lambent.CodeInvalid, "%s", strings.Join(k.problems, "; "))
+}
+
+func (k *check) store(s Store) {
+	if s.URL == "" {
+		return
+	}
+	u, err := url.Parse(string(s.URL)) // its error would show the password
+	k.that(err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql"), "store.url",
+		"is not of the form postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 }
 
 func (k *check) address(key, address string) {

@@ -70,7 +70,7 @@ type Server struct {
 
 	metrics   *telemetry.Metrics
 	traces    *telemetry.Traces // nil when off
-	records   *store.SQLite
+	records   store.Store
 	keys      *auth.Keys
 	artifacts *artifact.Store
 	runtimes  *runtimes.Catalog
@@ -115,7 +115,9 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 }
 
 func (s *Server) openStore(ctx context.Context) (err error) {
-	s.records, err = store.OpenSQLite(ctx, store.Options{Dir: s.config.Data, Log: s.log, Point: s.hooks.Point})
+	s.records, err = store.Open(ctx, store.Options{
+		Dir: s.config.Data, URL: string(s.config.Store.URL), Log: s.log, Point: s.hooks.Point,
+	})
 	if err != nil {
 		return err
 	}
