@@ -150,7 +150,9 @@ func (s *Service) object(j *store.Job) *Object {
 		return o
 	}
 	var h head
-	o.Payload = split(j.Body, &h)
+	if o.Payload = split(j.Body, &h); h.Omitted > 0 {
+		o.Payload = nil
+	}
 	o.Qualifier, o.Source, o.TraceID, o.RetryOf, o.For = h.Qualifier, h.Source, h.Trace, h.RetryOf, h.For
 	if h.To != nil {
 		o.To = h.To.ARN
@@ -315,6 +317,9 @@ func (s *Service) Retry(ctx context.Context, namespace, id string) (string, erro
 	}
 	var h head
 	payload := split(j.Body, &h)
+	if h.Omitted > 0 {
+		return "", lambent.Errorf(lambent.CodeInvalid, "the payload of %s had %d bytes, too many to keep", id, h.Omitted)
+	}
 	if h.To != nil {
 		h.RetryOf = id
 		again := store.Job{ID: NewID(), Lane: j.Lane, Kind: j.Kind, Status: store.JobWaiting, Created: s.o.Now(), Body: join(h, payload)}
@@ -338,22 +343,35 @@ func (s *Service) again(j *store.Job, h *head, payload []byte) *lambent.Invocati
 	}
 }
 
-// Replay runs an ended call's event against another version or alias, now, and
-// returns both ends. Nothing is kept of the second one.
-func (s *Service) Replay(ctx context.Context, namespace, id, qualifier string) (was *Object, now *lambent.Result, err error) {
+// Replayed is an event that was run again: what became of it first, and then.
+type Replayed struct {
+	Was *Object
+	ID  string // of the second run
+	Now *lambent.Result
+}
+
+// Replay runs a call's event against another version or alias, now. Nothing is kept
+// of it.
+func (s *Service) Replay(ctx context.Context, namespace, id, qualifier string) (*Replayed, error) {
 	j, err := s.find(ctx, namespace, id)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var h head
 	payload := split(j.Body, &h)
-	if h.To != nil {
-		return nil, nil, lambent.Errorf(lambent.CodeInvalid, "%s is the record of an end on its way: there is nothing to replay", id)
+	switch {
+	case h.To != nil:
+		return nil, lambent.Errorf(lambent.CodeInvalid, "%s is the record of an end on its way: there is nothing to replay", id)
+	case h.Omitted > 0:
+		return nil, lambent.Errorf(lambent.CodeInvalid, "the payload of %s had %d bytes, too many to keep", id, h.Omitted)
 	}
 	inv := s.again(&j, &h, payload)
 	inv.Qualifier, inv.Source, inv.WantTail = qualifier, "replay", true
-	now, err = s.o.Invoker.Invoke(ctx, inv)
-	return s.object(&j), now, err
+	now, err := s.o.Invoker.Invoke(ctx, inv)
+	if err != nil {
+		return nil, err
+	}
+	return &Replayed{Was: s.object(&j), ID: inv.RequestID, Now: now}, nil
 }
 
 // Counts tells what waits and runs.

@@ -162,7 +162,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.endpoint, "endpoint", "", "URL of the server (default: found by its data directory)")
 	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory of the server")
 	root.AddCommand(
-		a.serveCommand(), a.replaceCommand(), a.staticCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand(), a.listCommand(),
+		a.serveCommand(), a.replaceCommand(), a.staticCommand(), a.deployCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.listCommand(),
 		a.deleteCommand(), a.coldStartCommand(), a.reservesCommand(), a.setCommand(), a.provisionCommand(), a.urlCommand(), a.routeCommand(), a.apiKeyCommand(), a.domainCommand(),
 		a.runtimeCommand(), a.simulateCommand(), a.configCommand(), a.versionCommand(),
 	)

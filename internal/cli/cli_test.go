@@ -23,6 +23,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/artifact"
+	"lambent.dev/lambent/internal/async"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/config"
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               startServer,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"publish": publish},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"publish": publish, "later": later},
 	})
 }
 
@@ -81,7 +82,11 @@ func startServer(env *testscript.Env) error {
 	}
 	env.Values["catalog"] = cat
 	s := &stable{}
+	events := async.New(async.Options{Jobs: store.NewMemory(), Invoker: spine{cat}, Catalog: cat, Region: "us-east-1", Pace: 1e-4, Alone: true})
+	run.Go(func() { _ = events.Run(ctx) })
+	env.Values["events"] = events
 	door := httpapi.New(httpapi.Options{
+		Events:  events,
 		Catalog: cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1",
 		Instances: s, Reserver: s, Provisioner: s, ReserveBytes: 150e6,
 	})
@@ -132,6 +137,15 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = cat.CreateAlias(context.Background(), lambent.Alias{Namespace: ns, Function: args[0], Name: "live", Version: "1"})
 	ts.Check(err)
+}
+
+// later puts a call of a function off by an hour, and its id into ID.
+func later(ts *testscript.TestScript, _ bool, args []string) {
+	id, _, err := ts.Value("events").(*async.Service).Accept(context.Background(), async.Request{
+		Invocation: &lambent.Invocation{Namespace: "000000000000", Function: args[0], Payload: []byte("{}")}, At: time.Now().Add(time.Hour),
+	})
+	ts.Check(err)
+	ts.Setenv("ID", id)
 }
 
 // stable has cold starts of functions that were retired, reserves of two

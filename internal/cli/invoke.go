@@ -19,6 +19,7 @@ type invokeFlags struct {
 	data      string
 	qualifier string
 	tail      bool
+	laterFlags
 }
 
 func (a *app) invokeCommand() *cobra.Command {
@@ -37,10 +38,15 @@ func (a *app) invokeCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&f.data, "payload", "d", "", "payload: JSON, @FILE, or - for standard input")
 	cmd.Flags().StringVar(&f.qualifier, "qualifier", "", "version or alias (default $LATEST)")
 	cmd.Flags().BoolVar(&f.tail, "tail", false, "print the last 4 KB of the log, too")
+	f.register(cmd)
 	return a.jsonFlag(cmd)
 }
 
 func (a *app) invoke(cmd *cobra.Command, name string, f invokeFlags) error {
+	later, err := f.later()
+	if err != nil {
+		return err
+	}
 	payload, err := a.payload(f.data)
 	if err != nil {
 		return err
@@ -51,6 +57,9 @@ func (a *app) invoke(cmd *cobra.Command, name string, f invokeFlags) error {
 	}
 	if base, qualifier, ok := strings.Cut(name, ":"); ok && f.qualifier == "" {
 		name, f.qualifier = base, qualifier
+	}
+	if later {
+		return a.invokeLater(cmd.Context(), c, client.CallRequest{Function: name, Qualifier: f.qualifier, Payload: payload}, f.laterFlags)
 	}
 	stop := a.spin("invoking " + name)
 	result, err := c.Invoke(cmd.Context(), name, payload, client.InvokeOptions{Qualifier: f.qualifier, Tail: f.tail})

@@ -94,6 +94,8 @@ type Options struct {
 	ReserveBytes int64
 	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
 	Concurrency int
+	// Events keeps calls; there are none when it is nil.
+	Events Events
 }
 
 // api is the door.
@@ -149,6 +151,7 @@ func (a *api) routes() {
 	a.route("PUT", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.putURL)
 	a.route("DELETE", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.deleteURL)
 	a.gatewayRoutes()
+	a.invocationRoutes()
 	a.scaleRoutes()
 	// What the reserves have learned comes from the functions of all namespaces.
 	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)

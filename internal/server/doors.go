@@ -26,7 +26,7 @@ func (s *Server) apiHandler() http.Handler {
 		lambda: lambda,
 		logs:   logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
 		own: httpapi.New(httpapi.Options{
-			Catalog: s.catalog, Invoker: s.keeper, Logs: s.logs, Runtimes: s.runtimes,
+			Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
 			Instances: s.pool, Reserver: s.reserver(), Provisioner: s.scale,
 			Scaler: s.scale, Roller: s.rollouts,
