@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ const (
 	childDir   = "STORE_TEST_DIR"   // data directory; set in the child
 	childPoint = "STORE_TEST_POINT" // where it kills itself, or ""
 	childAfter = "STORE_TEST_AFTER" // ... at which time it passes there
+	childWork  = "STORE_TEST_WORK"  // what it does: "jobs", or records
 )
 
 const crashWriters = 4
@@ -57,6 +59,10 @@ func crashingChild(dir string) {
 	s, err := store.OpenSQLite(context.Background(), store.Options{Dir: dir, Point: killer()})
 	if err != nil {
 		fmt.Println("fault", err)
+		return
+	}
+	if os.Getenv(childWork) == "jobs" {
+		crashingQueue(s)
 		return
 	}
 	var all sync.WaitGroup
@@ -121,8 +127,20 @@ func TestKilledServerLosesNothing(t *testing.T) {
 // life runs one child until it is dead, and notes what it acknowledged.
 func life(t *testing.T, dir, point string, after int, acked []int) {
 	t.Helper()
+	live(t, []string{childDir + "=" + dir, childPoint + "=" + point, childAfter + "=" + strconv.Itoa(after)}, func(line string) {
+		var w, round int
+		if n, _ := fmt.Sscanf(line, "ack %d %d", &w, &round); n == 2 {
+			acked[w] = max(acked[w], round)
+		}
+	})
+}
+
+// live runs a child with the environment env until it is dead, and hands on what
+// it says.
+func live(t *testing.T, env []string, said func(line string)) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = []string{childDir + "=" + dir, childPoint + "=" + point, childAfter + "=" + strconv.Itoa(after)}
+	cmd.Env = env
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -131,19 +149,17 @@ func life(t *testing.T, dir, point string, after int, acked []int) {
 		t.Fatal(err)
 	}
 	limit := 10 * time.Second // a child with a point ends itself well before
-	if point == "" {
+	if slices.Contains(env, childPoint+"=") {
 		limit = 15*time.Millisecond + rand.N(40*time.Millisecond)
 	}
 	end := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
 	defer end.Stop()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		var w, round int
-		if n, _ := fmt.Sscanf(lines.Text(), "ack %d %d", &w, &round); n == 2 {
-			acked[w] = max(acked[w], round)
-		} else if strings.HasPrefix(lines.Text(), "fault") {
+		if strings.HasPrefix(lines.Text(), "fault") {
 			t.Errorf("the server says %q", lines.Text())
 		}
+		said(lines.Text())
 	}
 	_ = cmd.Wait() // killed, one way or the other
 	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {

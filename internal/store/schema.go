@@ -73,7 +73,7 @@ CREATE INDEX job_delayed ON job (lane, due) WHERE phase = 1;
 CREATE INDEX job_key ON job (lane, key, seq) WHERE key IS NOT NULL AND phase < 5;
 CREATE INDEX job_lease ON job (lane, lease) WHERE phase = 4;
 CREATE INDEX job_ended ON job (ended, seq) WHERE phase >= 5;
-CREATE INDEX job_unhappy ON job (phase, seq) WHERE phase > 5;
+CREATE INDEX job_unhappy ON job (seq, phase) WHERE phase > 5;
 CREATE INDEX job_error ON job (error, seq) WHERE error IS NOT NULL;
 CREATE TABLE job_label (
 	name  TEXT NOT NULL,

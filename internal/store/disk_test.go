@@ -1,0 +1,127 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/store"
+)
+
+// mountImage mounts the ext4 file system in a file, which it makes when it is
+// new, or skips.
+func mountImage(t *testing.T, image string, fresh bool) string {
+	t.Helper()
+	if fresh {
+		if err := os.WriteFile(image, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(image, 24<<20); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("mkfs.ext4", "-q", "-F", image).CombinedOutput(); err != nil {
+			t.Skipf("mkfs.ext4: %v: %s", err, out)
+		}
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
+		t.Skipf("mount %s: %v: %s", image, err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("unmount %s: %v: %s", dir, err, out)
+		}
+	})
+	return filepath.Join(dir, "data")
+}
+
+// A queue on a full disk refuses, loses nothing that it has acknowledged, lets
+// jobs be ended or not, but says so, and goes on once there is room.
+func TestQueueOnFullDisk(t *testing.T) {
+	dir := mountTmpfs(t, "size=4m")
+	s := openSQLite(t, dir)
+	defer closeStore(t, s)
+	var kept []string
+	var err error
+	for i := 0; err == nil; i++ {
+		j := numbered(fmt.Sprint(i))
+		j.Body = []byte(strings.Repeat("x", 20_000))
+		if err = s.Push(t.Context(), j); err == nil {
+			kept = append(kept, j.ID)
+		}
+		if i > 1000 {
+			t.Fatal("the disk does not get full")
+		}
+	}
+	wantLine(t, err, store.ReasonDiskFull, "disk is full")
+	if lambent.CodeOf(err) != lambent.CodeUnavailable {
+		t.Errorf("the code is %s", lambent.CodeOf(err))
+	}
+	for range 3 { // it stays full
+		err := s.Push(t.Context(), store.Job{ID: "big", Lane: "l", Status: store.JobWaiting, Created: time.Unix(1e9, 0), Body: make([]byte, 1<<20)})
+		wantLine(t, err, store.ReasonDiskFull)
+	}
+	for _, id := range kept {
+		if _, err := s.Job(t.Context(), id); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if out, err := exec.Command("mount", "-o", "remount,size=16m", dir).CombinedOutput(); err != nil {
+		t.Fatalf("make room: %v: %s", err, out)
+	}
+	if err := s.Push(t.Context(), numbered("after")); err != nil {
+		t.Fatalf("there is room again: %v (%v)", err, errors.Unwrap(err))
+	}
+	jobs, err := s.Take(t.Context(), "lane", len(kept)+10, time.Unix(2e9, 0), time.Unix(3e9, 0))
+	if err != nil || len(jobs) != len(kept)+1 {
+		t.Errorf("took %d jobs of %d, %v", len(jobs), len(kept)+1, err)
+	}
+}
+
+// What an earlier version wrote is brought up to date, and an earlier version
+// refuses it from then on.
+func TestOldDatabaseIsMigrated(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/format-1")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := openSQLite(t, dir)
+		for i := range 10 {
+			r, err := s.Get(t.Context(), fmt.Sprintf("function/000000000000/f%d", i))
+			want := fmt.Sprintf("value %d", i)
+			switch i {
+			case 3:
+				want = "changed"
+			case 4:
+				if !errors.Is(err, store.ErrNotFound) {
+					t.Errorf("the deleted record: %v", err)
+				}
+				continue
+			}
+			if err != nil || string(r.Value) != want {
+				t.Errorf("record %d is %q, %v", i, r.Value, err)
+			}
+		}
+		n := 0
+		for range s.Watch(t.Context(), "", 10) {
+			if n++; n == 2 { // the last commit: one change, one deletion
+				break
+			}
+		}
+		if err := s.Push(t.Context(), numbered(fmt.Sprint(time.Now().UnixNano()))); err != nil {
+			t.Error(err)
+		}
+		closeStore(t, s)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "format"))
+	if err != nil || strings.TrimSpace(string(text)) != fmt.Sprint(store.Format) {
+		t.Errorf("the format is %q, %v", text, err)
+	}
+}
