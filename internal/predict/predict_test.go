@@ -256,18 +256,49 @@ func TestForecastFollowsTheDay(t *testing.T) {
 		return 4
 	}
 	for m := range 2 * 1440 {
-		at := start.Truncate(24*time.Hour).Add(time.Duration(m+1) * time.Minute)
+		at := start.Truncate(24 * time.Hour).Add(time.Duration(m+1) * time.Minute)
 		if m < 1440 && f.At(at) != 0 {
 			t.Fatalf("something is expected within the first day: %v", f.At(at))
 		}
 		level := float64(1 + m/1440)
 		f.Add(at, time.Minute, level*day(m%1440))
 	}
-	at := start.Truncate(24*time.Hour).Add(48*time.Hour + 11*time.Hour + 30*time.Minute)
+	at := start.Truncate(24 * time.Hour).Add(48*time.Hour + 11*time.Hour + 30*time.Minute)
 	if got := f.At(at); got > 10 {
 		t.Errorf("half an hour before noon: %v", got)
 	}
 	if got := f.At(at.Add(29 * time.Minute)); got < 40 || got > 130 {
 		t.Errorf("a minute before noon: %v", got)
 	}
+}
+
+func TestRecordedLoads(t *testing.T) {
+	var got []Load
+	text := "{\"function\":\"shop\",\"version\":\"3\"}\n{\"atMs\":20,\"tookMs\":1.5}\n\n{\"atMs\":10}\n"
+	if err := ReadLoads(strings.NewReader(text), TraceOptions{}, func(l Load) { got = append(got, l) }); err != nil {
+		t.Fatal(err)
+	}
+	want := Call{At: 20 * time.Millisecond, Took: 1500 * time.Microsecond}
+	if len(got) != 1 || got[0].Function != "shop" || len(got[0].Calls) != 2 || got[0].Calls[1] != want {
+		t.Errorf("%+v", got)
+	}
+	for _, wrong := range []string{"", "{\"atMs\":-1}", "{\"function\":\"a\"}\n{\"function\":\"b\"}", "{\"atMs\":1e99}", "{nonsense", "a,b\n"} {
+		if err := ReadLoads(strings.NewReader(wrong), TraceOptions{}, func(Load) {}); err == nil {
+			t.Errorf("%q is read", wrong)
+		}
+	}
+}
+
+func FuzzReadLoads(f *testing.F) {
+	f.Add("{\"function\":\"shop\"}\n{\"atMs\":20,\"tookMs\":1.5}\n")
+	f.Add("app,func,end_timestamp,duration\na,b,2,1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		_ = ReadLoads(strings.NewReader(text), TraceOptions{Rand: rand.New(rand.NewPCG(1, 1))}, func(l Load) {
+			for i := 1; i < len(l.Calls); i++ {
+				if l.Calls[i].At < l.Calls[i-1].At {
+					t.Fatal("calls are out of order")
+				}
+			}
+		})
+	})
 }

@@ -294,3 +294,9 @@ func Recent(samples []Sample, from time.Time) []Sample {
 	kept := since(samples, from)
 	return append(samples[:0], kept...)
 }
+
+// Late is the share of the requests that have waited for longer than a time.
+func (r *Replayed) Late(limit time.Duration) float64 {
+	i, _ := slices.BinarySearch(r.waits, limit+1)
+	return float64(len(r.waits)-i) / float64(max(len(r.waits), 1))
+}
