@@ -31,8 +31,9 @@ type Replace struct {
 	Ask func(pid int) error
 }
 
-// socketsKey is the variable that tells a server which sockets it takes over:
-// "api=3 gateway=4", names and file descriptors.
+// socketsKey is the variable that tells a server which sockets it takes over by
+// their file descriptors: "api=3 gateway=4" listen, "api+=7" is a client's
+// connection.
 const socketsKey = "LAMBENT_SOCKETS"
 
 // checkTimeout bounds the trial of the program that is to take over.
@@ -87,9 +88,17 @@ func (a *app) sound(ctx context.Context) error {
 func (a *app) become(sockets server.Sockets) error {
 	var names []string
 	var open []*os.File
-	for name, file := range sockets {
+	add := func(name string, file *os.File) {
 		names = append(names, name+"="+strconv.Itoa(int(file.Fd())))
 		open = append(open, file)
+	}
+	for name, file := range sockets.Listening {
+		add(name, file)
+	}
+	for name, files := range sockets.Resting {
+		for _, file := range files {
+			add(name+"+", file)
+		}
 	}
 	environ := slices.DeleteFunc(slices.Clone(a.Environ), func(entry string) bool { return strings.HasPrefix(entry, socketsKey+"=") })
 	err := a.Replace.Exec(append(environ, socketsKey+"="+strings.Join(names, " ")), open)
@@ -99,11 +108,18 @@ func (a *app) become(sockets server.Sockets) error {
 // inherited reads what become has written. What makes no sense is left out: the
 // address is listened on anew then.
 func inherited(text string) server.Sockets {
-	out := server.Sockets{}
+	out := server.Sockets{Listening: map[string]*os.File{}, Resting: map[string][]*os.File{}}
 	for entry := range strings.FieldsSeq(text) {
 		name, number, _ := strings.Cut(entry, "=")
-		if fd, err := strconv.Atoi(number); err == nil && fd > 2 {
-			out[name] = os.NewFile(uintptr(fd), name)
+		fd, err := strconv.Atoi(number)
+		if err != nil || fd <= 2 {
+			continue
+		}
+		file := os.NewFile(uintptr(fd), name)
+		if of, ok := strings.CutSuffix(name, "+"); ok {
+			out.Resting[of] = append(out.Resting[of], file)
+		} else {
+			out.Listening[name] = file
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
@@ -64,13 +65,30 @@ func (c *conn) closeIdle() {
 	}
 }
 
+// past is a deadline that makes reads return what is there, or nothing.
+var past = time.Unix(1, 0)
+
+// park has the connection's goroutine give it up unless a request is on it. Only
+// it can tell: a request may be read and not be noticed yet.
+func (c *conn) park() {
+	if c.use.Load() == useIdle {
+		_ = c.nc.SetReadDeadline(past) // who reads finds out
+	}
+}
+
 // Read reads from the connection within the time that is allowed for what it
 // waits for.
 func (c *conn) Read(p []byte) (int, error) {
 	if err := c.deadline(); err != nil {
 		return 0, err
 	}
+	if c.phase == phaseIdle && c.s.parks.Load() { // the deadline of park may have been set before ours
+		_ = c.nc.SetReadDeadline(past) // the read fails if it does
+	}
 	n, err := c.nc.Read(p)
+	if n == 0 && c.phase == phaseIdle && c.s.parks.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, c.s.keep(c)
+	}
 	if n > 0 && c.phase == phaseIdle {
 		c.phase = phaseHead
 		if !c.use.CompareAndSwap(useIdle, useBusy) {
@@ -106,6 +124,9 @@ func (c *conn) serve() {
 	for {
 		taken, err := c.next()
 		switch {
+		case errors.Is(err, errParked):
+			c.close()
+			return
 		case err != nil:
 			c.refuse(err)
 			c.close()

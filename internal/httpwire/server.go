@@ -6,13 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// Options say what a [Server] serves, and what a client may cost. All fields are
-// required.
+// Options say what a [Server] serves, and what a client may cost. All fields but
+// Adopt are required.
 type Options struct {
 	// Handler serves the requests that Takes picks. A request, its header and its
 	// body are the connection's: they end with the call. So does its context, which
@@ -29,6 +31,9 @@ type Options struct {
 	Header              int
 	HeaderTimeout, Idle time.Duration
 	Log                 *slog.Logger
+	// Adopt are connections that another server has parked, to go on with; there may
+	// be none.
+	Adopt []net.Conn
 }
 
 // Server answers requests of one kind by itself and gives connections with others
@@ -42,6 +47,9 @@ type Server struct {
 	open     map[*conn]struct{}
 	listener net.Listener
 	closing  chan struct{} // closed by Shutdown and Close
+	parked   []*os.File
+
+	parks atomic.Bool // connections without a request are kept, not closed
 }
 
 // NewServer makes a server, to be run by Serve once.
@@ -66,6 +74,9 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	others := make(chan error, 1)
 	go func() { others <- s.Other.Serve(s.other) }()
+	for _, nc := range s.Adopt {
+		s.start(nc)
+	}
 	err := s.accept(l)
 	_ = s.other.Close() // only tells Other, which may know
 	if other := <-others; errors.Is(err, http.ErrServerClosed) && !errors.Is(other, http.ErrServerClosed) && !errors.Is(other, net.ErrClosed) {
@@ -134,7 +145,9 @@ func (s *Server) start(nc net.Conn) {
 // requests that are being answered. When ctx ends first its error is returned;
 // Close then cuts them.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.stop((*conn).closeIdle)
+	if !s.parks.Load() {
+		s.stop((*conn).closeIdle)
+	}
 	done := make(chan struct{})
 	go func() { s.conns.Wait(); close(done) }() // ends when the connections have, at the latest after Close
 	select {
@@ -143,6 +156,43 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Park is Shutdown for a server that another one replaces: connections without a
+// request are not closed, but returned, at most that many. The other server
+// adopts them, and their clients notice nothing.
+func (s *Server) Park(ctx context.Context, most int) ([]*os.File, error) {
+	s.parks.Store(true)
+	s.stop((*conn).park)
+	err := s.Shutdown(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.parked
+	s.parked = nil
+	for len(kept) > most {
+		_ = kept[len(kept)-1].Close() // its client comes again
+		kept = kept[:len(kept)-1]
+	}
+	return kept, err
+}
+
+// errParked tells a connection's goroutine that the connection is kept.
+var errParked = errors.New("the connection is kept for another server")
+
+// keep keeps the connection open beyond this server.
+func (s *Server) keep(c *conn) error {
+	filer, ok := c.nc.(interface{ File() (*os.File, error) })
+	if !ok {
+		return net.ErrClosed
+	}
+	file, err := filer.File()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parked = append(s.parked, file)
+	return errParked
 }
 
 // Close closes the listener and all connections.

@@ -40,13 +40,13 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 // serveAPI answers on the API address. Invocations, which are most of what comes,
 // are read by httpwire; all else is net/http's. The handler is the same.
 func (s *Server) serveAPI(ctx context.Context, l net.Listener) error {
-	return s.serveHTTP(ctx, l, s.apiHandler(), lambdaapi.IsInvoke)
+	return s.serveHTTP(ctx, socketAPI, l, s.apiHandler(), lambdaapi.IsInvoke)
 }
 
 // serveGateway answers on the gateway address, where httpwire reads all that it
 // can.
 func (s *Server) serveGateway(ctx context.Context, l net.Listener, h http.Handler) error {
-	return s.serveHTTP(ctx, l, h, gateway.Takes)
+	return s.serveHTTP(ctx, socketGateway, l, h, gateway.Takes)
 }
 
 // protocols are those of both addresses: HTTP/2 without TLS for who knows that it
@@ -60,15 +60,24 @@ func protocols() *http.Protocols {
 
 // serveHTTP answers by h. What takes picks is read by httpwire, all else by
 // net/http.
-func (s *Server) serveHTTP(ctx context.Context, l net.Listener, h http.Handler, takes func(method string, target []byte) bool) error {
+func (s *Server) serveHTTP(ctx context.Context, name string, l net.Listener, h http.Handler, takes func(method string, target []byte) bool) error {
 	other := s.newHTTP(h)
 	srv := httpwire.NewServer(httpwire.Options{
 		Handler: s.lastAnswers(h), Takes: takes, Other: other,
 		Header: maxHeader, HeaderTimeout: headerTimeout, Idle: idleTimeout, Log: s.log,
+		Adopt: s.adopt(name),
 	})
+	gently := func(grace context.Context) error {
+		if !errors.Is(context.Cause(ctx), ErrReplaced) {
+			return srv.Shutdown(grace)
+		}
+		resting, err := srv.Park(grace, maxResting)
+		s.keepResting(name, resting)
+		return err
+	}
 	return s.serve(ctx, l, srv.Serve, func(grace context.Context) error {
 		return both(
-			func() error { return shutdown(grace, srv.Shutdown, func() error { srv.Close(); return nil }) },
+			func() error { return shutdown(grace, gently, func() error { srv.Close(); return nil }) },
 			func() error { return shutdown(grace, other.Shutdown, other.Close) })
 	})
 }

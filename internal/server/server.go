@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -92,6 +93,7 @@ type Server struct {
 	api, gateway net.Listener
 	tls          net.Listener   // nil when there is none
 	certs        *certs.Store   // nil without tls
+	socketsMu    sync.Mutex     // guards sockets
 	sockets      Sockets        // kept open for the next server, if there is one
 	parting      atomic.Bool    // clients are asked to close their connections
 	stopping     chan struct{}  // closed when Run begins to stop
@@ -101,7 +103,7 @@ type Server struct {
 // New opens every room on the data directory. Its error is one clear line; on
 // error nothing is left open.
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
-	s := &Server{sockets: Sockets{}, config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
+	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
 		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents,

@@ -15,9 +15,17 @@ import (
 // another server is to take over the sockets: see [Server.Sockets].
 var ErrReplaced = errors.New("the server is replaced")
 
-// Sockets are listening sockets by what is served on them. Who holds them keeps
-// them open: what connects is not refused, but waits for a server.
-type Sockets map[string]*os.File
+// Sockets are what a server hands to the next, by what is served on them. Who holds
+// them keeps them open: what connects is not refused, but waits for a server.
+type Sockets struct {
+	Listening map[string]*os.File
+	// Resting are connections of clients, on which no request was.
+	Resting map[string][]*os.File
+}
+
+// maxResting bounds the connections that are handed over of each kind; the clients
+// of the others connect again.
+const maxResting = 4096
 
 // The names of the sockets.
 const (
@@ -27,8 +35,9 @@ const (
 )
 
 // lingering is how long a server that is replaced answers on the connections that
-// it has, without accepting others, and asks their clients to close them: a client
-// that is calling all the time is never on a connection that is being closed.
+// it has, without accepting others, and asks their clients to close them: where
+// connections cannot be handed over, which is so for HTTP/2 and HTTPS, a client that
+// is calling all the time is never on one that is being closed.
 const lingering = 500 * time.Millisecond
 
 // socket is a listener that can stop accepting without closing the socket.
@@ -52,7 +61,7 @@ func (s *Server) listenOn(ctx context.Context, name, address string) (net.Listen
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	s.sockets[name] = kept
+	s.keepListening(name, kept)
 	held := &socket{TCPListener: tcp, closing: make(chan struct{})}
 	s.closers = append(s.closers, func() error {
 		return errors.Join(closeListener(held)(), s.dropSocket(name))
@@ -62,7 +71,7 @@ func (s *Server) listenOn(ctx context.Context, name, address string) (net.Listen
 
 func (s *Server) inherit(ctx context.Context, name, address string) (net.Listener, error) {
 	var lc net.ListenConfig
-	file := s.hooks.Sockets[name]
+	file := s.hooks.Sockets.Listening[name]
 	if file == nil {
 		return lc.Listen(ctx, "tcp", address)
 	}
@@ -79,9 +88,43 @@ func (s *Server) inherit(ctx context.Context, name, address string) (net.Listene
 	return lc.Listen(ctx, "tcp", address)
 }
 
-// Sockets hands out the server's sockets, which Close leaves open then. They are
-// the caller's.
+// adopt makes connections of what the earlier server has handed over.
+func (s *Server) adopt(name string) []net.Conn {
+	var conns []net.Conn
+	for _, file := range s.hooks.Sockets.Resting[name] {
+		nc, err := net.FileConn(file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			s.log.Error("go on with a connection", "err", err)
+			continue
+		}
+		conns = append(conns, nc)
+	}
+	return conns
+}
+
+func (s *Server) keepListening(name string, file *os.File) {
+	s.socketsMu.Lock()
+	defer s.socketsMu.Unlock()
+	if s.sockets.Listening == nil {
+		s.sockets.Listening = map[string]*os.File{}
+	}
+	s.sockets.Listening[name] = file
+}
+
+func (s *Server) keepResting(name string, files []*os.File) {
+	s.socketsMu.Lock()
+	defer s.socketsMu.Unlock()
+	if s.sockets.Resting == nil {
+		s.sockets.Resting = map[string][]*os.File{}
+	}
+	s.sockets.Resting[name] = files
+}
+
+// Sockets hands out the server's sockets when Run has returned; Close leaves them
+// open then. They are the caller's.
 func (s *Server) Sockets() Sockets {
+	s.socketsMu.Lock()
+	defer s.socketsMu.Unlock()
 	out := s.sockets
 	s.sockets = Sockets{}
 	return out
@@ -89,12 +132,18 @@ func (s *Server) Sockets() Sockets {
 
 // dropSocket closes a socket that nobody has asked for.
 func (s *Server) dropSocket(name string) error {
-	file := s.sockets[name]
-	delete(s.sockets, name)
-	if file == nil {
-		return nil
+	s.socketsMu.Lock()
+	defer s.socketsMu.Unlock()
+	var errs []error
+	if file := s.sockets.Listening[name]; file != nil {
+		errs = append(errs, file.Close())
 	}
-	return file.Close()
+	for _, file := range s.sockets.Resting[name] {
+		errs = append(errs, file.Close())
+	}
+	delete(s.sockets.Listening, name)
+	delete(s.sockets.Resting, name)
+	return errors.Join(errs...)
 }
 
 // Accept implements net.Listener. After pause it only returns with Close.

@@ -110,6 +110,12 @@ func TestReplacedUnderLoad(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
 	deployProbe(t, s, harness.Function{Name: "probe", Timeout: 10})
 	address := makeURL(t, s, &lambda.CreateFunctionUrlConfigInput{FunctionName: aws.String("probe"), AuthType: types.FunctionUrlAuthTypeNone})
+	if _, err := s.Lambda().AddPermission(t.Context(), &lambda.AddPermissionInput{
+		FunctionName: aws.String("probe"), StatementId: aws.String("open"), Action: aws.String("lambda:InvokeFunctionUrl"),
+		Principal: aws.String("*"), FunctionUrlAuthType: types.FunctionUrlAuthTypeNone,
+	}); err != nil {
+		t.Fatal(err)
+	}
 
 	var c tally
 	ctx, stop := context.WithCancel(t.Context())
