@@ -71,7 +71,7 @@ type Options struct {
 	// when zero.
 	Lease time.Duration
 	// Alone tells that no other process works on Jobs: what is leased when this one
-	// starts was left behind.
+	// starts was left behind, and leases do not pass while it runs.
 	Alone bool
 	// Pace stretches the delays between the tries that AWS prescribes; 1 when zero.
 	Pace float64

@@ -188,13 +188,27 @@ func (s *Service) cutCalls() {
 	}
 }
 
+// longLease is for a server that nobody else takes jobs from: its leases never
+// pass, whatever the clock does.
+const longLease = 50 * 365 * 24 * time.Hour
+
+func (s *Service) lease() time.Duration {
+	if s.o.Alone {
+		return longLease
+	}
+	return s.o.Lease
+}
+
 // extendLeases keeps what is held, and writes down how far calls are.
 func (d *dispatcher) extendLeases(now time.Time) {
 	s := d.s
-	until := now.Add(s.o.Lease)
+	until := now.Add(s.lease())
 	s.mu.Lock()
 	changes := make([]store.Change, 0, len(s.held))
 	for id, h := range s.held {
+		if s.o.Alone && !h.progress {
+			continue
+		}
 		c := store.Change{ID: id, Token: h.job.Token, Status: store.JobRunning, Lease: until}
 		if h.progress {
 			h.progress = false

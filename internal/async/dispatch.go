@@ -307,7 +307,7 @@ func (d *dispatcher) fetch(now time.Time) {
 		l.next = time.Time{}
 		d.fetching++
 		d.work.Go(func() {
-			jobs, err := d.s.o.Jobs.Take(d.calls, l.name, limit, now, now.Add(d.s.o.Lease))
+			jobs, err := d.s.o.Jobs.Take(d.calls, l.name, limit, now, now.Add(d.s.lease()))
 			d.s.box.tell(func(d *dispatcher) { d.fetched(l, jobs, limit, err) })
 		})
 	}

@@ -1,0 +1,238 @@
+package async
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/store"
+)
+
+// clock is a wall clock that can be set.
+type clock struct{ offset atomic.Int64 }
+
+func (c *clock) now() time.Time {
+	return time.Now().Round(0).Add(time.Duration(c.offset.Load())) // no monotonic part
+}
+
+func (c *clock) jump(d time.Duration) { c.offset.Add(int64(d)) }
+
+// The clock jumps both ways, by more than leases and less than ages, while events
+// run: each ends once.
+func TestClockJumps(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var c clock
+		r := newRig(t, func(_ context.Context, inv *lambent.Invocation, n int) (*lambent.Result, error) {
+			time.Sleep(time.Second)
+			if len(inv.Payload)%2 == 0 && n < 2 {
+				return failure("E", ""), nil
+			}
+			return answer("1"), nil
+		}, func(o *Options) { o.Now = c.now })
+		var ids []string
+		jumps := []time.Duration{time.Hour, -2 * time.Hour, 10 * time.Minute, 3 * time.Hour, -time.Hour}
+		for i := range 500 {
+			ids = append(ids, r.accept("f", fmt.Sprintf("%0*d", 1+i%4, i)))
+			if i%100 == 50 {
+				c.jump(jumps[i/100])
+			}
+			if i%20 == 0 {
+				time.Sleep(2 * time.Second)
+			}
+		}
+		twice := 0
+		for _, id := range ids {
+			r.want(id, store.JobSucceeded)
+			r.spine.mu.Lock()
+			if r.spine.ended[id] != 1 {
+				twice++
+			}
+			r.spine.mu.Unlock()
+		}
+		t.Logf("delivered %d, duplicates %d, lost=0 over %d jumps of the clock", len(ids), twice, len(jumps))
+		if twice > 0 {
+			t.Errorf("%d events ran again after a good end", twice)
+		}
+	})
+}
+
+// broken is a store that refuses for a while.
+type broken struct {
+	store.Jobs
+	down atomic.Bool
+}
+
+func (b *broken) err() error {
+	if b.down.Load() {
+		return lambent.Errorf(lambent.CodeUnavailable, "the disk is full").WithReason(store.ReasonDiskFull)
+	}
+	return nil
+}
+
+func (b *broken) Push(ctx context.Context, jobs ...store.Job) error {
+	if err := b.err(); err != nil {
+		return err
+	}
+	return b.Jobs.Push(ctx, jobs...)
+}
+
+func (b *broken) Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]store.Job, error) {
+	if err := b.err(); err != nil {
+		return nil, err
+	}
+	return b.Jobs.Take(ctx, lane, limit, now, until)
+}
+
+func (b *broken) Change(ctx context.Context, changes ...store.Change) ([]error, error) {
+	if err := b.err(); err != nil {
+		return nil, err
+	}
+	return b.Jobs.Change(ctx, changes...)
+}
+
+// While the store cannot write, events are refused, what runs ends later, and
+// afterwards all goes on without a restart.
+func TestStoreThatCannotWrite(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := &broken{}
+		r := newRig(t, works, func(o *Options) { b.Jobs = o.Jobs; o.Jobs = b })
+		var ids []string
+		refused := 0
+		for round := range 10 {
+			for i := range 200 {
+				q := Request{Invocation: &lambent.Invocation{Namespace: ns, Function: "f", Payload: fmt.Append(nil, i)}}
+				id, _, err := r.Accept(t.Context(), q)
+				if err == nil {
+					ids = append(ids, id)
+				} else if refused++; lambent.CodeOf(err) != lambent.CodeUnavailable || lambent.ReasonOf(err) != store.ReasonDiskFull {
+					t.Fatal(err)
+				}
+				if i == 100 {
+					b.down.Store(round%2 == 0)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(5 * time.Second)
+			b.down.Store(false)
+		}
+		for _, id := range ids {
+			r.want(id, store.JobSucceeded)
+			if n := r.spine.called(id); n != 1 {
+				t.Errorf("%s ran %d times", id, n)
+			}
+		}
+		t.Logf("delivered %d, refused %d, duplicates 0, lost=0", len(ids), refused)
+		if refused == 0 {
+			t.Error("nothing was refused")
+		}
+	})
+}
+
+// A server that stops lets calls end, gives back the others, and the next one runs
+// them.
+func TestStopAndGoOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(_ context.Context, inv *lambent.Invocation, _ int) (*lambent.Result, error) {
+			pause := time.Second
+			if inv.Function == "long" {
+				pause = time.Hour
+			}
+			select {
+			case <-inv.Stop:
+				return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Failure"}, nil
+			case <-time.After(pause):
+				return answer("1"), nil
+			}
+		}, nil)
+		var ids []string
+		for i := range 100 {
+			ids = append(ids, r.accept("f", fmt.Sprint(i)))
+		}
+		long := r.accept("long", "1")
+		time.Sleep(1500 * time.Millisecond)
+		begin := time.Now()
+		r.end()
+		if took := time.Since(begin); took > 2*drainTime+time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		lanes, _ := r.store.Lanes(t.Context())
+		for _, l := range lanes {
+			if l.Running > 0 {
+				t.Errorf("%s has %d leased jobs after the stop", l.Name, l.Running)
+			}
+		}
+		next := New(r.o)
+		old := r.Service
+		r.Service = next
+		r.run()
+		for _, id := range ids {
+			if o := r.want(id, store.JobSucceeded); r.spine.called(id) != 1 || o.Retries != 0 {
+				t.Errorf("%s ran %d times", id, r.spine.called(id))
+			}
+		}
+		if o := r.want(long, store.JobSucceeded); r.spine.called(long) != 2 || o.Retries != 0 {
+			t.Errorf("the long call ran %d times and used up %d retries", r.spine.called(long), o.Retries)
+		}
+		_ = old
+	})
+}
+
+// A server that is gone without a word leaves leases; they pass, and the jobs are
+// run again.
+func TestLeasesPass(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, works, nil)
+		r.end()
+		id := r.accept("f", "1")
+		now := time.Now()
+		if jobs, err := r.store.Take(t.Context(), laneOf(ns, "f"), 10, now, now.Add(time.Minute)); err != nil || len(jobs) != 1 {
+			t.Fatal(jobs, err)
+		}
+		r.o.Alone = false
+		r.Service = New(r.o)
+		r.run()
+		r.want(id, store.JobSucceeded)
+		if took := time.Since(now); took < time.Minute || took > time.Minute+2*time.Second {
+			t.Errorf("it was run after %s", took)
+		}
+	})
+}
+
+// Two servers share a store: each event ends once, and a cancellation on one reaches
+// the other.
+func TestTwoServers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(_ context.Context, inv *lambent.Invocation, _ int) (*lambent.Result, error) {
+			if inv.Function == "long" {
+				<-inv.Stop
+				return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Failure"}, nil
+			}
+			time.Sleep(time.Second)
+			return answer("1"), nil
+		}, func(o *Options) { o.Alone = false })
+		other := &rig{Service: New(r.o), t: t, store: r.store, shelf: r.shelf, spine: r.spine}
+		other.run()
+		var ids []string
+		for i := range 300 {
+			ids = append(ids, r.accept(fmt.Sprintf("f%d", i%7), fmt.Sprint(i)))
+		}
+		for _, id := range ids {
+			other.want(id, store.JobSucceeded)
+			if n := r.spine.called(id); n != 1 {
+				t.Errorf("%s ran %d times", id, n)
+			}
+		}
+		long := r.accept("long", "1")
+		time.Sleep(5 * time.Second)
+		for _, s := range []*rig{r, other} {
+			if _, err := s.Cancel(t.Context(), ns, long); err != nil && lambent.ReasonOf(err) != "AlreadyEnded" {
+				t.Error(err)
+			}
+		}
+		r.want(long, store.JobCancelled)
+		time.Sleep(time.Minute) // the other one hears of it with its next extension
+	})
+}
