@@ -72,10 +72,11 @@ func (r *Reader) nextChunk() error {
 	if err != nil {
 		return err
 	}
-	if len(line) > maxChunkEx {
+	size, extension, _ := bytes.Cut(line, []byte(";"))
+	r.waste += len(extension)
+	if len(line) > maxChunkEx || r.waste > maxWaste { // nobody knows one: they only keep a reader busy
 		return errChunk
 	}
-	size, _, _ := bytes.Cut(line, []byte(";"))
 	if r.left, err = chunkSize(bytes.TrimRight(size, " \t")); err != nil {
 		return err
 	}

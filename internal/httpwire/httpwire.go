@@ -37,6 +37,7 @@ const (
 	readBuffer = 4 << 10
 	keepBuffer = 16 << 10 // of read buffer that a connection keeps between requests
 	maxChunkEx = 256      // of a chunk's size line
+	maxWaste   = 16 << 10 // of extensions of all chunks of a body
 	// SmallBody is the size up to which a body is copied behind its head, to leave
 	// in one write.
 	SmallBody = 16 << 10

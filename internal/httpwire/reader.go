@@ -46,6 +46,7 @@ type Reader struct {
 	left   int64 // of the body, or of the chunk that is being read
 	ended  bool  // the body has been read to its end
 	chunk  bool  // a chunk was read
+	waste  int   // bytes of chunk extensions so far
 	broken bool  // the body cannot be read
 	wanted []string
 	values []string // of the wanted trailers
@@ -73,7 +74,7 @@ func (r *Reader) Next() error {
 // nextLine reads the request line, the first part of Next.
 func (r *Reader) nextLine() error {
 	r.Head = Head{KeepAlive: true}
-	r.budget, r.left, r.ended, r.chunk, r.broken = r.limits.Header, 0, false, false, false
+	r.budget, r.left, r.waste, r.ended, r.chunk, r.broken = r.limits.Header, 0, 0, false, false, false
 	r.fields = r.fields[:0]
 	clear(r.values)
 	r.buf.next()

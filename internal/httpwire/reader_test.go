@@ -91,6 +91,7 @@ func TestBadChunks(t *testing.T) {
 		"longer than said":  "3\r\nabcd\r\n0\r\n\r\n",
 		"bare LF":           "3\nabc\r\n0\r\n\r\n",
 		"bare LF after":     "3\r\nabc\n0\r\n\r\n",
+		"many extensions":   strings.Repeat("1;"+strings.Repeat("a", 200)+"\r\nx\r\n", 100) + "0\r\n\r\n",
 		"long extension":    "3;" + strings.Repeat("a", 300) + "\r\nabc\r\n0\r\n\r\n",
 		"bad trailer":       "0\r\nA : b\r\n\r\n",
 		"endless trailers":  "0\r\n" + strings.Repeat("A: b\r\n", 2000) + "\r\n",

@@ -1,13 +1,16 @@
-// Command echo is an HTTP application that sends WebSocket messages back, for the
-// conformance tests.
+// Command echo is an HTTP application for the conformance tests: it sends WebSocket
+// messages back, and at /seen it tells which other requests it has seen.
 package main
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -38,6 +41,29 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// seen is the requests so far.
+var seen struct {
+	sync.Mutex // guards lines
+	lines      []string
+}
+
+func serve(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "" {
+		echo(w, r)
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	seen.Lock()
+	defer seen.Unlock()
+	if r.URL.Path == "/seen" {
+		_, _ = io.WriteString(w, strings.Join(seen.lines, "\n"))
+		seen.lines = nil
+		return
+	}
+	seen.lines = append(seen.lines, fmt.Sprintf("%s %s %q %v", r.Method, r.URL.Path, body, err))
+	_, _ = io.WriteString(w, "ok\n")
+}
+
 func main() {
 	l, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
 	if err != nil {
@@ -45,6 +71,6 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println(l.Addr())
-	srv := &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: http.HandlerFunc(serve), ReadHeaderTimeout: time.Minute}
 	fmt.Fprintln(os.Stderr, srv.Serve(l))
 }
