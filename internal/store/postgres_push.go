@@ -125,8 +125,12 @@ func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
 		p.queueInserts(&writes, jobs, inserting{seq: seq, lanes: lanes, rivals: rivals})
 		writes.Queue(pgSetCounter, "seq", seq+int64(len(jobs)))
 		return tx.SendBatch(ctx, &writes).Close()
-	}, func(ctx context.Context) (bool, error) { // ids are never used twice: either all are there, or none
-		known, err := pgIDs(ctx, p.pool, accepted)
+	}, func(ctx context.Context) (bool, error) {
+		// The lock is free when the lost transaction is over, one way or the other.
+		if _, err := p.pool.Exec(ctx, pgLockCounter, "seq"); err != nil {
+			return false, err
+		}
+		known, err := pgIDs(ctx, p.pool, accepted) // ids are never used twice: all are there, or none
 		return len(known) > 0, err
 	})
 }
