@@ -26,6 +26,10 @@ func main() {
 			time.Sleep(200 * time.Millisecond)
 		}
 	})
+	http.HandleFunc("/sleep", func(_ http.ResponseWriter, r *http.Request) {
+		d, _ := time.ParseDuration(r.FormValue("ms") + "ms")
+		time.Sleep(d)
+	})
 	http.HandleFunc("/upgrade", upgrade)
 	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
 	http.HandleFunc("/break", func(w http.ResponseWriter, _ *http.Request) {
