@@ -12,48 +12,118 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// peers starts the same handlers by other means, where they are installed
-// (scripts/bench-deps.sh): what a container runtime takes for a Python handler,
-// and what workerd takes for a JavaScript one.
+// peer is one way to start a handler and have its answer.
+type peer struct {
+	result
+	once func(round int) (time.Duration, error)
+	took []float64
+}
+
+// peers starts the same handlers by lambent, by their interpreters alone, and by
+// others where they are installed (scripts/bench-deps.sh): container runtimes for
+// the Python handler, workerd for the JavaScript one. All take turns; who cannot
+// start here leaves, and the report says why.
 func peers(ctx context.Context, b *bed) ([]result, error) {
-	var results []result
-	for _, engine := range [][]string{{"crun", "--cgroup-manager", "disabled"}, {"runc"}} {
-		r := result{Name: strings.Join(engine, " ") + " run of the Python handler, p50", Unit: "ms"}
-		err := b.repeat(&r, func(i int) (time.Duration, error) { return b.container(ctx, engine, i) })
+	var all []*peer
+	add := func(name string, once func(int) (time.Duration, error)) {
+		all = append(all, &peer{result: result{Name: name + ", p50", Unit: "ms"}, once: once})
+	}
+	for i, s := range subjects[:3] {
+		name := fmt.Sprintf("peer-%d", i)
+		raw, err := s.deploy(ctx, b, name)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			r.Name += because(err)
+			all = append(all, &peer{result: result{Name: s.name + because(err)}})
+			continue
 		}
-		results = append(results, r)
+		t, err := b.signed(ctx, name, event)
+		if err != nil {
+			return nil, err
+		}
+		add(s.name+": lambent, cold", func(round int) (time.Duration, error) { return b.cold(ctx, name, round, t) })
+		add(s.name+": "+filepath.Base(raw.args[0])+" alone", func(int) (time.Duration, error) { return raw.once(ctx) })
+		switch i {
+		case 0:
+			add(s.name+": runc run", func(round int) (time.Duration, error) { return b.container(ctx, []string{"runc"}, round) })
+			add(s.name+": crun run", func(round int) (d time.Duration, err error) {
+				inner := withoutHybrid(func() { d, err = b.container(ctx, []string{"crun", "--cgroup-manager", "cgroupfs"}, round) })
+				return d, errors.Join(inner, err)
+			})
+		case 1:
+			add("JavaScript that echoes: workerd", func(int) (time.Duration, error) { return b.workerd(ctx) })
+		}
 	}
-	r := result{Name: "workerd, start to the first answer of a JavaScript handler, p50", Unit: "ms"}
-	err := b.repeat(&r, func(int) (time.Duration, error) { return b.workerd(ctx) })
-	if err != nil {
-		r.Name += because(err)
+	for round := range b.colds + 1 {
+		for _, p := range all {
+			if p.once == nil {
+				continue
+			}
+			time.Sleep(settle)
+			if err := p.turn(round, b.colds); err != nil {
+				p.Name += because(err)
+				p.once = nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
-	return append(results, r), ctx.Err()
+	results := make([]result, len(all))
+	for i, p := range all {
+		results[i] = p.result
+	}
+	return results, nil
 }
 
-func (b *bed) repeat(r *result, once func(i int) (time.Duration, error)) error {
-	var took []float64
-	for i := range b.colds {
-		d, err := once(i)
-		if err != nil {
-			return err
-		}
-		took = append(took, millis(d))
-		if len(took) == batch || i+1 == b.colds {
-			r.add(median(took))
-			took = nil
-		}
+// turn takes one start's time; round 0 is for the caches.
+func (p *peer) turn(round, rounds int) error {
+	d, err := p.once(round)
+	if err != nil || round == 0 {
+		return err
+	}
+	p.took = append(p.took, millis(d))
+	if len(p.took) == batch || round == rounds {
+		p.add(median(p.took))
+		p.took = nil
 	}
 	return nil
+}
+
+// withoutHybrid calls f on a thread that does not see version 2 of cgroups beside
+// version 1, as crun refuses to run then; nor do the processes that f starts. The
+// thread ends with it.
+func withoutHybrid(f func()) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for ever: the thread is not as the others are
+		const unified = "/sys/fs/cgroup/unified"
+		if _, absent := os.Stat(unified); absent == nil {
+			err = unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+			if err == nil {
+				err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+			}
+			if err == nil {
+				err = unix.Unmount(unified, unix.MNT_DETACH)
+			}
+			if err != nil && !errors.Is(err, unix.EINVAL) { // which is no mount
+				return
+			}
+			err = nil
+		}
+		f()
+	}()
+	<-done
+	return err
 }
 
 // container runs the raw Python start under an OCI runtime, in a bundle that
@@ -76,7 +146,7 @@ func (b *bed) container(ctx context.Context, engine []string, round int) (time.D
 
 func (b *bed) makeBundle(ctx context.Context, bundle string) error {
 	code := filepath.Join(bundle, "code")
-	for _, dir := range []string{"code", "rootfs"} {
+	for _, dir := range []string{"code", "rootfs/dev"} {
 		if err := os.MkdirAll(filepath.Join(bundle, dir), 0o755); err != nil {
 			return err
 		}
@@ -91,6 +161,7 @@ func (b *bed) makeBundle(ctx context.Context, bundle string) error {
 	raw.args[len(raw.args)-1] = "/code"
 	mounts := []map[string]any{
 		{"destination": "/proc", "type": "proc", "source": "proc"},
+		{"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
 		{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
 		{"destination": "/code", "type": "bind", "source": code, "options": []string{"rbind", "ro"}},
 	}

@@ -10,7 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
+
+	"lambent.dev/lambent"
 )
 
 // spring measures cold starts of a Spring Boot 3 web application, deployed as the
@@ -85,7 +88,7 @@ func newSpring(ctx context.Context, b *bed) (*springBed, error) {
 	}
 	// A whole archive on its own is what is deployed.
 	if err := runIn(ctx, dir, filepath.Join(b.root, "bin", "lambent"), "--data", b.data, "deploy", dir, "--name", springName,
-		"--runtime", "java17", "--port", "8080", "--memory", "2048"); err != nil {
+		"--runtime", "java17", "--port", "8080", "--memory", strconv.Itoa(2*lambent.MemoryPerCPU)); err != nil {
 		return nil, err
 	}
 	t, err := b.public(ctx, springName, nil)

@@ -141,6 +141,6 @@ func (b *bed) ask(r *prepare.Room, v *lambent.Version) (time.Duration, []string)
 	if err != nil || string(body) != `{"name":"pen","price":2,"tags":["blue"]}` {
 		b.t.Fatalf("answer %s: %v", body, err)
 	}
-	b.t.Logf("started and answered in %v", took.Round(time.Millisecond))
+	b.t.Logf("started and answered in %v, with %v of processor time", took.Round(time.Millisecond), inst.Usage().CPU.Round(time.Millisecond))
 	return took, out.all()
 }
