@@ -12,6 +12,10 @@ import (
 	"lambent.dev/lambent/internal/sandbox/wasm"
 )
 
+// initCPUs is how many processors an instance may use until it has initialised,
+// however small: a JVM compiles on one what it runs on the other.
+const initCPUs = 2
+
 // newDriver makes the driver that the configuration names, with the one that runs
 // modules beside it. Drivers are listed here and nowhere else.
 func newDriver(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
@@ -24,7 +28,7 @@ func newDriver(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	}
 	processes, err := linux.New(linux.Options{
 		DataDir: c.Data, CgroupRoot: c.Sandbox.CgroupRoot, NetworkPool: prefix,
-		NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Log: log,
+		InitCPUs: initCPUs, NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)
