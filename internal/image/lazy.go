@@ -176,7 +176,7 @@ func (g *ranges) ReadRange(ctx context.Context, at, n int64) ([]byte, error) {
 	for try := range attempts {
 		if try > 0 {
 			select {
-			case <-time.After(g.room.o.Idle / 50 << (2 * try)):
+			case <-time.After(g.room.o.Idle / 150 << (2 * try)):
 			case <-ctx.Done():
 			}
 		}

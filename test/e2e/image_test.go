@@ -276,7 +276,9 @@ func appServer(t *testing.T) string {
 	source := `package main
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -307,6 +309,25 @@ func main() {
 			_, _ = w.Write(out)
 			return
 		}
+		if last, sum := strings.CutPrefix(name, "sum/"); sum { // of the files data/0 to that one
+			h, total := sha256.New(), int64(0)
+			n, _ := strconv.Atoi(last)
+			for i := range n + 1 {
+				f, err := os.Open("data/" + strconv.Itoa(i))
+				if err == nil {
+					var c int64
+					c, err = io.Copy(h, f)
+					total += c
+				}
+				if err != nil {
+					fmt.Println("cannot read:", err)
+					w.WriteHeader(500)
+					return
+				}
+			}
+			fmt.Fprintf(w, "%d %x", total, h.Sum(nil))
+			return
+		}
 		if name, write := strings.CutPrefix(name, "write/"); write {
 			err := os.WriteFile(name, []byte("changed"), 0o644)
 			if err == nil {
@@ -330,7 +351,7 @@ func main() {
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "build", "-o", "serve", "main.go")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", "serve", "main.go")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -468,6 +468,6 @@ func (b *builder) finish() (*Instance, error) {
 	}
 	i.watch()
 	i.run()
-	i.trees.whenFailed(i.kill)
+	i.trees.whenFailed(func(f *sandbox.Failure) { i.end(f); i.kill() })
 	return i, nil
 }

@@ -40,9 +40,9 @@ type trees struct {
 
 	mu       sync.Mutex // guards the rest
 	listings map[uint64][]fuse.DirEntry
-	last     uint64 // the number of the listing that was made last
-	fault    error  // why something could not be read; the first one
-	failed   func() // told of it, once, with mu held; may be nil
+	last     uint64                   // the number of the listing that was made last
+	fault    error                    // why something could not be read; the first one
+	failed   func(f *sandbox.Failure) // told of it, once, with mu held; may be nil
 }
 
 // CanMountTrees tells why this host cannot start images before their layers are
@@ -320,7 +320,7 @@ func (t *trees) fail(err error) {
 		return
 	}
 	if t.fault = err; t.failed != nil {
-		t.failed()
+		t.failed(t.why())
 	}
 }
 
@@ -332,6 +332,11 @@ func (t *trees) failure() *sandbox.Failure {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.why()
+}
+
+// why is failure with mu held.
+func (t *trees) why() *sandbox.Failure {
 	if t.fault == nil {
 		return nil
 	}
@@ -345,14 +350,14 @@ func (t *trees) failure() *sandbox.Failure {
 
 // whenFailed has f called when something cannot be read, at once if that was so;
 // f does not wait. With nil it is not called any more. It may be asked of no trees.
-func (t *trees) whenFailed(f func()) {
+func (t *trees) whenFailed(f func(f *sandbox.Failure)) {
 	if t == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failed = f; f != nil && t.fault != nil {
-		f()
+		f(t.why())
 	}
 }
 
