@@ -195,7 +195,8 @@ const (
 	thawed             // from hibernation
 )
 
-// New makes a pool. Run must be called for reaping, Close at the end.
+// New makes a pool. Run does what has its time, also while Close waits for the
+// calls that run: it must end after Close.
 func New(o Options) *Pool {
 	if o.Ahead == 0 {
 		o.Ahead = 2
@@ -205,6 +206,7 @@ func New(o Options) *Pool {
 	p.wake = time.NewTimer(time.Hour)
 	p.wake.Stop()
 	p.life, p.cut = context.WithCancel(context.Background())
+	p.lookAtHost()
 	return p
 }
 

@@ -201,6 +201,9 @@ func (p *Pool) lookAtHost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hostMB = mb
+	for _, g := range p.groups { // what they will take the host does not know yet
+		p.hostMB -= g.starting * g.version.MemoryMB
+	}
 }
 
 // hostEvery is how long the host's figure is good for.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	stdruntime "runtime"
 	"time"
@@ -63,8 +64,7 @@ func (s *Server) openPool(context.Context) error {
 	if s.habits != nil {
 		o.Policy = s.habits
 	}
-	s.pool = pool.New(o)
-	s.closers = append(s.closers, s.closePool)
+	s.runPool(o)
 	s.metrics.WatchInstances(s.countInstances)
 	s.metrics.WatchFrozenMemory(func() int64 { return int64(s.pool.Stats().FrozenMB) << 20 })
 	s.loads = scale.NewLoads()
@@ -183,8 +183,18 @@ func (s *Server) expectAll() {
 	}
 }
 
-func (s *Server) closePool() error {
-	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
-	defer cancel()
-	return s.pool.Close(ctx)
+// runPool starts the pool, which works until the last instance is gone, and so
+// outlives Run: calls that wait while the server drains are served.
+func (s *Server) runPool(o pool.Options) {
+	s.pool = pool.New(o)
+	run, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.pool.Run(run) }() // waited for by the closer
+	s.closers = append(s.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+		defer cancel()
+		err := s.pool.Close(ctx)
+		stop()
+		return errors.Join(err, <-done)
+	})
 }

@@ -254,7 +254,6 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.catalog.Run(ctx) })
 	group.Go(func() error { return s.images.Run(ctx) })
-	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.scale.Run(ctx) })
 	group.Go(func() error { return s.rollouts.Run(ctx) })
 	group.Go(func() error { return s.prepare.Run(ctx) })
