@@ -234,7 +234,7 @@ func (c *copyRows) Values() ([]any, error) {
 		to = append(to, &deleted)
 	}
 	err := c.rows.Scan(to...)
-	if c.deletions && !deleted && values[c.width-1] == nil {
+	if last, _ := values[c.width-1].([]byte); c.deletions && !deleted && last == nil {
 		values[c.width-1] = []byte{}
 	}
 	return values, err
