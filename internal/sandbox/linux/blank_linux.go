@@ -156,6 +156,8 @@ func (b *builder) fromReserve(ctx context.Context, edition int) *Instance {
 	if b.spec.NoReserve || b.spec.Runtime.Blank == nil || b.spec.Version.Network != usual.network {
 		return nil
 	}
+	leave := b.driver.traffic.enter(ctx)
+	defer leave()
 	bl, origin := b.driver.reserve.take(ctx, b.spec, edition)
 	if bl == nil {
 		return nil

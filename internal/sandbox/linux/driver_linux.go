@@ -79,7 +79,7 @@ type Driver struct {
 	slots   *slots
 	shells  *shells
 	reserve *reserve
-	traffic traffic
+	traffic *traffic
 	strays  strays
 	roots   *roots
 	scratch *scratch
@@ -191,6 +191,7 @@ func (d *Driver) prepare() error {
 		d.warn("/tmp counts against the function's memory here: " + err.Error())
 		d.scratch = nil
 	}
+	d.traffic = newTraffic()
 	d.reserve = newReserve(d, int64(max(d.opts.ReserveMB, 0))<<20)
 	d.shells = newShells(d, max(d.opts.Ready, 0))
 	d.reserve.open()

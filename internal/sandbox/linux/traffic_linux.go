@@ -1,16 +1,37 @@
 package linux
 
 import (
+	"context"
+	"runtime"
 	"sync"
 	"time"
 )
 
 // traffic counts the cold starts that are under way. What is made ahead waits
-// until there are none: while one is, the processor is its own.
+// until there are none: while one is, the processor is its own. And it lets only as
+// many blanks at a time become a function's as keep the processors busy: of those
+// that share one all are as late as the last.
 type traffic struct {
+	lanes chan struct{} // holds a token for each that is taken
+
 	mu   sync.Mutex // guards the rest
 	many int
 	calm chan struct{} // closed when there are none again
+}
+
+func newTraffic() *traffic {
+	return &traffic{lanes: make(chan struct{}, runtime.GOMAXPROCS(0)+1)}
+}
+
+// enter waits for a lane, in the order of coming, and returns how to leave it. When
+// ctx ends it is without one that the caller goes on, which will notice.
+func (t *traffic) enter(ctx context.Context) (leave func()) {
+	select {
+	case t.lanes <- struct{}{}:
+		return func() { <-t.lanes }
+	case <-ctx.Done():
+		return func() {}
+	}
 }
 
 // begin counts one, until end.

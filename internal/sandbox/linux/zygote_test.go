@@ -226,6 +226,52 @@ func TestLearned(t *testing.T) {
 	run(t, d, avoid)
 }
 
+// TestSpare: half of the memory that nobody wants goes to blanks for a burst that has
+// not come yet; a fork costs its own pages, and all of it is shown.
+func TestSpare(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), Spare: 5})
+	defer d.Close()
+	spec := p.spec(t, light, nil)
+	sandboxtest.AwaitReserve(t, d, spec.Runtime)
+	eventually(t, "there are spare blanks", func() bool { r := reserveOf(t, d, spec); return r.Ready == 5 && r.Wanted == 5 })
+	d.reserve.mu.Lock()
+	root := d.reserve.of(spec.Runtime).root()
+	size := root.size
+	for _, b := range root.idle[1:] { // the first may have been made without a zygote
+		if m := readMemory(b.process.pid); b.cost < slotMemory || b.cost > slotMemory+m.private+1<<20 {
+			t.Errorf("a fork counts with %d, and has %+v", b.cost, m)
+		}
+	}
+	d.reserve.mu.Unlock()
+	if size < 4<<20 {
+		t.Errorf("the zygote counts with %d", size)
+	}
+	total := int64(0)
+	for _, r := range d.Reserves() {
+		total += r.MemoryBytes
+	}
+	if total < size+5*slotMemory || total > 150<<20 {
+		t.Errorf("%d in all: %+v", total, d.Reserves())
+	}
+}
+
+// TestNoReserve: nothing is made ahead where there is to be no reserve.
+func TestNoReserve(t *testing.T) {
+	needRoot(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), ReserveMB: -1})
+	defer d.Close()
+	spec := blankSpecs(t)("none")
+	d.Expect(spec.Runtime)
+	if _, r := started(t, d, spec); r.Origin != lambent.OriginStart {
+		t.Errorf("origin %s", r.Origin)
+	}
+	if r := d.Reserves(); len(r) > 0 || len(d.shells.ready) > 0 {
+		t.Errorf("%+v, %d sandboxes", r, len(d.shells.ready))
+	}
+}
+
 // TestZygoteDies: the interpreter that forks may end, or hang, at any point: starts
 // go on, and the reserve heals.
 func TestZygoteDies(t *testing.T) {

@@ -1,0 +1,89 @@
+package linux
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestTraffic: what is made ahead waits for cold starts, but not for ever.
+func TestTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTraffic()
+		never := make(chan struct{})
+		waited := func() time.Duration {
+			begin := time.Now()
+			tr.wait(never)
+			return time.Since(begin)
+		}
+		if d := waited(); d != 0 {
+			t.Errorf("nobody is under way: waited %v", d)
+		}
+		tr.begin()
+		tr.begin()
+		if tr.light() {
+			t.Error("two are light traffic")
+		}
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			tr.end()
+			time.Sleep(100 * time.Millisecond)
+			tr.end()
+		}()
+		if d := waited(); d != 200*time.Millisecond {
+			t.Errorf("waited %v for both", d)
+		}
+		tr.begin()
+		if d := waited(); d != trafficPatience {
+			t.Errorf("waited %v for one that does not end", d)
+		}
+		if !tr.light() {
+			t.Error("one is not light traffic")
+		}
+		stop := make(chan struct{})
+		close(stop)
+		tr.wait(stop)
+		tr.end()
+	})
+}
+
+// TestLanes: so many at a time, in the order of coming; who gives up goes on.
+func TestLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTraffic()
+		var leave []func()
+		for range cap(tr.lanes) {
+			leave = append(leave, tr.enter(t.Context()))
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		tr.enter(short)()
+		if short.Err() == nil {
+			t.Fatal("there was one more lane")
+		}
+		order := make(chan int, 3)
+		for n := range cap(order) {
+			go func() {
+				defer tr.enter(t.Context())()
+				order <- n
+			}()
+			synctest.Wait()
+		}
+		if len(order) > 0 {
+			t.Fatal("one of them did not wait")
+		}
+		leave[0]()
+		for n := range cap(order) {
+			if got := <-order; got != n {
+				t.Errorf("%d came instead of %d", got, n)
+			}
+		}
+		for _, f := range leave[1:] {
+			f()
+		}
+		if len(tr.lanes) != 0 {
+			t.Errorf("%d lanes are taken for good", len(tr.lanes))
+		}
+	})
+}
