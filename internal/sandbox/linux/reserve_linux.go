@@ -365,13 +365,23 @@ func (r *reserve) fill(n *node) {
 		r.failed(n.stock, err)
 		return
 	}
-	made := time.Since(begin)
-	cost := blankMemory(b.process.pid, from != nil)
+	took := time.Since(begin)
+	b.cost = blankMemory(b.process.pid, from != nil)
+	r.keep(n, b, took)
+}
+
+// keep adds a blank that took so long to make to the node's. One that comes up
+// while the reserve is being closed is ended: nobody would take it any more.
+func (r *reserve) keep(n *node, b *blank, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b.node, b.cost, b.taken = n, cost, make(chan struct{})
-	n.stock.makes = (n.stock.makes + made) / 2
-	n.cost = cost
+	b.node, b.taken = n, make(chan struct{})
+	if r.closed {
+		r.buryLocked(b, false)
+		return
+	}
+	n.stock.makes = (n.stock.makes + took) / 2
+	n.cost = b.cost
 	n.idle = append(n.idle, b)
 	r.work.Go(func() {
 		select {

@@ -456,6 +456,37 @@ func TestCloseWithReserve(t *testing.T) {
 	eventually(t, "all is gone", func() bool { return len(subtract(traces(t, dir), before)) == 0 })
 }
 
+// TestCloseMeetsBlank: a blank that comes up while the reserve is being closed does not
+// hold that up, and goes too.
+func TestCloseMeetsBlank(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	before := traces(t, dir)
+	d := newDriver(t, Options{DataDir: dir})
+	spec := blankSpecs(t)("meets")
+	sandboxtest.AwaitReserve(t, d, spec.Runtime)
+	late, err := d.newBlank(t.Context(), blankSpec{name: d.reserve.name(), rt: spec.Runtime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.reserve.mu.Lock()
+	n := d.reserve.of(spec.Runtime).root()
+	first := n.idle[0]
+	d.reserve.mu.Unlock()
+	d.reserve.work.Go(func() {
+		<-first.exited // close has taken out what there was
+		d.reserve.keep(n, late, time.Millisecond)
+	})
+	begin := time.Now()
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > closeTimeout/2 {
+		t.Errorf("close took %v", took)
+	}
+	eventually(t, "all is gone", func() bool { return len(subtract(traces(t, dir), before)) == 0 })
+}
+
 // TestHostileControl: what a runtime says on the control socket can harm nobody.
 func TestHostileControl(t *testing.T) {
 	for name, said := range map[string]string{
