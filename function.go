@@ -45,7 +45,8 @@ type Function struct {
 // Settings are a function's choices about cold starts, which AWS has no member
 // for. The zero value is what a function gets that chose nothing.
 type Settings struct {
-	// NoReserve starts every instance from nothing, as if there were no reserves.
+	// NoReserve starts every instance from nothing, as if there were no reserves, and
+	// has nothing prepared for a version: none of its code runs before it is called.
 	NoReserve bool
 	// NoPrediction starts nothing ahead for this function on a guess, and keeps
 	// its idle instances for the configured time.

@@ -89,7 +89,7 @@ func (a *app) setCommand() *cobra.Command {
 		Use:   "set FUNCTION[:QUALIFIER] [NAME=VALUE]...",
 		Short: "Show or change how a function is kept ready",
 		Long: "Show a function's settings, or change them:\n" +
-			"  reserve=on|off        start its instances from the reserves, or each from nothing\n" +
+			"  reserve=on|off        start its instances from the reserves and from what is prepared, or each from nothing\n" +
 			"  prediction=on|off     start instances ahead on a guess, or never\n" +
 			"  min-instances=N       keep N initialised instances of the version or alias\n" +
 			"and how the number of instances follows the load, where `default` is as the server has it:\n" +

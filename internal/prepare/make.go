@@ -24,6 +24,9 @@ func (r *Room) prepare(ctx context.Context, j job) error {
 	if r.o.Current != nil && !r.o.Current(j.v) {
 		return nil // it will be wanted again in its new shape
 	}
+	if _, ok := r.key(j.v); !ok {
+		return nil // its function has changed its mind
+	}
 	rt, err := r.o.Runtimes.Resolve(j.v)
 	if err != nil {
 		return fmt.Errorf("resolve runtime: %w", err)

@@ -37,6 +37,10 @@ type Options struct {
 	Busy func() bool
 	// Current tells that the version is still there as it was; nil is always.
 	Current func(v *lambent.Version) bool
+	// Settings are those of a version's function; nil is none. One that wants no
+	// reserve has nothing made ahead either: none of its code runs before a call
+	// asks for it, and each of its starts is from nothing.
+	Settings func(namespace, function string) lambent.Settings
 	// MaxBytes bounds the folder; 0 is 2 GiB.
 	MaxBytes int64
 	NewID    func() string
@@ -117,9 +121,17 @@ func Open(o Options) (*Room, error) {
 // Want queues v's preparation unless that is done, under way or hopeless. It
 // never blocks.
 func (r *Room) Want(v *lambent.Version) {
-	if key, ok := r.o.Runtimes.PrepareKey(v); ok && v.State == lambent.StateActive {
+	if key, ok := r.key(v); ok && v.State == lambent.StateActive {
 		r.want(key, v)
 	}
+}
+
+// key names what is to be made for v; ok is false where that is nothing.
+func (r *Room) key(v *lambent.Version) (key string, ok bool) {
+	if r.o.Settings != nil && r.o.Settings(v.Namespace, v.Function).NoReserve {
+		return "", false
+	}
+	return r.o.Runtimes.PrepareKey(v)
 }
 
 func (r *Room) want(key string, v *lambent.Version) {
@@ -140,7 +152,7 @@ func (r *Room) want(key string, v *lambent.Version) {
 // for [sandbox.Spec.Cache], which may be "". release lets go of it, once or more.
 // ok is false where nothing is prepared; it is then queued.
 func (r *Room) Use(v *lambent.Version, rt sandbox.Runtime) (with sandbox.Runtime, dir string, release func(), ok bool) {
-	key, ok := r.o.Runtimes.PrepareKey(v)
+	key, ok := r.key(v)
 	if !ok {
 		return rt, "", nil, false
 	}
@@ -193,7 +205,7 @@ func (r *Room) unpin(key string, e *entry) {
 
 // Optimized tells whether starts of v use what was prepared for it.
 func (r *Room) Optimized(v *lambent.Version) bool {
-	key, ok := r.o.Runtimes.PrepareKey(v)
+	key, ok := r.key(v)
 	if !ok {
 		return false
 	}

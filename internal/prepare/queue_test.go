@@ -160,3 +160,38 @@ func TestOldShapes(t *testing.T) {
 		release()
 	})
 }
+
+// A function that wants no reserve has nothing made ahead, nor uses what was made
+// before it said so.
+func TestNoReserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{module: true}
+		var off, busy atomic.Bool
+		r := s.run(t, prepare.Options{Busy: busy.Load, Settings: func(_, function string) lambent.Settings {
+			return lambent.Settings{NoReserve: off.Load() && function == "f"}
+		}})
+		off.Store(true)
+		r.Want(version("f"))
+		r.Want(version("other"))
+		synctest.Wait()
+		if s.attempts.Load() != 1 || r.Optimized(version("f")) || !r.Optimized(version("other")) {
+			t.Errorf("%d preparations, want only the other function's", s.attempts.Load())
+		}
+		off.Store(false)
+		busy.Store(true)
+		r.Want(version("f"))
+		off.Store(true) // while it waits for its turn
+		busy.Store(false)
+		time.Sleep(time.Second)
+		if s.attempts.Load() != 1 {
+			t.Error("prepared though the function no longer wants it")
+		}
+		off.Store(false)
+		r.Want(version("f"))
+		synctest.Wait()
+		off.Store(true)
+		if _, _, _, ok := r.Use(version("f"), sandbox.Runtime{}); ok || r.Optimized(version("f")) {
+			t.Error("what was made before is used")
+		}
+	})
+}

@@ -31,7 +31,7 @@ const maxFrozen = 256
 func (s *Server) openPrepare(context.Context) (err error) {
 	s.prepare, err = prepare.Open(prepare.Options{
 		Dir: filepath.Join(s.config.Data, "prepared"), Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes,
-		Logs: s.logs, Region: s.config.Region, NewID: newInstanceID, Log: s.log,
+		Logs: s.logs, Region: s.config.Region, NewID: newInstanceID, Log: s.log, Settings: s.settings,
 		Environment: func(v *lambent.Version, stream string) []string { return s.environment(v, stream, false) },
 		Busy: func() bool {
 			st := s.pool.Stats()
@@ -150,7 +150,9 @@ func (s *Server) wanted(namespace, function string) {
 	if err != nil { // it is gone
 		return
 	}
-	s.expect(versions[0])
+	if !s.settings(namespace, function).NoReserve {
+		s.expect(versions[0])
+	}
 	for _, v := range versions {
 		s.prepare.Want(v)
 	}
