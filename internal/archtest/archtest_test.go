@@ -47,7 +47,7 @@ var floors = map[string]int{
 	"internal/scale":  6,
 
 	"internal/rollout": 6,
-	"internal/async":  6,
+	"internal/async":   6,
 
 	"internal/scale/decide": 3,
 
@@ -65,6 +65,7 @@ var floors = map[string]int{
 	"internal/runtimeapi": 3,
 	"internal/runtimes":   3,
 
+	"internal/backup":   2,
 	"internal/artifact": 2,
 	"internal/sandbox":  2,
 	"internal/logs":     2,

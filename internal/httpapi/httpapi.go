@@ -88,6 +88,8 @@ type Options struct {
 	// FunctionURL is the address of the function URL with an id. Nil is the id
 	// alone.
 	FunctionURL func(urlID string) string
+	// Backup writes all that the server keeps; nil refuses to.
+	Backup Backup
 	// Domains keeps certificates; nil refuses them, because nothing serves TLS.
 	Domains Domains
 	// ReserveBytes is the memory that the reserves may use.
@@ -155,6 +157,7 @@ func (a *api) routes() {
 	a.scaleRoutes()
 	// What the reserves have learned comes from the functions of all namespaces.
 	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)
+	a.route("GET", "/v1/backup", mayAdmin, maxControlBody, a.backup)
 	a.route("GET", "/v1/runtimes", mayRead, maxControlBody, a.listRuntimes)
 	a.route("POST", "/v1/runtimes/{name}/install", mayAdmin, maxControlBody, a.installRuntime)
 }

@@ -34,6 +34,7 @@ func (s *Server) apiHandler() http.Handler {
 			ReserveBytes: int64(s.config.Instances.Reserve),
 			Concurrency:  s.config.Instances.Concurrency,
 			Domains:      s.domains(),
+			Backup:       s.backup,
 		}),
 	}
 	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{

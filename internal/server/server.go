@@ -25,6 +25,7 @@ import (
 	"lambent.dev/lambent/internal/artifact"
 	"lambent.dev/lambent/internal/async"
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/backup"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/gateway/certs"
@@ -124,7 +125,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, s.records.Close)
-	return nil
+	return backup.Tidy(s.config.Data) // the directory is ours alone from here on
 }
 
 func (s *Server) openKeys(context.Context) (err error) {

@@ -75,8 +75,10 @@ func TestSnapshots(t *testing.T) {
 	for _, name := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(name, func(t *testing.T) {
 			url := postgresURL(t)
-			var from snapshotter = openSQLite(t, t.TempDir())
-			if name == "PostgreSQL" {
+			var from snapshotter
+			if name == "SQLite" {
+				from = openSQLite(t, t.TempDir())
+			} else {
 				from = openPostgresAt(t, postgresURL(t))
 			}
 			defer closeStore(t, from)
