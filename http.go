@@ -72,11 +72,15 @@ func (i *Image) Process(over ImageConfig) (command []string, directory string) {
 
 // URL is a function URL configuration.
 type URL struct {
-	Namespace    string
-	Function     string
-	Qualifier    string // an alias, or ""
-	ID           string // of the host name, 32 letters and digits
-	AuthType     string // "NONE" or "AWS_IAM"
+	Namespace string
+	Function  string
+	Qualifier string // an alias, or ""
+	ID        string // of the host name, 32 letters and digits
+	AuthType  string // "NONE" or "AWS_IAM"
+	// Internal lets in who calls from this host or from Networks, in CIDR notation,
+	// in place of everybody; AuthType is NONE.
+	Internal     bool
+	Networks     []string
 	InvokeMode   string // "BUFFERED" or "RESPONSE_STREAM"
 	CORS         *CORS
 	Created      time.Time

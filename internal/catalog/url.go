@@ -6,11 +6,13 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/gateway/route"
 )
 
 // Entrance is a function URL as callers meet it. It is worked out with every
@@ -20,8 +22,12 @@ type Entrance struct {
 	// Open tells that the resource policy lets anybody in. A URL of AuthType NONE
 	// that is not open answers nobody (AWS Lambda developer guide, "Control access
 	// to function URLs").
-	Open bool
+	Open     bool
+	networks []netip.Prefix // of an internal one
 }
+
+// Admits tells whether an internal URL lets a caller in.
+func (e *Entrance) Admits(caller netip.Addr) bool { return route.Internal(caller, e.networks) }
 
 // Entrance finds a function URL by the id in its host name; nil is none. It
 // touches the snapshot only and takes no lock.
@@ -42,8 +48,12 @@ func (c *Catalog) EntranceOf(ns, fn, qualifier string) *Entrance {
 // UpdateURL is the input of [Catalog.UpdateURL]; nil members stay as they are.
 type UpdateURL struct {
 	Namespace, Function, Qualifier string
-	AuthType, InvokeMode           *string
-	CORS                           *lambent.CORS
+	// AuthType makes a URL that was internal one that is not, if it changes it.
+	AuthType, InvokeMode *string
+	// Internal comes with the networks, and with AuthType NONE.
+	Internal *bool
+	Networks []string
+	CORS     *lambent.CORS
 }
 
 // CreateURL gives a function or an alias its URL. Of in the names, AuthType,
@@ -54,6 +64,7 @@ func (c *Catalog) CreateURL(ctx context.Context, in lambent.URL) (*lambent.URL, 
 	u.ID = newURLID()
 	u.InvokeMode = cmp.Or(in.InvokeMode, "BUFFERED")
 	u.CORS = cloneCORS(in.CORS)
+	u.Networks = slices.Clone(in.Networks)
 	u.Created = c.now()
 	u.LastModified = u.Created
 	if err := checkURL(&u); err != nil {
@@ -90,8 +101,11 @@ func (c *Catalog) UpdateURL(ctx context.Context, in UpdateURL) (*lambent.URL, er
 			return nil, errNoURL()
 		}
 		u := *old.urls[i]
-		if in.AuthType != nil {
-			u.AuthType = *in.AuthType
+		if in.AuthType != nil && *in.AuthType != u.AuthType {
+			u.AuthType, u.Internal, u.Networks = *in.AuthType, false, nil
+		}
+		if in.Internal != nil {
+			u.Internal, u.Networks = *in.Internal, slices.Clone(in.Networks)
 		}
 		if in.InvokeMode != nil {
 			u.InvokeMode = *in.InvokeMode
@@ -167,6 +181,12 @@ func checkURL(u *lambent.URL) error {
 	if u.InvokeMode != "BUFFERED" && u.InvokeMode != "RESPONSE_STREAM" {
 		return invalid("InvokeMode", "InvokeMode %q is not BUFFERED or RESPONSE_STREAM", u.InvokeMode)
 	}
+	if u.Internal && u.AuthType != "NONE" || !u.Internal && len(u.Networks) > 0 || len(u.Networks) > maxNetworks {
+		return invalid("Internal", "An internal URL has AuthType NONE, and only one has networks, at most %d", maxNetworks)
+	}
+	if _, err := route.ParseNetworks(u.Networks); err != nil {
+		return invalid("Internal", "%s", err)
+	}
 	if u.CORS == nil {
 		return nil
 	}
@@ -177,6 +197,9 @@ func checkURL(u *lambent.URL) error {
 	}
 	return nil
 }
+
+// maxNetworks bounds the networks of an internal URL.
+const maxNetworks = 100
 
 // corsMethods are those that AWS takes (AWS Lambda API reference, Cors).
 var corsMethods = []string{"GET", "PUT", "HEAD", "POST", "PATCH", "DELETE", "*"}
@@ -217,6 +240,7 @@ func (f *function) entrances(region string) []*Entrance {
 	out := make([]*Entrance, 0, len(f.urls))
 	for _, u := range f.urls {
 		e := &Entrance{URL: u}
+		e.networks, _ = route.ParseNetworks(u.Networks) // checked when the URL was made
 		if p := f.policies[u.Qualifier]; p != nil {
 			e.Open = p.opens(u, lambent.FunctionARN(region, u.Namespace, u.Function, u.Qualifier))
 		}
@@ -273,6 +297,8 @@ func (p *Policy) opens(u *lambent.URL, resource string) bool {
 type urlRecord struct {
 	ID           string      `json:"id"`
 	AuthType     string      `json:"authType"`
+	Internal     bool        `json:"internal,omitempty"`
+	Networks     []string    `json:"networks,omitempty"`
 	InvokeMode   string      `json:"invokeMode"`
 	CORS         *corsRecord `json:"cors,omitempty"`
 	Created      time.Time   `json:"created"`
@@ -296,7 +322,7 @@ func (b *batch) urls(k id, old, next *function) {
 			continue
 		}
 		b.put(prefix+policyKey(u.Qualifier), urlRecord{
-			ID: u.ID, AuthType: u.AuthType, InvokeMode: u.InvokeMode, CORS: (*corsRecord)(u.CORS),
+			ID: u.ID, AuthType: u.AuthType, Internal: u.Internal, Networks: u.Networks, InvokeMode: u.InvokeMode, CORS: (*corsRecord)(u.CORS),
 			Created: u.Created, LastModified: u.LastModified,
 		})
 	}
@@ -318,7 +344,7 @@ func (l *loader) addURL(k id, key string, value []byte) error {
 	}
 	u := &lambent.URL{
 		Namespace: f.shared.Namespace, Function: f.shared.Name, Qualifier: policyQualifier(key), ID: rec.ID,
-		AuthType: rec.AuthType, InvokeMode: rec.InvokeMode, CORS: (*lambent.CORS)(rec.CORS),
+		AuthType: rec.AuthType, Internal: rec.Internal, Networks: rec.Networks, InvokeMode: rec.InvokeMode, CORS: (*lambent.CORS)(rec.CORS),
 		Created: rec.Created, LastModified: rec.LastModified,
 	}
 	i, _ := f.urlIndex(u.Qualifier)

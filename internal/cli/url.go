@@ -10,8 +10,8 @@ import (
 
 // urlFlags are what a URL shall be.
 type urlFlags struct {
-	public, iam, stream, buffered bool
-	origins                       []string
+	public, iam, internal, stream, buffered bool
+	networks, origins                       []string
 }
 
 func (a *app) urlCommand() *cobra.Command {
@@ -21,7 +21,8 @@ func (a *app) urlCommand() *cobra.Command {
 		Short: "Show, make or delete the URL of a function",
 		Long: "Show the URLs of a function, or give it one, change or delete it. A URL answers whoever\n" +
 			"signs requests with a key of the account (Signature Version 4, service lambda) or, with\n" +
-			"--public, everybody. The same function also answers at /fn/FUNCTION[:ALIAS]/ of the\n" +
+			"--public, everybody; with --internal, who calls from the server's host or from --network.\n" +
+			"The same function also answers at /fn/FUNCTION[:ALIAS]/ of the\n" +
 			"gateway, to the same callers; without a URL it takes signed requests there.",
 		Example:           "  lambent url hello create --public\n  lambent url hello:live create --iam --stream\n  lambent url hello",
 		Args:              cobra.MatchAll(atLeastOne("the name of a function"), cobra.MaximumNArgs(2)),
@@ -31,10 +32,12 @@ func (a *app) urlCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.public, "public", false, "everybody may call it")
 	flags.BoolVar(&f.iam, "iam", false, "only signed requests are answered")
+	flags.BoolVar(&f.internal, "internal", false, "only who calls from the server's host, or from --network, is answered")
+	flags.StringSliceVar(&f.networks, "network", nil, "network of internal callers, such as 10.0.0.0/8")
 	flags.BoolVar(&f.stream, "stream", false, "send answers while the function makes them")
 	flags.BoolVar(&f.buffered, "buffered", false, "send answers whole")
 	flags.StringSliceVar(&f.origins, "origin", nil, "origin of web pages that may call it, or *")
-	cmd.MarkFlagsMutuallyExclusive("public", "iam")
+	cmd.MarkFlagsMutuallyExclusive("public", "iam", "internal")
 	cmd.MarkFlagsMutuallyExclusive("stream", "buffered")
 	return cmd
 }
@@ -81,7 +84,10 @@ func (f urlFlags) change() (u client.PutURL) {
 		u.Auth = new(client.AuthPublic)
 	case f.iam:
 		u.Auth = new(client.AuthIAM)
+	case f.internal:
+		u.Auth = new(client.AuthInternal)
 	}
+	u.Networks = f.networks
 	if f.stream || f.buffered {
 		u.Stream = new(f.stream)
 	}

@@ -8,12 +8,14 @@ import (
 
 // Who may call a function URL.
 const (
-	// AuthPublic is everybody, AuthIAM who signs with a key of the account. With
+	// AuthPublic is everybody, AuthIAM who signs with a key of the account,
+	// AuthInternal who calls from the server's host or from Networks. With
 	// AuthNobody, which is not asked for, AuthType is NONE and the function's
 	// policy lets nobody in.
-	AuthPublic = "public"
-	AuthIAM    = "iam"
-	AuthNobody = "nobody"
+	AuthPublic   = "public"
+	AuthIAM      = "iam"
+	AuthInternal = "internal"
+	AuthNobody   = "nobody"
 )
 
 // URL is a function URL.
@@ -21,6 +23,7 @@ type URL struct {
 	URL          string    `json:"url"`
 	Qualifier    string    `json:"qualifier,omitempty"` // an alias
 	Auth         string    `json:"auth"`
+	Networks     []string  `json:"networks,omitempty"` // of AuthInternal, in CIDR notation
 	Stream       bool      `json:"stream"`
 	CORS         *CORS     `json:"cors,omitempty"`
 	Created      time.Time `json:"created"`
@@ -30,9 +33,10 @@ type URL struct {
 // PutURL is what a function URL shall be. A nil member keeps what it has; a new
 // one is AuthIAM, does not stream and answers to no other origin.
 type PutURL struct {
-	Auth   *string `json:"auth,omitempty"`
-	Stream *bool   `json:"stream,omitempty"`
-	CORS   *CORS   `json:"cors,omitempty"`
+	Auth     *string  `json:"auth,omitempty"`
+	Networks []string `json:"networks,omitempty"` // with AuthInternal, in CIDR notation
+	Stream   *bool    `json:"stream,omitempty"`
+	CORS     *CORS    `json:"cors,omitempty"`
 }
 
 // CORS is what a function URL answers to browsers of other origins.

@@ -54,8 +54,8 @@ type Target struct {
 	Affinity string
 	// Version is what a rule of the alias has chosen for the request; "" is none.
 	Version string
-	route    *routed // nil when it was not found by a route
-	region   string
+	route   *routed // nil when it was not found by a route
+	region  string
 }
 
 // Gateway serves the gateway address.
@@ -121,7 +121,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) {
 		}
 		addCORS(w.Header(), r, t.URL.CORS)
 	}
-	switch g.access(&t) {
+	switch g.access(&t, r) {
 	case accessSigned:
 		g.signed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, &t)))
 	case accessPublic:
@@ -143,10 +143,15 @@ const (
 // access tells who may call t. A function that has no URL is for those who could
 // call it by the API: reaching the gateway is no permission, not even from this
 // host, because a browser on it runs strangers' code.
-func (g *Gateway) access(t *Target) access {
+func (g *Gateway) access(t *Target, r *http.Request) access {
 	switch {
 	case t.URL == nil || t.URL.AuthType == "AWS_IAM":
 		return accessSigned
+	case t.URL.Internal:
+		if t.URL.Admits(remoteAddr(r)) {
+			return accessPublic
+		}
+		return accessNobody
 	case t.URL.Open:
 		return accessPublic
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -239,5 +241,74 @@ func TestAccessLog(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	if line := r.log.text(); !strings.Contains(line, "path=/path ") || !strings.Contains(line, "status=200") || strings.Contains(line, "secret") {
 		t.Errorf("log %q", line)
+	}
+}
+
+// TestInternalURL answers callers by the address of their connection, by host name
+// and by path, whatever headers and statements say.
+func TestInternalURL(t *testing.T) {
+	r := newRig(t)
+	r.open("")
+	host := r.url(lambent.URL{AuthType: "NONE", Internal: true, Networks: []string{"10.1.0.0/16", "fd00::/8"}})
+	want(t, r.do("GET", host, "/", ""), 200, "rawPath")
+	for address, status := range map[string]int{
+		"127.0.0.1:1": 200, "[::1]:1": 200, "127.9.9.9:1": 200, "10.1.2.3:1": 200, "[::ffff:10.1.2.3]:1": 200, "[fd00::1]:1": 200,
+		"10.2.0.1:1": 403, "192.0.2.1:1": 403, "[2001:db8::1]:1": 403, "": 403, "@": 403,
+	} {
+		for _, target := range []string{"/", "/fn/hello/"} {
+			q := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+			if q.Host = host; target != "/" {
+				q.Host = "x"
+			}
+			q.RemoteAddr = address
+			q.Header.Set("X-Forwarded-For", "127.0.0.1")
+			w := httptest.NewRecorder()
+			r.handler.ServeHTTP(w, q)
+			if w.Code != status {
+				t.Errorf("%q at %s: %d, want %d", address, target, w.Code, status)
+			}
+		}
+	}
+	for name, u := range map[string]lambent.URL{
+		"signed, too":          {AuthType: "AWS_IAM", Internal: true},
+		"networks for nothing": {AuthType: "NONE", Networks: []string{"10.0.0.0/8"}},
+		"no network":           {AuthType: "NONE", Internal: true, Networks: []string{"10.0.0.1"}},
+	} {
+		u.Namespace, u.Function, u.Qualifier = account, "hello", "live"
+		if _, err := r.catalog.CreateURL(t.Context(), u); lambent.CodeOf(err) != lambent.CodeInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// patience counts the deadlines that a body is written under.
+type patience struct {
+	*httptest.ResponseRecorder
+	set, ended int
+}
+
+func (p *patience) SetWriteDeadline(at time.Time) error {
+	if at.IsZero() {
+		p.ended++
+	} else {
+		p.set++
+	}
+	return nil
+}
+
+// TestSlowReader is waited for part by part, when an answer is large.
+func TestSlowReader(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{})
+	for size, parts := range map[int]int{10: 0, 60 << 10: 0, 100 << 10: 1, 1 << 20: 4} {
+		body := strings.Repeat("x", size)
+		r.runs(answering(`"` + body + `"`))
+		q := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		q.Host = host
+		w := &patience{ResponseRecorder: httptest.NewRecorder()}
+		r.handler.ServeHTTP(w, q)
+		if w.Body.String() != body || w.set != parts || w.ended != min(parts, 1) {
+			t.Errorf("%d bytes: %d come, under %d deadlines, of which %d are taken back", size, w.Body.Len(), w.set, w.ended)
+		}
 	}
 }

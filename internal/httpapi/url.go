@@ -41,7 +41,10 @@ func (a *api) url(u *lambent.URL) client.URL {
 		URL: a.o.FunctionURL(u.ID), Qualifier: u.Qualifier, Auth: client.AuthIAM, Stream: u.InvokeMode == "RESPONSE_STREAM",
 		Created: u.Created, LastModified: u.LastModified,
 	}
-	if u.AuthType == authNone {
+	switch {
+	case u.Internal:
+		out.Auth, out.Networks = client.AuthInternal, u.Networks
+	case u.AuthType == authNone:
 		out.Auth = client.AuthNobody
 		if e := a.o.Catalog.Entrance(u.ID); e != nil && e.Open {
 			out.Auth = client.AuthPublic
@@ -83,9 +86,15 @@ func (a *api) putURL(c *call) error {
 			update.AuthType = new(authNone)
 		case client.AuthIAM:
 			update.AuthType = new(authIAM)
+		case client.AuthInternal:
+			update.AuthType = new(authNone)
 		default:
-			return lambent.Errorf(lambent.CodeInvalid, "auth %q is not %s or %s", *in.Auth, client.AuthPublic, client.AuthIAM)
+			return lambent.Errorf(lambent.CodeInvalid, "auth %q is not %s, %s or %s", *in.Auth, client.AuthPublic, client.AuthIAM, client.AuthInternal)
 		}
+		update.Internal, update.Networks = new(*in.Auth == client.AuthInternal), in.Networks
+	}
+	if len(in.Networks) > 0 && update.Internal == nil {
+		return lambent.Errorf(lambent.CodeInvalid, "networks go with auth %s", client.AuthInternal)
 	}
 	if in.Stream != nil {
 		mode := "BUFFERED"
@@ -114,6 +123,9 @@ func (a *api) setURL(c *call, in catalog.UpdateURL) (*lambent.URL, error) {
 	made := lambent.URL{Namespace: in.Namespace, Function: in.Function, Qualifier: in.Qualifier, AuthType: authIAM, CORS: in.CORS}
 	if in.AuthType != nil {
 		made.AuthType = *in.AuthType
+	}
+	if in.Internal != nil {
+		made.Internal, made.Networks = *in.Internal, in.Networks
 	}
 	if in.InvokeMode != nil {
 		made.InvokeMode = *in.InvokeMode

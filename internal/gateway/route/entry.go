@@ -1,6 +1,7 @@
 package route
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"net/textproto"
@@ -166,12 +167,9 @@ func (e *Entry) access() error {
 	if max(len(e.Networks), len(e.Keys)) > maxList {
 		return invalid("more than %d networks or keys", maxList)
 	}
-	for _, text := range e.Networks {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return invalid("network %q is not in CIDR notation, such as 10.0.0.0/8", text)
-		}
-		e.networks = append(e.networks, p.Masked())
+	var err error
+	if e.networks, err = ParseNetworks(e.Networks); err != nil {
+		return invalid("%s", err)
 	}
 	if e.JWT == nil {
 		return nil
@@ -179,10 +177,26 @@ func (e *Entry) access() error {
 	return e.tokens()
 }
 
+// ParseNetworks reads networks in CIDR notation.
+func ParseNetworks(texts []string) (out []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("network %q is not in CIDR notation, such as 10.0.0.0/8", text)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
 // Internal tells whether a caller counts as internal.
-func (e *Entry) Internal(caller netip.Addr) bool {
+func (e *Entry) Internal(caller netip.Addr) bool { return Internal(caller, e.networks) }
+
+// Internal tells whether a caller is this host or in one of the networks, by the
+// address of the connection.
+func Internal(caller netip.Addr, networks []netip.Prefix) bool {
 	caller = caller.Unmap()
-	return caller.IsLoopback() || slices.ContainsFunc(e.networks, func(p netip.Prefix) bool { return p.Contains(caller) })
+	return caller.IsLoopback() || slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(caller) })
 }
 
 func (e *Entry) limits() error {
