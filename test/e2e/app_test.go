@@ -190,23 +190,29 @@ func TestFrameworks(t *testing.T) {
 		"command":  {map[string]string{"files/x": "from a command"}, []string{"--command", "python3 -m http.server 3000 -d files", "--port", "3000"}, "from a command"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			for file, text := range f.files {
-				path := filepath.Join(dir, file)
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			app := publish(t, s, name, append([]string{dir}, f.args...)...)
+			app := publish(t, s, name, append([]string{writeTree(t, f.files)}, f.args...)...)
 			if got := ask(t, c, newRequest(t, "GET", app+"/x", "")); got.status != 200 || got.body != f.want {
 				out, _, _ := s.CLI("", "logs", name)
 				t.Errorf("answers %+v\n%s", got, out)
 			}
 		})
 	}
+}
+
+// writeTree writes files into a directory of the test's.
+func writeTree(t *testing.T, files map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for file, text := range files {
+		path := filepath.Join(dir, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // TestApplicationFaults deploys applications that are wrong: the answer says how.
