@@ -82,6 +82,12 @@ func (p *Pool) coldStart(m *member, ahead string) {
 		start := m.cold.Trace()
 		p.o.Traces.Started(v, &start)
 	}
+	// Until now it counted against the host's memory with all that it may use: what it
+	// has left may be enough for those that wait.
+	p.lookAtHost()
+	p.mu.Lock()
+	p.feedLocked()
+	p.mu.Unlock()
 }
 
 // Trace is c as traces show it.
