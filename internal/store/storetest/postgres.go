@@ -79,7 +79,7 @@ func (p *Postgres) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(p.bin, name), args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &p.output, &p.output
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential, Pdeathsig: 0}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential}
 	return cmd
 }
 
