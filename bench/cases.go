@@ -24,6 +24,7 @@ var cases = []struct {
 	{"gateway", "a function behind its URL", gateway},
 	{"http-app", "an HTTP application behind the gateway", httpApp},
 	{"stream", "the first byte of a streamed answer", stream},
+	{"accept", "events accepted and taken by the store", accept},
 	{"memory", "resident memory and restart", memory},
 	{"cold-start", "cold starts, one after the other", coldStart},
 	{"cold-burst", "cold starts at once, and with the reserve exhausted", coldBurst},
