@@ -115,11 +115,11 @@ type Reserver interface {
 
 // Reserve describes the blanks of one key.
 type Reserve struct {
-	Runtime     string // "python3.12"
+	Runtime     string // "python3.12"; "any" is of sandboxes without a runtime
 	Key         string
 	Ready       int   // waiting for a function now
 	Wanted      int   // how many there should be, by recent demand and budget
-	MemoryBytes int64 // proportional set size of everything it keeps
+	MemoryBytes int64 // of everything it keeps: processes, shared pages once, and what the kernel has for each
 	Hits        int64 // cold starts that found a blank
 	Misses      int64 // cold starts that did not
 	Died        int64 // blanks and zygotes that ended on their own
