@@ -47,6 +47,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
+	nc = Quick(nc)
 	c := &conn{s: s, nc: nc, set: phaseNone, remote: nc.RemoteAddr().String()}
 	c.r = NewReader(c, nc, Limits{Header: s.Header, Line: s.Header})
 	c.response.c = c
@@ -184,7 +185,7 @@ func (c *conn) handOver() {
 		c.close()
 		return
 	}
-	c.s.other.put(&replayed{Conn: c.nc, first: c.r.received()})
+	c.s.other.put(&replayed{Conn: plainConn(c.nc), first: c.r.received()})
 }
 
 // answer runs the handler; it is false when the connection is of no more use.

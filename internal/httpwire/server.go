@@ -181,7 +181,7 @@ var errParked = errors.New("the connection is kept for another server")
 
 // keep keeps the connection open beyond this server.
 func (s *Server) keep(c *conn) error {
-	filer, ok := c.nc.(interface{ File() (*os.File, error) })
+	filer, ok := plainConn(c.nc).(interface{ File() (*os.File, error) })
 	if !ok {
 		return net.ErrClosed
 	}

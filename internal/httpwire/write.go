@@ -1,7 +1,6 @@
 package httpwire
 
 import (
-	"errors"
 	"net"
 	"os"
 	"syscall"
@@ -16,7 +15,7 @@ func WriteParts(c net.Conn, head, body []byte) ([]byte, error) {
 		return head, err
 	}
 	parts := net.Buffers{head, body}
-	_, err := parts.WriteTo(c)
+	_, err := parts.WriteTo(plainConn(c))
 	return head, err
 }
 
@@ -25,7 +24,7 @@ type Now struct {
 	raw syscall.RawConn // nil where there is no socket
 	p   []byte
 	n   int
-	err error
+	err syscall.Errno
 	// send is kept, so that a call allocates nothing.
 	send func(fd uintptr) (done bool)
 }
@@ -39,7 +38,7 @@ func NewNow(c net.Conn) *Now {
 		}
 	}
 	w.send = func(fd uintptr) bool {
-		w.n, w.err = syscall.Write(int(fd), w.p)
+		w.n, w.err = rawCall(syscall.SYS_WRITE, fd, w.p)
 		return true
 	}
 	return w
@@ -50,14 +49,14 @@ func (w *Now) Write(p []byte) (int, error) {
 	if w.raw == nil {
 		return 0, nil
 	}
-	w.p, w.n, w.err = p, 0, nil
+	w.p, w.n, w.err = p, 0, 0
 	err := w.raw.Write(w.send)
 	w.p = nil
 	switch {
 	case err != nil: // closed
-	case w.err == nil:
+	case w.err == 0:
 		return w.n, nil
-	case !errors.Is(w.err, syscall.EAGAIN) && !errors.Is(w.err, syscall.EINTR):
+	case w.err != syscall.EAGAIN:
 		err = os.NewSyscallError("write", w.err)
 	}
 	return 0, err

@@ -53,6 +53,7 @@ type line struct {
 }
 
 func newLine(s *Session, c net.Conn) *line {
+	c = httpwire.Quick(c)
 	l := &line{s: s, c: c, now: httpwire.NewNow(c), head: make([]byte, 0, 1<<10), answered: make(chan bool, 1)}
 	l.r = httpwire.NewReader(c, c, limits, headerErrorType, trailerErrorBody)
 	l.post.trailer, l.post.halt = l.r.Trailer, l.halt

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -99,11 +100,21 @@ const (
 // KiB that a pipe holds (pipe(7)).
 const turn = 128 << 10
 
+// readNow reads what is there, which is over in a moment: Go's scheduler is not
+// prepared for more. p is not empty.
+func readNow(fd int, p []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
 func (o *output) read(fd int) pipeState {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for left := turn; left > 0; {
-		n, err := unix.Read(fd, o.buf)
+		n, err := readNow(fd, o.buf)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
