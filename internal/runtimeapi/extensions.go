@@ -1,8 +1,11 @@
 package runtimeapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // Paths of the Extensions, Telemetry and Logs APIs (AWS Lambda developer guide,
@@ -13,37 +16,281 @@ const (
 	logsPath      = "/2020-08-15/logs"
 )
 
-// extensionRoute finds the operations beside the Runtime API. All that lambent
-// says about extensions so far is in this file.
+// Names of their headers.
+const (
+	headerExtensionName   = "Lambda-Extension-Name"
+	headerExtensionID     = "Lambda-Extension-Identifier"
+	headerExtensionEvent  = "Lambda-Extension-Event-Identifier"
+	headerExtensionError  = "Lambda-Extension-Function-Error-Type"
+	headerExtensionAccept = "Lambda-Extension-Accept-Feature"
+)
+
+// Limits of the Extensions API: AWS's number, and our bounds of what it leaves
+// open, in bytes.
+const (
+	maxExtensions    = 10
+	maxExtensionName = 128
+	maxRegistration  = 64 << 10
+)
+
+// extension is one that has registered. All of them are internal ones, which live
+// in the runtime's own process: external ones would have to be started before it,
+// and are not. Guarded by Session.mu.
+type extension struct {
+	id     string
+	invoke bool      // it is told of every invocation
+	came   bool      // it has asked for an event: its initialisation is over
+	busy   bool      // it has been told of the current invocation and has not come back
+	next   *exchange // what it is to be told when it asks
+	waiter *waiter   // its /event/next that is blocked, if one is
+}
+
+// extensionRoute finds the operations beside the Runtime API.
 func extensionRoute(method, path string) operation {
-	switch {
-	case path == telemetryPath:
-		return onlyPut(method, opTelemetry)
-	case path == logsPath:
-		return onlyPut(method, opLogs)
-	case strings.HasPrefix(path, extensionPath):
-		return opExtension
+	switch path {
+	case telemetryPath:
+		return only(http.MethodPut, method, opTelemetry)
+	case logsPath:
+		return only(http.MethodPut, method, opLogs)
+	}
+	verb, ok := strings.CutPrefix(path, extensionPath)
+	if !ok {
+		return opUnknown
+	}
+	switch verb {
+	case "register":
+		return only(http.MethodPost, method, opRegister)
+	case "event/next":
+		return only(http.MethodGet, method, opExtensionNext)
+	case "init/error", "exit/error":
+		return only(http.MethodPost, method, opExtensionError)
 	}
 	return opUnknown
 }
 
-func onlyPut(method string, op operation) operation {
-	if method != http.MethodPut {
+func only(want, method string, op operation) operation {
+	if method != want {
 		return opWrongMethod
 	}
 	return op
 }
 
-// unsupported is the honest answer for what is not there. For telemetry and logs
-// it is AWS's own for a place without them, a 202 that clients carry on after.
-// An extension that believed itself registered would wait for events for ever,
-// so that one is told.
+// unsupported is AWS's own answer for a place without telemetry and logs: a 202
+// that clients carry on after.
 func unsupported(op operation) reply {
-	switch op {
-	case opTelemetry:
+	if op == opTelemetry {
 		return refuse(http.StatusAccepted, "Telemetry.NotSupported", "Telemetry API is not supported")
-	case opLogs:
-		return refuse(http.StatusAccepted, "Logs.NotSupported", "Logs API is not supported")
 	}
-	return refuse(http.StatusNotImplemented, "Extension.NotSupported", "Extensions API is not supported")
+	return refuse(http.StatusAccepted, "Logs.NotSupported", "Logs API is not supported")
+}
+
+// extended does what a request of an extension asks for; now is false when its
+// answer will be delivered to w.
+func (s *Session) extended(op operation, w *waiter, h extensionHead, p *post) (r reply, now bool) {
+	switch op {
+	case opRegister:
+		return s.register(h, p), true
+	case opExtensionNext:
+		return s.extensionNext(w, h.id)
+	}
+	return s.extensionError(h), true
+}
+
+// extensionHead are the headers of a request of an extension.
+type extensionHead struct{ name, id, errorType, accept string }
+
+func refuseExtension(typ, message string) reply {
+	return refuse(http.StatusForbidden, "Extension."+typ, message)
+}
+
+// register takes POST /extension/register, which is possible until the runtime
+// asks for its first event.
+func (s *Session) register(h extensionHead, p *post) reply {
+	if h.name == "" || len(h.name) > maxExtensionName {
+		return refuseExtension("InvalidExtensionName", "Extension name can't be empty")
+	}
+	body, err := receive(p, maxRegistration)
+	if err != nil {
+		return refuse(http.StatusForbidden, "InvalidRequestFormat", "The body of the request cannot be read")
+	}
+	var in struct {
+		Events            []string        `json:"events"`
+		ConfigurationKeys json.RawMessage `json:"configurationKeys"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil || in.ConfigurationKeys != nil {
+		return refuse(http.StatusForbidden, "InvalidRequestFormat", "Invalid request format")
+	}
+	e := &extension{id: uuid.NewString()}
+	for _, event := range in.Events {
+		switch event {
+		case "INVOKE":
+			e.invoke = true
+		case "SHUTDOWN":
+			return refuseExtension("ShutdownEventNotSupportedForInternalExtension", "Shutdown event is not supported for internal Extensions")
+		default:
+			return refuseExtension("InvalidEventType", "Invalid event type: "+event)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state != starting:
+		return refuseExtension("RegistrationClosed", "Extension registration closed already")
+	case len(s.extensions) >= maxExtensions:
+		return refuseExtension("TooManyExtensions", "Extension limit (10) reached")
+	}
+	s.extensions = append(s.extensions, e)
+	return reply{status: http.StatusOK, body: s.registered(h.accept), named: [2]string{headerExtensionID, e.id}}
+}
+
+// registered is what an extension learns of its function.
+func (s *Session) registered(accept string) []byte {
+	out := struct {
+		Function string `json:"functionName"`
+		Version  string `json:"functionVersion"`
+		Handler  string `json:"handler"`
+		Account  string `json:"accountId,omitempty"`
+	}{Function: s.opts.FunctionName, Version: s.opts.FunctionVersion, Handler: s.opts.Handler}
+	if strings.Contains(accept, "accountId") {
+		out.Account = s.opts.AccountID
+	}
+	return encode(out)
+}
+
+// extensionNext takes GET /extension/event/next. It also says that the extension
+// is through with its initialisation, or with the invocation before.
+func (s *Session) extensionNext(w *waiter, id string) (r reply, now bool) {
+	s.mu.Lock()
+	e := s.extension(id)
+	if e == nil {
+		s.mu.Unlock()
+		return refuseUnregistered(id), true
+	}
+	e.came, e.busy = true, false
+	if e.next != nil {
+		x := e.next
+		e.next, e.busy = nil, true
+		s.mu.Unlock()
+		return e.event(x), true
+	}
+	older := e.waiter
+	e.waiter = w
+	s.maybeReady()
+	s.mu.Unlock()
+	if older != nil { // its connection is most likely dead
+		older.answer(refuseExtension("InvalidExtensionState", "Another request of this extension took its place"))
+	}
+	return reply{}, false
+}
+
+func refuseUnregistered(id string) reply {
+	if id == "" {
+		return refuseExtension("MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")
+	}
+	return refuseExtension("UnknownExtensionIdentifier", "Unknown Extension Identifier")
+}
+
+// extensionError takes what an extension says before it gives up. It is its
+// runtime's business to end; what the extension leaves undone holds nothing up.
+func (s *Session) extensionError(h extensionHead) reply {
+	if h.errorType == "" {
+		return refuseExtension("MissingHeader", "Lambda-Extension-Function-Error-Type not found")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.extension(h.id)
+	if e == nil {
+		return refuseUnregistered(h.id)
+	}
+	s.opts.Log.Debug("extension failed", "type", h.errorType)
+	e.came, e.busy, e.invoke = true, false, false
+	s.maybeReady()
+	return accepted
+}
+
+// extension finds one by its identifier. The caller holds mu.
+func (s *Session) extension(id string) *extension {
+	for _, e := range s.extensions {
+		if e.id == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// tell tells the extensions of an event that goes to the runtime. The caller holds
+// mu.
+func (s *Session) tell(x *exchange) {
+	for _, e := range s.extensions {
+		if !e.invoke {
+			continue
+		}
+		w := e.waiter
+		if w == nil {
+			e.next = x
+			continue
+		}
+		e.waiter, e.busy = nil, true
+		s.serving.Go(func() { w.answer(e.event(x)) })
+	}
+}
+
+// event is what an extension is told of an invocation.
+func (e *extension) event(x *exchange) reply {
+	type tracing struct {
+		Type  string `json:"type"`
+		Value string `json:"value"`
+	}
+	return reply{status: http.StatusOK, named: [2]string{headerExtensionEvent, x.id}, body: encode(struct {
+		Type     string  `json:"eventType"`
+		Deadline int64   `json:"deadlineMs"`
+		Request  string  `json:"requestId"`
+		Function string  `json:"invokedFunctionArn"`
+		Tracing  tracing `json:"tracing"`
+	}{"INVOKE", x.event.Deadline.UnixMilli(), x.event.RequestID, x.event.FunctionARN, tracing{"X-Amzn-Trace-Id", x.event.TraceID}})}
+}
+
+// encode never fails: what it is given are strings and numbers.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("answer to an extension: " + err.Error())
+	}
+	return b
+}
+
+// maybeReady ends the initialisation or the invocation once the runtime and all
+// extensions have asked for the next event. The caller holds mu.
+func (s *Session) maybeReady() {
+	if s.state != ready {
+		return
+	}
+	for _, e := range s.extensions {
+		if !e.came || e.busy || e.next != nil {
+			return
+		}
+	}
+	s.endInit(nil)
+	s.signalReady()
+}
+
+// forgetExtension is forget for one that an extension waits with. The caller holds
+// mu.
+func (s *Session) forgetExtension(w *waiter) bool {
+	for _, e := range s.extensions {
+		if e.waiter == w {
+			e.waiter = nil
+			return true
+		}
+	}
+	return false
+}
+
+// Registered tells whether an extension has registered: its process is told of its
+// end and has a moment then (AWS Lambda developer guide, "Lambda execution
+// environment", "Shutdown phase"). Without one AWS ends it at once.
+func (s *Session) Registered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.extensions) > 0
 }

@@ -16,6 +16,7 @@ type reply struct {
 	status int
 	body   []byte
 	event  *exchange
+	named  [2]string // a header and its value, if there is one
 	// cut ends the connection, although more of the request may come.
 	cut bool
 }
@@ -80,8 +81,7 @@ func (s *Session) takeOrWait(w *waiter) (r reply, now bool, older *waiter) {
 		return reply{status: http.StatusOK, event: s.current}, true, nil
 	}
 	if to == ready {
-		s.endInit(nil)
-		s.signalReady()
+		s.maybeReady()
 		if s.current != nil && !s.current.settled {
 			s.handOver(s.current)
 			return reply{status: http.StatusOK, event: s.current}, true, nil
@@ -98,7 +98,7 @@ func (s *Session) forget(w *waiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.waiter != w {
-		return false
+		return s.forgetExtension(w)
 	}
 	s.waiter = nil
 	return true
@@ -232,7 +232,9 @@ const (
 	opError
 	opInitError
 	opPing
-	opExtension
+	opRegister
+	opExtensionNext
+	opExtensionError
 	opTelemetry
 	opLogs
 	opProgress
@@ -290,7 +292,7 @@ func (s *Session) do(op operation) reply {
 	switch op {
 	case opPing:
 		return reply{status: http.StatusOK, body: []byte("pong")}
-	case opExtension, opTelemetry, opLogs:
+	case opTelemetry, opLogs:
 		return unsupported(op)
 	case opWrongMethod:
 		return refuse(http.StatusMethodNotAllowed, "InvalidMethod", "Method not allowed")

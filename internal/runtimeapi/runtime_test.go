@@ -32,7 +32,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, s: NewSession(Options{}), url: "http://" + l.Addr().String(), http: &http.Client{Transport: &http.Transport{}}}
+	r := &rig{T: t, s: NewSession(Options{FunctionName: "fn", FunctionVersion: "7", Handler: "h.h", AccountID: "000000000000"}), url: "http://" + l.Addr().String(), http: &http.Client{Transport: &http.Transport{}}}
 	served := make(chan error, 1)
 	go func() { served <- r.s.Serve(l) }()
 	t.Cleanup(func() {

@@ -22,8 +22,7 @@ import (
 )
 
 // Options say whose session it is. The names are what a registration with the
-// Extensions API is answered with, so nothing reads them until extensions are
-// served; all of them may be empty.
+// Extensions API is answered with; all of them may be empty.
 type Options struct {
 	FunctionName    string
 	FunctionVersion string
@@ -44,16 +43,17 @@ type Session struct {
 	closed chan struct{} // closed by Close
 
 	// mu guards what follows.
-	mu      sync.Mutex
-	state   state
-	started time.Time           // when the session was made
-	init    sandbox.InitResult  // valid once inited is closed
-	current *exchange           // the event that went last, nil before the first
-	waiter  *waiter             // the /next that is blocked, if one is
-	ready   chan struct{}       // see Ready
-	gone    *sandbox.Failure    // set once no event can be taken any more
-	conns   map[closer]struct{} // open connections and the listener of Serve
-	serving sync.WaitGroup      // one for each connection's goroutine
+	mu         sync.Mutex
+	state      state
+	started    time.Time           // when the session was made
+	init       sandbox.InitResult  // valid once inited is closed
+	current    *exchange           // the event that went last, nil before the first
+	waiter     *waiter             // the /next that is blocked, if one is
+	extensions []*extension        // that have registered
+	ready      chan struct{}       // see Ready
+	gone       *sandbox.Failure    // set once no event can be taken any more
+	conns      map[closer]struct{} // open connections and the listener of Serve
+	serving    sync.WaitGroup      // one for each connection's goroutine
 }
 
 // exchange is one event on its way through the runtime.
@@ -189,6 +189,9 @@ func (s *Session) handOver(x *exchange) {
 	s.state = running
 	s.renewReady()
 	x.handed = time.Now()
+	if len(s.extensions) > 0 {
+		s.tell(x)
+	}
 }
 
 // renewReady makes Ready speak of the event that was just offered. The caller

@@ -131,6 +131,8 @@ func (l *line) respond() (out reply, now bool) {
 		return l.s.answer(stepError, id, l.readPost()), true
 	case opInitError:
 		return l.s.initError(l.readPost()), true
+	case opRegister, opExtensionNext, opExtensionError:
+		return l.s.extended(op, &l.waiter, l.extensionHead(), l.readPost())
 	case opProgress:
 		return l.s.progress(id, l.readPost()), true
 	}
@@ -171,6 +173,23 @@ func (l *line) readPost() *post {
 		}
 	}
 	return p
+}
+
+// extensionHead is what the request of an extension says of it.
+func (l *line) extensionHead() (h extensionHead) {
+	for name, value := range l.r.Fields() {
+		switch {
+		case is(name, headerExtensionName):
+			h.name = string(value)
+		case is(name, headerExtensionID):
+			h.id = string(value)
+		case is(name, headerExtensionError):
+			h.errorType = string(value)
+		case is(name, headerExtensionAccept):
+			h.accept = string(value)
+		}
+	}
+	return h
 }
 
 func is(name []byte, want string) bool {
@@ -248,6 +267,9 @@ func appendHead(b []byte, out reply, keep bool) []byte {
 			b = append(b, value...)
 			b = append(b, "\r\n"...)
 		})
+	}
+	if out.named[0] != "" {
+		b = append(append(append(append(b, out.named[0]...), ": "...), out.named[1]...), "\r\n"...)
 	}
 	if !keep {
 		b = append(b, "Connection: close\r\n"...)

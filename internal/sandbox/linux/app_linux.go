@@ -332,15 +332,7 @@ const stopGrace = 5 * time.Second
 func (a *application) Stop(ctx context.Context) error {
 	a.grace.Do(func() {
 		a.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
-		if !a.dead() && catches(a.process.pid, unix.SIGTERM) {
-			_ = a.group.freeze(false)
-			_ = unix.PidfdSendSignal(a.process.pidfd, unix.SIGTERM, nil, 0)
-			select {
-			case <-a.exited:
-			case <-ctx.Done():
-			case <-time.After(stopGrace):
-			}
-		}
+		a.bid(ctx, stopGrace)
 		defer func() { _ = a.netns.Close() }()
 	})
 	return a.Instance.Stop(ctx)

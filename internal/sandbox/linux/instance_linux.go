@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/runtimeapi"
 	"lambent.dev/lambent/internal/sandbox"
@@ -272,6 +274,9 @@ func (i *Instance) Freeze() error { return i.group.freeze(true) }
 func (i *Instance) Stop(ctx context.Context) error {
 	i.stopOnce.Do(func() {
 		i.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
+		if i.session.Registered() {
+			i.bid(ctx, shutdownGrace)
+		}
 		i.kill()
 		i.through()
 		go func() {
@@ -289,6 +294,25 @@ func (i *Instance) Stop(ctx context.Context) error {
 		return i.stopErr
 	case <-ctx.Done():
 		return lambent.Errorf(lambent.CodeTimeout, "stop sandbox %s: %w", i.id, ctx.Err())
+	}
+}
+
+// shutdownGrace is how long a runtime with an internal extension has after it was
+// told of its end (AWS Lambda developer guide, "Lambda execution environment",
+// "Shutdown phase"); one without is not told.
+const shutdownGrace = 500 * time.Millisecond
+
+// bid asks a process that listens for it to end by itself, and waits for a while.
+func (i *Instance) bid(ctx context.Context, grace time.Duration) {
+	if i.dead() || !catches(i.process.pid, unix.SIGTERM) {
+		return
+	}
+	_ = i.group.freeze(false)
+	_ = unix.PidfdSendSignal(i.process.pidfd, unix.SIGTERM, nil, 0) // it may have ended
+	select {
+	case <-i.exited:
+	case <-ctx.Done():
+	case <-time.After(grace):
 	}
 }
 

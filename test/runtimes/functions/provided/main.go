@@ -42,7 +42,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "broken at start")
 		os.Exit(4)
 	}
-	lambda.Start(handle)
+	var options []lambda.Option
+	if took, err := time.ParseDuration(os.Getenv("GOODBYE")); err == nil {
+		options = append(options, lambda.WithEnableSIGTERM(func() {
+			fmt.Println("told of the end")
+			time.Sleep(took)
+			fmt.Println("done with the end")
+		}))
+	}
+	lambda.StartWithOptions(handle, options...)
 }
 
 var count int
