@@ -89,6 +89,7 @@ func startServer(env *testscript.Env) error {
 		Events:  events,
 		Catalog: cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1",
 		Instances: s, Reserver: s, Provisioner: s, ReserveBytes: 150e6,
+		Scaler: &watch{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, Roller: &rolls{},
 	})
 	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{Region: "us-east-1"}))
 	held, err := store.OpenSQLite(ctx, store.Options{Dir: filepath.Join(env.WorkDir, "held")})

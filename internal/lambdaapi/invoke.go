@@ -111,7 +111,9 @@ func (h *handler) invocation(r *http.Request, c call) (inv *lambent.Invocation, 
 		RequestID: c.requestID, Namespace: c.namespace, Function: t.function, Qualifier: t.qualifier,
 		TraceID: telemetry.Caller(r.Header), Source: "lambda", WantTail: logType == "Tail", Arrived: h.Now(),
 	}
-	inv.Version = h.Catalog.Steer(inv.Namespace, inv.Function, inv.Qualifier, r.Header)
+	if inv.Qualifier != "" && h.Catalog != nil {
+		inv.Version = h.Catalog.Steer(inv.Namespace, inv.Function, inv.Qualifier, r.Header)
+	}
 	if inv.ClientContext, err = clientContext(r.Header.Get("X-Amz-Client-Context")); err != nil {
 		return nil, "", err
 	}
