@@ -14,7 +14,7 @@ type Scale struct {
 	Version   string     `json:"version"`
 	Ready     int        `json:"ready"`              // instances that take calls
 	Busy      int        `json:"busy"`               // of those, the ones that have a call
-	Draining  int        `json:"draining,omitempty"` // of those, the ones that get no more
+	Draining  int        `json:"draining,omitempty"` // of those, the ones that get no more: out of date, or too many
 	Starting  int        `json:"starting"`
 	Frozen    int        `json:"frozen,omitempty"`
 	Waiting   int        `json:"waiting"` // calls without an instance

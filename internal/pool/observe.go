@@ -17,6 +17,7 @@ type Observation struct {
 	Ready    int              // initialised instances that take calls
 	Busy     int              // of Ready, those that have a call
 	Surplus  int              // of Ready, those that take calls only when the others are full
+	Draining int              // of Ready, those that are out of date and end with their last call
 	Starting int
 	Frozen   int
 	Waiting  int           // calls without an instance
@@ -60,8 +61,16 @@ func (g *group) observe() Observation {
 		o.Trouble = g.trouble.reason
 	}
 	for m := range g.busy {
-		if m.surplus {
+		switch {
+		case m.print != g.print:
+			o.Draining++
+		case m.surplus:
 			o.Surplus++
+		}
+	}
+	for m := range g.settling {
+		if m.print != g.print {
+			o.Draining++
 		}
 	}
 	return o

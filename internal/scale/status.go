@@ -2,11 +2,13 @@ package scale
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/pool"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // Status is what a version does, and what was decided about it last.
@@ -72,6 +74,26 @@ func (l *Loads) Figures(namespace, function, number string) func() lambent.Rollo
 		return lambent.RolloutFigures{
 			Calls: since.Ended, Failed: since.Failed,
 			P50: since.Took.Quantile(.5), P95: since.Took.Quantile(.95), P99: since.Took.Quantile(.99),
+		}
+	}
+}
+
+// Versions is [Service.Status] of all namespaces as metrics tell it, of what is
+// called.
+func (s *Service) Versions() iter.Seq[telemetry.VersionLoad] {
+	return func(yield func(telemetry.VersionLoad) bool) {
+		now := time.Now()
+		for k, load := range s.o.Loads.all {
+			total, running, _ := load.at(now)
+			o, _ := s.o.Pool.Observe(k)
+			v := telemetry.VersionLoad{
+				Namespace: k.Namespace, Function: k.Function, Version: k.Number,
+				Calls: total.Ended, Failed: total.Failed, Refused: total.Refused, Running: running,
+				P50: total.Took.Quantile(.5), P99: total.Took.Quantile(.99), Ready: o.Ready, Wanted: o.Target.Scaled,
+			}
+			if !yield(v) {
+				return
+			}
 		}
 	}
 }

@@ -73,6 +73,7 @@ func (s *Server) openPool(context.Context) error {
 		Loads: s.loads, Scaling: c.Scale.Scaling(), Every: c.Scale.Every,
 		Guess: scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},
 	})
+	s.metrics.WatchVersions(s.scale.Versions)
 	s.invoke = invoke.New(invoke.Options{
 		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Traces: s.traces, Log: s.log,
 		Region: s.config.Region, Observer: s.loads, Concurrency: c.Concurrency, Queue: c.Queue, QueueWait: c.QueueWait, NewID: uuid.NewString,
