@@ -373,10 +373,28 @@ func eachFile(t *testing.T, p pkg, mode parser.Mode, visit func(name string, fse
 	}
 }
 
+// TestReadmeIsShort keeps the README something that one reads: the rest is in docs.
+func TestReadmeIsShort(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), "\n"); n > 120 {
+		t.Errorf("it has %d lines, 120 are allowed", n)
+	}
+}
+
 // TestDocumentsNameWhatExists looks up every path in the written documents.
 func TestDocumentsNameWhatExists(t *testing.T) {
+	docs, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("%d documents, %v", len(docs), err)
+	}
 	for _, doc := range []string{"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RATIONALE.md"} {
-		text, err := os.ReadFile("../../" + doc)
+		docs = append(docs, "../../"+doc)
+	}
+	for _, doc := range docs {
+		text, err := os.ReadFile(doc)
 		if err != nil {
 			t.Errorf("read %s: %v", doc, err)
 			continue

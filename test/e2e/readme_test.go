@@ -9,16 +9,24 @@ import (
 	"lambent.dev/lambent/test/harness"
 )
 
-// TestReadmeCommands runs the README's own command lines against a server: those
-// that end by themselves, in their order.
+// TestReadmeCommands runs the command lines of the README, and of the documents in
+// their order, against a server: those that end by themselves.
 func TestReadmeCommands(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
-	text, err := os.ReadFile(filepath.Join(harness.Root(), "README.md"))
+	documents, err := filepath.Glob(filepath.Join(harness.Root(), "docs", "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	var text strings.Builder
+	for _, path := range append([]string{filepath.Join(harness.Root(), "README.md")}, documents...) {
+		part, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(part)
+	}
 	ran := 0
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text.String()) {
 		command, ok := strings.CutPrefix(line, "    bin/lambent ")
 		if !ok {
 			continue
@@ -41,7 +49,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 		ran++
 	}
-	if ran < 4 {
+	if ran < 10 {
 		t.Errorf("only %d commands found", ran)
 	}
 }
