@@ -91,3 +91,22 @@ func TestMostHolds(t *testing.T) {
 		}
 	})
 }
+
+func TestDrainingIsSeen(t *testing.T) {
+	inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		v := version("f")
+		old := acquire(t, p, v)
+		changed := *v
+		changed.MemoryMB *= 2
+		l := acquire(t, p, &changed)
+		if o, _ := p.Observe(KeyOf(v)); o.Draining != 1 || o.Busy != 2 {
+			t.Errorf("%+v, want one of two to drain", o)
+		}
+		old.Release(time.Now().Add(time.Second))
+		l.Release(time.Now().Add(time.Second))
+		synctest.Wait()
+		if o, _ := p.Observe(KeyOf(v)); o.Draining != 0 || o.Ready != 1 {
+			t.Errorf("%+v, want the new one alone", o)
+		}
+	})
+}
