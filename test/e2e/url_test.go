@@ -168,23 +168,49 @@ func TestSignedURL(t *testing.T) {
 	}
 }
 
-// TestListenersAreApart makes sure that neither address answers for the other.
+// TestListenersAreApart makes sure that neither address answers for the other,
+// whatever a request says of the host that it is for.
 func TestListenersAreApart(t *testing.T) {
-	s := harness.Start(t, harness.Options{})
+	s := harness.Start(t, harness.Options{Env: []string{"LAMBENT_TLS_LISTEN=127.0.0.1:0"}})
 	s.Create(t, harness.Function{Name: "web", Runtime: "python3.11", Handler: "app.handler", Zip: harness.Zip(t, map[string]string{"app.py": webApp})})
-	if _, stderr, err := s.CLI("", "url", "web", "create", "--public"); err != nil {
-		t.Fatalf("%v: %s", err, stderr)
+	var urls []struct{ URL string }
+	if err := json.Unmarshal([]byte(run(t, s, "url", "web", "create", "--public", "--json")), &urls); err != nil || len(urls) != 1 {
+		t.Fatalf("%v %v", urls, err)
 	}
-	c := toGateway(t, s)
-	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics", "/v1/version", "/v1/functions", "/2015-03-31/functions", "/2015-03-31/functions/web/invocations", "/console", "/fn/"} {
-		for _, method := range []string{"GET", "POST"} {
-			if got := ask(t, c, newRequest(t, method, s.Gateway+path, "")); got.status != 404 {
-				t.Errorf("the gateway answers %s %s with %d %s", method, path, got.status, got.body)
+	u, err := url.Parse(urls[0].URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s, "route", "add", "api.test/plain", "web", "--public")
+	roots, chain, private := certificate(t, "api.test")
+	run(t, s, "domain", "add", "api.test", "--cert", chain, "--key", private)
+	api := strings.TrimPrefix(s.API, "http://")
+	for address, c := range map[string]*http.Client{s.Gateway: toGateway(t, s), "https://api.test": toTLS(t, s, roots)} {
+		for _, path := range []string{
+			"/", "/healthz", "/readyz", "/metrics", "/api/v1/query", "/console", "/fn/", "/v1/version", "/v1/functions", "/v1/routes", "/v1/domains", "/v1/functions/web/invocations",
+			"/2015-03-31/functions", "/2015-03-31/functions/web/invocations", "/2014-11-13/functions/web/invoke-async", "/2021-10-31/functions/web/url",
+			"/2021-11-15/functions/web/response-streaming-invocations", "/2018-06-01/runtime/invocation/next", "/2020-01-01/extension/register", "/code/x",
+		} {
+			for _, method := range []string{"GET", "POST"} {
+				for _, host := range []string{"", api, "localhost"} {
+					r := newRequest(t, method, address+path, "")
+					if r.Host = host; host == "" {
+						r.Host = r.URL.Host
+					}
+					r.Header.Set("X-Amz-Target", "Logs_20140328.DescribeLogGroups")
+					if got := ask(t, c, r); got.status != 404 {
+						t.Errorf("the gateway answers %s %s for %q with %d %s", method, path, r.Host, got.status, got.body)
+					}
+				}
 			}
 		}
 	}
-	if got := ask(t, http.DefaultClient, newRequest(t, "GET", s.API+"/fn/web/plain", "")); got.status < 400 || strings.Contains(got.body, "any") {
-		t.Errorf("the API answers for a function: %+v", got)
+	for host, path := range map[string]string{api: "/fn/web/plain", u.Host: "/plain", u.Hostname(): "/plain", "api.test": "/plain", "web.localhost": "/fn/web/plain"} {
+		r := newRequest(t, "GET", s.API+path, "")
+		r.Host = host
+		if got := ask(t, http.DefaultClient, r); got.status < 400 || strings.Contains(got.body, "any") {
+			t.Errorf("the API answers for a function at %s%s: %+v", host, path, got)
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
