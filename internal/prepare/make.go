@@ -67,6 +67,7 @@ func (r *Room) archive(ctx context.Context, j job) error {
 		// The version can do without, and without it again.
 		r.o.Log.Warn("did not prepare a runtime", "runtime", j.v.Runtime, "err", err)
 	}
+	r.expectRuntime(j.v)
 	spec, release, err := r.spec(ctx, j.v)
 	if err != nil {
 		return err
@@ -111,6 +112,18 @@ func (r *Room) expect(j job) {
 	own := with.Blank != nil && rt.Blank != nil && with.Blank.Key != rt.Blank.Key
 	if with.Blank != nil && (!own || j.v.SnapStart == "PublishedVersions" && j.v.Published()) {
 		reserve.Expect(with)
+	}
+}
+
+// expectRuntime has the reserve get ready for starts of v without an archive of its
+// own: with the common one in place, blanks are others than before.
+func (r *Room) expectRuntime(v *lambent.Version) {
+	reserve, ok := r.o.Driver.(sandbox.Reserver)
+	if !ok {
+		return
+	}
+	if rt, err := r.o.Runtimes.Resolve(v); err == nil && rt.Blank != nil {
+		reserve.Expect(rt)
 	}
 }
 

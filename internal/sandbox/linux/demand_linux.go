@@ -34,6 +34,14 @@ func (d *demand) note(now time.Time, makes time.Duration, alone bool) {
 	d.last = now
 }
 
+// missed is a cold start that found nothing, where nothing can be forked: the one
+// that is kept was not made up for in time. A second one bridges that, as long as
+// it happens.
+func (d *demand) missed(now time.Time) {
+	d.peak = max(d.faded(now), 2)
+	d.last = now
+}
+
 // expect is a cold start that has not come yet.
 func (d *demand) expect(now time.Time) {
 	d.peak = max(d.faded(now), 1)

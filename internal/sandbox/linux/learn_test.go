@@ -188,3 +188,22 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("long after: %v", wait)
 	}
 }
+
+// TestMissed: a start that came before the one blank was made up for is reason for
+// a second, for some time.
+func TestMissed(t *testing.T) {
+	var d demand
+	now := time.Now()
+	d.note(now, 100*time.Millisecond, true)
+	now = now.Add(time.Second)
+	d.note(now, 100*time.Millisecond, true)
+	if got := d.wanted(now); got != 1 {
+		t.Fatalf("%d wanted for starts that are far from each other, want 1", got)
+	}
+	d.missed(now)
+	for after, want := range map[time.Duration]int{0: 2, demandHalf / 4: 2, demandHalf: 1} {
+		if got := d.wanted(now.Add(after)); got != want {
+			t.Errorf("%d wanted %s after a miss, want %d", got, after, want)
+		}
+	}
+}

@@ -145,6 +145,9 @@ func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) 
 		return b, n, nil
 	}
 	s.misses++
+	if n.zygote == nil && s.hits > 0 { // there was one
+		n.demand.missed(now)
+	}
 	return nil, n, n.zygote
 }
 
