@@ -87,6 +87,9 @@ func (s *Service) forward(ctx context.Context, call *telemetry.Call, lease *pool
 	}
 	began := time.Now()
 	err := send(ctx, lease)
+	if err == nil || ctx.Err() == nil { // who goes away says nothing of the instance
+		lease.Judged(err == nil)
+	}
 	s.o.Metrics.Forwarded(v, time.Since(began), err != nil)
 	return err
 }

@@ -86,7 +86,9 @@ func (g *group) member(id string) (m *member, idle bool) {
 	if id == "" {
 		return nil, false
 	}
-	fits := func(m *member) bool { return m.cold.ID == id && m.print == g.print && !m.ended && !isDone(m) }
+	fits := func(m *member) bool {
+		return m.cold.ID == id && m.print == g.print && !m.ended && !m.broken() && !isDone(m)
+	}
 	for _, m := range g.idle {
 		if fits(m) {
 			return m, true

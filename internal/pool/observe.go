@@ -127,7 +127,7 @@ func (g *group) least(surplus bool) *member {
 	capacity := g.capacity()
 	var best *member
 	for m := range g.busy {
-		if m.surplus == surplus && m.leases < capacity && (best == nil || m.leases < best.leases) && m.print == g.print && !isDone(m) {
+		if m.surplus == surplus && !m.broken() && m.leases < capacity && (best == nil || m.leases < best.leases) && m.print == g.print && !isDone(m) {
 			best = m
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lambent.dev/lambent"
@@ -158,11 +159,12 @@ type member struct {
 	charged  int // MB that it counts in Pool.usedMB
 	held     int // MB, the most it has held as far as is known; 0 is unknown
 	worth    float64
-	used     bool   // has run an invocation
-	surplus  bool   // gets calls only when others are full
-	leases   int    // that are out on it
-	ended    bool   // has been given up
-	ahead    string // why it was made ready ahead, until a call uses it; "" otherwise
+	used     bool         // has run an invocation
+	surplus  bool         // gets calls only when others are full
+	leases   int          // that are out on it
+	ended    bool         // has been given up
+	faults   atomic.Int32 // requests that it has failed in a row
+	ahead    string       // why it was made ready ahead, until a call uses it; "" otherwise
 	aheadAt  time.Time
 	cold     ColdStart
 	idleAt   time.Time

@@ -76,10 +76,10 @@ func (p *Pool) giveBack(m *member) {
 	switch {
 	case m.ended:
 	case isDone(m):
-		p.endLocked(m, "ended")
-		p.wantLocked(g)
-		p.feedLocked()
-		p.fillLocked(time.Now())
+		p.breakLocked(m, "ended")
+	case m.leases == 0 && m.broken():
+		p.breakLocked(m, "answers no requests")
+	case m.broken():
 	case m.leases == 0:
 		p.deliverLocked(g, outcome{m: m})
 	case len(g.waiters) > 0 && m.print == g.print:
