@@ -30,7 +30,17 @@ func used() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// backlog is how many jobs wait before a benchmark begins: BENCH_BACKLOG, or none.
+// benchStore is in the directory BENCH_DIR, as an earlier run left it, or new.
+func benchStore(b *testing.B) *store.SQLite {
+	dir := os.Getenv("BENCH_DIR")
+	if dir == "" {
+		dir = b.TempDir()
+	}
+	return openSQLite(b, dir)
+}
+
+// backlog is how many jobs are pushed before a benchmark begins: BENCH_BACKLOG, or
+// none.
 func backlog(b *testing.B, s store.Jobs) {
 	n, _ := strconv.Atoi(os.Getenv("BENCH_BACKLOG"))
 	body := bytes.Repeat([]byte("v"), 1024)
@@ -57,7 +67,7 @@ func event(body []byte) store.Job {
 
 // BenchmarkPush is durable jobs of 1 KB by 64 callers, one each.
 func BenchmarkPush(b *testing.B) {
-	s := openSQLite(b, b.TempDir())
+	s := benchStore(b)
 	defer closeStore(b, s)
 	backlog(b, s)
 	body := bytes.Repeat([]byte("v"), 1024)

@@ -132,10 +132,10 @@ func (t *jobTable) change(c *Change) error {
 		return stale(c)
 	}
 	j.Status, j.Lease, j.Attempts = c.Status, time.Time{}, c.attempts(j.Attempts)
-	switch {
-	case c.Status == JobWaiting:
+	switch c.Status {
+	case JobWaiting:
 		j.Due, j.ripe = instant(c.Due), c.Due.IsZero()
-	case c.Status == JobRunning:
+	case JobRunning:
 		j.Lease = instant(c.Lease)
 	default:
 		j.Ended, j.ripe = instant(c.Ended), false

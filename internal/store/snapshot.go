@@ -182,16 +182,7 @@ func pgLoad(ctx context.Context, tx pgx.Tx, from *sql.Conn) error {
 		return lambent.Errorf(lambent.CodeConflict, "import into the database: it is not empty")
 	}
 	for _, t := range tables {
-		text := strings.Join(t.columns, ", ")
-		if t.name == "record" {
-			text += ", value IS NULL" // which the driver does not tell from an empty one
-		}
-		rows, err := from.QueryContext(ctx, "SELECT "+text+" FROM "+t.name)
-		if err != nil {
-			return err
-		}
-		_, err = tx.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, &copyRows{rows: rows, width: len(t.columns), deletions: t.name == "record"})
-		if err = errors.Join(err, rows.Close()); err != nil {
+		if err := loadTable(ctx, tx, from, t.name, t.columns); err != nil {
 			return fmt.Errorf("copy the table %s: %w", t.name, err)
 		}
 	}
@@ -212,6 +203,20 @@ func pgLoad(ctx context.Context, tx pgx.Tx, from *sql.Conn) error {
 	}
 	_, err := tx.Exec(ctx, `SELECT setval(pg_get_serial_sequence('job_lane', 'id'), (SELECT coalesce(max(id), 0) + 1 FROM job_lane))`)
 	return err
+}
+
+func loadTable(ctx context.Context, tx pgx.Tx, from *sql.Conn, table string, columns []string) error {
+	text := strings.Join(columns, ", ")
+	if table == "record" {
+		text += ", value IS NULL" // which the driver does not tell from an empty one
+	}
+	rows, err := from.QueryContext(ctx, "SELECT "+text+" FROM "+table)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // its error is in rows.Err
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{table}, columns, &copyRows{rows: rows, width: len(columns), deletions: table == "record"})
+	return errors.Join(err, rows.Err())
 }
 
 // copyRows hands SQLite's rows to PostgreSQL's COPY.

@@ -178,11 +178,10 @@ func perform(t *testing.T, s store.Jobs, lane string, in call) (out answer, take
 
 // row is a live job of the model.
 type row struct {
-	id     string
-	runs   bool
-	until  int
-	token  int64
-	passed bool
+	id    string
+	runs  bool
+	until int
+	token int64
 }
 
 // model does one call after the other; its state is the live jobs in the order of

@@ -23,7 +23,7 @@ type Postgres struct {
 	bin, dir   string
 	credential *syscall.Credential // nil is the caller's
 	process    *exec.Cmd
-	exited     chan error
+	exited     chan struct{} // closed when the process has ended
 	output     bytes.Buffer
 }
 
@@ -89,10 +89,12 @@ func (p *Postgres) Start() error {
 	if err := p.process.Start(); err != nil {
 		return err
 	}
-	exited := make(chan error, 1)
+	process, exited := p.process, make(chan struct{})
 	p.exited = exited
-	process := p.process
-	go func() { exited <- process.Wait() }() // Stop and Kill wait for it
+	go func() { // end waits for it
+		defer close(exited)
+		_ = process.Wait() // it was ended by a signal
+	}()
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
 		if p.command("pg_isready", "-q", "-h", p.dir).Run() == nil {
