@@ -23,6 +23,7 @@ var cases = []struct {
 	{"warm-throughput", "warm invoke, 32 connections", warmThroughput},
 	{"gateway", "a function behind its URL", gateway},
 	{"http-app", "an HTTP application behind the gateway", httpApp},
+	{"async", "events: taken, run, and waiting", asyncCalls},
 	{"stream", "the first byte of a streamed answer", stream},
 	{"accept", "events accepted and taken by the store", accept},
 	{"memory", "resident memory and restart", memory},

@@ -158,12 +158,12 @@ func (l *loader) receive(c *connection, buf []byte) error {
 }
 
 var (
-	okStatus      = []byte("HTTP/1.1 200 ")
+	okStatus      = []byte("HTTP/1.1 20") // 202 for an event
 	endOfHead     = []byte("\r\n\r\n")
 	contentLength = []byte("\r\nContent-Length: ")
 )
 
-// complete tells whether an answer is all there. It fails unless it is a 200 with
+// complete tells whether an answer is all there. It fails unless it is a 200 or a 202 with
 // a Content-Length.
 func complete(answer []byte) (bool, error) {
 	head := bytes.Index(answer, endOfHead)

@@ -23,6 +23,7 @@ type options struct {
 	last      time.Duration // of one closed loop
 	functions int           // registered for the memory case
 	colds     int           // cold starts per runtime
+	events    int           // that wait in the case of events
 	only      string
 	root      string
 }
@@ -33,6 +34,7 @@ func main() {
 	flag.DurationVar(&o.last, "time", 2*time.Second, "length of one closed loop")
 	flag.IntVar(&o.functions, "functions", 10_000, "functions registered for the memory case")
 	flag.IntVar(&o.colds, "colds", 50, "cold starts of each runtime")
+	flag.IntVar(&o.events, "events", 50_000, "events that wait in the case of events; the aim is said for 1000000")
 	flag.StringVar(&o.only, "only", "", "run only the case of this name")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

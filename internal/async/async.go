@@ -159,7 +159,9 @@ func (s *Service) Run(ctx context.Context) error {
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	flush := make(chan struct{})
-	parts.Go(func() { s.commit(calls, flush) })
+	for range committers {
+		parts.Go(func() { s.commit(calls, flush) })
+	}
 	newDispatcher(s, calls).run(ctx)
 	close(flush)
 	late := time.AfterFunc(drainTime, stop) // the store does not answer

@@ -15,8 +15,10 @@ type ending struct {
 	push   []store.Job  // what must be there before the job may end
 }
 
-// Bounds of one batch, in jobs and in bytes.
+// committers write side by side, because the store puts what comes at the same time
+// on the disk together. Bounds of one batch, in jobs and in bytes.
 const (
+	committers    = 3
 	maxBatch      = 512
 	maxBatchBytes = 16 << 20
 )
@@ -132,7 +134,9 @@ func (s *Service) committed(batch []ending, errs []error) {
 	for i := range batch {
 		h := batch[i].h
 		h.cancel()
-		delete(s.held, h.job.ID)
+		if s.held[h.job.ID] == h { // it may have been given back and leased again meanwhile
+			delete(s.held, h.job.ID)
+		}
 		s.changed(h.job.ID)
 	}
 	s.mu.Unlock()
@@ -167,12 +171,13 @@ func (s *Service) hold(h *held) {
 }
 
 // known tells whether a job that was just leased is held already, because its
-// lease passed unnoticed. It goes on with the new lease.
+// lease passed unnoticed. It goes on with the new lease. One whose end is on its way
+// to the store is not: it was given back there, and comes again.
 func (s *Service) known(j *store.Job) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.held[j.ID]
-	if h == nil {
+	if h == nil || h.ending {
 		return false
 	}
 	h.job.Token, h.lost = j.Token, false

@@ -135,6 +135,7 @@ type tally struct {
 	acked map[int]bool
 	ran   map[int]int
 	next  int
+	last  bool // the life that goes on to the end
 	ended bool
 	done  map[int]int // how often a number had run when its event was seen to have ended
 }
@@ -160,7 +161,7 @@ func TestKilledServerDeliversAll(t *testing.T) {
 		}
 	}
 	before := len(all.ran)
-	all.next = -1
+	all.last = true
 	live(t, dir, "", all)
 	lost, duplicates, poison := 0, 0, 0
 	for n := range all.acked {
@@ -189,7 +190,11 @@ func live(t *testing.T, dir, point string, all *tally) {
 		all.next += 1000
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = []string{childDir + "=" + dir, childPoint + "=" + point, fmt.Sprint(childAfter, "=", rand.IntN(40)), fmt.Sprint(childFrom, "=", all.next)}
+	from := all.next
+	if all.last {
+		from = -1
+	}
+	cmd.Env = []string{childDir + "=" + dir, childPoint + "=" + point, fmt.Sprint(childAfter, "=", rand.IntN(40)), fmt.Sprint(childFrom, "=", from)}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -200,7 +205,7 @@ func live(t *testing.T, dir, point string, all *tally) {
 	}
 	limit := 20 * time.Second // a child with a point ends itself well before
 	switch {
-	case all.next < 0:
+	case all.last:
 		limit = 30 * time.Second
 	case point == "":
 		limit = 40*time.Millisecond + rand.N(100*time.Millisecond)
@@ -225,7 +230,7 @@ func live(t *testing.T, dir, point string, all *tally) {
 		}
 	}
 	_ = cmd.Wait() // killed, one way or the other
-	if all.next < 0 && !all.ended {
+	if all.last && !all.ended {
 		t.Error("the last server did not come to an end")
 	}
 }
@@ -246,7 +251,7 @@ func examine(t *testing.T, dir string, all *tally) (buried, alive int) {
 		n, _ := strconv.Atoi(j.Labels["n"])
 		switch {
 		case !j.Status.Ended():
-			if alive++; all.next < 0 {
+			if alive++; all.last {
 				lanes, err := db.Lanes(t.Context())
 				t.Logf("alive after the end: %+v; lanes %+v, %v", j, lanes, err)
 			}

@@ -10,7 +10,7 @@ import (
 
 // Bounds of what is held in memory while a million events wait.
 const (
-	maxBuffered    = 256      // jobs of a lane that are leased ahead
+	maxBuffered    = 512      // jobs of a lane that are leased ahead
 	maxHeldJobs    = 4096     // leased ahead altogether
 	maxHeldBytes   = 64 << 20 // of their bodies
 	maxFetches     = 8        // at the same time

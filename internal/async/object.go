@@ -200,10 +200,10 @@ func (s *Service) Watch(ctx context.Context, namespace, id string, see func(*Obj
 	for {
 		change := s.watch(id)
 		o, err := s.Get(ctx, namespace, id)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
 			return err
 		}
 		now := mustJSON([]any{o.Status, o.Started, len(o.Attempts), o.Progress})
@@ -226,7 +226,7 @@ func (s *Service) Watch(ctx context.Context, namespace, id string, see func(*Obj
 func (s *Service) Wait(ctx context.Context, namespace, id string) (*Object, error) {
 	var last *Object
 	err := s.Watch(ctx, namespace, id, func(o *Object) bool { last = o; return true })
-	if err == nil && last == nil {
+	if err == nil && last == nil { // ctx had ended already
 		return s.Get(context.WithoutCancel(ctx), namespace, id)
 	}
 	return last, err
@@ -272,6 +272,9 @@ func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, er
 func (s *Service) cancelHere(id string) bool {
 	s.mu.Lock()
 	h := s.held[id]
+	if h != nil && h.ending {
+		h = nil // its end is decided
+	}
 	if h != nil && !h.lost {
 		h.cancelled = true
 		h.cancel()
@@ -296,6 +299,7 @@ func (d *dispatcher) drop(h *held) {
 		d.uncommitted++
 		d.work.Go(func() {
 			e, _ := d.s.before(h, d.s.o.Now())
+			d.s.leaves(h)
 			select {
 			case d.s.ends <- e:
 			case <-d.calls.Done():

@@ -21,15 +21,20 @@ type verdict struct {
 func (s *Service) perform(calls context.Context, h *held, now time.Time) {
 	e, v := s.try(h, now)
 	if !v.again {
-		s.mu.Lock()
-		h.ending = true
-		s.mu.Unlock()
+		s.leaves(h)
 		select {
 		case s.ends <- e:
 		case <-calls.Done():
 		}
 	}
 	s.box.tell(func(d *dispatcher) { d.performed(h, v) })
+}
+
+// leaves notes that the end of a job is on its way to the store.
+func (s *Service) leaves(h *held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.ending = true
 }
 
 // try runs a held job once.

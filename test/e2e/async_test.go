@@ -1,0 +1,189 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"lambent.dev/lambent/internal/client"
+	"lambent.dev/lambent/test/harness"
+)
+
+// witness is an HTTP destination that notes the numbers of the events it is told
+// of.
+type witness struct {
+	*httptest.Server
+	mu   sync.Mutex // guards seen
+	seen map[string]int
+}
+
+func newWitness(t *testing.T) *witness {
+	c := &witness{seen: map[string]int{}}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var record struct {
+			RequestPayload struct{ N int }
+			RequestContext struct{ Condition string }
+		}
+		if err := json.NewDecoder(r.Body).Decode(&record); err != nil {
+			t.Errorf("record: %v", err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.seen[fmt.Sprint(record.RequestContext.Condition, " ", record.RequestPayload.N)]++
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *witness) distinct() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.seen)
+}
+
+const numberedHandler = `
+def handler(event, context):
+    if event["n"] % 10 == 9:
+        raise ValueError("poison")
+    return event
+`
+
+// The server is killed again and again, and so are instances, while numbered events
+// are sent; every acknowledged one is told of at its destination.
+func TestEventsOutliveTheServer(t *testing.T) {
+	const rounds, perRound = 10, 30
+	s := harness.Start(t, harness.Options{Args: []string{"--set", "async.pace=0.001"}})
+	s.Create(t, harness.Function{Name: "numbered", Runtime: "python3.11", Handler: "app.handler", Memory: 128, Zip: harness.Zip(t, map[string]string{"app.py": numberedHandler})})
+	c := newWitness(t)
+	to := aws.String("arn:aws:lambent:::" + c.URL)
+	_, err := s.Lambda().PutFunctionEventInvokeConfig(t.Context(), &lambda.PutFunctionEventInvokeConfigInput{
+		FunctionName: aws.String("numbered"), MaximumRetryAttempts: aws.Int32(1),
+		DestinationConfig: &types.DestinationConfig{OnSuccess: &types.OnSuccess{Destination: to}, OnFailure: &types.OnFailure{Destination: to}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acked := map[string]bool{}
+	for round := range rounds {
+		pid := s.PID()
+		kill := time.AfterFunc(time.Duration(100+round*37)*time.Millisecond, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		for i := range perRound {
+			n := round*perRound + i
+			out, err := s.Lambda().Invoke(t.Context(), &lambda.InvokeInput{
+				FunctionName: aws.String("numbered"), InvocationType: types.InvocationTypeEvent, Payload: fmt.Appendf(nil, `{"n":%d}`, n),
+			}, func(o *lambda.Options) { o.RetryMaxAttempts = 1 })
+			if err != nil {
+				break // it is dead by now
+			}
+			if out.StatusCode != http.StatusAccepted {
+				t.Fatalf("status %d", out.StatusCode)
+			}
+			condition := "Success"
+			if n%10 == 9 {
+				condition = "RetriesExhausted"
+			}
+			acked[fmt.Sprint(condition, " ", n)] = true
+		}
+		kill.Stop()
+		s.Kill()
+		// What the server was about to start when it was killed may hold its lock for
+		// another moment.
+		err := s.Launch()
+		for range 20 {
+			if err == nil {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+			err = s.Launch()
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, s.Stderr())
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); c.distinct() < len(acked) && time.Now().Before(deadline); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lost, again := 0, 0
+	for n := range acked {
+		if c.seen[n] == 0 {
+			lost++
+			t.Errorf("nothing was heard of %s", n)
+		}
+	}
+	for _, times := range c.seen {
+		again += times - 1
+	}
+	t.Logf("killed %d times: acknowledged %d, delivered %d, duplicates %d, lost=%d", rounds, len(acked), len(c.seen), again, lost)
+	if len(acked) == 0 {
+		t.Error("nothing was acknowledged")
+	}
+}
+
+// What AWS's own client sees of asynchronous calls.
+func TestEventsByAWSClient(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	s.Create(t, harness.Function{Name: "numbered", Runtime: "python3.11", Handler: "app.handler", Memory: 128, Zip: harness.Zip(t, map[string]string{"app.py": numberedHandler})})
+	send := func(function, payload string) (*lambda.InvokeOutput, error) {
+		return s.Lambda().Invoke(t.Context(), &lambda.InvokeInput{FunctionName: &function, InvocationType: types.InvocationTypeEvent, Payload: []byte(payload)})
+	}
+	out, err := send("numbered", `{"n":1}`)
+	if err != nil || out.StatusCode != http.StatusAccepted || len(out.Payload) != 0 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if _, err := send("nobody", `{}`); err == nil || !strings.Contains(err.Error(), "ResourceNotFoundException") {
+		t.Errorf("no function: %v", err)
+	}
+	large := `"` + strings.Repeat("x", 1<<20) + `"`
+	if _, err := send("numbered", large); err == nil || !strings.Contains(err.Error(), "1048578 byte payload is too large for the Event invocation type (limit 1048576 bytes)") {
+		t.Errorf("too large: %v", err)
+	}
+	if _, err := send("numbered", large[:1<<20-1]+`"`); err != nil {
+		t.Errorf("as large as may be: %v", err)
+	}
+}
+
+// What the command line shows of an event, from its acceptance to the comparison
+// with another version.
+func TestEventsByCommandLine(t *testing.T) {
+	s := harness.Start(t, harness.Options{Args: []string{"--set", "async.pace=0.001"}})
+	s.Create(t, harness.Function{Name: "numbered", Runtime: "python3.11", Handler: "app.handler", Memory: 128, Zip: harness.Zip(t, map[string]string{"app.py": numberedHandler})})
+	run := func(args ...string) string {
+		t.Helper()
+		out, _, err := s.CLI("", args...)
+		if err != nil && out == "" {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return out
+	}
+	id := strings.TrimSpace(run("invoke", "numbered", "--async", "-d", `{"n":9}`, "--label", "order=7"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var call client.Call
+	for call.Status != client.CallFailed && ctx.Err() == nil {
+		if err := json.Unmarshal([]byte(run("invocations", "wait", id, "--json")), &call); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if call.Error != "ValueError" || len(call.Attempts) != 3 || call.Attempts[0].Instance == "" || !strings.Contains(call.Answer.LogTail, "poison") {
+		t.Errorf("the call is %+v", call)
+	}
+	if list := run("invocations", "list", "numbered", "--label", "order=7"); !strings.Contains(list, id) {
+		t.Errorf("the list is %s", list)
+	}
+	if replay := run("invocations", "replay", id); !strings.Contains(replay, "failed") || !strings.Contains(replay, "function_error") {
+		t.Errorf("the replay is %s", replay)
+	}
+}
