@@ -3,7 +3,9 @@ package runtimeapi
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -33,12 +35,14 @@ const (
 	maxRegistration  = 64 << 10
 )
 
-// extension is one that has registered. All of them are internal ones, which live
-// in the runtime's own process: external ones would have to be started before it,
-// and are not. Guarded by Session.mu.
+// extension is one that has registered: an external one, which is a program of its
+// own that the driver has named, or an internal one, which lives in the runtime's
+// process. Guarded by Session.mu.
 type extension struct {
+	name   string
 	id     string
 	invoke bool      // it is told of every invocation
+	end    bool      // and of the end
 	came   bool      // it has asked for an event: its initialisation is over
 	busy   bool      // it has been told of the current invocation and has not come back
 	next   *exchange // what it is to be told when it asks
@@ -103,8 +107,8 @@ func refuseExtension(typ, message string) reply {
 	return refuse(http.StatusForbidden, "Extension."+typ, message)
 }
 
-// register takes POST /extension/register, which is possible until the runtime
-// asks for its first event.
+// register takes POST /extension/register, which internal extensions can do until
+// the runtime asks for its first event, and each external one once.
 func (s *Session) register(h extensionHead, p *post) reply {
 	if h.name == "" || len(h.name) > maxExtensionName {
 		return refuseExtension("InvalidExtensionName", "Extension name can't be empty")
@@ -120,12 +124,16 @@ func (s *Session) register(h extensionHead, p *post) reply {
 	if err := json.Unmarshal(body, &in); err != nil || in.ConfigurationKeys != nil {
 		return refuse(http.StatusForbidden, "InvalidRequestFormat", "Invalid request format")
 	}
-	e := &extension{id: uuid.NewString()}
+	e := &extension{name: h.name, id: uuid.NewString()}
+	external := slices.Contains(s.opts.Extensions, h.name)
 	for _, event := range in.Events {
 		switch event {
 		case "INVOKE":
 			e.invoke = true
 		case "SHUTDOWN":
+			if e.end = external; external {
+				continue
+			}
 			return refuseExtension("ShutdownEventNotSupportedForInternalExtension", "Shutdown event is not supported for internal Extensions")
 		default:
 			return refuseExtension("InvalidEventType", "Invalid event type: "+event)
@@ -134,7 +142,9 @@ func (s *Session) register(h extensionHead, p *post) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.state != starting:
+	case external && s.named(h.name) != nil:
+		return refuseExtension("InvalidExtensionState", "The extension has registered already")
+	case s.state != starting && !external:
 		return refuseExtension("RegistrationClosed", "Extension registration closed already")
 	case len(s.extensions) >= maxExtensions:
 		return refuseExtension("TooManyExtensions", "Extension limit (10) reached")
@@ -167,6 +177,10 @@ func (s *Session) extensionNext(w *waiter, id string) (r reply, now bool) {
 		return refuseUnregistered(id), true
 	}
 	e.came, e.busy = true, false
+	if out := s.last; out != nil && e.end {
+		s.mu.Unlock()
+		return *out, true
+	}
 	if e.next != nil {
 		x := e.next
 		e.next, e.busy = nil, true
@@ -206,6 +220,16 @@ func (s *Session) extensionError(h extensionHead) reply {
 	e.came, e.busy, e.invoke = true, false, false
 	s.maybeReady()
 	return accepted
+}
+
+// named finds one by its name. The caller holds mu.
+func (s *Session) named(name string) *extension {
+	for _, e := range s.extensions {
+		if e.name == name {
+			return e
+		}
+	}
+	return nil
 }
 
 // extension finds one by its identifier. The caller holds mu.
@@ -270,8 +294,38 @@ func (s *Session) maybeReady() {
 			return
 		}
 	}
+	for _, name := range s.opts.Extensions {
+		if s.named(name) == nil {
+			return
+		}
+	}
 	s.endInit(nil)
 	s.signalReady()
+}
+
+// Shutdown tells the extensions that want to know of the end of the instance, and
+// how long they have. Those that are at work learn of it when they come back. It
+// returns the names of all of them.
+func (s *Session) Shutdown(reason string, deadline time.Time) (told []string) {
+	out := reply{status: http.StatusOK, named: [2]string{headerExtensionEvent, s.opts.NewID()}, body: encode(struct {
+		Type     string `json:"eventType"`
+		Reason   string `json:"shutdownReason"`
+		Deadline int64  `json:"deadlineMs"`
+	}{"SHUTDOWN", reason, deadline.UnixMilli()})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = &out
+	for _, e := range s.extensions {
+		if !e.end {
+			continue
+		}
+		told = append(told, e.name)
+		if w := e.waiter; w != nil {
+			e.waiter = nil
+			s.serving.Go(func() { w.answer(out) })
+		}
+	}
+	return told
 }
 
 // forgetExtension is forget for one that an extension waits with. The caller holds
@@ -286,8 +340,8 @@ func (s *Session) forgetExtension(w *waiter) bool {
 	return false
 }
 
-// Registered tells whether an extension has registered: its process is told of its
-// end and has a moment then (AWS Lambda developer guide, "Lambda execution
+// Registered tells whether an extension has registered: the runtime is told of its
+// end then, and has a moment (AWS Lambda developer guide, "Lambda execution
 // environment", "Shutdown phase"). Without one AWS ends it at once.
 func (s *Session) Registered() bool {
 	s.mu.Lock()

@@ -196,3 +196,31 @@ func TestExtensionRefusals(t *testing.T) {
 		t.Errorf("one that comes late: %d %s", got.status, got.body)
 	}
 }
+
+func TestExternalExtension(t *testing.T) {
+	r := newRig(t)
+	r.s.opts.Extensions = []string{"witness"}
+	// The runtime may come first: nothing is ready before the extension is there.
+	first := r.runtimeNext()
+	waitNot(t, "ready", r.s.Ready())
+	id := r.register("witness", `{"events":["INVOKE","SHUTDOWN"]}`)
+	if got := r.post(extensionPath+"register", `{"events":[]}`, headerExtensionName, "witness"); got.errorType() != "Extension.InvalidExtensionState" {
+		t.Errorf("registered twice: %d %s", got.status, got.body)
+	}
+	waitNot(t, "ready", r.s.Ready())
+	told := r.extensionNext(id)
+	waitClosed(t, "ready", r.s.Ready())
+	out := r.invoke(event("r", "{}"), long)
+	<-first
+	<-told
+	r.respond("r", "1")
+	<-out
+
+	// It is at work when the end comes, and is told when it comes back.
+	if names := r.s.Shutdown("spindown", time.UnixMilli(1234567)); fmt.Sprint(names) != "[witness]" {
+		t.Errorf("told %v", names)
+	}
+	if got := <-r.extensionNext(id); strings.TrimSpace(string(got.body)) != `{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":1234567}` {
+		t.Errorf("told %d %s", got.status, got.body)
+	}
+}

@@ -28,6 +28,9 @@ type Options struct {
 	FunctionVersion string
 	Handler         string
 	AccountID       string
+	// Extensions are the names of programs that run beside the runtime: no event is
+	// handed out before each of them has registered and asked for one.
+	Extensions []string
 	// Log gets what a runtime did wrong, at debug level; nil discards it.
 	Log *slog.Logger
 	// NewID makes the id of one hand-over (Lambda-Runtime-Invocation-Id); it must
@@ -50,6 +53,7 @@ type Session struct {
 	current    *exchange           // the event that went last, nil before the first
 	waiter     *waiter             // the /next that is blocked, if one is
 	extensions []*extension        // that have registered
+	last       *reply              // what those that want to know are told of the end
 	ready      chan struct{}       // see Ready
 	gone       *sandbox.Failure    // set once no event can be taken any more
 	conns      map[closer]struct{} // open connections and the listener of Serve

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,10 @@ type Instance struct {
 	turned  chan struct{} // closed when it has turned to the function's code, or will not say so
 	serving sync.WaitGroup
 
+	extensions []*extension
+	parting    atomic.Bool                     // the instance is being ended
+	fault      atomic.Pointer[sandbox.Failure] // what has ended it, if not its runtime
+
 	stopOnce    sync.Once
 	throughOnce sync.Once
 
@@ -57,6 +62,9 @@ func (i *Instance) run() {
 	i.serving.Go(func() { _ = i.session.Serve(i.listener) })
 	if i.control != nil {
 		i.serving.Go(i.follow)
+	}
+	for _, e := range i.extensions {
+		i.serving.Go(func() { i.accompany(e) })
 	}
 	i.serving.Go(func() {
 		defer close(i.over)
@@ -130,6 +138,9 @@ func (i *Instance) awaitTurn() time.Time {
 
 // failure words an exit as AWS does.
 func (i *Instance) failure(status syscall.WaitStatus) *sandbox.Failure {
+	if f := i.fault.Load(); f != nil {
+		return f
+	}
 	if i.process.entry != nil {
 		return i.process.entry
 	}
@@ -274,9 +285,7 @@ func (i *Instance) Freeze() error { return i.group.freeze(true) }
 func (i *Instance) Stop(ctx context.Context) error {
 	i.stopOnce.Do(func() {
 		i.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
-		if i.session.Registered() {
-			i.bid(ctx, shutdownGrace)
-		}
+		i.sayGoodbye(ctx)
 		i.kill()
 		i.through()
 		go func() {

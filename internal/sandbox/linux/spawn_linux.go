@@ -71,6 +71,9 @@ type spawnSpec struct {
 	filter    []unix.SockFilter
 	lastCap   int
 	existing  sysLimits
+	// beside makes it a process of the pid namespace that the calling thread has
+	// entered, next to the first one, which has mounted that namespace's proc.
+	beside bool
 	// apart makes it with memory of its own: what it executes may have to be fetched.
 	apart bool
 	// refused, if set, is why nothing is executed: the process that is made ends at
@@ -112,6 +115,9 @@ func spawn(s spawnSpec) (spawned, error) {
 		return s.refuse(p)
 	}
 	s.lockDown(p)
+	if s.beside {
+		return s.execute(p, 0)
+	}
 	// The pid namespace is made by the fork itself, so the runtime is process 1 in
 	// it, and when it ends the kernel ends everything else in there.
 	return s.execute(p, unix.CLONE_NEWPID)
@@ -248,15 +254,8 @@ func (s *spawnSpec) lockDown(p *program) {
 	// A session of its own, without the server's terminal.
 	p.do("setsid", unix.SYS_SETSID)
 
-	// Only a process inside a pid namespace can mount that namespace's proc.
-	p.do("mount proc", unix.SYS_MOUNT, text("proc"), text("/proc"), text("proc"), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
-	for _, path := range maskedProc {
-		p.try("mask "+path, unix.SYS_MOUNT, text("/dev/null"), text(path), 0, unix.MS_BIND)
-	}
-	readOnly := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
-	for _, path := range readOnlyProc {
-		p.try("bind "+path, unix.SYS_MOUNT, text(path), text(path), 0, unix.MS_BIND)
-		p.try("protect "+path, unix.SYS_MOUNT_SETATTR, unix.AT_FDCWD, text(path), 0, plain(readOnly), int(unsafe.Sizeof(*readOnly)))
+	if !s.beside {
+		mountProc(p)
 	}
 
 	// /proc/self/cgroup then shows "/" and not the host's layout.
@@ -304,6 +303,20 @@ func (s *spawnSpec) lockDown(p *program) {
 	// The filter comes last: it refuses most of the above.
 	filter := words{len(s.filter), array(&s.filter[0], len(s.filter))} // struct sock_fprog, padded
 	p.do("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, filter)
+}
+
+// mountProc shows the processes of the new pid namespace, which only a process
+// inside it can do.
+func mountProc(p *program) {
+	p.do("mount proc", unix.SYS_MOUNT, text("proc"), text("/proc"), text("proc"), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	for _, path := range maskedProc {
+		p.try("mask "+path, unix.SYS_MOUNT, text("/dev/null"), text(path), 0, unix.MS_BIND)
+	}
+	readOnly := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	for _, path := range readOnlyProc {
+		p.try("bind "+path, unix.SYS_MOUNT, text(path), text(path), 0, unix.MS_BIND)
+		p.try("protect "+path, unix.SYS_MOUNT_SETATTR, unix.AT_FDCWD, text(path), 0, plain(readOnly), int(unsafe.Sizeof(*readOnly)))
+	}
 }
 
 // groups sets the supplementary groups.

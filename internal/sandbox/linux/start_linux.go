@@ -152,7 +152,12 @@ type builder struct {
 	netns   *os.File // an application's network
 	users   imageUsers
 	trees   *trees // what of an image is still coming in; nil if nothing is
-	cleanup []func()
+	// names are the function's extensions, extensions those that have been started,
+	// and fault why they are of no use.
+	names      []string
+	extensions []*extension
+	fault      *sandbox.Failure
+	cleanup    []func()
 }
 
 func (b *builder) defers(f func()) { b.cleanup = append(b.cleanup, f) }
@@ -181,6 +186,9 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	}
 	defer func() { _ = base.Close() }() // nil is not closed
 	if err := b.collectMounts(); err != nil {
+		return nil, err
+	}
+	if err := b.findExtensions(); err != nil {
 		return nil, err
 	}
 	b.done(lambent.StageNetwork)
@@ -229,6 +237,9 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		}
 		if err = b.spawn(s); err != nil && b.unreadable(&s) {
 			err = b.spawn(s)
+		}
+		if err == nil {
+			err = b.spawnExtensions()
 		}
 	})
 	if err != nil {
@@ -445,8 +456,9 @@ func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 	v := b.spec.Version
 	return &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
 		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
-			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log}),
-		done: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
+			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names}),
+		extensions: b.extensions,
+		done:       make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
 }
 
 // finish makes the instance, which owns everything from here on.
@@ -468,6 +480,9 @@ func (b *builder) finish() (*Instance, error) {
 	}
 	i.watch()
 	i.run()
+	if b.fault != nil {
+		i.fail(b.fault)
+	}
 	i.trees.whenFailed(func(f *sandbox.Failure) { i.end(f); i.kill() })
 	return i, nil
 }
