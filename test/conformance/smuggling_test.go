@@ -90,7 +90,7 @@ func talk(t *testing.T, dial func() (net.Conn, error), in string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // it has ended by then
+	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
 		t.Fatal(err)
 	}

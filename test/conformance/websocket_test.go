@@ -122,7 +122,7 @@ func play(t *testing.T, address string, s script) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // it has ended by then
+	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func compressed(t *testing.T, address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.CloseNow() //nolint:errcheck // it is closed below
+	defer c.CloseNow()
 	if !strings.Contains(res.Header.Get("Sec-Websocket-Extensions"), "permessage-deflate") {
 		t.Errorf("not agreed on: %v", res.Header)
 	}
