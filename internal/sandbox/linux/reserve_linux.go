@@ -131,7 +131,7 @@ func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) 
 	s := r.of(spec.Runtime)
 	n := s.best(s.lessons.of(codeOfVersion(spec.Version)), spec.Runtime.Blank.Avoid)
 	s.root().demand.expect(now) // for the code that nobody knows yet
-	n.demand.note(now, s.makes, r.driver.traffic.light())
+	n.demand.note(now, s.makes, r.driver.traffic.alone())
 	if n.price() > int64(spec.Version.MemoryMB)<<20*3/4 {
 		s.misses++
 		return nil, nil, nil // it would hardly fit
@@ -261,8 +261,10 @@ func (r *reserve) tend() time.Duration {
 		for _, z := range p.end {
 			z.end()
 		}
+		tag, _ := r.driver.tag()
+		strays := r.driver.strays.sweep("/lambent-"+tag[:8]+"/"+reservePrefix, time.Now())
 		if p.make == nil {
-			if tag, _ := r.driver.tag(); r.driver.strays.sweep("/lambent-"+tag[:8]+"/"+reservePrefix, time.Now()) {
+			if strays {
 				return min(p.wait, sweepEvery)
 			}
 			return p.wait

@@ -19,7 +19,7 @@ type strays struct {
 	mu      sync.Mutex // guards the rest
 	known   map[int]bool
 	forking int       // forks under way: theirs are not strays
-	until   time.Time // how long to look
+	until   time.Time // how long to look, at least once more; zero is not at all
 }
 
 // strayTime is how long after a fork that failed to look for its child.
@@ -55,16 +55,26 @@ func (s *strays) end(lost bool) {
 }
 
 // sweep reaps the strays there are; within tells their groups. It reports whether
-// there may be more.
+// there may be more: it is to be called again then.
 func (s *strays) sweep(within string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.After(s.until) {
+	if s.until.IsZero() {
 		return false
 	}
 	if s.forking > 0 {
 		return true
 	}
+	living := s.reapLocked(within)
+	if !living && now.After(s.until) {
+		s.until = time.Time{}
+	}
+	return !s.until.IsZero()
+}
+
+// reapLocked reaps the strays that have ended and tells whether there are others. It
+// is called with mu held.
+func (s *strays) reapLocked(within string) (living bool) {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return false
@@ -78,10 +88,13 @@ func (s *strays) sweep(within string, now time.Time) bool {
 			}
 			// The dead keep their group.
 			group, _ := os.ReadFile("/proc/" + f + "/cgroup")
-			if strings.Contains(string(group), within) {
-				_, _ = syscall.Wait4(pid, nil, unix.WNOHANG, nil)
+			if !strings.Contains(string(group), within) {
+				continue
+			}
+			if got, err := syscall.Wait4(pid, nil, unix.WNOHANG, nil); err == nil && got == 0 {
+				living = true
 			}
 		}
 	}
-	return true
+	return living
 }

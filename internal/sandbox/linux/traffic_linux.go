@@ -12,7 +12,8 @@ import (
 // many blanks at a time become a function's as keep the processors busy: of those
 // that share one all are as late as the last.
 type traffic struct {
-	lanes chan struct{} // holds a token for each that is taken
+	processors int
+	lanes      chan struct{} // holds a token for each that is taken
 
 	mu   sync.Mutex // guards the rest
 	many int
@@ -20,7 +21,8 @@ type traffic struct {
 }
 
 func newTraffic() *traffic {
-	return &traffic{lanes: make(chan struct{}, runtime.GOMAXPROCS(0)+1)}
+	n := runtime.GOMAXPROCS(0)
+	return &traffic{processors: n, lanes: make(chan struct{}, n+1)}
 }
 
 // enter waits for a lane, in the order of coming, and returns how to leave it. When
@@ -52,32 +54,39 @@ func (t *traffic) end() {
 	}
 }
 
-// light tells whether there is one at most.
-func (t *traffic) light() bool {
+// alone tells whether there is one at most.
+func (t *traffic) alone() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.many <= 1
 }
 
-// trafficPatience bounds the waiting: when there is no end of cold starts, what is
-// made ahead is wanted most. It is longer than a burst, whose last start would have
-// to wait for what is made meanwhile.
-const trafficPatience = time.Second
+// What waits looks again after trafficLook whether half of the processors are free;
+// that cold starts go on for longer is then no reason to wait. trafficPatience bounds
+// the waiting: when there is no end of them, what is made ahead is wanted most. It is
+// longer than a burst, whose last start would have to wait for what is made
+// meanwhile.
+const (
+	trafficLook     = 50 * time.Millisecond
+	trafficPatience = time.Second
+)
 
-// wait returns when no cold start is under way, after the patience, or when stop is
-// closed.
+// wait returns when no cold start is under way or few have been for long, after the
+// patience, or when stop is closed.
 func (t *traffic) wait(stop <-chan struct{}) {
-	t.mu.Lock()
-	many, calm := t.many, t.calm
-	t.mu.Unlock()
-	if many == 0 {
-		return
-	}
-	patience := time.NewTimer(trafficPatience)
-	defer patience.Stop()
-	select {
-	case <-stop:
-	case <-calm:
-	case <-patience.C:
+	for waited := time.Duration(0); waited < trafficPatience; waited += trafficLook {
+		t.mu.Lock()
+		many, calm := t.many, t.calm
+		t.mu.Unlock()
+		if many == 0 || waited > 0 && 2*many <= t.processors {
+			return
+		}
+		select {
+		case <-stop:
+			return
+		case <-calm:
+			return
+		case <-time.After(trafficLook):
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 func TestTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTraffic()
+		tr.processors = 2
 		never := make(chan struct{})
 		waited := func() time.Duration {
 			begin := time.Now()
@@ -22,24 +23,27 @@ func TestTraffic(t *testing.T) {
 		}
 		tr.begin()
 		tr.begin()
-		if tr.light() {
-			t.Error("two are light traffic")
+		if tr.alone() {
+			t.Error("each of two is alone")
+		}
+		if d := waited(); d != trafficPatience {
+			t.Errorf("waited %v for two that do not end", d)
 		}
 		go func() {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(120 * time.Millisecond)
 			tr.end()
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 			tr.end()
 		}()
-		if d := waited(); d != 200*time.Millisecond {
+		if d := waited(); d != 130*time.Millisecond {
 			t.Errorf("waited %v for both", d)
 		}
 		tr.begin()
-		if d := waited(); d != trafficPatience {
+		if d := waited(); d != trafficLook {
 			t.Errorf("waited %v for one that does not end", d)
 		}
-		if !tr.light() {
-			t.Error("one is not light traffic")
+		if !tr.alone() {
+			t.Error("one is not alone")
 		}
 		stop := make(chan struct{})
 		close(stop)
