@@ -34,12 +34,19 @@ func httpApp(ctx context.Context, b *bed) ([]result, error) {
 	ratio := result{Name: "HTTP application: throughput against the bare handler, 32 connections", Unit: "x", Bar: 0.30}
 	rate := result{Name: "HTTP application: requests per second, 32 connections", Unit: "1/s"}
 	added := result{Name: "HTTP application: p50 added to the bare handler, one connection", Unit: "µs", Bar: 120, Below: true}
-	peer := result{Name: "httputil.ReverseProxy: throughput against the bare handler, 32 connections", Unit: "x"}
-	peerAdded := result{Name: "httputil.ReverseProxy: p50 added to the bare handler, one connection", Unit: "µs"}
+	results := []*result{&ratio, &rate, &added}
+	targets := []target{direct, ours}
+	for _, peer := range b.fronts(ctx, plain) {
+		faster := &result{Name: peer.name + ": throughput against the bare handler, 32 connections" + peer.absent, Unit: "x"}
+		slower := &result{Name: peer.name + ": p50 added to the bare handler, one connection" + peer.absent, Unit: "µs"}
+		if results = append(results, faster, slower); peer.absent == "" {
+			targets = append(targets, peer.target)
+		}
+	}
 	for round := range b.rounds + 1 {
-		var got [3][2]sample
+		got := make([][2]sample, len(targets))
 		for i, n := range []int{1, 32} {
-			for j, t := range []target{direct, ours, plain} {
+			for j, t := range targets {
 				if got[j][i], err = closedLoop(t, n, b.last); err != nil {
 					return nil, err
 				}
@@ -49,13 +56,38 @@ func httpApp(ctx context.Context, b *bed) ([]result, error) {
 			continue // warms all of them up
 		}
 		p50 := func(j int) float64 { return micros(got[j][0].quantile(.5)) }
-		added.add(p50(1) - p50(0))
-		peerAdded.add(p50(2) - p50(0))
-		ratio.add(got[1][1].rate() / got[0][1].rate())
-		peer.add(got[2][1].rate() / got[0][1].rate())
 		rate.add(got[1][1].rate())
+		ratio.add(got[1][1].rate() / got[0][1].rate())
+		added.add(p50(1) - p50(0))
+		for j := 2; j < len(targets); j++ {
+			results[2*j-1].add(got[j][1].rate() / got[0][1].rate())
+			results[2*j].add(p50(j) - p50(0))
+		}
 	}
-	return []result{ratio, rate, added, peer, peerAdded}, nil
+	out, err := b.offered(ctx, "HTTP application", ours, direct)
+	for i := len(results) - 1; i >= 0; i-- {
+		out = append([]result{*results[i]}, out...)
+	}
+	return out, err
+}
+
+// front is something else that answers the same requests.
+type front struct {
+	name   string
+	target target
+	absent string // why it is not measured
+}
+
+// fronts are what an HTTP application is measured beside: the standard library's
+// reverse proxy in front of the bare handler and, last because it may be absent,
+// workerd with a handler of its own.
+func (b *bed) fronts(ctx context.Context, plain target) []front {
+	js := front{name: "workerd with a JavaScript echo"}
+	var err error
+	if js.target, err = b.worker(ctx); err != nil {
+		js.absent = because(err)
+	}
+	return []front{{name: "httputil.ReverseProxy", target: plain}, js}
 }
 
 // application deploys the handler as an HTTP application and returns a request to

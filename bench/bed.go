@@ -177,15 +177,25 @@ func (b *bed) beside(binary, variable string, payload []byte) (target, error) {
 // signed is an Invoke request. A signature is good for some minutes, longer than
 // any loop here.
 func (b *bed) signed(ctx context.Context, function string, payload []byte) (target, error) {
-	r, err := http.NewRequest(http.MethodPost, b.api+"/2015-03-31/functions/"+function+"/invocations", bytes.NewReader(payload))
+	r, err := b.request(ctx, http.MethodPost, "/2015-03-31/functions/"+function+"/invocations", payload)
 	if err != nil {
 		return target{}, err
 	}
-	sum := sha256.Sum256(payload)
-	if err := v4.NewSigner().SignHTTP(ctx, b.creds, r, hex.EncodeToString(sum[:]), "lambda", region, time.Now()); err != nil {
-		return target{}, err
-	}
 	return newTarget(r)
+}
+
+// request is a signed request to the API: Lambda's, or lambent's own at /v1.
+func (b *bed) request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, b.api+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	service := "lambda"
+	if strings.HasPrefix(path, "/v1/") {
+		service = "lambent"
+	}
+	sum := sha256.Sum256(body)
+	return r, v4.NewSigner().SignHTTP(ctx, b.creds, r, hex.EncodeToString(sum[:]), service, region, time.Now())
 }
 
 // create makes a function and waits for it.

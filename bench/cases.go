@@ -24,6 +24,7 @@ var cases = []struct {
 	{"gateway", "a function behind its URL", gateway},
 	{"http-app", "an HTTP application behind the gateway", httpApp},
 	{"async", "events: taken, run, and waiting", asyncCalls},
+	{"wasm", "a WebAssembly module that stays", wasm},
 	{"stream", "the first byte of a streamed answer", stream},
 	{"accept", "events accepted and taken by the store", accept},
 	{"memory", "resident memory and restart", memory},
@@ -112,7 +113,8 @@ func warmThroughput(ctx context.Context, b *bed) ([]result, error) {
 		ratio.add(with.rate() / base.rate())
 		rate.add(with.rate())
 	}
-	return []result{ratio, rate}, nil
+	more, err := b.offered(ctx, "warm invoke", ours, direct)
+	return append([]result{ratio, rate}, more...), err
 }
 
 // memory looks at an idle server, fills it with functions, looks again, and

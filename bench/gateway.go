@@ -5,13 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"lambent.dev/lambent"
 )
 
 // gateway measures a function behind its URL: the event is made from the request
@@ -46,8 +50,13 @@ func gateway(ctx context.Context, b *bed) ([]result, error) {
 		ratio.add(withs[1].rate() / bases[1].rate())
 		rate.add(withs[1].rate())
 	}
+	out := []result{ratio, rate, added}
+	more, err := b.offered(ctx, "function URL", ours, direct)
+	if err != nil {
+		return nil, err
+	}
 	routes, err := routingCost(ctx, b, ours)
-	return []result{ratio, rate, added, routes}, err
+	return append(append(out, more...), routes), err
 }
 
 // public gives a function a URL for everybody and returns a request to it.
@@ -84,9 +93,9 @@ func (b *bed) public(ctx context.Context, function string, payload []byte) (targ
 }
 
 // routingCost compares the p50 of one connection before and after there are many
-// functions.
+// functions and routes.
 func routingCost(ctx context.Context, b *bed, ours target) (result, error) {
-	r := result{Name: fmt.Sprintf("function URL: p50 with %d functions against 1", b.functions), Unit: "x", Bar: 1.1, Below: true}
+	r := result{Name: fmt.Sprintf("function URL: p50 with %d functions and as many routes against 1", b.functions), Unit: "x", Bar: 1.1, Below: true}
 	few, err := closedLoop(ours, 1, b.last)
 	if err != nil {
 		return r, err
@@ -98,6 +107,9 @@ func routingCost(ctx context.Context, b *bed, ours target) (result, error) {
 	if err := fill(ctx, b, archive); err != nil {
 		return r, err
 	}
+	if err := b.route(ctx); err != nil {
+		return r, err
+	}
 	for range b.rounds {
 		many, err := closedLoop(ours, 1, b.last)
 		if err != nil {
@@ -106,4 +118,36 @@ func routingCost(ctx context.Context, b *bed, ours target) (result, error) {
 		r.add(micros(many.quantile(.5)) / micros(few.quantile(.5)))
 	}
 	return r, nil
+}
+
+// route adds a route for each of the many functions, on a hundred hosts.
+func (b *bed) route(ctx context.Context) error {
+	const together = 500
+	var routes []lambent.Route
+	for i := range b.functions {
+		routes = append(routes, lambent.Route{
+			Host: fmt.Sprintf("h%d.test", i%100), Method: http.MethodGet, Path: fmt.Sprintf("/r%d/{id}", i),
+			Function: fmt.Sprintf("function-%05d", i), Access: lambent.AccessPublic,
+		})
+	}
+	for some := range slices.Chunk(routes, together) {
+		body, err := json.Marshal(map[string]any{"routes": some})
+		if err != nil {
+			return err
+		}
+		r, err := b.request(ctx, http.MethodPut, "/v1/routes", body)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		answer, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // read to its end
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("put routes: %s: %w %.300s", resp.Status, err, answer)
+		}
+	}
+	return nil
 }

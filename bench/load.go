@@ -67,22 +67,32 @@ type connection struct {
 func closedLoop(t target, n int, last time.Duration) (sample, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	l, err := newLoader(t, n)
 	if err != nil {
 		return sample{}, err
 	}
-	l := &loader{target: t, epoll: epoll, conns: map[int]*connection{}}
 	defer l.close()
-	for range n {
-		if err := l.connect(); err != nil {
-			return sample{}, err
-		}
-	}
 	begin := time.Now()
 	err = l.run(begin.Add(last))
 	l.sample.took = time.Since(begin)
 	slices.Sort(l.sample.latencies)
 	return l.sample, err
+}
+
+// newLoader makes n connections.
+func newLoader(t target, n int) (*loader, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{target: t, epoll: epoll, conns: map[int]*connection{}}
+	for range n {
+		if err := l.connect(); err != nil {
+			l.close()
+			return nil, err
+		}
+	}
+	return l, nil
 }
 
 func (l *loader) close() {
@@ -113,7 +123,7 @@ func (l *loader) connect() error {
 
 func (l *loader) run(until time.Time) error {
 	for _, c := range l.conns {
-		if err := l.send(c); err != nil {
+		if err := l.send(c, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -125,7 +135,12 @@ func (l *loader) run(until time.Time) error {
 			return err
 		}
 		for _, e := range events[:max(n, 0)] {
-			if err := l.receive(l.conns[int(e.Fd)], buf); err != nil {
+			c := l.conns[int(e.Fd)]
+			whole, err := l.receive(c, buf)
+			if err == nil && whole {
+				err = l.send(c, time.Now())
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -133,8 +148,9 @@ func (l *loader) run(until time.Time) error {
 	return nil
 }
 
-func (l *loader) send(c *connection) error {
-	c.began, c.answer = time.Now(), c.answer[:0]
+// send sends the request; its latency counts from began.
+func (l *loader) send(c *connection, began time.Time) error {
+	c.began, c.answer = began, c.answer[:0]
 	n, err := unix.Write(c.fd, l.target.request)
 	if err == nil && n < len(l.target.request) {
 		err = errors.New("request too long for one write")
@@ -142,19 +158,17 @@ func (l *loader) send(c *connection) error {
 	return err
 }
 
-// receive reads what has come; after a whole answer it sends the next request.
-func (l *loader) receive(c *connection, buf []byte) error {
+// receive reads what has come; whole tells that it is all of the answer.
+func (l *loader) receive(c *connection, buf []byte) (whole bool, err error) {
 	n, err := unix.Read(c.fd, buf)
 	if err != nil || n == 0 {
-		return fmt.Errorf("read answer: connection closed (%w)", err)
+		return false, fmt.Errorf("read answer: connection closed (%w)", err)
 	}
 	c.answer = append(c.answer, buf[:n]...)
-	whole, err := complete(c.answer)
-	if err != nil || !whole {
-		return err
+	if whole, err = complete(c.answer); whole {
+		l.sample.latencies = append(l.sample.latencies, time.Since(c.began))
 	}
-	l.sample.latencies = append(l.sample.latencies, time.Since(c.began))
-	return l.send(c)
+	return whole, err
 }
 
 var (

@@ -197,30 +197,55 @@ const config :Workerd.Config = (
 
 // workerd is the time from its start until it has answered.
 func (b *bed) workerd(ctx context.Context) (time.Duration, error) {
-	program, err := exec.LookPath("workerd")
-	if err != nil {
-		program = filepath.Join(b.root, ".cache", "bench", "node_modules", ".bin", "workerd")
-		if _, statErr := os.Stat(program); statErr != nil {
-			return 0, err
-		}
-	}
-	addr, err := freeAddress()
-	if err != nil {
-		return 0, err
-	}
-	config := filepath.Join(b.data, "workerd.capnp")
-	if err := os.WriteFile(config, fmt.Appendf(nil, workerdConfig, addr), 0o644); err != nil {
-		return 0, err
-	}
-	cmd := exec.CommandContext(ctx, program, "serve", config)
 	begin := time.Now()
-	if err := cmd.Start(); err != nil {
+	cmd, addr, err := b.startWorkerd(ctx)
+	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	return answered(begin, func() (*http.Response, error) {
 		return http.Post("http://"+addr+"/", "application/json", bytes.NewReader(event))
 	})
+}
+
+func (b *bed) startWorkerd(ctx context.Context) (cmd *exec.Cmd, addr string, err error) {
+	program, err := exec.LookPath("workerd")
+	if err != nil {
+		program = filepath.Join(b.root, ".cache", "bench", "node_modules", ".bin", "workerd")
+		if _, statErr := os.Stat(program); statErr != nil {
+			return nil, "", err
+		}
+	}
+	if addr, err = freeAddress(); err != nil {
+		return nil, "", err
+	}
+	config := filepath.Join(b.data, "workerd.capnp")
+	if err := os.WriteFile(config, fmt.Appendf(nil, workerdConfig, addr), 0o644); err != nil {
+		return nil, "", err
+	}
+	cmd = exec.CommandContext(ctx, program, "serve", config)
+	return cmd, addr, cmd.Start()
+}
+
+// worker starts workerd with a JavaScript handler that echoes, for as long as the
+// bed lives, and returns a request to it.
+func (b *bed) worker(ctx context.Context) (target, error) {
+	cmd, addr, err := b.startWorkerd(ctx)
+	if err != nil {
+		return target{}, err
+	}
+	b.began = append(b.began, cmd)
+	_, err = answered(time.Now(), func() (*http.Response, error) {
+		return http.Post("http://"+addr+"/", "application/json", bytes.NewReader(event))
+	})
+	if err != nil {
+		return target{}, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/", bytes.NewReader(event))
+	if err != nil {
+		return target{}, err
+	}
+	return newTarget(r)
 }
 
 // answered asks until somebody listens, and returns the time since begin at which

@@ -9,6 +9,9 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		command -v "$package" >/dev/null || apt-get install -y -q --no-install-recommends "$package" || echo "no $package" >&2
 	done
 fi
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	command -v wrk >/dev/null || apt-get install -y -q --no-install-recommends wrk || echo "no wrk" >&2
+fi
 if command -v npm >/dev/null; then
 	mkdir -p .cache/bench
 	[ -e .cache/bench/node_modules/.bin/workerd ] || npm install --prefix .cache/bench --no-fund --no-audit --silent workerd || echo "no workerd" >&2
