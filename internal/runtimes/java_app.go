@@ -113,9 +113,8 @@ func readBoot(code string) (b bootArchive, err error) {
 	if !className.MatchString(b.main) {
 		return b, errors.New("the manifest names no class to start")
 	}
-	lib := filepath.Join(code, filepath.FromSlash(bootLib))
-	jars := jarsIn(lib)
-	entries, err := os.ReadDir(lib)
+	jars := jarsIn(code, bootLib)
+	entries, err := fs.ReadDir(root.FS(), bootLib)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return b, err
 	}
@@ -203,7 +202,7 @@ func (c *Catalog) prepareApplication(v *lambent.Version, code, dir string) ([]Ma
 	list, dump := rt, rt
 	list.Command = slices.Concat([]string{program}, command.flags,
 		[]string{"-XX:DumpLoadedClassList=/tmp/" + javaAppList, "-cp", classes + ":" + guestRuntime + "/bootstrap.jar",
-			rehearsal, strconv.Itoa(v.App.Port), v.App.Health, b.main}, command.args)
+			rehearsal, strconv.Itoa(v.App.Port), v.App.Health, strconv.Itoa(int(v.App.StartTimeout.Seconds())), b.main}, command.args)
 	// Objects of the JDK's get into an archive with this collector only, and are
 	// used with others as well.
 	dump.Command = []string{program, "-Xshare:dump", "-Xlog:disable", "-Xmx512m", "-XX:+UseG1GC",

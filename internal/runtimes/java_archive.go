@@ -275,12 +275,12 @@ func gather(code string, layers []string, dir string) ([]string, error) {
 	}
 	libs := map[string]string{}
 	for _, layer := range layers { // a later layer covers an earlier one
-		maps.Copy(libs, jarsIn(filepath.Join(layer, "java", "lib")))
+		maps.Copy(libs, jarsIn(layer, "java/lib"))
 	}
 	for _, set := range []struct {
 		name string
 		jars map[string]string
-	}{{"lib", jarsIn(filepath.Join(code, "lib"))}, {"opt", libs}} {
+	}{{"lib", jarsIn(code, "lib")}, {"opt", libs}} {
 		if err := os.Mkdir(filepath.Join(dir, set.name), 0o755); err != nil {
 			return nil, err
 		}
@@ -294,15 +294,23 @@ func gather(code string, layers []string, dir string) ([]string, error) {
 	return class, nil
 }
 
-// jarsIn lists the plain files of a folder that end in .jar. Names that would not
-// survive the command line's file are left out: their classes are then not in
-// the archive, and are found as ever.
-func jarsIn(dir string) map[string]string {
+// jarsIn lists the plain files of a folder in a function's code that end in .jar.
+// A link that leads out of the code is not followed: it means something in the
+// sandbox, and something else here. Names that would not survive the command
+// line's file are left out: their classes are then not in the archive, and are
+// found as ever.
+func jarsIn(code, folder string) map[string]string {
 	out := map[string]string{}
-	entries, err := os.ReadDir(dir)
+	root, err := os.OpenRoot(code)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = root.Close() }() // read only
+	entries, err := fs.ReadDir(root.FS(), folder)
 	if err != nil {
 		return nil // most often it is not there
 	}
+	dir := filepath.Join(code, filepath.FromSlash(folder))
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".jar") && e.Type().IsRegular() && !strings.ContainsAny(e.Name(), ":\"'\\# \t\n\r\f") {
 			out[e.Name()] = filepath.Join(dir, e.Name())

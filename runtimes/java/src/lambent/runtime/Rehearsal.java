@@ -12,7 +12,8 @@ import java.util.Arrays;
 
 /**
  * Starts an HTTP application, asks it one thing when it listens, and ends it as any instance is
- * ended, so that the JVM notes the classes that it takes: {@code Rehearsal PORT PATH CLASS ARGUMENT...}.
+ * ended, so that the JVM notes the classes that it takes: {@code Rehearsal PORT PATH SECONDS CLASS
+ * ARGUMENT...}. It gives up when nobody listens by then.
  */
 public final class Rehearsal implements Runnable {
     private static final int LOOK_MILLIS = 20;
@@ -20,20 +21,22 @@ public final class Rehearsal implements Runnable {
 
     private final int port;
     private final String path;
+    private final long patience; // nanoseconds
 
-    private Rehearsal(int port, String path) {
+    private Rehearsal(int port, String path, int seconds) {
         this.port = port;
         this.path = path.isEmpty() ? "/" : path;
+        patience = seconds * 1_000_000_000L;
     }
 
     public static void main(String[] args) throws Throwable {
-        Thread caller = new Thread(new Rehearsal(Integer.parseInt(args[0]), args[1]), "lambent");
+        Thread caller = new Thread(new Rehearsal(Integer.parseInt(args[0]), args[1], Integer.parseInt(args[2])), "lambent");
         caller.setDaemon(true);
         caller.start();
-        Method main = Class.forName(args[2]).getMethod("main", String[].class);
+        Method main = Class.forName(args[3]).getMethod("main", String[].class);
         main.setAccessible(true); // of a class that need not be public
         try {
-            main.invoke(null, (Object) Arrays.copyOfRange(args, 3, args.length));
+            main.invoke(null, (Object) Arrays.copyOfRange(args, 4, args.length));
         } catch (InvocationTargetException e) {
             throw e.getCause();
         }
@@ -42,8 +45,12 @@ public final class Rehearsal implements Runnable {
     /** Waits for the application, asks it, notes that it answered, and ends the process. */
     @Override
     public void run() {
+        long begin = System.nanoTime();
         try {
             while (!ask()) {
+                if (System.nanoTime() - begin > patience) {
+                    throw new IOException("nobody listens on port " + port);
+                }
                 Thread.sleep(LOOK_MILLIS);
             }
             new FileOutputStream("/tmp/answered").close();
