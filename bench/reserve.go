@@ -170,9 +170,20 @@ func pss(pid int) (float64, error) {
 // childrenMemory adds up what the server's direct children hold: runtimes and
 // reserves are all children of the server.
 func childrenMemory(server int) (total float64, err error) {
+	pids, err := children(server)
+	for _, pid := range pids {
+		if mb, err := pss(pid); err == nil { // else it has just ended
+			total += mb
+		}
+	}
+	return total, err
+}
+
+// children are the processes that the server has started.
+func children(server int) (pids []int, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", server))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, task := range tasks {
 		body, err := os.ReadFile(task)
@@ -182,12 +193,10 @@ func childrenMemory(server int) (total float64, err error) {
 		for _, field := range bytes.Fields(body) {
 			pid, err := strconv.Atoi(string(field))
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
-			if mb, err := pss(pid); err == nil { // else it has just ended
-				total += mb
-			}
+			pids = append(pids, pid)
 		}
 	}
-	return total, nil
+	return pids, nil
 }

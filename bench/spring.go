@@ -42,23 +42,26 @@ func spring(ctx context.Context, b *bed) ([]result, error) {
 	cold := result{Name: "Spring Boot web application: cold, p50", Unit: "ms"}
 	worst := result{Name: "Spring Boot web application: cold, p99", Unit: "ms"}
 	plain := result{Name: "Spring Boot web application: raw, java -jar, p50", Unit: "ms"}
+	work := result{Name: "Spring Boot web application: processor time until the answer, cold over raw", Unit: "x"}
 	var colds, raws []float64
 	for i := range max(10, b.colds/2) {
 		took, err := s.cold(ctx, i)
 		if err != nil {
 			return nil, err
 		}
-		bare, err := s.raw(ctx)
+		used := s.processor()
+		bare, bareUsed, err := s.raw(ctx)
 		if err != nil {
 			return nil, err
 		}
 		colds, raws = append(colds, millis(took)), append(raws, millis(bare))
 		ratio.add(millis(took) / millis(bare))
+		work.add(millis(used) / millis(bareUsed))
 	}
 	cold.add(median(colds))
 	worst.add(quantile(colds, .99))
 	plain.add(median(raws))
-	return []result{ratio, cold, worst, plain,
+	return []result{ratio, work, cold, worst, plain,
 		{Name: "Spring Boot web application: first cold start, nothing prepared", Unit: "ms", Values: []float64{millis(first)}}}, nil
 }
 
@@ -126,21 +129,52 @@ func (s *springBed) prepared(ctx context.Context) error {
 	return errors.New("the application is not prepared after 3 min")
 }
 
+// processor is what the instances that there are have used of the processors.
+func (s *springBed) processor() (total time.Duration) {
+	pids, err := children(s.cmd.Process.Pid)
+	if err != nil {
+		return 0
+	}
+	for _, pid := range pids {
+		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && string(name) == "java\n" {
+			total += processorTime(pid)
+		}
+	}
+	return total
+}
+
+// processorTime is what all threads of a process have used; 0 if it has ended.
+func processorTime(pid int) (total time.Duration) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0
+	}
+	for _, thread := range threads {
+		body, err := os.ReadFile(thread)
+		if fields := bytes.Fields(body); err == nil && len(fields) > 0 {
+			ns, _ := strconv.ParseInt(string(fields[0]), 10, 64) // nothing else is in there
+			total += time.Duration(ns)
+		}
+	}
+	return total
+}
+
 // raw starts the jar and asks it, as soon as it listens.
-func (s *springBed) raw(ctx context.Context) (time.Duration, error) {
+func (s *springBed) raw(ctx context.Context) (took, used time.Duration, err error) {
 	addr, err := freeAddress()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	cmd := exec.CommandContext(ctx, s.java, "-jar", s.jar, "--server.port="+port)
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	return answered(begin, func() (*http.Response, error) { return http.Get("http://" + addr + "/items/pen") })
+	took, err = answered(begin, func() (*http.Response, error) { return http.Get("http://" + addr + "/items/pen") })
+	return took, processorTime(cmd.Process.Pid), err
 }
