@@ -15,8 +15,8 @@ import (
 )
 
 // crashingQueue pushes numbered jobs without end, and takes and ends them. It
-// prints what it was told is durable: "pushed ID", "ended ID"; and "taken ID"
-// before it does anything with a job.
+// prints what it was told is durable: "pushed ID", "ended ID NOW"; and "taken ID
+// THEN" before it does anything with a job, where THEN is when it began to take.
 func crashingQueue(s store.Jobs) {
 	ctx := context.Background()
 	var all sync.WaitGroup
@@ -50,12 +50,12 @@ func crashingQueue(s store.Jobs) {
 					say("fault", err)
 				}
 				for _, j := range jobs {
-					say("taken", j.ID)
+					say("taken", j.ID, now.UnixNano())
 					errs, err := s.Change(ctx, store.Change{ID: j.ID, Token: j.Token, Status: store.JobSucceeded, Ended: now, Result: []byte(j.ID)})
 					if err != nil {
 						say("fault", err)
 					} else if errs[0] == nil {
-						say("ended", j.ID)
+						say("ended", j.ID, time.Now().UnixNano())
 					}
 				}
 			}
@@ -70,23 +70,29 @@ func numbered(id string) store.Job {
 
 // told is what a server acknowledged, over all its lives.
 type told struct {
-	pushed, ended map[string]bool
-	again         int // taken more than once
-	taken         map[string]bool
+	pushed map[string]bool
+	ended  map[string]int64 // when
+	again  int              // taken more than once
+	taken  map[string]bool
+}
+
+func newTold() *told {
+	return &told{pushed: map[string]bool{}, ended: map[string]int64{}, taken: map[string]bool{}}
 }
 
 func (m *told) hear(t *testing.T, line string) {
 	var what, id string
-	if n, _ := fmt.Sscan(line, &what, &id); n != 2 {
+	var at int64
+	if n, _ := fmt.Sscan(line, &what, &id, &at); n < 2 || n < 3 && what != "pushed" {
 		return // the last line, cut
 	}
 	switch what {
 	case "pushed":
 		m.pushed[id] = true
 	case "ended":
-		m.ended[id] = true
+		m.ended[id] = at
 	case "taken":
-		if m.ended[id] {
+		if end, ok := m.ended[id]; ok && at > end {
 			t.Errorf("%s is taken, and had ended", id)
 		}
 		if m.taken[id] {
@@ -103,7 +109,7 @@ func TestKilledServerLosesNoJob(t *testing.T) {
 		t.Skip("starts many processes")
 	}
 	dir := t.TempDir()
-	m := told{pushed: map[string]bool{}, ended: map[string]bool{}, taken: map[string]bool{}}
+	m := newTold()
 	points := []string{"store.applied", "store.before-commit", "store.after-commit", "", ""}
 	for i := range 100 {
 		env := []string{childDir + "=" + dir, childWork + "=jobs", childPoint + "=" + points[i%len(points)], childAfter + "=" + strconv.Itoa(rand.IntN(40))}
@@ -116,7 +122,7 @@ func TestKilledServerLosesNoJob(t *testing.T) {
 		if err != nil || string(j.Body) != "body of "+id {
 			t.Errorf("%s was acknowledged, and is %+v, %v", id, j, err)
 		}
-		if m.ended[id] && (j.Status != store.JobSucceeded || string(j.Result) != id) {
+		if m.ended[id] > 0 && (j.Status != store.JobSucceeded || string(j.Result) != id) {
 			t.Errorf("%s had ended, and is %+v", id, j)
 		}
 	}

@@ -101,13 +101,13 @@ type laneKey struct {
 func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
 	var accepted []string
 	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
-		var seq int64
-		if err := tx.QueryRow(ctx, pgLockCounter, "seq").Scan(&seq); err != nil {
+		seq, known, err := pgBefore(ctx, tx, group)
+		if err != nil {
 			return err
 		}
-		jobs, err := pgNew(ctx, tx, group)
-		if err != nil || len(jobs) == 0 {
-			return err
+		jobs := admitted(group, known)
+		if len(jobs) == 0 {
+			return nil
 		}
 		accepted = accepted[:0]
 		for _, j := range jobs {
@@ -130,23 +130,37 @@ func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
 		if _, err := p.pool.Exec(ctx, pgLockCounter, "seq"); err != nil {
 			return false, err
 		}
-		known, err := pgIDs(ctx, p.pool, accepted) // ids are never used twice: all are there, or none
+		rows, err := p.pool.Query(ctx, pgKnown, accepted)
+		if err != nil {
+			return false, err
+		}
+		defer rows.Close()
+		known, err := idSet(rows) // ids are never used twice: all are there, or none
 		return len(known) > 0, err
 	})
 }
 
-// pgNew are the jobs of those pushes that are not refused.
-func pgNew(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) ([]*Job, error) {
+// pgBefore takes the lock and then looks, in one round trip, which of the ids are
+// there.
+func pgBefore(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) (seq int64, known map[string]bool, err error) {
 	var ids []string
 	for _, c := range group {
 		for i := range c.in {
 			ids = append(ids, c.in[i].ID)
 		}
 	}
-	known, err := pgIDs(ctx, tx, ids)
-	if err != nil {
-		return nil, err
-	}
+	var reads pgx.Batch
+	reads.Queue(pgLockCounter, "seq").QueryRow(func(row pgx.Row) error { return row.Scan(&seq) })
+	reads.Queue(pgKnown, ids).Query(func(rows pgx.Rows) error {
+		known, err = idSet(rows)
+		return err
+	})
+	err = tx.SendBatch(ctx, &reads).Close()
+	return seq, known, err
+}
+
+// admitted are the jobs of those pushes that are not refused.
+func admitted(group []*call[[]Job, none], known map[string]bool) []*Job {
 	var jobs []*Job
 	for _, c := range group {
 		c.err = nil
@@ -163,22 +177,12 @@ func pgNew(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) ([]*Job, 
 			jobs = append(jobs, &c.in[i])
 		}
 	}
-	return jobs, nil
+	return jobs
 }
 
-// querier is a transaction or the pool.
-type querier interface {
-	Query(ctx context.Context, text string, args ...any) (pgx.Rows, error)
-}
-
-// pgIDs are those of ids that exist.
-func pgIDs(ctx context.Context, q querier, ids []string) (map[string]bool, error) {
+// idSet reads a column of ids.
+func idSet(rows pgx.Rows) (map[string]bool, error) {
 	known := map[string]bool{}
-	rows, err := q.Query(ctx, pgKnown, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	for rows.Next() {
 		var id string
 		if err := rows.Scan(&id); err != nil {

@@ -44,9 +44,9 @@ func TestLostConnectionsLoseNoJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeStore(t, s) })
-	m := told{pushed: map[string]bool{}, ended: map[string]bool{}, taken: map[string]bool{}}
+	m := newTold()
 	ctx, stop := context.WithCancel(t.Context())
-	all := load(ctx, t, s, &m)
+	all := load(ctx, t, s, m)
 	for i := range cuts {
 		select {
 		case <-cutNow:
@@ -67,7 +67,7 @@ func TestLostConnectionsLoseNoJob(t *testing.T) {
 		if err != nil || string(j.Body) != "body of "+id {
 			t.Errorf("%s was acknowledged, and is %+v, %v", id, j, err)
 		}
-		if m.ended[id] && j.Status != store.JobSucceeded {
+		if m.ended[id] > 0 && j.Status != store.JobSucceeded {
 			t.Errorf("%s had ended, and is %+v", id, j)
 		}
 	}
@@ -82,10 +82,10 @@ func TestLostConnectionsLoseNoJob(t *testing.T) {
 func load(ctx context.Context, t *testing.T, s store.Jobs, m *told) *sync.WaitGroup {
 	var all sync.WaitGroup
 	var mu sync.Mutex // guards m
-	say := func(what, id string) {
+	say := func(what, id string, at time.Time) {
 		mu.Lock()
 		defer mu.Unlock()
-		m.hear(t, what+" "+id)
+		m.hear(t, fmt.Sprint(what, " ", id, " ", at.UnixNano()))
 	}
 	fault := func(doing string, err error) {
 		if code := lambent.CodeOf(err); code != lambent.CodeUnavailable && code != lambent.CodeCanceled {
@@ -99,7 +99,7 @@ func load(ctx context.Context, t *testing.T, s store.Jobs, m *told) *sync.WaitGr
 				if err := s.Push(ctx, j); err != nil {
 					fault("push", err)
 				} else {
-					say("pushed", j.ID)
+					say("pushed", j.ID, time.Now())
 				}
 			}
 		})
@@ -113,13 +113,13 @@ func load(ctx context.Context, t *testing.T, s store.Jobs, m *told) *sync.WaitGr
 					fault("take", err)
 				}
 				for _, j := range jobs {
-					say("taken", j.ID)
+					say("taken", j.ID, now)
 					errs, err := s.Change(ctx, store.Change{ID: j.ID, Token: j.Token, Status: store.JobSucceeded, Ended: now})
 					switch {
 					case err != nil:
 						fault("change", err)
 					case errs[0] == nil:
-						say("ended", j.ID)
+						say("ended", j.ID, time.Now())
 					}
 				}
 			}
