@@ -12,10 +12,12 @@ import (
 	"lambent.dev/lambent/internal/scale/decide"
 )
 
-// Bounds of what is remembered of decisions: per version, and of how many versions.
+// Bounds of what is remembered of decisions: of an application, of a function, whose
+// calls decide themselves, and of how many versions that are not called any more.
 const (
-	decisionsEach = 64
-	decisionsAll  = 4096
+	decisionsApp      = 32
+	decisionsFunction = 8
+	decisionsAll      = 1024
 )
 
 // Made is a decision, and how often it was made again unchanged.
@@ -176,8 +178,12 @@ func (s *scaled) note(d decide.Decision) {
 			return
 		}
 	}
-	if len(s.made) == decisionsEach {
-		s.made = slices.Delete(s.made, 0, 1)
+	most := decisionsFunction
+	if s.version.App != nil {
+		most = decisionsApp
+	}
+	if len(s.made) >= most {
+		s.made = slices.Delete(s.made, 0, len(s.made)-most+1)
 	}
 	s.made = append(s.made, Made{d, d.At, 1})
 }
