@@ -195,7 +195,7 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 	}
 	bl.output.direct(b.spec.Output)
 	i = b.instance(bl.guest, origin)
-	if err := b.driver.add(i); err != nil {
+	if err := b.driver.live.Add(i.id, i); err != nil {
 		return nil, err
 	}
 	deadline := time.Now().Add(turnDeadline)
@@ -209,7 +209,7 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 		err = bl.control.await(saidTurn, deadline)
 	}
 	if err != nil {
-		b.driver.drop(i)
+		b.driver.live.Drop(i.id)
 		return nil, err
 	}
 	i.turnedAt(time.Now())

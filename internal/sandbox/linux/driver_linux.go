@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -91,11 +90,7 @@ type Driver struct {
 	lastCap int
 	about   sandbox.Description
 
-	// mu guards live and closed.
-	mu     sync.Mutex
-	live   map[string]*Instance
-	closed bool
-	starts sync.WaitGroup // running Starts; Close waits for them
+	live sandbox.Registry[*Instance]
 }
 
 var (
@@ -109,7 +104,7 @@ func New(o Options) (*Driver, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	d := &Driver{opts: o, dir: filepath.Join(o.DataDir, "sandbox"), live: map[string]*Instance{}, strays: strays{known: map[int]bool{}},
+	d := &Driver{opts: o, dir: filepath.Join(o.DataDir, "sandbox"), strays: strays{known: map[int]bool{}},
 		filter: seccompFilter(), lastCap: readLastCap(), about: sandbox.Description{Name: "linux", Network: "loopback"}}
 	if err := d.prepare(); err != nil {
 		err = errors.Join(err, d.release())
@@ -401,60 +396,15 @@ func (d *Driver) through() {
 	d.reserve.poke()
 }
 
-// enter counts a Start, unless the driver is closed. The caller ends it with
-// starts.Done.
-func (d *Driver) enter() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return false
-	}
-	d.starts.Add(1)
-	return true
-}
-
-// add registers a started instance, unless the driver is closed.
-func (d *Driver) add(i *Instance) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
-	}
-	if d.live[i.id] != nil {
-		return fmt.Errorf("there is an instance %s already", i.id)
-	}
-	d.live[i.id] = i
-	return nil
-}
-
-var errClosed = errors.New("the driver is closed")
-
-func (d *Driver) drop(i *Instance) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.live, i.id)
-}
-
 // closeTimeout is how long Close waits for instances to go.
 const closeTimeout = 30 * time.Second
 
 // Close ends every instance and gives back what the driver holds on the host.
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
+	if !d.live.Close() {
 		return nil
 	}
-	d.closed = true
-	d.mu.Unlock()
-	d.starts.Wait()
-	d.mu.Lock()
-	var left []*Instance
-	for _, i := range d.live {
-		left = append(left, i)
-	}
-	d.mu.Unlock()
-
+	left := d.live.Left()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var wg sync.WaitGroup

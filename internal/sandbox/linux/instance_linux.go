@@ -343,5 +343,5 @@ func (i *Instance) finish() {
 	i.mu.Lock()
 	i.stopErr = err
 	i.mu.Unlock()
-	i.driver.drop(i)
+	i.driver.live.Drop(i.id)
 }

@@ -32,11 +32,11 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance
 		spec = appSpec(spec)
 	}
 	b := &builder{driver: d, spec: spec, stage: time.Now()}
-	if !d.enter() {
+	if !d.live.Enter() {
 		b.closeStartOnly()
-		return nil, lambent.Errorf(lambent.CodeUnavailable, "start sandbox %s: %w", spec.ID, errClosed)
+		return nil, lambent.Errorf(lambent.CodeUnavailable, "start sandbox %s: %w", spec.ID, sandbox.ErrClosed)
 	}
-	defer d.starts.Done()
+	defer d.live.Leave()
 	d.traffic.begin()
 	i, err := b.started(ctx)
 	// The thread in the namespaces is among what closes here: its cgroup can only
@@ -77,7 +77,7 @@ func codeOf(ctx context.Context, err error) lambent.Code {
 		return lambent.CodeTimeout
 	case ctx.Err() != nil:
 		return lambent.CodeCanceled
-	case errors.Is(err, errNoSlot), errors.Is(err, errClosed):
+	case errors.Is(err, errNoSlot), errors.Is(err, sandbox.ErrClosed):
 		return lambent.CodeUnavailable
 	}
 	return lambent.CodeInternal
@@ -465,7 +465,7 @@ func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 func (b *builder) finish() (*Instance, error) {
 	b.group.settle()
 	i := b.instance(b.guest(), lambent.OriginStart)
-	if err := b.driver.add(i); err != nil {
+	if err := b.driver.live.Add(i.id, i); err != nil {
 		return nil, err
 	}
 	i.tmp = b.shell.takeTmp()

@@ -36,12 +36,8 @@ type Driver struct {
 	library *library
 	handles *handles // of all instances
 
-	// mu guards live and closed.
-	mu     sync.Mutex
-	live   map[string]*Instance
-	closed bool
-	starts sync.WaitGroup // running Starts; Close waits for them
-	stops  sync.WaitGroup // Stops that go on in the background
+	live  sandbox.Registry[*Instance]
+	stops sync.WaitGroup // Stops that go on in the background
 }
 
 var (
@@ -64,7 +60,7 @@ func New(o Options) (*Driver, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{opts: o, live: map[string]*Instance{}, handles: newHandles(openFiles(), nil)}
+	d := &Driver{opts: o, handles: newHandles(openFiles(), nil)}
 	if err := d.open(); err != nil {
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "prepare the wasm sandbox: %w", err)
 	}
@@ -116,10 +112,10 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 	if !validID.MatchString(spec.ID) || spec.Version == nil || spec.Output == nil {
 		return nil, lambent.Errorf(lambent.CodeInvalid, "wasm sandbox: bad spec %q", spec.ID)
 	}
-	if !d.enter() {
-		return nil, errClosed
+	if !d.live.Enter() {
+		return nil, sandbox.ErrClosed
 	}
-	defer d.starts.Done()
+	defer d.live.Leave()
 	i := &Instance{driver: d, spec: spec, turn: make(chan struct{}, 1), inited: make(chan struct{}),
 		done: make(chan struct{}), gone: make(chan struct{}), ready: make(chan struct{}),
 		writer: &writer{lines: sandbox.Lines{To: spec.Output}}}
@@ -141,7 +137,7 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "open the files of a module: %w", err)
 	}
 	i.stage(lambent.StageFiles, begin)
-	if err := d.add(i); err != nil {
+	if err := d.live.Add(spec.ID, i); err != nil {
 		i.cancel()
 		i.disk.close()
 		d.library.put(i.shelf)
@@ -156,10 +152,10 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 // Prepare compiles the version's module and keeps the code on disk. A module that
 // cannot run is an error with CodeInvalid and reason "InvalidModule".
 func (d *Driver) Prepare(ctx context.Context, spec sandbox.Spec) error {
-	if !d.enter() {
-		return errClosed
+	if !d.live.Enter() {
+		return sandbox.ErrClosed
 	}
-	defer d.starts.Done()
+	defer d.live.Leave()
 	s, err := d.library.get(ctx, &spec)
 	if err != nil {
 		return err
@@ -194,54 +190,16 @@ func (d *Driver) Describe() sandbox.Description {
 	}}
 }
 
-// enter counts a Start, unless the driver is closed. The caller ends it with
-// starts.Done.
-func (d *Driver) enter() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return false
-	}
-	d.starts.Add(1)
-	return true
-}
-
-func (d *Driver) add(i *Instance) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.live[i.spec.ID] != nil {
-		return lambent.Errorf(lambent.CodeInternal, "wasm sandbox: there is an instance %s already", i.spec.ID)
-	}
-	d.live[i.spec.ID] = i
-	return nil
-}
-
-func (d *Driver) drop(i *Instance) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.live, i.spec.ID)
-}
-
 // closeTimeout is how long Close waits for modules to stop.
 const closeTimeout = 30 * time.Second
 
 // Close ends every instance and the engine.
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
+	if !d.live.Close() {
 		return nil
 	}
-	d.closed = true
-	d.mu.Unlock()
 	d.library.stop() // a compilation would hold a Start up
-	d.starts.Wait()
-	d.mu.Lock()
-	var left []*Instance
-	for _, i := range d.live {
-		left = append(left, i)
-	}
-	d.mu.Unlock()
+	left := d.live.Left()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var errs []error

@@ -10,7 +10,6 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
-	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -235,5 +234,3 @@ func describe(ctx context.Context, mod api.Module, stack []uint64) {
 func invalidEntrypoint(m *module) *sandbox.Failure {
 	return &sandbox.Failure{Type: "Runtime.InvalidEntrypoint", Message: "module " + m.name + ": " + m.refusal}
 }
-
-var errClosed = lambent.Errorf(lambent.CodeUnavailable, "the wasm driver is closed")

@@ -376,7 +376,7 @@ func (i *Instance) Stop(ctx context.Context) error {
 			i.turn <- struct{}{} // whoever runs stops soon
 			defer i.leave()
 			i.release()
-			i.driver.drop(i)
+			i.driver.live.Drop(i.spec.ID)
 		})
 	})
 	select {

@@ -118,7 +118,7 @@ func (l *library) get(ctx context.Context, spec *sandbox.Spec) (*shelf, error) {
 	l.mu.Lock()
 	if l.life.Err() != nil {
 		l.mu.Unlock()
-		return nil, errClosed
+		return nil, sandbox.ErrClosed
 	}
 	e := l.byKey[key]
 	if e != nil {
