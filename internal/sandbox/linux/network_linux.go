@@ -280,5 +280,6 @@ func loopbackUp() error {
 func listen(ctx context.Context) (net.Listener, error) {
 	var c net.ListenConfig
 	c.SetMultipathTCP(false) // costs, and loopback has one path
+	c.KeepAlive = -1         // costs too, and who is at the other end ends with the sandbox
 	return c.Listen(ctx, "tcp4", runtimeAPIAddress)
 }

@@ -281,10 +281,11 @@ func (b *builder) takeShell() error {
 	return nil
 }
 
-// newShell makes a shell; the slots that the reserve has may be needed for it.
+// newShell makes a shell; what the reserve has may be needed for it, slots or loop
+// devices.
 func (b *builder) newShell(kind shellKind) (*shell, error) {
 	s, err := b.driver.newShell(kind, b.done)
-	if errors.Is(err, errNoSlot) && b.driver.reserve.yield() {
+	if err != nil && b.driver.reserve.yield() {
 		s, err = b.driver.newShell(kind, b.done)
 	}
 	return s, err
