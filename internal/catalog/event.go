@@ -324,3 +324,13 @@ func (l *loader) addEvent(k id, qualifier string, value []byte) error {
 	f.putEvent(e)
 	return nil
 }
+
+// maxAsyncTimeout is the longest that an asynchronous call may run. It is ours.
+const maxAsyncTimeout = 30 * 24 * time.Hour
+
+func checkAsyncTimeout(d time.Duration) error {
+	if d != 0 && (d < time.Second || d > maxAsyncTimeout) {
+		return outOfRange("The time of an asynchronous call, in seconds,", int(d.Seconds()), 1, int(maxAsyncTimeout.Seconds()))
+	}
+	return nil
+}

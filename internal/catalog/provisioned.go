@@ -334,6 +334,9 @@ func (c *Catalog) SetSettings(ctx context.Context, ns, fn string, edit func(*lam
 }
 
 func (c *Catalog) checkSettings(k id, f *function, s lambent.Settings) error {
+	if err := checkAsyncTimeout(s.AsyncTimeout); err != nil {
+		return err
+	}
 	for _, qualifier := range slices.Sorted(maps.Keys(s.MinInstances)) {
 		if v, _ := f.resolve(qualifier); v == nil || qualifier == "" {
 			return c.functionNotFound(k, qualifier)

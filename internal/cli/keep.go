@@ -91,6 +91,8 @@ func (a *app) setCommand() *cobra.Command {
 		Long: "Show a function's settings, or change them:\n" +
 			"  reserve=on|off        start its instances from the reserves and from what is prepared, or each from nothing\n" +
 			"  prediction=on|off     start instances ahead on a guess, or never\n" +
+			"  async-timeout=TIME    how long an asynchronous call may run, such as 2h; 0 is the function's timeout\n" +
+			"  loops=on|off          let chains of calls come back to it more than 16 times\n" +
 			"  min-instances=N       keep N initialised instances of the version or alias\n" +
 			"and how the number of instances follows the load, where `default` is as the server has it:\n" +
 			"  scale.mode=MODE       by concurrency, rps, cpu or memory\n" +
@@ -134,6 +136,12 @@ func (a *app) set(cmd *cobra.Command, name string, assignments []string) error {
 	for _, q := range slices.Sorted(maps.Keys(s.MinInstances)) {
 		text = append(text, fmt.Sprintf("%s:min-instances=%d", printable(q), s.MinInstances[q]))
 	}
+	if t := s.AsyncTimeoutSeconds; t != nil {
+		text = append(text, "async-timeout="+shortDuration(time.Duration(*t*float64(time.Second))))
+	}
+	if s.AllowLoops != nil {
+		text = append(text, "loops=on")
+	}
 	for _, member := range lambent.ScalingNames() {
 		if value, ok := s.Scaling[member]; ok {
 			text = append(text, "scale."+member+"="+printable(value))
@@ -165,6 +173,14 @@ func settings(qualifier string, assignments []string) (client.Settings, error) {
 			s.Reserve, err = parseSwitch(value)
 		case "prediction":
 			s.Prediction, err = parseSwitch(value)
+		case "loops":
+			s.AllowLoops, err = parseSwitch(value)
+		case "async-timeout":
+			var d time.Duration
+			if d, err = time.ParseDuration(value); err != nil || d < 0 {
+				err = errors.New("want a time such as 2h")
+			}
+			s.AsyncTimeoutSeconds = new(d.Seconds())
 		case "min-instances":
 			var n int
 			if n, err = strconv.Atoi(value); err != nil || n < 0 {
@@ -172,7 +188,7 @@ func settings(qualifier string, assignments []string) (client.Settings, error) {
 			}
 			s.MinInstances = map[string]int{cmp.Or(qualifier, lambent.Latest): n}
 		default:
-			err = errors.New("there is no such setting: want reserve, prediction, min-instances or scale.NAME")
+			err = errors.New("there is no such setting: want reserve, prediction, min-instances, async-timeout, loops or scale.NAME")
 		}
 		if err == nil && key != "min-instances" && qualifier != "" {
 			err = fmt.Errorf("it is a setting of the whole function: leave out :%s", qualifier)

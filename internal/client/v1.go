@@ -213,6 +213,11 @@ type Settings struct {
 	// Scaling is what is not left to the server's configuration; see
 	// lambent.ScalingNames. In a change the text "default" leaves it to that.
 	Scaling map[string]string `json:"scaling,omitempty"`
+	// AsyncTimeoutSeconds is the limit of asynchronous calls in place of the
+	// function's own; 0 is none. AllowLoops lets chains of calls come through the
+	// function as often as they like.
+	AsyncTimeoutSeconds *float64 `json:"asyncTimeoutSeconds,omitempty"`
+	AllowLoops          *bool    `json:"allowLoops,omitempty"`
 }
 
 // Provision is a request for provisioned concurrency. Nil windows keep those

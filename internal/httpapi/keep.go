@@ -16,7 +16,14 @@ import (
 // concurrency.
 
 func settings(s lambent.Settings) client.Settings {
-	return client.Settings{Reserve: new(!s.NoReserve), Prediction: new(!s.NoPrediction), MinInstances: s.MinInstances, Scaling: s.Scaling.Texts()}
+	out := client.Settings{Reserve: new(!s.NoReserve), Prediction: new(!s.NoPrediction), MinInstances: s.MinInstances, Scaling: s.Scaling.Texts()}
+	if s.AsyncTimeout > 0 {
+		out.AsyncTimeoutSeconds = new(s.AsyncTimeout.Seconds())
+	}
+	if s.AllowLoops {
+		out.AllowLoops = new(true)
+	}
+	return out
 }
 
 func (a *api) getSettings(c *call) error {
@@ -42,6 +49,12 @@ func (a *api) putSettings(c *call) error {
 		}
 		if in.Prediction != nil {
 			s.NoPrediction = !*in.Prediction
+		}
+		if in.AsyncTimeoutSeconds != nil {
+			s.AsyncTimeout = time.Duration(max(min(*in.AsyncTimeoutSeconds, 1e8), -1) * float64(time.Second))
+		}
+		if in.AllowLoops != nil {
+			s.AllowLoops = *in.AllowLoops
 		}
 		if s.MinInstances == nil {
 			s.MinInstances = map[string]int{}
