@@ -18,7 +18,8 @@ const ReasonDatabase = "Database"
 
 // Bounds on what waits for PostgreSQL.
 const (
-	pgConns      = 16              // connections at most, the listener's included
+	pgReads      = 12              // connections of readers at most, the listener's included
+	pgWrites     = 4               // connections of writers at most
 	pgRetryFor   = 5 * time.Second // how long a write is tried again over lost connections
 	pgRetryAfter = 20 * time.Millisecond
 	pgListen     = 5 * time.Second // a watcher looks this often, though nothing was heard
@@ -30,8 +31,9 @@ const (
 // is lost before COMMIT was sent. After that a push is looked up, and anything
 // else may or may not have happened: the caller is told so.
 type Postgres struct {
-	dir    *dataDir // of what is not in the database
-	pool   *pgxpool.Pool
+	dir    *dataDir      // of what is not in the database
+	pool   *pgxpool.Pool // of writers, which readers do not hold up
+	reads  *pgxpool.Pool
 	log    *slog.Logger
 	point  func(string)
 	schema string
@@ -90,11 +92,16 @@ func (p *Postgres) open(ctx context.Context, config *pgxpool.Config) (err error)
 	// Statistics of a table that fills and empties within seconds are always
 	// wrong: nothing here ever wants a scan.
 	params["enable_seqscan"] = "off"
-	config.MaxConns = pgConns
+	config.MaxConns = pgWrites
 	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
 	if err := p.migrate(ctx); err != nil {
+		return err
+	}
+	config = config.Copy()
+	config.MaxConns = pgReads
+	if p.reads, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
 	p.commits = newGrouper(p.writeCommits)
@@ -127,8 +134,10 @@ func (p *Postgres) release() error {
 		p.listener.Wait()
 		p.announce()
 	}
-	if p.pool != nil {
-		p.pool.Close()
+	for _, pool := range []*pgxpool.Pool{p.reads, p.pool} {
+		if pool != nil {
+			pool.Close()
+		}
 	}
 	if err := p.dir.close(); err != nil {
 		return fail("close the store", err)

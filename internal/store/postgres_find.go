@@ -33,7 +33,7 @@ func (p *Postgres) Job(ctx context.Context, id string) (Job, error) {
 	if checkText("get job", "id", id, MaxJobID) != nil { // and some PostgreSQL refuses
 		return Job{}, jobNotFound("get", id)
 	}
-	j, err := scanJob(p.pool.QueryRow(ctx, pgJob, id), true)
+	j, err := scanJob(p.reads.QueryRow(ctx, pgJob, id), true)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Job{}, jobNotFound("get", id)
@@ -48,7 +48,7 @@ func (p *Postgres) Lanes(ctx context.Context) ([]Lane, error) {
 	if err := p.usable(ctx, "list lanes"); err != nil {
 		return nil, err
 	}
-	rows, err := p.pool.Query(ctx, pgLanes)
+	rows, err := p.reads.Query(ctx, pgLanes)
 	if err != nil {
 		return nil, p.failed(ctx, "list lanes", err)
 	}
@@ -86,7 +86,7 @@ func (p *Postgres) find(ctx context.Context, q JobQuery, yield func(Job, error) 
 		return err
 	}
 	text, args := q.statement(pgBrief, func(*where) string { return "" })
-	rows, err := p.pool.Query(ctx, numbered(text), args...)
+	rows, err := p.reads.Query(ctx, numbered(text), args...)
 	if err != nil {
 		return p.failed(ctx, "find jobs", err)
 	}

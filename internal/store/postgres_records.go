@@ -32,7 +32,7 @@ func (p *Postgres) Get(ctx context.Context, key string) (Record, error) {
 		return Record{}, err
 	}
 	r := Record{Key: key}
-	err := p.pool.QueryRow(ctx, pgGet, blob(key)).Scan(&r.Revision, &r.Value)
+	err := p.reads.QueryRow(ctx, pgGet, blob(key)).Scan(&r.Revision, &r.Value)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Record{}, notFound(key)
@@ -58,7 +58,7 @@ func (p *Postgres) scan(ctx context.Context, prefix string, yield func(Record, e
 		return err
 	}
 	low, high := bounds(prefix)
-	rows, err := p.pool.Query(ctx, pgScan, low, high)
+	rows, err := p.reads.Query(ctx, pgScan, low, high)
 	if err != nil {
 		return p.failed(ctx, "scan records", err)
 	}
@@ -228,7 +228,7 @@ func (p *Postgres) look(ctx context.Context, prefix string, c *cursor) (page, er
 		after, afterKey = c.revision+1, ""
 	}
 	low, high := bounds(prefix)
-	err := pgx.BeginTxFunc(ctx, p.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, p.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, pgCounter, "compacted").Scan(&found.compacted); err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func (p *Postgres) listen(ctx context.Context) {
 
 // hear listens until an error.
 func (p *Postgres) hear(ctx context.Context) error {
-	conn, err := p.pool.Acquire(ctx)
+	conn, err := p.reads.Acquire(ctx)
 	if err != nil {
 		return err
 	}

@@ -106,6 +106,23 @@ func (p *Postgres) migrate(ctx context.Context) error {
 				return err
 			}
 		}
+		for _, text := range []string{pgFoldCounts, pgDropCounts} {
+			if _, err := tx.Exec(ctx, text); err != nil {
+				return fmt.Errorf("add up the counts: %w", err)
+			}
+		}
 		return nil
 	})
 }
+
+// The counts of servers that are gone are added up at the opening. Those of a
+// server that is there may be among them: it begins a new row.
+const (
+	pgFoldCounts = `WITH gone AS (DELETE FROM job_count WHERE slot <> -1 RETURNING *)
+		INSERT INTO job_count (lane, slot, ready, delayed, held, later, running, ended)
+		SELECT lane, -1, sum(ready), sum(delayed), sum(held), sum(later), sum(running), sum(ended) FROM gone GROUP BY lane
+		ON CONFLICT (lane, slot) DO UPDATE SET ready = job_count.ready + excluded.ready, delayed = job_count.delayed + excluded.delayed,
+		held = job_count.held + excluded.held, later = job_count.later + excluded.later,
+		running = job_count.running + excluded.running, ended = job_count.ended + excluded.ended`
+	pgDropCounts = `DELETE FROM job_count WHERE slot = -1 AND ready = 0 AND delayed = 0 AND held = 0 AND later = 0 AND running = 0 AND ended = 0`
+)

@@ -66,7 +66,7 @@ func (p *Postgres) Snapshot(ctx context.Context, path string) error {
 			}
 		}
 		if err == nil {
-			err = pgx.BeginTxFunc(ctx, p.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly},
+			err = pgx.BeginTxFunc(ctx, p.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly},
 				func(tx pgx.Tx) error { return pgDump(ctx, tx, conn) })
 		}
 		// Into the file itself, which is then all there is.
