@@ -10,8 +10,8 @@ import (
 
 // Limits of the rules of one alias.
 const (
-	maxAliasRules     = 32
-	maxRuleText = 256 // of a name or a value
+	maxAliasRules = 32
+	maxRuleText   = 256 // of a name or a value
 )
 
 // checkRules checks the rules of an alias.

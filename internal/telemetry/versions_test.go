@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"iter"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ func TestVersionsAreScraped(t *testing.T) {
 		return slices.Values([]VersionLoad{{Namespace: "0", Function: "f", Version: "7", Calls: 10, Failed: 2, Running: 3, P99: time.Second, Ready: 4, Wanted: 5}})
 	})
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`lambent_version_calls_total{function="f",namespace="0",outcome="answered",version="7"} 8`,
 		`lambent_version_calls_running{function="f",namespace="0",version="7"} 3`,
