@@ -68,7 +68,12 @@ func (a *app) addDomain(cmd *cobra.Command, name string, o domainFlags) error {
 	if err != nil {
 		return err
 	}
+	stop := func() {}
+	if o.acme && !o.onDemand {
+		stop = a.spin("getting a certificate for " + name)
+	}
 	d, err := c.PutDomain(cmd.Context(), name, in)
+	stop()
 	if err != nil {
 		return err
 	}

@@ -100,9 +100,9 @@ func TestRouteLeavesAnswers(t *testing.T) {
 // be readable then, which brotli here cannot do, and events pass as they are.
 func TestRouteCompressesParts(t *testing.T) {
 	r := newRig(t)
-	kind, more := "", make(chan bool)
-	r.application("web", func(w http.ResponseWriter, _ *http.Request, _ gateway.Target) {
-		w.Header().Set("Content-Type", kind)
+	more := make(chan bool)
+	r.application("web", func(w http.ResponseWriter, q *http.Request, _ gateway.Target) {
+		w.Header().Set("Content-Type", q.Header.Get("Accept"))
 		for range 2 {
 			if _, err := io.WriteString(w, "data: 1\n\n"); err != nil {
 				t.Error(err)
@@ -117,8 +117,8 @@ func TestRouteCompressesParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range [][2]string{{"text/plain", "gzip"}, {"text/event-stream", ""}} {
-		kind = c[0]
-		res, err := client.Do(r.request("GET", "h", "/a", "", "Accept-Encoding", "br, gzip"))
+		kind := c[0]
+		res, err := client.Do(r.request("GET", "h", "/a", "", "Accept", kind, "Accept-Encoding", "br, gzip"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -161,6 +162,7 @@ func TestIssue(t *testing.T) {
 			if err != nil || !again.Equal(first) || authority.Orders() != orders {
 				t.Errorf("after a restart: another certificate, %d orders (%v)", authority.Orders()-orders, err)
 			}
+			private(t, x.acme.Dir)
 			if list := x.List(); len(list) != 1 || !list[0].ACME || list[0].Problem != "" {
 				t.Errorf("list %+v", list)
 			}
@@ -172,6 +174,26 @@ func TestIssue(t *testing.T) {
 				t.Errorf("left: %v %v", left, err)
 			}
 		})
+	}
+}
+
+// private looks for files that others may read.
+func private(t *testing.T, dir string) {
+	t.Helper()
+	found := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		found++
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil || found == 0 {
+		t.Errorf("%d files, %v", found, err)
 	}
 }
 
