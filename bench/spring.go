@@ -91,7 +91,7 @@ func newSpring(ctx context.Context, b *bed) (*springBed, error) {
 	}
 	// A whole archive on its own is what is deployed.
 	if err := runIn(ctx, dir, filepath.Join(b.root, "bin", "lambent"), "--data", b.data, "deploy", dir, "--name", springName,
-		"--runtime", "java17", "--port", "8080", "--memory", strconv.Itoa(2*lambent.MemoryPerCPU)); err != nil {
+		"--runtime", "java17", "--port", "8080", "--memory", strconv.Itoa(2*lambent.MemoryPerCPU), "--start-timeout", "2m", "--timeout", "2m"); err != nil {
 		return nil, err
 	}
 	t, err := b.public(ctx, springName, nil)
