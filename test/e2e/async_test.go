@@ -46,10 +46,16 @@ func newWitness(t *testing.T) *witness {
 	return c
 }
 
-func (c *witness) distinct() int {
+// missing counts what it has not been told of.
+func (c *witness) missing(want map[string]bool) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.seen)
+	for name := range want {
+		if c.seen[name] == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 const numberedHandler = `
@@ -111,7 +117,7 @@ func TestEventsOutliveTheServer(t *testing.T) {
 			t.Fatalf("%v\n%s", err, s.Stderr())
 		}
 	}
-	for deadline := time.Now().Add(time.Minute); c.distinct() < len(acked) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); c.missing(acked) > 0 && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond)
 	}
 	c.mu.Lock()
