@@ -163,8 +163,9 @@ func TestSquareWaveIsNotFollowed(t *testing.T) {
 func TestInitialScaleAtOnce(t *testing.T) {
 	inPlant(t, nil, func(t *testing.T, p *plant) {
 		v := p.application()
-		p.shelf.settings.Scaling.Initial = 4
-		p.shelf.settings.Scaling.Max = 3
+		p.shelf.mu.Lock()
+		p.shelf.settings.Scaling = lambent.Scaling{Initial: 4, Max: 3}
+		p.shelf.mu.Unlock()
 		p.load(v, 1, 200*time.Millisecond)
 		time.Sleep(50 * time.Millisecond)
 		if n := p.ready(v); n != 3 {
