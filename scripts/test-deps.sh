@@ -39,6 +39,14 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# A stock WordPress and a database. The package brings a web server along, which is
+# not started here: only for those who ask for it.
+if [ -n "${LAMBENT_TEST_WORDPRESS:-}" ] && [ ! -e /usr/share/wordpress/index.php ]; then
+  apt-get update -qq
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    wordpress wordpress-theme-twentytwentythree php-mysql php-xml mariadb-server-core mariadb-client-core >/dev/null
+fi
+
 # Deno and Bun come from npm, each as one program.
 engine() { # NAME PACKAGE PROGRAM
   local dir=/usr/local/lib/lambent-$1 temp

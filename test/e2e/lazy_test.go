@@ -51,7 +51,7 @@ func sumOf(t *testing.T, archive string, last int) string {
 	}
 }
 
-// TestLargeImage deploys an image of 100 MB, of 2 GB when LAMBENT_SOAK is set, whose
+// TestLargeImage deploys an image of 100 MB, of 2 GB when LAMBENT_TEST_LARGE is set, whose
 // first answer needs 5 % of it. What is fetched until then is counted, and what
 // happens while the rest has not come.
 func TestLargeImage(t *testing.T) {
@@ -63,7 +63,7 @@ func TestLargeImage(t *testing.T) {
 	}
 	const each = 1 << 20
 	size := int64(100 << 20)
-	if os.Getenv("LAMBENT_SOAK") != "" {
+	if os.Getenv("LAMBENT_TEST_LARGE") != "" {
 		size = 2 << 30
 	}
 	twentieth := int(size/each)/20 - 1

@@ -108,9 +108,9 @@ func language(tree fs.FS, line string) string {
 			return family
 		}
 	}
-	for file, family := range map[string]string{"requirements.txt": Python, "package.json": Node, "Gemfile": Ruby, "composer.json": PHP} {
-		if isFile(tree, file) {
-			return family
+	for _, sign := range [][2]string{{"requirements.txt", Python}, {"composer.json", PHP}, {"Gemfile", Ruby}, {"package.json", Node}, {"index.php", PHP}} {
+		if isFile(tree, sign[0]) {
+			return sign[1]
 		}
 	}
 	return Provided

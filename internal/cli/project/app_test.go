@@ -43,6 +43,7 @@ func TestLookApp(t *testing.T) {
 		"site, built":       {map[string]string{"dist/index.html": "<p>"}, Manifest{}, Provided, "", "lambent static dist"},
 		"procfile wins":     {map[string]string{"Procfile": "worker: x\nweb: gunicorn -b :$PORT app:app\n", "app.py": flask}, Manifest{}, Python, "", "exec gunicorn -b :$PORT app:app"},
 		"manifest wins":     {map[string]string{"Procfile": "web: x", "package.json": "{}"}, Manifest{Command: "./serve --fast"}, Node, "", "./serve --fast"},
+		"script of a site":  {map[string]string{"Procfile": "web: sh start.sh", "index.php": "<?php echo 1;"}, Manifest{}, PHP, "", "sh start.sh"},
 		"runtime is given":  {map[string]string{"a.rb": ""}, Manifest{Command: "ruby a.rb", Runtime: "provided.al2023"}, Provided, "", "ruby a.rb"},
 		"handler is given":  {map[string]string{"app.py": flask}, Manifest{Handler: "app.x"}, "", "", "-"},
 		"a program":         {map[string]string{"bootstrap": "x"}, Manifest{Port: 3000}, Provided, "", ""},
