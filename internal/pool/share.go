@@ -83,7 +83,7 @@ func (p *Pool) giveBack(m *member) {
 	case m.leases == 0:
 		p.deliverLocked(g, outcome{m: m})
 	case len(g.waiters) > 0 && m.print == g.print:
-		g.serveLocked(outcome{m: m})
+		g.serveLocked(outcome{m: m, sharer: true}) // others have it, and it has been used
 	}
 }
 
