@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"lambent.dev/lambent"
 )
 
 // TestIdleOfApplication ends what is silent for longer than the application allows,
@@ -22,7 +24,7 @@ func TestIdleOfApplication(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
 		_, _ = io.Copy(io.Discard, c) // says nothing more
 	})
-	r.version.App.IdleTimeout, r.version.Timeout = 200*time.Millisecond, time.Minute
+	r.version.Store(&lambent.Version{Function: "app", Timeout: time.Minute, App: &lambent.App{Concurrency: 80, IdleTimeout: 200 * time.Millisecond}})
 	began := time.Now()
 	res, err := http.Get(r.url + "/")
 	if err != nil {
@@ -52,7 +54,7 @@ func TestIdleWebSocket(t *testing.T) {
 			}
 		}
 	})
-	r.version.App.IdleTimeout = 300 * time.Millisecond
+	r.version.Store(&lambent.Version{Function: "app", Timeout: time.Minute, App: &lambent.App{Concurrency: 80, IdleTimeout: 300 * time.Millisecond}})
 	c, res, err := websocket.Dial(t.Context(), r.url, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func TestTraceIsPassedOn(t *testing.T) {
 		{"Root=1-01234567-89abcdef0123456789abcdef;Parent=00000000000000ff;Sampled=1",
 			"00-0123456789abcdef0123456789abcdef-00000000000000ff-01 Root=1-01234567-89abcdef0123456789abcdef;Parent=00000000000000ff;Sampled=1"},
 	} {
-		a.trace = tt.trace
+		a.trace.Store(tt.trace)
 		req, err := http.NewRequest(http.MethodGet, a.url+"/", nil)
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,7 @@ import (
 // backend is an instance whose application listens on this host.
 type backend struct {
 	addr    string
-	version *lambent.Version
+	version atomic.Pointer[lambent.Version]
 	done    chan struct{}
 	why     *sandbox.Failure
 	dials   atomic.Int32
@@ -33,7 +33,7 @@ func (b *backend) Dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", b.addr)
 }
 func (b *backend) ID() string                { return b.addr }
-func (b *backend) Version() *lambent.Version { return b.version }
+func (b *backend) Version() *lambent.Version { return b.version.Load() }
 func (b *backend) Done() <-chan struct{}     { return b.done }
 func (b *backend) Why() *sandbox.Failure     { return b.why }
 
@@ -43,13 +43,13 @@ type rig struct {
 	url   string
 	errs  chan error // what became of each request
 	tries atomic.Int32
-	trace string // that the spine gives to each request; "" leaves it alone
+	trace atomic.Value // that the spine gives to each request; none, or "", leaves it alone
 }
 
 // Forward implements Forwarder as package invoke does.
 func (r *rig) Forward(ctx context.Context, inv *lambent.Invocation, send invoke.Send) error {
-	if r.trace != "" {
-		inv.TraceID = r.trace
+	if trace, _ := r.trace.Load().(string); trace != "" {
+		inv.TraceID = trace
 	}
 	var err error
 	for range 3 {
@@ -71,7 +71,7 @@ func (r *rig) Forward(ctx context.Context, inv *lambent.Invocation, send invoke.
 func serve(t *testing.T, addr string, timeout, idle time.Duration) *rig {
 	t.Helper()
 	r := &rig{backend: &backend{addr: addr, done: make(chan struct{})}, errs: make(chan error, 64)}
-	r.version = &lambent.Version{Function: "app", Timeout: timeout, App: &lambent.App{Concurrency: 80}}
+	r.version.Store(&lambent.Version{Function: "app", Timeout: timeout, App: &lambent.App{Concurrency: 80}})
 	p := New(Options{Forwarder: r, Idle: idle})
 	h := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		path, query, _ := strings.Cut(q.RequestURI, "?")
