@@ -81,6 +81,8 @@ type Options struct {
 	// KeepFor and KeepBytes bound what is remembered of calls that have ended.
 	KeepFor   time.Duration
 	KeepBytes int64
+	// Drain is how long calls may go on when the room stops; 4 s when zero.
+	Drain time.Duration
 	// Deliverers are the doors to destinations by the service in their ARN. One for
 	// "lambent", HTTP endpoints, is there unless it is given.
 	Deliverers map[string]Deliverer
@@ -128,6 +130,9 @@ func New(o Options) *Service {
 	if o.Lease <= 0 {
 		o.Lease = 30 * time.Second
 	}
+	if o.Drain <= 0 {
+		o.Drain = 4 * time.Second
+	}
 	if o.Pace <= 0 {
 		o.Pace = 1
 	}
@@ -142,8 +147,8 @@ func New(o Options) *Service {
 	}
 }
 
-// drainTime is how long calls may go on when the room stops.
-const drainTime = 4 * time.Second
+// flushTime is how long the store may take to be told of the last ends.
+const flushTime = 4 * time.Second
 
 // Run hands out jobs until ctx ends. Calls that run then are let go on for a
 // little, and what is left is given back.
@@ -164,7 +169,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	newDispatcher(s, calls).run(ctx)
 	close(flush)
-	late := time.AfterFunc(drainTime, stop) // the store does not answer
+	late := time.AfterFunc(flushTime, stop) // the store does not answer
 	defer late.Stop()
 	parts.Wait()
 	return nil

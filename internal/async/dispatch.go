@@ -128,10 +128,10 @@ func (d *dispatcher) run(ctx context.Context) {
 		case <-d.s.box.wake:
 		case <-timer.C:
 		case <-done:
-			done, cut = nil, time.After(drainTime)
+			done, cut = nil, time.After(d.s.o.Drain)
 			d.stop()
 		case <-cut:
-			cut, end = nil, time.After(drainTime)
+			cut, end = nil, time.After(flushTime)
 			d.s.cutCalls()
 		case <-end: // the store does not answer: what is left is leased, and taken up again
 			return

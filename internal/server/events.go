@@ -15,8 +15,8 @@ func (s *Server) openEvents(context.Context) error {
 	}
 	s.events = async.New(async.Options{
 		Jobs: s.records, Invoker: s.invoke, Catalog: s.catalog, Metrics: s.metrics, Log: s.log, Region: s.config.Region,
-		Concurrency: concurrency, Lease: c.Lease, Alone: true, Pace: c.Pace, MaxWaiting: c.MaxWaiting,
-		KeepFor: c.KeepFor, KeepBytes: int64(c.KeepBytes), Operator: s.config.Account, Networks: c.Prefixes(),
+		Concurrency: concurrency, Lease: c.Lease, Alone: s.config.Store.URL == "", Pace: c.Pace, MaxWaiting: c.MaxWaiting,
+		Drain: s.config.Drain, KeepFor: c.KeepFor, KeepBytes: int64(c.KeepBytes), Operator: s.config.Account, Networks: c.Prefixes(),
 	})
 	s.keeper = s.events.NewKeeper(c.Sample)
 	s.metrics.WatchEvents(s.events.Counts)
