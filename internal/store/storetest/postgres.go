@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -24,7 +23,7 @@ type Postgres struct {
 	credential *syscall.Credential // nil is the caller's
 	process    *exec.Cmd
 	exited     chan struct{} // closed when the process has ended
-	output     bytes.Buffer
+	log        *os.File      // what the programs say
 }
 
 // StartPostgres makes a database cluster in a new directory and serves it.
@@ -37,7 +36,9 @@ func StartPostgres() (*Postgres, error) {
 	if p.dir, err = os.MkdirTemp("", "lambent-pg"); err != nil { // short: a socket's path has 107 bytes
 		return nil, err
 	}
-	err = p.own()
+	if p.log, err = os.Create(filepath.Join(p.dir, "log")); err == nil {
+		err = p.own()
+	}
 	if err == nil {
 		err = p.command("initdb", "-D", p.data(), "-U", "lambent", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync").Run()
 	}
@@ -45,7 +46,8 @@ func StartPostgres() (*Postgres, error) {
 		err = p.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start PostgreSQL: %w: %s", err, p.output.Bytes()), os.RemoveAll(p.dir))
+		said, _ := os.ReadFile(filepath.Join(p.dir, "log")) // only for the message
+		return nil, errors.Join(fmt.Errorf("start PostgreSQL: %w: %s", err, said), p.log.Close(), os.RemoveAll(p.dir))
 	}
 	return p, nil
 }
@@ -77,7 +79,7 @@ func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 
 func (p *Postgres) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(p.bin, name), args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &p.output, &p.output
+	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, p.log, p.log // files: nothing of ours copies
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential}
 	return cmd
@@ -133,5 +135,5 @@ func (p *Postgres) end(signal os.Signal) error {
 
 // Close stops the server and removes its files.
 func (p *Postgres) Close() error {
-	return errors.Join(p.Stop(), os.RemoveAll(p.dir))
+	return errors.Join(p.Stop(), p.log.Close(), os.RemoveAll(p.dir))
 }
