@@ -113,6 +113,7 @@ var fences = []struct {
 	{"k8s.io/", []string{"internal/sandbox/kube"}, "clusters are a driver"},
 	{"github.com/tetratelabs/wazero", []string{"internal/sandbox/wasm"}, "wasm is a driver"},
 	{"github.com/caddyserver/certmagic", []string{"internal/gateway/certs"}, "certificates are got in one place"},
+	{"github.com/andybalholm/brotli", []string{"internal/gateway"}, "answers are compressed in one place"},
 	{"github.com/mholt/acmez", []string{"internal/gateway/certs"}, "certificates are got in one place"},
 	{"go.uber.org/zap", []string{"internal/gateway/certs"}, "log/slog only, but for a library that wants another"},
 	{"github.com/golang-jwt/", []string{"internal/gateway/route"}, "tokens are checked in one place"},
