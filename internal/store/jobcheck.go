@@ -19,7 +19,7 @@ const (
 	MaxLabels = 64    // of a job
 	MaxLabel  = 1024  // bytes of a label's value
 	MaxPush   = 10000 // jobs in one Push, or changes in one Change
-	MaxTake   = 10000 // jobs of one Take; a higher limit is this one
+	MaxTake   = 1000  // jobs of one Take; a higher limit is this one
 
 	// MaxRipe is how many waiting jobs one Take finds to have come due.
 	MaxRipe = 10000

@@ -31,7 +31,7 @@ func (p phase) status() JobStatus {
 	switch {
 	case p < phaseRunning:
 		return JobWaiting
-	case int(p) < len(statuses)+int(phaseHeld)+1:
+	case p <= phaseExpired:
 		return statuses[p-phaseRunning+1]
 	}
 	return JobStatus(fmt.Sprintf("phase %d", int(p)))
