@@ -46,7 +46,7 @@ func newBed(t *testing.T) *bed {
 	}
 	b := &bed{t: t, dir: t.TempDir(), log: &lines{}}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	d, err := linux.New(linux.Options{DataDir: b.dir, Log: log})
+	d, err := linux.New(linux.Options{DataDir: b.dir, InitCPUs: 2, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

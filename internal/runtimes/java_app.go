@@ -53,15 +53,26 @@ var bootLaunchers = []string{"org.springframework.boot.loader.launch.JarLauncher
 // path and launcher.
 type bootCommand struct{ flags, args []string }
 
+// shellVariable is one that a shell replaces. Those that every application has are
+// known; a function's own cannot cover them.
+var shellVariable = regexp.MustCompile(`\$(?:\w+|\{\w+\})`)
+
 // bootStart reads an application's command. It knows the one form that deploying an
 // archive makes, with flags and arguments of whatever kind; all others start as
 // they say.
-func bootStart(app *lambent.App) (c bootCommand, ok bool) {
-	words := app.Command
+func bootStart(v *lambent.Version) (c bootCommand, ok bool) {
+	words := v.App.Command
 	if len(words) == 3 && words[0] == "/bin/sh" && words[1] == "-c" {
 		line, found := strings.CutPrefix(words[2], "exec ")
-		line = strings.NewReplacer("${PORT}", "$PORT").Replace(line)
-		line = strings.ReplaceAll(line, "$PORT", strconv.Itoa(app.Port))
+		line = shellVariable.ReplaceAllStringFunc(line, func(name string) string {
+			switch strings.Trim(name, "${}") {
+			case "PORT":
+				return strconv.Itoa(v.App.Port)
+			case "AWS_LAMBDA_FUNCTION_MEMORY_SIZE":
+				return strconv.Itoa(v.MemoryMB)
+			}
+			return name
+		})
 		if !found || strings.ContainsAny(line, "$`\"'\\;&|<>(){}*?[]~#\n") {
 			return c, false
 		}
@@ -181,7 +192,7 @@ func (c *Catalog) prepareApplication(v *lambent.Version, code, dir string) ([]Ma
 	if err != nil {
 		return nil, err
 	}
-	command, ok := bootStart(v.App)
+	command, ok := bootStart(v)
 	if !ok {
 		return nil, errors.New("its command is not that of a Spring Boot archive")
 	}

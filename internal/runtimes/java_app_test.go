@@ -28,6 +28,8 @@ func TestBootStart(t *testing.T) {
 		{shell("exec java -XX:+UseSerialGC -cp /var/task " + launcher + " --server.port=$PORT"), "-XX:+UseSerialGC", "--server.port=8081", true},
 		{shell("exec java -Da=b -classpath . org.springframework.boot.loader.JarLauncher ${PORT}"), "-Da=b", "8081", true},
 		{[]string{"java", "-cp", "/var/task/", launcher, "a b", "$PORT"}, "", "a b $PORT", true}, // without a shell it is a word as any other
+		{shell("exec java -XX:MaxRAM=${AWS_LAMBDA_FUNCTION_MEMORY_SIZE}m -cp . " + launcher), "-XX:MaxRAM=512m", "", true},
+		{shell("exec java -cp . " + launcher + " $PORTAL"), "", "", false},
 		{shell("java -cp /var/task " + launcher), "", "", false},
 		{shell("exec java -cp /var/task " + launcher + " $HOME"), "", "", false},
 		{shell("exec java -cp /var/task " + launcher + "; echo"), "", "", false},
@@ -40,7 +42,7 @@ func TestBootStart(t *testing.T) {
 		{[]string{"node", "-cp", ".", launcher}, "", "", false},
 		{nil, "", "", false},
 	} {
-		got, ok := bootStart(&lambent.App{Port: 8081, Command: c.command})
+		got, ok := bootStart(&lambent.Version{MemoryMB: 512, App: &lambent.App{Port: 8081, Command: c.command}})
 		if ok != c.ok || ok && (strings.Join(got.flags, " ") != c.flags || strings.Join(got.args, " ") != c.args) {
 			t.Errorf("%q: %+v %v", c.command, got, ok)
 		}
@@ -172,6 +174,7 @@ func TestApplicationKey(t *testing.T) {
 	seen := map[string]bool{key: true}
 	for _, edit := range []func(v *lambent.Version){
 		func(v *lambent.Version) { v.App.Port = 9090 },
+		func(v *lambent.Version) { v.MemoryMB = 1024 },
 		func(v *lambent.Version) { v.App.Health = "/health" },
 		func(v *lambent.Version) { v.App.Command = append(slices.Clone(v.App.Command), "x") },
 		func(v *lambent.Version) { v.Namespace = "111111111111" },

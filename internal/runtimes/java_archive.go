@@ -63,10 +63,10 @@ func (c *Catalog) PrepareKey(v *lambent.Version) (key string, ok bool) {
 	}
 	parts := []string{v.Runtime, v.Namespace, string(v.Code.Digest), v.Handler, i.key, c.layout}
 	if v.App != nil {
-		if _, ok := bootStart(v.App); !ok {
+		if _, ok := bootStart(v); !ok {
 			return "", false
 		}
-		parts = slices.Concat(parts, []string{"application", strconv.Itoa(v.App.Port), v.App.Health}, v.App.Command)
+		parts = slices.Concat(parts, []string{"application", strconv.Itoa(v.App.Port), strconv.Itoa(v.MemoryMB), v.App.Health}, v.App.Command)
 	}
 	for _, name := range []string{"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"} {
 		parts = append(parts, v.Env[name])

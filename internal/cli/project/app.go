@@ -264,9 +264,11 @@ func appSpring(tree fs.FS) (Guess, bool, error) {
 	return g, true, nil
 }
 
-// SpringCommand starts an unpacked Spring Boot archive.
+// SpringCommand starts an unpacked Spring Boot archive. A JVM takes its heap's size
+// from the memory of the host, and has to be told what there is of it.
 func SpringCommand(main string) []string {
-	return Shell("java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp /var/task " + main + " --server.port=$PORT")
+	return Shell("java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:MaxRAM=${AWS_LAMBDA_FUNCTION_MEMORY_SIZE}m " +
+		"-XX:MaxRAMPercentage=60 -XX:InitialRAMPercentage=25 -cp /var/task " + main + " --server.port=$PORT")
 }
 
 var phpFunction = regexp.MustCompile(`(?m)^\s*(?:function\s+handler\s*\(|return\s+(?:static\s+)?(?:function|fn)\b)`)

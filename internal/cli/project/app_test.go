@@ -35,7 +35,7 @@ func TestLookApp(t *testing.T) {
 		"net/http":          {map[string]string{"go.mod": "module x", "web.go": "package main\nfunc main() { http.ListenAndServe(\":1\", nil) }"}, Manifest{}, Provided, BuildGo, ""},
 		"function in Go":    {map[string]string{"go.mod": "module x\nrequire github.com/aws/aws-lambda-go v1", "main.go": gin}, Manifest{}, "", "", "-"},
 		"go with a port":    {map[string]string{"go.mod": "module x", "main.go": "package main"}, Manifest{Port: 80}, Provided, BuildGo, ""},
-		"spring":            {map[string]string{"META-INF/MANIFEST.MF": "Main-Class: org.springframework.boot.loader.launch.JarLauncher\n"}, Manifest{}, Java, "", "exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp /var/task org.springframework.boot.loader.launch.JarLauncher --server.port=$PORT"},
+		"spring":            {map[string]string{"META-INF/MANIFEST.MF": "Main-Class: org.springframework.boot.loader.launch.JarLauncher\n"}, Manifest{}, Java, "", "exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:MaxRAM=${AWS_LAMBDA_FUNCTION_MEMORY_SIZE}m -XX:MaxRAMPercentage=60 -XX:InitialRAMPercentage=25 -cp /var/task org.springframework.boot.loader.launch.JarLauncher --server.port=$PORT"},
 		"any jar":           {map[string]string{"META-INF/MANIFEST.MF": "Main-Class: x.Main\n"}, Manifest{}, "", "", "-"},
 		"php":               {map[string]string{"index.php": "<?php echo 1;"}, Manifest{}, PHP, "", "exec php -S 0.0.0.0:$PORT -t ."},
 		"php, public":       {map[string]string{"public/index.php": "<?php echo 1;"}, Manifest{}, PHP, "", "exec php -S 0.0.0.0:$PORT -t public"},
