@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/client"
 )
 
@@ -142,7 +143,7 @@ func inMillis(all []time.Duration) []float64 {
 // Of the load on many functions.
 const (
 	zipfFunctions = 5000
-	zipfRate      = 100
+	zipfRate      = 50 // per second
 	zipfTime      = 30 * time.Second
 	zipfMemoryMB  = 2560 // what some 200 idle Python instances count with, or 20 busy ones
 )
@@ -167,6 +168,7 @@ func scaleZipf(ctx context.Context, b *bed) ([]result, error) {
 	held := result{Name: fmt.Sprintf("%d functions, Zipf: memory of all instances, bound %d MB", zipfFunctions, zipfMemoryMB), Unit: "MB", Bar: zipfMemoryMB, Below: true}
 	warm := result{Name: fmt.Sprintf("%d functions, Zipf: p99 of warm calls", zipfFunctions), Unit: "ms"}
 	ratio := result{Name: fmt.Sprintf("%d functions, Zipf: p99 of warm calls over the same load on one", zipfFunctions), Unit: "x", Bar: 1.5, Below: true}
+	refused := result{Name: fmt.Sprintf("%d functions, Zipf: calls refused with 429", zipfFunctions), Unit: "%"}
 	for round := range b.rounds {
 		z := newZipf(uint64(round))
 		many, err := z.run(ctx, c, zipfFunctions)
@@ -187,11 +189,12 @@ func scaleZipf(ctx context.Context, b *bed) ([]result, error) {
 		}
 		rate.add(100 * float64(many.cold) / float64(zipfRate*zipfTime.Seconds()))
 		again.add(float64(many.again))
+		refused.add(100 * float64(many.refused) / float64(zipfRate*zipfTime.Seconds()))
 		held.add(mb - reserved)
 		warm.add(quantile(many.warm, .99))
 		ratio.add(quantile(many.warm, .99) / quantile(one.warm, .99))
 	}
-	return []result{ratio, warm, rate, again, held}, nil
+	return []result{ratio, warm, rate, again, refused, held}, nil
 }
 
 // many deploys small Python functions of one code.
@@ -239,6 +242,7 @@ type zipf struct {
 	called      map[uint64]bool
 	warm        []float64 // milliseconds
 	cold, again int
+	refused     int // with 429
 }
 
 func newZipf(seed uint64) *zipf {
@@ -253,6 +257,10 @@ func (z *zipf) run(ctx context.Context, c *client.Client, functions uint64) (*zi
 	_, err := steadily(zipfRate, zipfTime, func(i int) error {
 		began := time.Now()
 		res, err := c.Invoke(ctx, "zipf-"+strconv.FormatUint(which[i], 10), []byte("{}"), client.InvokeOptions{})
+		if lambent.CodeOf(err) == lambent.CodeThrottled {
+			z.refuse()
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -260,6 +268,12 @@ func (z *zipf) run(ctx context.Context, c *client.Client, functions uint64) (*zi
 		return nil
 	})
 	return z, err
+}
+
+func (z *zipf) refuse() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.refused++
 }
 
 func (z *zipf) note(function uint64, cold bool, took float64) {
