@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"lambent.dev/lambent"
@@ -145,6 +146,9 @@ func (s Source) link(temp string) error {
 				return err
 			}
 			err = os.Link(path, to)
+			if errors.Is(err, syscall.EXDEV) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
+				err = duplicate(path, to) // a folder on another file system, or one without links
+			}
 			if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
@@ -155,6 +159,21 @@ func (s Source) link(temp string) error {
 		}
 	}
 	return nil
+}
+
+// duplicate copies a file that cannot be linked.
+func duplicate(path, to string) error {
+	from, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // only read
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
 }
 
 // writer writes entries until the first error.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -176,6 +177,34 @@ func TestUsedDirectoriesAreRefused(t *testing.T) {
 		if lambent.CodeOf(err) != lambent.CodeConflict || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
+	}
+}
+
+// Folders on file systems of their own are copied.
+func TestFoldersElsewhere(t *testing.T) {
+	dir, s := data(t)
+	blobs := filepath.Join(dir, "artifacts", "blobs")
+	if err := syscall.Mount("tmpfs", blobs, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mounting needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(blobs, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(blobs, "other"), []byte("code"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := (backup.Source{Data: dir, Store: s, Now: time.Now()}).Write(t.Context(), &out, false); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "data")
+	if _, err := (backup.Target{Data: to}).Restore(t.Context(), bytes.NewReader(out.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, to); !strings.Contains(got, "artifacts/blobs/other ") {
+		t.Errorf("restored are %s", got)
 	}
 }
 
