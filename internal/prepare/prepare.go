@@ -2,11 +2,12 @@
 // Java class data, compiled modules. It has a queue of versions, works on one at
 // a time and only while the server is idle, runs the function's runtime in a
 // sandbox of the usual driver in a mode that loads the handler, or has an
-// application answer once, and ends, and keeps the files that come of it in the prepared folder of the data directory,
-// under a key of everything they depend on and with their hash. What it makes is
-// an advantage and never a condition: a preparation that fails is logged, and the
-// version starts without. It stands beside the pool, which asks it at each cold
-// start; it knows no instance and no invocation.
+// application answer once, and ends. It keeps the files that come of it in the
+// prepared folder of the data directory, under a key of everything they depend on
+// and with their hash. What it makes is an advantage and never a condition: a
+// preparation that fails is logged, and the version starts without. It stands
+// beside the pool, which asks it at each cold start; it knows no instance and no
+// invocation.
 package prepare
 
 import (
