@@ -62,8 +62,6 @@ type Store struct {
 	remote *remote
 	log    *slog.Logger
 	point  func(string)
-	// fetches has as many places as pieces of layers are fetched at the same time.
-	fetches chan struct{}
 
 	mu    sync.Mutex // guards what follows, and what is in each of them
 	items map[lambent.Digest]*item
@@ -88,8 +86,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fault("open the artifacts in "+o.Dir, err)
 	}
 	s := &Store{disk: d, remote: newRemote(o.S3), log: o.Log, point: o.Point,
-		items: map[lambent.Digest]*item{}, trees: map[lambent.Digest]*tree{}, lazy: map[lambent.Digest]*lazyLayer{},
-		fetches: make(chan struct{}, maxFetches)}
+		items: map[lambent.Digest]*item{}, trees: map[lambent.Digest]*tree{}, lazy: map[lambent.Digest]*lazyLayer{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

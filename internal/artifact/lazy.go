@@ -204,7 +204,7 @@ type lazyLayer struct {
 	cache *os.File
 	life  context.Context // ends when nobody reads of the layer any more
 	end   context.CancelFunc
-	// fetches holds a token for each fetch of the store's.
+	// fetches holds a token for each fetch.
 	fetches chan struct{}
 
 	// Guarded by the store's mu.
@@ -232,7 +232,7 @@ func (s *Store) newLazy(c Coming, i *index, src Ranges) (*lazyLayer, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	life, end := context.WithCancel(context.Background())
-	l := &lazyLayer{Coming: c, life: life, end: end, index: i, disk: s.disk, src: src, cache: f, fetches: s.fetches,
+	l := &lazyLayer{Coming: c, life: life, end: end, index: i, disk: s.disk, src: src, cache: f, fetches: make(chan struct{}, maxFetches),
 		have: make([]uint64, (len(i.chunks)+63)/64), fetching: map[int]*fetch{}}
 	i.tree.Read = l.readAt
 	return l, nil
@@ -301,10 +301,11 @@ func (l *lazyLayer) bring(k int, to int64, f *fetch) {
 	close(f.done)
 }
 
-// Bounds on what is being fetched: how many chunks at the same time, which bounds
-// the memory for them, and how long for one.
+// Bounds on what is being fetched: how many chunks of a layer at the same time,
+// which bounds the memory for them, and how long for one. A registry that hangs
+// holds up nobody else's layers.
 const (
-	maxFetches   = 8
+	maxFetches   = 4
 	fetchTimeout = 2 * time.Minute
 )
 

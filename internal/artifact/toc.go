@@ -25,10 +25,10 @@ import (
 // Bounds on the index of a layer: an eStargz table of contents (containerd,
 // stargz-snapshotter, "eStargz: Standard-Compatible Extensions to Tar.gz Layers").
 const (
-	maxTOC        = 256 << 20 // bytes of its JSON
-	maxPackedTOC  = 64 << 20  // bytes as it comes
-	maxChunk      = 16 << 20  // bytes of a chunk's content
-	maxChunkRange = 32 << 20  // bytes that have to be fetched, or undone, for one
+	maxTOC        = 64 << 20 // bytes of its JSON
+	maxPackedTOC  = 16 << 20 // bytes as it comes
+	maxChunk      = 16 << 20 // bytes of a chunk's content
+	maxChunkRange = 32 << 20 // bytes that have to be fetched, or undone, for one
 )
 
 // Ranges reads parts of a layer as it came: n bytes from a place on. It returns all

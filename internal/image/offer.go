@@ -197,6 +197,8 @@ func (o offered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// blob gives a blob whole, whatever range is asked for: the registry is there for as
+// long as one pull, and nothing may be left to come afterwards.
 func (o offered) blob(w http.ResponseWriter, digest string) {
 	var body io.ReadCloser
 	hash, err := v1.NewHash(digest)

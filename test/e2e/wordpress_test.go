@@ -133,7 +133,7 @@ func TestWordPress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || len(b) < 50_000 {
+	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || len(b) < 50_000 {
 		t.Errorf("a file: %d, %d bytes, %v", res.StatusCode, len(b), err)
 	}
 }

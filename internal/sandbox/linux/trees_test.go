@@ -174,7 +174,7 @@ func TestImageThatStopsComing(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := l.Instance.Stop(ctx); err != nil {
+		if err := l.Stop(ctx); err != nil {
 			t.Errorf("stop: %v", err)
 		}
 	})
@@ -197,7 +197,7 @@ func TestManyImagesThatAreComing(t *testing.T) {
 				if got := l.Do("read", 0, "/file"); got != "content" {
 					t.Errorf("read %q", got)
 				}
-				_ = l.Instance.Stop(t.Context())
+				_ = l.Stop(t.Context())
 			}
 		})
 	}
