@@ -13,8 +13,10 @@ import (
 func TestRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Registry[int]
-		if !r.Enter() || !r.Enter() {
-			t.Fatal("it is closed from the start")
+		for range 2 {
+			if !r.Enter() {
+				t.Fatal("it is closed from the start")
+			}
 		}
 		if err := errors.Join(r.Add("a", 1), r.Add("b", 2)); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"os"
 	"strconv"
 	"strings"
@@ -18,8 +19,9 @@ import (
 type strays struct {
 	mu      sync.Mutex // guards the rest
 	known   map[int]bool
-	forking int       // forks under way: theirs are not strays
-	until   time.Time // how long to look, at least once more; zero is not at all
+	forking int          // forks under way: theirs are not strays
+	until   time.Time    // how long to look, at least once more; zero is not at all
+	dead    map[int]bool // strays, as it seemed in the last round
 }
 
 // strayTime is how long after a fork that failed to look for its child.
@@ -54,8 +56,8 @@ func (s *strays) end(lost bool) {
 	}
 }
 
-// sweep reaps the strays there are; within tells their groups. It reports whether
-// there may be more: it is to be called again then.
+// sweep reaps the strays there are; within tells the groups of those that live. It
+// reports whether there may be more: it is to be called again then.
 func (s *strays) sweep(within string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,8 +67,7 @@ func (s *strays) sweep(within string, now time.Time) bool {
 	if s.forking > 0 {
 		return true
 	}
-	living := s.reapLocked(within)
-	if !living && now.After(s.until) {
+	if !s.reapLocked(within) && now.After(s.until) {
 		s.until = time.Time{}
 	}
 	return !s.until.IsZero()
@@ -74,11 +75,20 @@ func (s *strays) sweep(within string, now time.Time) bool {
 
 // reapLocked reaps the strays that have ended and tells whether there are others. It
 // is called with mu held.
-func (s *strays) reapLocked(within string) (living bool) {
+//
+// The dead of cgroup v1 show no group any more. But an interpreter that forks, and all
+// that comes of it, is in a session of its own, which no other child of the server
+// is; and what has been dead for two rounds nobody waits for.
+func (s *strays) reapLocked(within string) (more bool) {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return false
 	}
+	own, err := unix.Getsid(0)
+	if err != nil {
+		return false
+	}
+	dead := map[int]bool{}
 	for _, t := range threads {
 		children, _ := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
 		for _, f := range strings.Fields(string(children)) {
@@ -86,15 +96,31 @@ func (s *strays) reapLocked(within string) (living bool) {
 			if err != nil || s.known[pid] {
 				continue
 			}
-			// The dead keep their group.
-			group, _ := os.ReadFile("/proc/" + f + "/cgroup")
-			if !strings.Contains(string(group), within) {
-				continue
-			}
-			if got, err := syscall.Wait4(pid, nil, unix.WNOHANG, nil); err == nil && got == 0 {
-				living = true
+			state, session := stateOf(pid)
+			switch {
+			case state != "Z":
+				group, _ := os.ReadFile("/proc/" + f + "/cgroup")
+				more = more || strings.Contains(string(group), within)
+			case session == own:
+			case s.dead[pid]:
+				_, _ = syscall.Wait4(pid, nil, unix.WNOHANG, nil)
+			default:
+				dead[pid], more = true, true
 			}
 		}
 	}
-	return living
+	s.dead = dead
+	return more
+}
+
+// stateOf is the state and the session of a process (proc(5), /proc/pid/stat).
+func stateOf(pid int) (state string, session int) {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	// The name comes before, in brackets, and may contain some.
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 4 {
+		return "", 0
+	}
+	session, _ = strconv.Atoi(f[3])
+	return f[0], session
 }

@@ -17,14 +17,26 @@ func TestStrays(t *testing.T) {
 	if s.sweep("/", time.Now()) {
 		t.Fatal("there may be strays of no fork")
 	}
-	cmd := exec.Command("sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	// child starts one that nobody waits for.
+	child := func(session bool) (pid int) {
+		cmd := exec.Command("sleep", "60")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: session}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pid = cmd.Process.Pid
+		if err := cmd.Process.Release(); err != nil {
+			t.Fatal(err)
+		}
+		return pid
 	}
-	pid := cmd.Process.Pid
-	if err := cmd.Process.Release(); err != nil { // nobody waits for it
-		t.Fatal(err)
-	}
+	pid, other := child(true), child(false)
+	defer func() {
+		_ = unix.Kill(other, unix.SIGKILL)
+		if got, err := syscall.Wait4(other, nil, 0, nil); got != other {
+			t.Errorf("somebody else's child was reaped: %v", err)
+		}
+	}()
 	reaped := func() bool {
 		_, err := syscall.Wait4(pid, nil, unix.WNOHANG, nil)
 		return errors.Is(err, unix.ECHILD)
@@ -41,8 +53,10 @@ func TestStrays(t *testing.T) {
 	if !s.sweep("/", late) {
 		t.Error("it is forgotten while it lives")
 	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		t.Fatal(err)
+	for _, pid := range []int{pid, other} {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for end := time.Now().Add(10 * time.Second); s.sweep("/", late); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
