@@ -10,6 +10,7 @@ package async
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -223,6 +224,9 @@ func (s *Service) trim(ctx context.Context) {
 }
 
 func unavailable(what string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return &lambent.Error{Code: lambent.CodeCanceled, Message: "the request ended before the store could " + what, Cause: err}
+	}
 	e := &lambent.Error{Code: lambent.CodeUnavailable, Message: "the store could not " + what, Cause: err}
 	if reason := lambent.ReasonOf(err); reason != "" {
 		e.Reason, e.Message = reason, e.Message+": "+err.Error()

@@ -14,6 +14,8 @@ const (
 	maxHeldJobs    = 4096     // leased ahead altogether
 	maxHeldBytes   = 64 << 20 // of their bodies
 	maxFetches     = 8        // at the same time
+	maxFetch       = 128      // jobs at once
+	firstFetch     = 16       // of a lane whose jobs' sizes are not known
 	maxUncommitted = 4096     // ends that the store does not have yet
 )
 
@@ -303,7 +305,10 @@ func (d *dispatcher) fetch(now time.Time) {
 		l := d.hungry[0]
 		d.hungry = d.hungry[1:]
 		room := max(maxHeldBytes-d.bytes, 0) / max(l.size, 1) / 2
-		limit := max(1, min(maxBuffered-len(l.buffer), maxHeldJobs-d.buffered, room))
+		limit := max(1, min(maxBuffered-len(l.buffer), maxHeldJobs-d.buffered, room, maxFetch))
+		if l.size == 0 {
+			limit = min(limit, firstFetch)
+		}
 		l.next = time.Time{}
 		d.fetching++
 		d.work.Go(func() {
@@ -335,7 +340,7 @@ func (d *dispatcher) fetched(l *lane, jobs []store.Job, limit int, err error) {
 		d.s.hold(h)
 		l.buffer = append(l.buffer, h)
 		d.count(h, 1)
-		l.size = (7*l.size + len(h.job.Body)) / 8
+		l.size = max(len(h.job.Body), l.size-l.size/16, 1)
 	}
 	if d.stopping {
 		d.giveBack(l)
@@ -381,14 +386,15 @@ func (d *dispatcher) performed(h *held, v verdict) {
 	l.running--
 	l.space.running--
 	d.running--
-	switch {
-	case v.busy:
+	if v.busy {
 		l.window.refused()
 		l.pause = min(max(2*l.pause, firstPause), 2*longPause)
 		l.paused = d.s.o.Now().Add(l.pause + time.Duration(d.s.o.Rand()*float64(l.pause)/4))
-	case v.ran:
-		l.window.ran(v.took)
+	} else {
 		l.pause = 0
+	}
+	if v.ran {
+		l.window.ran(v.took)
 	}
 	if v.again { // it is still leased and goes first
 		d.uncommitted--

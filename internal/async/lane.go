@@ -20,7 +20,7 @@ type lane struct {
 	window   window
 	pause    time.Duration // the last wait for room
 	paused   time.Time     // until when nothing of it is run
-	size     int           // bytes of a job, as of late
+	size     int           // bytes of its larger jobs, as of late; 0 is not known
 
 	inReady, inTimed int // places in queues
 }

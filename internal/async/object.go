@@ -181,6 +181,16 @@ func (s *Service) watch(id string) <-chan struct{} {
 	return c
 }
 
+// unwatch forgets a channel that nobody has to be told by any more. Who else waits
+// for it asks the store.
+func (s *Service) unwatch(id string, c <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watchers[id] == c {
+		delete(s.watchers, id)
+	}
+}
+
 // changed wakes who watches a job. The caller holds mu.
 func (s *Service) changed(id string) {
 	if c := s.watchers[id]; c != nil {
@@ -197,8 +207,10 @@ const askEvery = time.Second
 // until it has ended, see returns false, or ctx ends, which is no error.
 func (s *Service) Watch(ctx context.Context, namespace, id string, see func(*Object) bool) error {
 	var last []byte
+	var change <-chan struct{}
+	defer func() { s.unwatch(id, change) }()
 	for {
-		change := s.watch(id)
+		change = s.watch(id)
 		o, err := s.Get(ctx, namespace, id)
 		switch {
 		case ctx.Err() != nil:

@@ -11,8 +11,8 @@ import (
 
 // verdict is what the dispatcher learns of a call.
 type verdict struct {
-	ran   bool          // the function was reached, for
-	took  time.Duration // this long
+	ran   bool          // a warm instance was reached, and the call took
+	took  time.Duration // so long, with the wait for the instance
 	busy  bool          // there was no room
 	again bool          // the job goes back to the front of its lane
 }
@@ -135,10 +135,7 @@ func (s *Service) judge(h *held, inv *lambent.Invocation, a Attempt, res *lamben
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.started = time.Time{}
-	v := verdict{ran: err == nil}
-	if res != nil {
-		v.took = res.Report.Duration
-	}
+	v := verdict{ran: err == nil && !res.Report.Cold, took: a.End.Sub(a.Start)}
 	f := finish{inv: inv, res: res, errorType: a.Error}
 	switch {
 	case h.lost:
