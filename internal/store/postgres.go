@@ -89,6 +89,9 @@ func (p *Postgres) open(ctx context.Context, config *pgxpool.Config) (err error)
 	}
 	p.schema = params["search_path"]
 	params["application_name"] = "lambent"
+	if params["synchronous_commit"] == "" { // whatever the database does for others
+		params["synchronous_commit"] = "on"
+	}
 	// Statistics of a table that fills and empties within seconds are always
 	// wrong: nothing here ever wants a scan.
 	params["enable_seqscan"] = "off"
