@@ -277,3 +277,42 @@ func BenchmarkObserve(b *testing.B) {
 		l.End(v, l.Begin(v), lambent.CallAnswered)
 	}
 }
+
+func TestUsageIsInPercentOfWhatInstancesHave(t *testing.T) {
+	b := &basin{}
+	a := &autoscaler{pool: b}
+	s := &scaled{version: &lambent.Version{MemoryMB: 2 * lambent.MemoryPerCPU}} // two processors
+	look := func(mode lambent.ScaleMode, seconds ...float64) float64 {
+		b.usage = nil
+		for i, sec := range seconds {
+			u := sandbox.Usage{CPU: time.Duration(sec * float64(time.Second)), MemoryBytes: lambent.MemoryPerCPU << 20}
+			b.usage = append(b.usage, pool.Used{ID: fmt.Sprint(i), Usage: u})
+		}
+		return a.usage(s, pool.Key{}, mode, 2*time.Second)
+	}
+	if got := look(lambent.ScaleCPU, 10, 20); got != 0 {
+		t.Errorf("at the first look %v %%", got)
+	}
+	// One instance has used two of its four seconds, the other all of them; a third is new.
+	if got := look(lambent.ScaleCPU, 12, 24, 99); got != 150 {
+		t.Errorf("%v %% of a processor share, want 150", got)
+	}
+	if got := look(lambent.ScaleMemory, 0, 0, 0); got != 150 {
+		t.Errorf("%v %% of a memory, want 150", got)
+	}
+}
+
+// TestModesFeedTheDecision holds each mode's sample against the load that made it.
+func TestModesFeedTheDecision(t *testing.T) {
+	for mode, want := range map[lambent.ScaleMode]float64{lambent.ScaleConcurrency: 3, lambent.ScaleRPS: 50, lambent.ScaleCPU: 0} {
+		a := &autoscaler{pool: &basin{}}
+		v := &lambent.Version{App: &lambent.App{Concurrency: 10}, MemoryMB: 128}
+		s := &scaled{version: v, at: at("12:00:00")}
+		x := seen{now: at("12:00:02"), total: Totals{Began: 100, Load: 6 * time.Second}}
+		set := a.settings(lambent.Settings{Scaling: lambent.Scaling{Mode: mode}}, v, pool.Observation{}, pool.Target{})
+		a.sample(s, x, set)
+		if len(s.samples) != 1 || s.samples[0].Value != want || !s.samples[0].Used {
+			t.Errorf("%s: %+v, want %v", mode, s.samples, want)
+		}
+	}
+}

@@ -62,6 +62,7 @@ type basin struct {
 	targets map[pool.Key]pool.Target
 	used    map[pool.Key]time.Time
 	seen    map[pool.Key]pool.Observation
+	usage   []pool.Used
 	warmed  []string
 }
 
@@ -89,7 +90,7 @@ func (b *basin) Observe(k pool.Key) (pool.Observation, bool) {
 	return o, ok
 }
 func (b *basin) Observed() iter.Seq2[pool.Key, pool.Observation] { return maps.All(b.seen) }
-func (b *basin) Usage(pool.Key) []pool.Used                      { return nil }
+func (b *basin) Usage(pool.Key) []pool.Used                      { return b.usage }
 func (b *basin) InUse(k pool.Key, _ time.Time) time.Time         { return b.used[k] }
 func (b *basin) Warm(v *lambent.Version, reason string) bool {
 	b.mu.Lock()
