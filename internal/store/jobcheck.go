@@ -21,15 +21,16 @@ const (
 	MaxPush   = 10000 // jobs in one Push, or changes in one Change
 	MaxTake   = 1000  // jobs of one Take; a higher limit is this one
 
-	// MaxRipe is how many waiting jobs one Take finds to have come due.
-	MaxRipe = 10000
+	// MaxRipe is how many waiting jobs one Take finds to have come due: it holds
+	// the other writers up for some milliseconds.
+	MaxRipe = 1000
 )
 
 // defaultFind is the limit of a JobQuery that has none, and trimPart how many
-// jobs one call of TrimJobs forgets at the most.
+// jobs one call of TrimJobs forgets at the most, which holds the others up too.
 const (
 	defaultFind = 100
-	trimPart    = 1000
+	trimPart    = 200
 )
 
 // statuses are all there are, in the order in which durable drivers number them.
