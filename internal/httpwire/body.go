@@ -25,6 +25,26 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Ready tells that Read will not wait for the peer, because more of the body has
+// been read ahead. Near the end of the body it may be false although that is so.
+func (r *Reader) Ready() bool {
+	if r.ended || r.broken || r.Head.Expect {
+		return false
+	}
+	ahead := r.buf.b[r.buf.r:r.buf.w]
+	if !r.Head.Chunked || r.left > 0 {
+		return len(ahead) > 0
+	}
+	if r.chunk {
+		var whole bool
+		if ahead, whole = bytes.CutPrefix(ahead, []byte("\r\n")); !whole {
+			return false
+		}
+	}
+	size, data, whole := bytes.Cut(ahead, []byte("\n"))
+	return whole && len(data) > 0 && !bytes.HasPrefix(size, []byte("0")) // trailers follow the last chunk
+}
+
 // errBroken follows an error of a body.
 var errBroken = errors.New("the body broke off")
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -276,4 +277,41 @@ func FuzzTarget(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestReady gives a chunked body byte by byte: Ready is true only where Read does
+// not need another byte, and where a chunk is there it is true.
+func TestReady(t *testing.T) {
+	const head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for sent, want := range map[string]bool{
+		"\n":                   false,
+		"":                     false,
+		"\r":                   false,
+		"\r\n":                 false,
+		"\r\n3":                false,
+		"\r\n3\r\n":            false,
+		"\r\n3\r\nf":           true,
+		"\r\n0\r\n\r\n":        false,
+		"\r\n3;x=y\r\nfoo\r\n": true,
+	} {
+		ours, theirs := net.Pipe()
+		r := NewReader(ours, ours, Limits{Header: 1 << 10, Line: 1 << 10})
+		wrote := make(chan error, 1)
+		go func() { _, err := io.WriteString(theirs, head+"3\r\none"+sent); wrote <- err }()
+		if err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+		var b [8]byte
+		if n, err := r.Read(b[:]); err != nil || string(b[:n]) != "one" {
+			t.Fatalf("%q: read %q, %v", sent, b[:n], err)
+		}
+		if err := <-wrote; err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Ready(); got != want {
+			t.Errorf("after %q Ready is %v, want %v", sent, got, want)
+		}
+		_ = ours.Close()   // both are the test's own
+		_ = theirs.Close() // and end with it
+	}
 }

@@ -43,7 +43,9 @@ type post struct {
 	// halt makes the reading of body fail, now and later, until it is called with
 	// false; nil cannot.
 	halt func(bool)
-	end  [1]byte // room to read the end of body
+	// ready tells that more of body has been read ahead; nil cannot.
+	ready func() bool
+	end   [1]byte // room to read the end of body
 }
 
 // receive reads a body of at most limit bytes.

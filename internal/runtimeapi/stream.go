@@ -88,7 +88,7 @@ func (s *Session) sendAll(x *exchange, p *post) error {
 	defer streamBuffers.Put(buf)
 	begin := func() error { return x.event.Stream.Begin(p.contentType) }
 	for sent := 0; ; {
-		n, err := p.body.Read(buf[:])
+		n, err := p.next(buf[:])
 		part := buf[:min(n, lambent.MaxStreamed-sent)]
 		ended := errors.Is(err, io.EOF)
 		if sent == 0 && (n > 0 || ended && p.trailer(headerErrorType) == "") {
@@ -111,6 +111,20 @@ func (s *Session) sendAll(x *exchange, p *post) error {
 			return fmt.Errorf("read the body: %w", err)
 		}
 	}
+}
+
+// next reads what is there of the body, and waits only if that is nothing. What
+// comes at once is passed on at once: aws-lambda-go sends the head of an HTTP
+// answer, the zeros behind it and the first part of the body as chunks of their
+// own, each of which would be a write to the caller.
+func (p *post) next(buf []byte) (n int, err error) {
+	n, err = p.body.Read(buf)
+	for err == nil && n < len(buf) && p.ready != nil && p.ready() {
+		var more int
+		more, err = p.body.Read(buf[n:])
+		n += more
+	}
+	return n, err
 }
 
 // send has do pass n bytes to the caller of x, unless Invoke has returned or is

@@ -56,7 +56,7 @@ func newLine(s *Session, c net.Conn) *line {
 	c = httpwire.Quick(c)
 	l := &line{s: s, c: c, now: httpwire.NewNow(c), head: make([]byte, 0, 1<<10), answered: make(chan bool, 1)}
 	l.r = httpwire.NewReader(c, c, limits, headerErrorType, trailerErrorBody)
-	l.post.trailer, l.post.halt = l.r.Trailer, l.halt
+	l.post.trailer, l.post.halt, l.post.ready = l.r.Trailer, l.halt, l.r.Ready
 	l.waiter.answer = l.deliver
 	return l
 }
@@ -153,7 +153,7 @@ func (l *line) halt(on bool) {
 // one that says something counts.
 func (l *line) readPost() *post {
 	p := &l.post
-	*p = post{length: l.r.Head.Length, body: l.r, trailer: p.trailer, halt: p.halt}
+	*p = post{length: l.r.Head.Length, body: l.r, trailer: p.trailer, halt: p.halt, ready: p.ready}
 	for name, value := range l.r.Fields() {
 		var into *string
 		switch {
