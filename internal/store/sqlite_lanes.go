@@ -3,7 +3,10 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
+	"errors"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 )
@@ -184,18 +187,28 @@ func (w *writer) loadLanes(ctx context.Context) error {
 }
 
 // bound makes the lane's bounds exact.
-func (w *writer) bound(ctx context.Context, l *lane) error {
+func (w *writer) bound(ctx context.Context, l *lane) (err error) {
 	if l.count[phaseDelayed] > 0 {
-		if err := w.stmts[nextDueSQL].QueryRowContext(ctx, l.id).Scan(&l.due); err != nil {
+		if l.due, err = w.least(ctx, nextDueSQL, l.id); err != nil {
 			return err
 		}
 	}
 	if l.count[phaseRunning] > 0 {
-		if err := w.stmts[nextPassSQL].QueryRowContext(ctx, l.id).Scan(&l.pass); err != nil {
-			return err
-		}
+		l.pass, err = w.least(ctx, nextPassSQL, l.id)
 	}
-	return nil
+	return err
+}
+
+// least is the first time of a lane that a query finds. That there is none would
+// be a wrong count, for which nothing else shall fail.
+func (w *writer) least(ctx context.Context, text string, lane int64) (int64, error) {
+	var t int64
+	err := w.stmts[text].QueryRowContext(ctx, lane).Scan(&t)
+	if errors.Is(err, sql.ErrNoRows) {
+		w.log.Error("the counts of a lane are wrong", "lane", lane)
+		return math.MaxInt64, nil
+	}
+	return t, err
 }
 
 func (w *writer) saveLanes(ctx context.Context) error {
