@@ -130,6 +130,9 @@ func TestWindow(t *testing.T) {
 	if w.size != 1 {
 		t.Errorf("the window is %.1f", w.size)
 	}
+	if w.ran(time.Second); w.size < max(slow/2, firstWindow) {
+		t.Errorf("after a long block the window is %.1f, before %.1f", w.size, slow)
+	}
 }
 
 func TestErrorsOfTheStore(t *testing.T) {

@@ -63,11 +63,16 @@ type window struct {
 	slow    bool          // it has met a bound: it grows by small steps
 	sum     time.Duration // of the calls of this round
 	n       int
+	streak  int     // refusals one after the other
+	before  float64 // the size before the first of them
 }
 
 const (
 	firstWindow = 4
 	leastRound  = 16 // calls
+	// So many refusals in a row say that nothing might run at all for a while, and
+	// not that the window was too large.
+	blocked = 6
 	// Calls that take slack and half again as long as the fastest say that there are
 	// too many.
 	slack = 2 * time.Millisecond
@@ -75,6 +80,10 @@ const (
 
 // ran notes a call that has run for a time.
 func (w *window) ran(took time.Duration) {
+	if w.streak >= blocked {
+		w.size, w.slow = max(w.before/2, firstWindow), false
+	}
+	w.streak = 0
 	w.sum, w.n = w.sum+took, w.n+1
 	if w.n < leastRound || float64(w.n) < w.size {
 		return
@@ -100,6 +109,9 @@ func (w *window) ran(took time.Duration) {
 
 // refused notes that there was no room.
 func (w *window) refused() {
+	if w.streak++; w.streak == 1 {
+		w.before = w.size
+	}
 	w.slow = true
 	w.size = max(1, w.size/2)
 }
