@@ -150,15 +150,15 @@ func TestLazyPullAfterARestart(t *testing.T) {
 	registry := imagetest.Start(t)
 	dir := filepath.Join(t.TempDir(), "artifacts")
 	x := lazyRig(t, openStore(t, dir), registry)
-	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
 	var away atomic.Bool
-	away.Store(true)
 	registry.Change = func(w http.ResponseWriter, _ *http.Request) bool {
 		if away.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		return away.Load()
 	}
+	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	away.Store(true)
 	x = lazyRig(t, openStore(t, dir), registry)
 	stop := run(t, x)
 	time.Sleep(300 * time.Millisecond)
@@ -221,17 +221,19 @@ func TestLazyFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := imagetest.Start(t)
+			var faulty atomic.Bool
+			registry.Change = func(w http.ResponseWriter, r *http.Request) bool { return faulty.Load() && c.change(w, r) }
 			x := lazyRig(t, openStore(t, filepath.Join(t.TempDir(), "artifacts")), registry)
 			found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
 			size.Store(layerSize(t, x))
 			tree, release, _ := x.store.Tree(found.Layers[1])
 			defer release()
-			registry.Change = c.change
+			faulty.Store(true)
 			began := time.Now()
 			if got, err := read(t, tree, "data/0", 1<<20); lambent.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) || time.Since(began) > 10*time.Second {
 				t.Errorf("after %v %d bytes, %v; want one that says %q", time.Since(began), len(got), err, c.says)
 			}
-			registry.Change = nil
+			faulty.Store(false)
 			if _, err := read(t, tree, "data/0", 1<<20); err != nil {
 				t.Errorf("and when it is well again: %v", err)
 			}

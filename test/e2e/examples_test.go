@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"lambent.dev/lambent/test/harness"
 )
@@ -15,6 +17,14 @@ type sample struct {
 	event, message string
 	// field is what tells where it ran; empty where the example tells nothing.
 	field string
+}
+
+// pages are those of the examples that are applications: a path, and what its answer
+// must hold.
+var pages = map[string][2]string{
+	"web-flask":   {"/hello/world", "Hello, world!"},
+	"web-express": {"/hello/world", "Hello, world!"},
+	"web-static":  {"/", "Hello from a file."},
 }
 
 // samples are those of the examples, each by the name of its directory.
@@ -45,12 +55,28 @@ func TestExamples(t *testing.T) {
 	// What the build tools keep is kept from one run of the tests to the next.
 	t.Setenv("CARGO_TARGET_DIR", filepath.Join(harness.CacheDir(), "examples-cargo"))
 	for _, e := range entries {
+		if page, known := pages[e.Name()]; known {
+			t.Run(e.Name(), func(t *testing.T) { visitExample(t, s, e.Name(), page) })
+			continue
+		}
 		want, known := samples[e.Name()]
 		if !known {
 			t.Errorf("examples/%s has no sample here", e.Name())
 			continue
 		}
 		t.Run(e.Name(), func(t *testing.T) { deployExample(t, s, e.Name(), want) })
+	}
+}
+
+// visitExample deploys an application and asks for a page.
+func visitExample(t *testing.T, s *harness.Server, name string, page [2]string) {
+	dir := filepath.Join(t.TempDir(), name)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(harness.Root(), "examples", name))); err != nil {
+		t.Fatal(err)
+	}
+	app := publish(t, s, name, dir)
+	if got := ask(t, &http.Client{Timeout: time.Minute}, newRequest(t, "GET", app+page[0], "")); got.status != http.StatusOK || !strings.Contains(got.body, page[1]) {
+		t.Errorf("answers %+v, want %q", got, page[1])
 	}
 }
 
