@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +76,14 @@ func TestLargeImage(t *testing.T) {
 	registry.Files = map[string]string{digest: filepath.Join(dir, "layer")}
 	small := imagetest.Layer(t, [2]string{"data/on-top", "on top"})
 	image := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/", ExposedPorts: map[string]struct{}{"8080/tcp": {}}}, layer, small)
+	var refuses atomic.Int32 // the status of all that the registry answers; 0 for none
+	registry.Change = func(w http.ResponseWriter, _ *http.Request) bool {
+		status := int(refuses.Load())
+		if status != 0 {
+			w.WriteHeader(status)
+		}
+		return status != 0
+	}
 	reference := registry.Push(t, "team/large:1", image)
 	s := harness.Start(t, harness.Options{
 		Config: fmt.Sprintf("registries:\n  - host: %s\n    username: %s\n    password: %s\n", registry.Host, imagetest.User, imagetest.Password),
@@ -103,10 +112,7 @@ func TestLargeImage(t *testing.T) {
 	}
 
 	t.Run("registry is away", func(t *testing.T) {
-		registry.Change = func(w http.ResponseWriter, _ *http.Request) bool {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return true
-		}
+		refuses.Store(http.StatusServiceUnavailable)
 		began := time.Now()
 		got := get(fmt.Sprintf("sum/%d", twentieth+20))
 		if got.status != 502 || !strings.HasPrefix(got.header.Get("X-Lambent-Error"), "application: ") ||
@@ -116,7 +122,7 @@ func TestLargeImage(t *testing.T) {
 		if got = get("etc/os-release"); got.body != "NAME=Large\n" { // what was fetched is still there, for the next instance
 			t.Errorf("afterwards: %+v\n%s", got, s.Stderr())
 		}
-		registry.Change = nil
+		refuses.Store(0)
 	})
 	t.Run("comes in", func(t *testing.T) {
 		comesTrue(t, 4*time.Minute, "the layer is here", func() bool {
@@ -124,7 +130,7 @@ func TestLargeImage(t *testing.T) {
 			coming, _ := filepath.Glob(filepath.Join(s.Data, "artifacts", "coming", "*"))
 			return err == nil && len(coming) == 0
 		})
-		registry.Change = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusTeapot); return true }
+		refuses.Store(http.StatusTeapot)
 		last := int(size/each) - 1
 		if got, want := get(fmt.Sprintf("sum/%d", last)), sumOf(t, archive, last); got.body != want {
 			t.Errorf("without its registry: %+v, want %s", got, want)
@@ -133,6 +139,5 @@ func TestLargeImage(t *testing.T) {
 		if got, want := get(fmt.Sprintf("sum/%d", last)), sumOf(t, archive, last); got.body != want {
 			t.Errorf("from the directory: %+v, want %s", got, want)
 		}
-		registry.Change = nil
 	})
 }
