@@ -175,7 +175,8 @@ type member struct {
 
 // waiter is one call of Acquire that found nothing idle.
 type waiter struct {
-	out chan outcome // buffered; gets one unless the waiter left the queue first
+	out   chan outcome // buffered; gets one unless the waiter left the queue first
+	print string       // of the group when it came
 }
 
 type outcome struct {
@@ -263,7 +264,7 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 		return &Lease{pool: p, m: m}, nil
 	}
 	g.habit.again = time.Time{} // the call is here before the guess
-	w := &waiter{out: make(chan outcome, 1)}
+	w := &waiter{out: make(chan outcome, 1), print: g.print}
 	g.waiters = append(g.waiters, w)
 	var grace time.Duration
 	if len(g.settling) >= len(g.waiters) {
@@ -444,6 +445,10 @@ func (p *Pool) deliver(g *group, out outcome) bool {
 func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 	p.arrivedLocked(g, out)
 	alive := out.err == nil && out.failure == nil
+	if alive && !p.closed && out.m.print != g.print && g.serveEarlierLocked(out) {
+		p.wantLocked(g)
+		return true
+	}
 	if alive && (p.closed || out.m.print != g.print) {
 		p.endLocked(out.m, "updated")
 		p.wantLocked(g)
@@ -468,6 +473,22 @@ func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 		p.fillLocked(time.Now())
 	}
 	return taken
+}
+
+// serveEarlierLocked gives an instance that is out of date to a call that came before
+// the change: it may still have what it has waited for. It tells whether there is
+// one.
+func (g *group) serveEarlierLocked(out outcome) bool {
+	i := slices.IndexFunc(g.waiters, func(w *waiter) bool { return w.print == out.m.print })
+	if i < 0 {
+		return false
+	}
+	w := g.waiters[i]
+	g.waiters = slices.Delete(g.waiters, i, i+1)
+	g.busy[out.m] = struct{}{}
+	out.m.leases++
+	w.out <- out
+	return true
 }
 
 // arrivedLocked ends what the instance of an outcome was until now.
