@@ -145,7 +145,7 @@ const (
 	zipfFunctions = 5000
 	zipfRate      = 50 // per second
 	zipfTime      = 30 * time.Second
-	zipfMemoryMB  = 2560 // what some 200 idle Python instances count with, or 20 busy ones
+	zipfMemoryMB  = 200 * 128 // for 200 instances that are at work
 )
 
 // scaleZipf calls 5,000 functions, some much more often than others, with memory for
