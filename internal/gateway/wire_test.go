@@ -237,29 +237,36 @@ func TestPreludeInBuffered(t *testing.T) {
 func TestCallerGoes(t *testing.T) {
 	r := newRig(t)
 	host := r.url(lambent.URL{InvokeMode: "RESPONSE_STREAM"})
+	r.leaves("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+}
+
+// leaves has the caller of a stream go after its first part, and wants the
+// function's writes to fail then.
+func (r *rig) leaves(request string) {
+	r.t.Helper()
 	parts, wrote := make(chan string), make(chan error, 1)
-	r.runs(streaming("text/plain", parts, lambent.Result{}, wrote))
+	r.runs(streaming("text/event-stream", parts, lambent.Result{}, wrote))
 	c := r.dial()
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); err != nil {
-		t.Fatal(err)
+	if _, err := io.WriteString(c, request); err != nil {
+		r.t.Fatal(err)
 	}
-	parts <- "first"
-	if _, err := bufio.NewReader(c).ReadString('t'); err != nil {
-		t.Fatal(err)
+	parts <- "first: 1\n\n"
+	if _, err := bufio.NewReader(c).ReadString(':'); err != nil {
+		r.t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	for end := time.After(5 * time.Second); ; {
 		select {
 		case parts <- strings.Repeat("x", 1000):
 		case err := <-wrote:
 			if lambent.CodeOf(err) != lambent.CodeCanceled {
-				t.Errorf("a write fails with %v", err)
+				r.t.Errorf("a write fails with %v", err)
 			}
 			return
 		case <-end:
-			t.Fatal("writes go on")
+			r.t.Fatal("writes go on")
 		}
 	}
 }
