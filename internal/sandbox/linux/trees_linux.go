@@ -46,13 +46,16 @@ type trees struct {
 }
 
 // CanMountTrees tells why this host cannot start images before their layers are
-// here; nil means it can.
+// here; nil means it can, which was tried.
 func CanMountTrees() error {
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	t := newTrees(nil, func(int) uint32 { return 0 })
+	fd, err := t.mount()
 	if err != nil {
-		return &os.PathError{Op: "open", Path: "/dev/fuse", Err: err}
+		return err
 	}
-	return os.NewSyscallError("close", unix.Close(fd))
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return errors.Join(os.NewSyscallError("close", unix.Close(fd)), t.await(ctx))
 }
 
 // newTrees makes a file system with a directory for each tree, named by the tree's
