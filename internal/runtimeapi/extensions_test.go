@@ -198,8 +198,7 @@ func TestExtensionRefusals(t *testing.T) {
 }
 
 func TestExternalExtension(t *testing.T) {
-	r := newRig(t)
-	r.s.opts.Extensions = []string{"witness"}
+	r := newRig(t, "witness")
 	// The runtime may come first: nothing is ready before the extension is there.
 	first := r.runtimeNext()
 	waitNot(t, "ready", r.s.Ready())

@@ -26,13 +26,15 @@ type rig struct {
 	http *http.Client
 }
 
-func newRig(t *testing.T) *rig {
+// newRig serves a session, of an instance with these extensions.
+func newRig(t *testing.T, extensions ...string) *rig {
 	t.Helper()
+	o := Options{FunctionName: "fn", FunctionVersion: "7", Handler: "h.h", AccountID: "000000000000", Extensions: extensions}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, s: NewSession(Options{FunctionName: "fn", FunctionVersion: "7", Handler: "h.h", AccountID: "000000000000"}), url: "http://" + l.Addr().String(), http: &http.Client{Transport: &http.Transport{}}}
+	r := &rig{T: t, s: NewSession(o), url: "http://" + l.Addr().String(), http: &http.Client{Transport: &http.Transport{}}}
 	served := make(chan error, 1)
 	go func() { served <- r.s.Serve(l) }()
 	t.Cleanup(func() {
