@@ -44,7 +44,7 @@ race: ## the rooms' tests under the race detector
 
 .PHONY: soak
 soak: build ## long crash and load runs
-	LAMBENT_SOAK=1 LAMBENT_TEST_LARGE=1 $(GO) test -count=1 -p 1 -timeout 120m ./internal/sandbox/linux ./test/...
+	LAMBENT_TEST_SOAK=1 LAMBENT_TEST_LARGE=1 $(GO) test -count=1 -p 1 -timeout 120m ./internal/sandbox/linux ./test/...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute

@@ -36,7 +36,7 @@ var crashPoints = []string{
 // write is there and no half of an unacknowledged one is.
 func TestKillWhileWriting(t *testing.T) {
 	kills := 100
-	if os.Getenv("LAMBENT_SOAK") != "" {
+	if os.Getenv("LAMBENT_TEST_SOAK") != "" {
 		kills = 2000
 	}
 	s := harness.Start(t, harness.Options{})

@@ -100,11 +100,11 @@ func (c *tally) asking(client *http.Client, address string) func(int64) {
 }
 
 // TestReplacedUnderLoad has the server replaced while requests come at a fixed
-// rate: each is answered. With LAMBENT_SOAK it is ten replacements, for longer, and
+// rate: each is answered. With LAMBENT_TEST_SOAK it is ten replacements, for longer, and
 // every second an instance is killed, whose call alone may fail.
 func TestReplacedUnderLoad(t *testing.T) {
 	replacements, apart, killing := 3, 1500*time.Millisecond, false
-	if os.Getenv("LAMBENT_SOAK") != "" {
+	if os.Getenv("LAMBENT_TEST_SOAK") != "" {
 		replacements, apart, killing = 10, 20*time.Second, true
 	}
 	s := harness.Start(t, harness.Options{})

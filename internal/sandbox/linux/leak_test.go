@@ -112,11 +112,11 @@ func rss() int64 {
 
 // TestNoLeak starts instances of every origin, ends them in every way, has blanks
 // and zygotes die in between, and finds everything as it was before. With
-// LAMBENT_SOAK there are 10,000 of them, or as many as it says.
+// LAMBENT_TEST_SOAK there are 10,000 of them, or as many as it says.
 func TestNoLeak(t *testing.T) {
 	needRoot(t)
 	many := 240
-	if soak := os.Getenv("LAMBENT_SOAK"); soak != "" {
+	if soak := os.Getenv("LAMBENT_TEST_SOAK"); soak != "" {
 		many = 10_000
 		if n, err := strconv.Atoi(soak); err == nil && n > 1 {
 			many = n
