@@ -35,6 +35,17 @@ func queueUp(t *testing.T, a *admission, v *lambent.Version, in chan<- string) {
 	synctest.Wait()
 }
 
+// wantEmpty checks that nothing is left of calls that are over.
+func wantEmpty(t *testing.T, a *admission) {
+	t.Helper()
+	synctest.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.running != 0 || len(a.gates) != 0 || len(a.held) != 0 {
+		t.Errorf("left behind: %d running, %d gates, %d held", a.running, len(a.gates), len(a.held))
+	}
+}
+
 func TestTheFirstToComeIsTheFirstToGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &admission{queue: 10, wait: time.Minute}
@@ -109,9 +120,7 @@ func TestQueueIsBounded(t *testing.T) {
 			t.Errorf("a function with nothing reserved: %v", err)
 		}
 		first.leave()
-		if len(a.gates) != 0 || len(a.held) != 0 || a.running != 0 {
-			t.Errorf("left behind: %d gates, %d held, %d running", len(a.gates), len(a.held), a.running)
-		}
+		wantEmpty(t, a)
 	})
 }
 
@@ -166,9 +175,7 @@ func TestReservationThatComesWhileCallsWait(t *testing.T) {
 		p := <-done // there are two places now
 		p.leave()
 		time.Sleep(2 * time.Second)
-		if a.running != 0 || len(a.gates) != 0 {
-			t.Errorf("%d running, %d gates at the end", a.running, len(a.gates))
-		}
+		wantEmpty(t, a)
 	})
 }
 
@@ -207,9 +214,7 @@ func TestAdmissionKeepsItsLimits(t *testing.T) {
 				time.Sleep(time.Duration(rapid.IntRange(0, 1000).Draw(rt, "pause")) * time.Millisecond)
 			}
 			wg.Wait()
-			if a.running != 0 || len(a.gates) != 0 || len(a.held) != 0 {
-				t.Errorf("left behind: %d running, %d gates, %d held", a.running, len(a.gates), len(a.held))
-			}
+			wantEmpty(t, a)
 		})
 	})
 }
