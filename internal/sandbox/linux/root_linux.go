@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -320,6 +321,20 @@ func (t *tree) dev() {
 	t.mkdir("/dev/shm")
 }
 
+// protectPatiently changes the mounts at a path, and waits while a file on one of
+// them is open for writing (EBUSY). None is, here; but a child that the server forks
+// in the moment in which it writes one holds a copy of that descriptor until it
+// executes something.
+func protectPatiently(at string, attr *unix.MountAttr) (err error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		err = unix.MountSetattr(unix.AT_FDCWD, at, unix.AT_RECURSIVE, attr)
+		if !errors.Is(err, unix.EBUSY) || wait > busyWait {
+			return err
+		}
+		time.Sleep(wait)
+	}
+}
+
 // enter makes the tree the root, read-only unless it is an application's own, and
 // the host's go away.
 func (t *tree) enter() error {
@@ -327,7 +342,7 @@ func (t *tree) enter() error {
 	if t.writable {
 		attr.Attr_set = unix.MOUNT_ATTR_NOSUID
 	}
-	if err := unix.MountSetattr(unix.AT_FDCWD, t.at, unix.AT_RECURSIVE, attr); err != nil {
+	if err := protectPatiently(t.at, attr); err != nil {
 		return os.NewSyscallError("protect the root", err)
 	}
 	// No device files but in /dev: everything else is nodev, mount by mount.
