@@ -229,9 +229,16 @@ func (f *failure) Error() string {
 
 func (f *failure) Unwrap() error { return f.cause }
 
+// endNoticed is how long after a process's sockets its end may be noticed.
+const endNoticed = 100 * time.Millisecond
+
 // broken words the loss of the connection to an instance.
 func (h *home) broken(cause error) error {
 	f := &failure{http.StatusBadGateway, "application", "connection", "The application closed the connection without a complete answer", cause}
+	select {
+	case <-h.to.Done():
+	case <-time.After(endNoticed):
+	}
 	if h.ended() {
 		f.limit = "instance ended"
 		if why := h.to.Why(); why != nil {
