@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -109,8 +110,8 @@ func TestTrace(t *testing.T) {
 			return len(found) > 0
 		})
 		want := "Root=1-" + trace[:8] + "-" + trace[8:] + ";Parent=" + hex.EncodeToString(found[0].SpanId) + ";Sampled=1"
-		if seen != want {
-			t.Errorf("the function saw %q, want %q", seen, want)
+		if got, lineage, _ := strings.Cut(seen, ";Lineage="); got != want || !isLineage(lineage) {
+			t.Errorf("the function saw %q, want %q and a lineage", seen, want)
 		}
 		return found[0], seen
 	}
@@ -153,7 +154,7 @@ func TestTrace(t *testing.T) {
 	// A caller that does not want to be recorded is not.
 	const quiet = "Root=1-5759e988-aaaaaaaaaaaaaaaaaaaaaaaa;Parent=00f067aa0ba902b7;Sampled=0"
 	out, err := s.Lambda().Invoke(context.Background(), &lambda.InvokeInput{FunctionName: aws.String("told")}, header("X-Amzn-Trace-Id", quiet))
-	if err != nil || string(out.Payload) != `"`+quiet+`"` {
+	if err != nil || !strings.HasPrefix(string(out.Payload), `"`+quiet+`;Lineage=`) {
 		t.Errorf("payload %s, %v", out.Payload, err)
 	}
 	call("X-Amzn-Trace-Id", "Root=1-5759e988-bbbbbbbbbbbbbbbbbbbbbbbb;Sampled=1")
@@ -161,6 +162,10 @@ func TestTrace(t *testing.T) {
 		t.Errorf("%d spans of a call that was not to be recorded", n)
 	}
 }
+
+// isLineage tells whether a text has the form of AWS's count of the functions that a
+// call has come through.
+var isLineage = regexp.MustCompile(`^\d+:[0-9a-f]{8}:\d+$`).MatchString
 
 // TestTraceOfAStartAhead is about a cold start that no call has waited for.
 func TestTraceOfAStartAhead(t *testing.T) {
