@@ -49,7 +49,7 @@ func TestBackups(t *testing.T) {
 			}
 			return pg != nil, nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveScript, "stop": stopScript, "cut": cutScript},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveScript, "halt": haltScript, "cut": cutScript},
 	})
 }
 
@@ -85,7 +85,8 @@ func serveScript(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("the server on %s does not get ready", args[0])
 }
 
-func stopScript(ts *testscript.TestScript, _ bool, args []string) {
+// haltScript ends a server in the ordinary way; testscript has a stop of its own.
+func haltScript(ts *testscript.TestScript, _ bool, args []string) {
 	servers := ts.Value("servers").(map[string]*exec.Cmd)
 	cmd := servers[args[0]]
 	ts.Check(cmd.Process.Signal(syscall.SIGTERM))
