@@ -401,10 +401,7 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 		p.rate.left--
 	}
 	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
-	p.wg.Go(func() {
-		p.lookAtHost()
-		p.coldStart(m, ahead)
-	})
+	p.wg.Go(func() { p.coldStart(m, ahead) })
 	return true
 }
 
