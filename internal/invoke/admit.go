@@ -27,7 +27,7 @@ type admission struct {
 	running int        // calls without a reservation
 	gates   map[functionKey]*gate
 	spare   []*gate        // of functions that are not called now, to be used again
-	spaces  map[string]int // running, by namespace; kept only while calls wait
+	spaces  map[string]int // neediest's, to be used again
 	held    []*gate        // with calls that wait for the account's limit
 }
 
