@@ -244,16 +244,8 @@ func (c *Catalog) EventConfigs(ns, fn, after string, limit int) (items []*lamben
 	if f == nil {
 		return nil, "", lambent.Errorf(lambent.CodeNotFound, "The function doesn't exist.")
 	}
-	for _, e := range f.events {
-		if e.Qualifier <= after {
-			continue
-		}
-		if limit > 0 && len(items) == limit {
-			return items, items[limit-1].Qualifier, nil
-		}
-		items = append(items, e)
-	}
-	return items, "", nil
+	items, next = byEvent.page(f.events, after, limit)
+	return items, next, nil
 }
 
 // has tells whether the function has a version or an alias of that name.
@@ -263,24 +255,14 @@ func (f *function) has(qualifier string) bool {
 }
 
 func (f *function) event(qualifier string) *lambent.EventConfig {
-	if i, ok := f.eventIndex(qualifier); ok {
-		return f.events[i]
-	}
-	return nil
+	return byEvent.find(f.events, qualifier)
 }
 
 func (f *function) eventIndex(qualifier string) (int, bool) {
-	return slices.BinarySearchFunc(f.events, qualifier, func(e *lambent.EventConfig, q string) int { return cmp.Compare(e.Qualifier, q) })
+	return byEvent.index(f.events, qualifier)
 }
 
-func (f *function) putEvent(e *lambent.EventConfig) {
-	i, ok := f.eventIndex(e.Qualifier)
-	if ok {
-		f.events[i] = e
-		return
-	}
-	f.events = slices.Insert(f.events, i, e)
-}
+func (f *function) putEvent(e *lambent.EventConfig) { f.events = byEvent.put(f.events, e) }
 
 func (b *batch) events(k id, old, next *function) {
 	prefix := "event/" + k.ns + "/" + k.name + "/"

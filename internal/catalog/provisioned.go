@@ -264,16 +264,8 @@ func (c *Catalog) ListProvisioned(ns, fn, after string, limit int) (items []*lam
 	if f == nil {
 		return nil, "", c.functionNotFound(k, "")
 	}
-	for _, p := range f.provisioned {
-		if p.Qualifier <= after {
-			continue
-		}
-		if limit > 0 && len(items) == limit {
-			return items, items[limit-1].Qualifier, nil
-		}
-		items = append(items, p)
-	}
-	return items, "", nil
+	items, next = byProvisioned.page(f.provisioned, after, limit)
+	return items, next, nil
 }
 
 // Kept is a function that asks for instances to be kept ready: by provisioned

@@ -134,44 +134,24 @@ func (f *function) settleLater(number string, s settlement) {
 
 // alias finds an alias by name; nil is none.
 func (f *function) alias(name string) *lambent.Alias {
-	if i, ok := f.aliasIndex(name); ok {
-		return f.aliases[i]
-	}
-	return nil
+	return byAlias.find(f.aliases, name)
 }
 
-func (f *function) aliasIndex(name string) (int, bool) {
-	return slices.BinarySearchFunc(f.aliases, name, func(a *lambent.Alias, n string) int { return cmp.Compare(a.Name, n) })
-}
+func (f *function) aliasIndex(name string) (int, bool) { return byAlias.index(f.aliases, name) }
 
-func (f *function) putAlias(a *lambent.Alias) {
-	i, ok := f.aliasIndex(a.Name)
-	if ok {
-		f.aliases[i] = a
-		return
-	}
-	f.aliases = slices.Insert(f.aliases, i, a)
-}
+func (f *function) putAlias(a *lambent.Alias) { f.aliases = byAlias.put(f.aliases, a) }
 
 // provision finds the provisioned concurrency of a qualifier; nil is none.
 func (f *function) provision(qualifier string) *lambent.Provisioned {
-	if i, ok := f.provisionIndex(qualifier); ok {
-		return f.provisioned[i]
-	}
-	return nil
+	return byProvisioned.find(f.provisioned, qualifier)
 }
 
 func (f *function) provisionIndex(qualifier string) (int, bool) {
-	return slices.BinarySearchFunc(f.provisioned, qualifier, func(p *lambent.Provisioned, q string) int { return cmp.Compare(p.Qualifier, q) })
+	return byProvisioned.index(f.provisioned, qualifier)
 }
 
 func (f *function) putProvision(p *lambent.Provisioned) {
-	i, ok := f.provisionIndex(p.Qualifier)
-	if ok {
-		f.provisioned[i] = p
-		return
-	}
-	f.provisioned = slices.Insert(f.provisioned, i, p)
+	f.provisioned = byProvisioned.put(f.provisioned, p)
 }
 
 // forget drops what belongs to a version or an alias that goes.

@@ -224,7 +224,7 @@ func newURLID() string {
 }
 
 func (f *function) urlIndex(qualifier string) (int, bool) {
-	return slices.BinarySearchFunc(f.urls, qualifier, func(u *lambent.URL, q string) int { return cmp.Compare(u.Qualifier, q) })
+	return byURL.index(f.urls, qualifier)
 }
 
 // mayHaveURL tells whether the qualifier is none or an alias that there is.
