@@ -162,22 +162,28 @@ func (c *Config) complete(env map[string]string) error {
 
 // hostMemory is the memory of this host, or 1 GiB where that cannot be told.
 func hostMemory() Size {
-	const unknown = 1 << 30
+	if n, ok := MemInfo("MemTotal"); ok && n > 0 {
+		return n
+	}
+	return 1 << 30
+}
+
+// MemInfo is a figure of the host's memory, such as MemAvailable; false where it
+// cannot be told.
+func MemInfo(name string) (Size, bool) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
-		return unknown
+		return 0, false
 	}
 	defer func() { _ = f.Close() }() // only read from
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), "MemTotal:"); ok {
+		if rest, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
 			// proc_meminfo(5): the unit is always KiB.
 			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			if err == nil && n > 0 {
-				return Size(n << 10)
-			}
+			return Size(n << 10), err == nil
 		}
 	}
-	return unknown
+	return 0, false
 }
 
 // environment makes a map of "KEY=value" strings; the last of a key wins.

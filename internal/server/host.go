@@ -2,9 +2,6 @@ package server
 
 import (
 	"math"
-	"os"
-	"strconv"
-	"strings"
 
 	"lambent.dev/lambent/internal/config"
 )
@@ -14,20 +11,10 @@ import (
 // that cannot be told, there is no such limit.
 func headroom(spare config.Size) func() int {
 	return func() int {
-		const name = "MemAvailable:"
-		text, err := os.ReadFile("/proc/meminfo")
-		if err != nil {
+		available, ok := config.MemInfo("MemAvailable")
+		if !ok {
 			return math.MaxInt32
 		}
-		for line := range strings.Lines(string(text)) {
-			if rest, ok := strings.CutPrefix(line, name); ok {
-				kb, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
-				if err != nil {
-					break
-				}
-				return kb>>10 - int(spare>>20)
-			}
-		}
-		return math.MaxInt32
+		return int(available>>20) - int(spare>>20)
 	}
 }
