@@ -266,10 +266,7 @@ func (f *function) putEvent(e *lambent.EventConfig) { f.events = byEvent.put(f.e
 
 func (b *batch) events(k id, old, next *function) {
 	prefix := "event/" + k.ns + "/" + k.name + "/"
-	for _, e := range next.events {
-		if old.event(e.Qualifier) == e {
-			continue
-		}
+	byEvent.changes(old.events, next.events, func(e *lambent.EventConfig) {
 		rec := eventRecord{
 			MaxRetries: e.MaxRetries, MaxAge: e.MaxAge, LastModified: e.LastModified,
 			OnSuccess: destinationRecord(e.OnSuccess), OnFailure: destinationRecord(e.OnFailure),
@@ -278,12 +275,7 @@ func (b *batch) events(k id, old, next *function) {
 			rec.Rules = append(rec.Rules, ruleRecord(r))
 		}
 		b.put(prefix+e.Qualifier, rec)
-	}
-	for _, e := range old.events {
-		if next.event(e.Qualifier) == nil {
-			b.delete(prefix + e.Qualifier)
-		}
-	}
+	}, func(qualifier string) { b.delete(prefix + qualifier) })
 }
 
 func (l *loader) addEvent(k id, qualifier string, value []byte) error {

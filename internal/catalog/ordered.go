@@ -41,6 +41,21 @@ func (name ordered[T]) put(items []*T, item *T) []*T {
 	return slices.Insert(items, i, item)
 }
 
+// changes calls put for each item of next that is not the one that old has, and
+// drop for the names of those that are gone.
+func (name ordered[T]) changes(old, next []*T, put func(*T), drop func(name string)) {
+	for _, item := range next {
+		if name.find(old, name(item)) != item {
+			put(item)
+		}
+	}
+	for _, item := range old {
+		if name.find(next, name(item)) == nil {
+			drop(name(item))
+		}
+	}
+}
+
 // page is up to limit items after the one of that name, all if limit is 0; next is
 // the last one's name if there are more.
 func (name ordered[T]) page(items []*T, after string, limit int) (page []*T, next string) {

@@ -340,35 +340,20 @@ func (f *function) all() []*lambent.Version {
 
 func (b *batch) aliases(k id, old, next *function) {
 	prefix := "alias/" + k.ns + "/" + k.name + "/"
-	for _, a := range next.aliases {
-		if old.alias(a.Name) != a {
-			b.put(prefix+a.Name, aliasRecord{Version: a.Version, Description: a.Description, Weights: a.Weights, Rules: a.Rules, RevisionID: a.RevisionID})
-		}
-	}
-	for _, a := range old.aliases {
-		if next.alias(a.Name) == nil {
-			b.delete(prefix + a.Name)
-		}
-	}
+	byAlias.changes(old.aliases, next.aliases, func(a *lambent.Alias) {
+		b.put(prefix+a.Name, aliasRecord{Version: a.Version, Description: a.Description, Weights: a.Weights, Rules: a.Rules, RevisionID: a.RevisionID})
+	}, func(name string) { b.delete(prefix + name) })
 }
 
 func (b *batch) provisioned(k id, old, next *function) {
 	prefix := "provisioned/" + k.ns + "/" + k.name + "/"
-	for _, p := range next.provisioned {
-		if old.provision(p.Qualifier) == p {
-			continue
-		}
+	byProvisioned.changes(old.provisioned, next.provisioned, func(p *lambent.Provisioned) {
 		rec := provisionedRecord{Requested: p.Requested, LastModified: p.LastModified}
 		for _, w := range p.Windows {
 			rec.Windows = append(rec.Windows, windowRecord(w))
 		}
 		b.put(prefix+p.Qualifier, rec)
-	}
-	for _, p := range old.provisioned {
-		if next.provision(p.Qualifier) == nil {
-			b.delete(prefix + p.Qualifier)
-		}
-	}
+	}, func(qualifier string) { b.delete(prefix + qualifier) })
 }
 
 func (b *batch) policies(prefix string, old, next map[string]*Policy) {

@@ -317,20 +317,12 @@ type corsRecord struct {
 
 func (b *batch) urls(k id, old, next *function) {
 	prefix := "url/" + k.ns + "/" + k.name + "/"
-	for _, u := range next.urls {
-		if i, ok := old.urlIndex(u.Qualifier); ok && old.urls[i] == u {
-			continue
-		}
+	byURL.changes(old.urls, next.urls, func(u *lambent.URL) {
 		b.put(prefix+policyKey(u.Qualifier), urlRecord{
 			ID: u.ID, AuthType: u.AuthType, Internal: u.Internal, Networks: u.Networks, InvokeMode: u.InvokeMode, CORS: (*corsRecord)(u.CORS),
 			Created: u.Created, LastModified: u.LastModified,
 		})
-	}
-	for _, u := range old.urls {
-		if _, ok := next.urlIndex(u.Qualifier); !ok {
-			b.delete(prefix + policyKey(u.Qualifier))
-		}
-	}
+	}, func(qualifier string) { b.delete(prefix + policyKey(qualifier)) })
 }
 
 func (l *loader) addURL(k id, key string, value []byte) error {
