@@ -41,8 +41,8 @@ func TestOrderWithinAFunction(t *testing.T) {
 			last = r.accept("f", n)
 		}
 		r.wait(last)
-		if !slices.Equal(r.spine.order, numbers(300)) {
-			t.Errorf("the order is %v", r.spine.order)
+		if got := r.spine.ran(); !slices.Equal(got, numbers(300)) {
+			t.Errorf("the order is %v", got)
 		}
 	})
 }
@@ -65,15 +65,15 @@ func TestKeysKeepTheirOrderAndPriorityGoesFirst(t *testing.T) {
 			last = r.accept("f", want[i], func(q *Request) { q.Key = "k" })
 		}
 		r.wait(last)
-		if !slices.Equal(r.spine.order, want) {
-			t.Errorf("the order is %v", r.spine.order)
+		if got := r.spine.ran(); !slices.Equal(got, want) {
+			t.Errorf("the order is %v", got)
 		}
 		soon := time.Now().Add(time.Minute)
 		for p := range 5 {
 			last = r.accept("g", fmt.Sprintf("p%d", p), func(q *Request) { q.Priority, q.At = p, soon })
 		}
 		r.wait(last)
-		if got := r.spine.order[20]; got != "p4" {
+		if got := r.spine.ran()[20]; got != "p4" {
 			t.Errorf("%s went first, want p4", got)
 		}
 	})
