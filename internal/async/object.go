@@ -80,11 +80,23 @@ func errNone(id string) error {
 
 // Get finds a call. What a server runs at this moment is only known there.
 func (s *Service) Get(ctx context.Context, namespace, id string) (*Object, error) {
-	j, err := s.find(ctx, namespace, id)
-	if err != nil {
-		return nil, err
+	for {
+		held := s.holds(id)
+		j, err := s.find(ctx, namespace, id)
+		if err != nil {
+			return nil, err
+		}
+		if o, here := s.object(&j); here || !held || j.Status != store.JobRunning {
+			return o, nil
+		} // else it has ended since the store was read, and what was known here is gone
 	}
-	return s.object(&j), nil
+}
+
+// holds tells whether a job is leased here.
+func (s *Service) holds(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[id] != nil
 }
 
 func (s *Service) find(ctx context.Context, namespace, id string) (store.Job, error) {
@@ -119,15 +131,17 @@ func (s *Service) List(ctx context.Context, q Query) ([]*Object, error) {
 		if err != nil {
 			return nil, unavailable("search the invocations", err)
 		}
-		found = append(found, s.object(&j))
+		o, _ := s.object(&j)
+		found = append(found, o)
 	}
 	return found, nil
 }
 
-// object is j with what is known here beyond the store.
-func (s *Service) object(j *store.Job) *Object {
+// object is j with what is known here beyond the store, and whether it is leased
+// here.
+func (s *Service) object(j *store.Job) (o *Object, here bool) {
 	namespace, function := ownerOf(j.Lane)
-	o := &Object{
+	o = &Object{
 		ID: j.ID, Kind: j.Kind, Namespace: namespace, Function: function, Status: j.Status, Error: j.Error,
 		Priority: j.Priority, Key: j.Key, Labels: j.Labels, Created: j.Created, Ended: j.Ended, Seq: j.Seq,
 	}
@@ -136,7 +150,8 @@ func (s *Service) object(j *store.Job) *Object {
 	}
 	st := readState(j.State)
 	s.mu.Lock()
-	if h := s.held[j.ID]; h != nil && j.Status == store.JobRunning {
+	h := s.held[j.ID]
+	if h != nil && j.Status == store.JobRunning {
 		o.Started = h.started
 		st.Progress = h.state.Progress
 		if h.started.IsZero() && !h.ending {
@@ -147,15 +162,15 @@ func (s *Service) object(j *store.Job) *Object {
 	o.Attempts, o.Dropped, o.Retries, o.Refused = st.Attempts, st.Dropped, st.Retries, st.Refused
 	o.Progress, o.Condition, o.Sent = st.Progress, st.Condition, st.Sent
 	if j.Body == nil {
-		return o
+		return o, h != nil
 	}
-	var h head
-	if o.Payload = split(j.Body, &h); h.Omitted > 0 {
+	var hd head
+	if o.Payload = split(j.Body, &hd); hd.Omitted > 0 {
 		o.Payload = nil
 	}
-	o.Qualifier, o.Source, o.TraceID, o.RetryOf, o.For = h.Qualifier, h.Source, h.Trace, h.RetryOf, h.For
-	if h.To != nil {
-		o.To = h.To.ARN
+	o.Qualifier, o.Source, o.TraceID, o.RetryOf, o.For = hd.Qualifier, hd.Source, hd.Trace, hd.RetryOf, hd.For
+	if hd.To != nil {
+		o.To = hd.To.ARN
 	}
 	if j.Result != nil {
 		var r outcome
@@ -165,7 +180,7 @@ func (s *Service) object(j *store.Job) *Object {
 			Truncated: r.Truncated, Duration: r.Duration, Billed: r.Billed, MemoryMB: r.MemoryMB, MaxMemoryMB: r.MaxMemoryMB, LogTail: r.LogTail,
 		}
 	}
-	return o
+	return o, h != nil
 }
 
 // watch returns a channel that is closed when something about the job changes
@@ -387,7 +402,8 @@ func (s *Service) Replay(ctx context.Context, namespace, id, qualifier string) (
 	if err != nil {
 		return nil, err
 	}
-	return &Replayed{Was: s.object(&j), ID: inv.RequestID, Now: now}, nil
+	was, _ := s.object(&j)
+	return &Replayed{Was: was, ID: inv.RequestID, Now: now}, nil
 }
 
 // Counts tells what waits and runs.
