@@ -74,8 +74,7 @@ func traces(t *testing.T, dir string) []string {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		ours := strings.HasPrefix(line, "lambent ") || strings.HasPrefix(line, "layers ") || strings.HasPrefix(line, "/dev/loop")
-		if ours || strings.Contains(line, dir) {
+		if strings.Contains(line, dir) { // other servers of the host have mounts, too
 			list = append(list, "mount "+strings.TrimSpace(line))
 		}
 	}
