@@ -54,7 +54,7 @@ func (s *Server) openPool(context.Context) error {
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics, Traces: s.traces,
 		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
-		Headroom: headroom(c.Spare), Starts: c.Starts,
+		Headroom: headroom(c.Spare), Starts: c.Starts, Processors: processors(),
 		Ahead: max(2, stdruntime.GOMAXPROCS(0)),
 		Hibernation: pool.Hibernation{
 			Init: c.Hibernate.Init, After: c.Hibernate.After, Keep: c.Hibernate.Keep,
@@ -67,6 +67,7 @@ func (s *Server) openPool(context.Context) error {
 	s.runPool(o)
 	s.metrics.WatchInstances(s.countInstances)
 	s.metrics.WatchFrozenMemory(func() int64 { return int64(s.pool.Stats().FrozenMB) << 20 })
+	s.metrics.WatchStarts(func() (uint64, float64) { st := s.pool.Stats(); return st.Held, st.StartRate })
 	s.loads = scale.NewLoads()
 	s.scale = scale.New(scale.Options{
 		Catalog: s.catalog, Pool: s.pool, Log: s.log, Idle: c.Idle, Habits: s.habits,

@@ -58,7 +58,7 @@ func (s *Server) listenOn(ctx context.Context, name, address string) (net.Listen
 		return nil, errors.Join(fmt.Errorf("the socket %s is not one of TCP", name), l.Close())
 	}
 	kept, err := tcp.File()
-	if err != nil {
+	if err := errors.Join(err, bePatient(tcp, patience)); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	s.keepListening(name, kept)
@@ -71,6 +71,7 @@ func (s *Server) listenOn(ctx context.Context, name, address string) (net.Listen
 
 func (s *Server) inherit(ctx context.Context, name, address string) (net.Listener, error) {
 	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // such a socket knows no patience
 	file := s.hooks.Sockets.Listening[name]
 	if file == nil {
 		return lc.Listen(ctx, "tcp", address)
