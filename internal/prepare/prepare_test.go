@@ -123,6 +123,7 @@ type started struct {
 	output []string
 	total  time.Duration
 	init   time.Duration
+	cpu    time.Duration // from when the instance was the version's until the answer
 }
 
 // start runs one event on a new instance, as the pool would.
@@ -164,6 +165,7 @@ func (b *bed) start(r *prepare.Room, v *lambent.Version, event string, flags ...
 			b.t.Error(err)
 		}
 	}()
+	booted := inst.Usage().CPU
 	init, err := inst.Init(b.t.Context())
 	if err != nil || init.Failure != nil {
 		b.t.Fatalf("init: %v %+v\n%s", err, init.Failure, out)
@@ -175,7 +177,7 @@ func (b *bed) start(r *prepare.Room, v *lambent.Version, event string, flags ...
 	if err != nil || a.Failure != nil || a.FunctionError {
 		b.t.Fatalf("invoke: %v %+v %s\n%s", err, a.Failure, a.Payload, out)
 	}
-	return started{string(a.Payload), init.Origin, out.all(), time.Since(begin), init.Took}
+	return started{string(a.Payload), init.Origin, out.all(), time.Since(begin), init.Took, inst.Usage().CPU - booted}
 }
 
 // wait waits until v is prepared.

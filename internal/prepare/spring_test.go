@@ -58,7 +58,8 @@ func TestSpringBoot(t *testing.T) {
 	archive := b.best("with its archive", r, &own, lambent.OriginStart)
 	b.start(r, v, springEvent) // the reserve learns of it
 	blank := b.best("from a blank of its own", r, v, lambent.OriginBlank)
-	// By how much is for the log: the machine may be busy.
+	// By how much is for the log, and so is the time that passes: the machine may be
+	// busy.
 	if archive >= fresh || blank >= fresh {
 		t.Errorf("from nothing %v, with its archive %v, from a blank %v", fresh, archive, blank)
 	}
@@ -78,7 +79,8 @@ func (b *bed) reserved() {
 	}
 }
 
-// best starts v some times, checks what it answers, and returns the shortest time.
+// best starts v some times, checks what it answers, and returns the least processor
+// time that one took.
 func (b *bed) best(name string, r *prepare.Room, v *lambent.Version, origin lambent.Origin) time.Duration {
 	b.t.Helper()
 	var all []time.Duration
@@ -100,8 +102,9 @@ func (b *bed) best(name string, r *prepare.Room, v *lambent.Version, origin lamb
 		if got.origin != origin {
 			b.t.Errorf("%s: the instance came by %s, want %s", name, got.origin, origin)
 		}
-		b.t.Logf("%s: %v, of which init %v", name, got.total.Round(time.Millisecond), got.init.Round(time.Millisecond))
-		all = append(all, got.total)
+		b.t.Logf("%s: %v, of which init %v; %v of the processor", name,
+			got.total.Round(time.Millisecond), got.init.Round(time.Millisecond), got.cpu.Round(time.Millisecond))
+		all = append(all, got.cpu)
 	}
 	return slices.Min(all)
 }
