@@ -191,7 +191,7 @@ func (r *rig) hear() said {
 	select {
 	case s := <-r.said:
 		return s
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		r.t.Fatalf("the runtime says nothing; its output:\n%.2000s", r.log.String())
 		return said{}
 	}
@@ -226,7 +226,7 @@ func (r *rig) send(payload string, headers map[string]string) string {
 	ev := event{id: newID(), payload: payload, headers: headers}
 	select {
 	case r.events <- ev:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		r.t.Fatalf("the runtime does not ask for an event; its output:\n%.2000s", r.log.String())
 	}
 	return ev.id
