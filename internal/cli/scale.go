@@ -102,6 +102,9 @@ func (a *app) scaleWhy(cmd *cobra.Command, name string, last int) error {
 	if s.Trouble != "" {
 		a.note("the last starts have failed: %s", printable(s.Trouble))
 	}
+	if s.Held != "" {
+		a.note("%s", printable(s.Held))
+	}
 	if len(s.Decisions) == 0 {
 		a.note("nothing was decided about %s:%s: it was not called since the server started", s.Function, s.Version)
 		return nil

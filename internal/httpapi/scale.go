@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
+	"time"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/client"
@@ -79,8 +81,17 @@ func scaleOf(s scale.Status) client.Scale {
 		Function: s.Key.Function, Version: s.Key.Number, Ready: s.Pool.Ready, Busy: s.Pool.Busy, Draining: s.Pool.Draining + s.Pool.Surplus,
 		Starting: s.Pool.Starting, Frozen: s.Pool.Frozen, Waiting: s.Pool.Waiting, Running: s.Running,
 		Calls: s.Total.Ended, Failed: s.Total.Failed, P50MS: ms(s.Total.Took.Quantile(.5)), P99MS: ms(s.Total.Took.Quantile(.99)),
-		Trouble: s.Pool.Trouble, Decisions: []client.Decision{},
+		Trouble: s.Pool.Trouble, Held: held(s.Pool.Held), Decisions: []client.Decision{},
 	}
+}
+
+// held tells of starts that had to wait; "" if none had to.
+func held(h pool.Held) string {
+	if h.Times == 0 {
+		return ""
+	}
+	return fmt.Sprintf("starts had to wait %d times, last at %s, when there were %.1f per second: %s.",
+		h.Times, h.Last.UTC().Format(time.RFC3339), h.PerSecond, h.Why)
 }
 
 func decision(m *scale.Made) client.Decision {

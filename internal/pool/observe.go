@@ -25,6 +25,7 @@ type Observation struct {
 	Keep     time.Duration // how long the policy would keep an idle instance; 0 if it was not asked
 	Target   Target
 	Trouble  string // why the last starts have failed; "" if they have not
+	Held     Held   // how starts had to wait because processors were short
 }
 
 // Observe tells what there is of a version; false if nothing is.
@@ -52,7 +53,7 @@ func (p *Pool) Observed() iter.Seq2[Key, Observation] {
 func (g *group) observe() Observation {
 	o := Observation{
 		Version: g.version, Ready: g.live(), Busy: len(g.busy) + len(g.settling), Starting: g.starting,
-		Frozen: len(g.frozen) + g.freezing, Waiting: len(g.waiters), LastIdle: g.lastIdle, Target: g.target,
+		Frozen: len(g.frozen) + g.freezing, Waiting: len(g.waiters), LastIdle: g.lastIdle, Target: g.target, Held: g.held,
 	}
 	if g.habit.prewarm == 0 && !g.habit.asked.IsZero() {
 		o.Keep = g.habit.keep

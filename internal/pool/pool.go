@@ -54,6 +54,8 @@ type Options struct {
 	Headroom Headroom
 	// Starts is how many instances calls may start in 10 s; 0 is no limit.
 	Starts int
+	// Processors tells how busy the host is; nil is never too busy to start more.
+	Processors Processors
 	// MaxWait is how long a call may wait for memory before it is throttled.
 	MaxWait time.Duration
 	// NewID makes instance ids of 32 hex digits.
@@ -104,6 +106,7 @@ type Pool struct {
 	usedMB   int
 	starved  []*group // with waiters that wait for memory or for a start
 	rate     startRate
+	gate     gate
 	wake     *time.Timer // Run's; fires at wakeAt
 	wakeAt   time.Time
 	hostMB   int // what the host had left at lookedAt
@@ -146,6 +149,7 @@ type group struct {
 	lastIdle time.Time // when an instance last went idle after a call
 	habit    habit
 	near     map[uint64]string // instances of callers that stay, by the hash of their key
+	held     Held
 }
 
 // member is one instance in the pool.
@@ -206,8 +210,7 @@ func New(o Options) *Pool {
 	}
 	p := &Pool{o: o, groups: make(map[Key]*group), targets: make(map[*group]struct{})}
 	p.rate.per10s = o.Starts
-	p.wake = time.NewTimer(time.Hour)
-	p.wake.Stop()
+	p.wake, p.gate.look = stoppedTimer(), stoppedTimer()
 	p.life, p.cut = context.WithCancel(context.Background())
 	p.lookAtHost()
 	return p
@@ -397,9 +400,7 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 	}
 	p.instance++
 	p.hostMB -= need
-	if paced {
-		p.rate.left--
-	}
+	p.passLocked(g, paced)
 	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
 	p.wg.Go(func() { p.coldStart(m, ahead) })
 	return true
@@ -474,6 +475,7 @@ func (p *Pool) arrivedLocked(g *group, out outcome) {
 		p.ahead--
 	}
 	if out.came == started {
+		p.gate.starts--
 		g.lastCold = out.m.cold.Total
 		g.trouble.learn(out, time.Now())
 	}

@@ -31,6 +31,8 @@ func (p *Pool) Run(ctx context.Context) error {
 			p.reap(now)
 		case <-p.wake.C:
 			p.woken()
+		case <-p.gate.look.C:
+			p.lookAtProcessors()
 		}
 	}
 }

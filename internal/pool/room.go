@@ -60,21 +60,36 @@ func (p *Pool) restLocked(g *group, m *member, now time.Time) {
 // function per 10 s (Lambda developer guide, "Understanding Lambda function
 // scaling"); here it is the host that has a limit.
 type startRate struct {
-	per10s int // 0 is no limit
+	per10s int     // 0 is no limit
+	slowed float64 // starts per second while processors are short; 0 is not slowed
 	left   float64
 	at     time.Time // when left was right
 }
 
+// slow changes the rate to that many per second; 0 is back to the limit.
+func (r *startRate) slow(perSecond float64) {
+	if perSecond > 0 {
+		r.left = min(r.left, max(1, perSecond))
+	}
+	r.slowed = perSecond
+}
+
+// take is for a start. One that does not ask first leaves no debt.
+func (r *startRate) take() { r.left = max(0, r.left-1) }
+
 // wait is how long it is until there is a token.
 func (r *startRate) wait(now time.Time) time.Duration {
-	if r.per10s == 0 {
+	if r.per10s == 0 && r.slowed == 0 {
 		return 0
 	}
-	perSecond := float64(r.per10s) / 10
+	perSecond, most := float64(r.per10s)/10, float64(r.per10s)
+	if r.slowed > 0 {
+		perSecond, most = r.slowed, max(1, r.slowed)
+	}
 	if r.at.IsZero() {
-		r.left = float64(r.per10s)
+		r.left = most
 	} else if past := now.Sub(r.at); past > 0 { // a clock that is set back gives nothing
-		r.left = min(float64(r.per10s), r.left+past.Seconds()*perSecond)
+		r.left = min(most, r.left+past.Seconds()*perSecond)
 	}
 	r.at = now
 	if r.left >= 1 {
@@ -89,7 +104,12 @@ func (p *Pool) mayStartLocked(g *group, now time.Time) bool {
 	if g.trouble.persistent() && g.starting > 0 {
 		return false // one is enough to see whether it works again
 	}
-	wait := max(g.trouble.hold.Sub(now), p.rate.wait(now))
+	wait := g.trouble.hold.Sub(now)
+	if !p.gate.slowed() {
+		wait = max(wait, p.rate.wait(now))
+	} else if wait <= 0 && p.holdsLocked(g, now) {
+		return false
+	}
 	if wait > 0 {
 		p.wakeLocked(now.Add(wait))
 	}
@@ -162,6 +182,7 @@ func (p *Pool) wantLocked(g *group) {
 // to do; if there is but cannot be done now, g is starved.
 func (p *Pool) wantOneLocked(g *group) bool {
 	if g.starting*g.capacity() >= len(g.waiters) || g.full() {
+		g.held.now = false
 		return false
 	}
 	if m := p.takeIdleLocked(g); m != nil { // there was no memory for it to serve before

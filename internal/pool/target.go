@@ -199,7 +199,7 @@ func (p *Pool) Warm(v *lambent.Version, reason string) bool {
 }
 
 func (p *Pool) guessLocked(g *group, reason string, now time.Time) bool {
-	if len(g.idle)+len(g.settling)+g.starting > 0 || now.Before(g.trouble.until) || p.ahead >= p.o.Ahead {
+	if len(g.idle)+len(g.settling)+g.starting > 0 || now.Before(g.trouble.until) || p.ahead >= p.o.Ahead || p.gate.slowed() {
 		return false
 	}
 	return p.bringLocked(g, forGuess, reason)
@@ -210,9 +210,13 @@ func (p *Pool) fillLocked(now time.Time) {
 	if p.closed {
 		return
 	}
+	most := p.o.Ahead
+	if p.gate.slowed() {
+		most = 1
+	}
 	for g := range p.targets {
 		g.trouble.memory = false
-		for !g.stale && !now.Before(g.trouble.until) && p.ahead < p.o.Ahead {
+		for !g.stale && !now.Before(g.trouble.until) && p.ahead < most {
 			reason, c := g.target.missing(g.live() + g.starting)
 			if reason == "" {
 				break

@@ -225,6 +225,20 @@ func (m *Metrics) WatchFrozenMemory(bytes func() int64) {
 	}, func() float64 { return float64(bytes()) }))
 }
 
+// WatchStarts lets each scrape ask how many starts for calls had to wait because
+// processors were short, and to how many in a second they are held now, 0 for none.
+// It is called once.
+func (m *Metrics) WatchStarts(starts func() (held uint64, perSecond float64)) {
+	m.registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "lambent_starts_held_total", Help: "Starts of instances for calls that had to wait because the host's processors were short.",
+		}, func() float64 { held, _ := starts(); return float64(held) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "lambent_starts_per_second_allowed", Help: "Starts of instances per second that calls are held to while the host's processors are short; 0 while they are not.",
+		}, func() float64 { _, rate := starts(); return rate }),
+	)
+}
+
 var instancesDesc = prometheus.NewDesc("lambent_instances", "Live instances by state.", []string{"state"}, nil)
 
 // instanceCollector reads the pool's own count instead of keeping a second one.

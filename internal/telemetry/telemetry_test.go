@@ -29,6 +29,7 @@ func TestMetrics(t *testing.T) {
 	m.ColdStarted(v.Runtime, "", nil)
 	m.Thawed(v.Runtime, 2*time.Millisecond)
 	m.WatchFrozenMemory(func() int64 { return 4096 })
+	m.WatchStarts(func() (uint64, float64) { return 7, 2.5 })
 	m.AheadHit("provisioned")
 	m.AheadWasted("alias", 128, 2*time.Second)
 	m.WatchInstances(func() map[InstanceState]int { return map[InstanceState]int{InstanceStarting: 0, InstanceBusy: 1} })
@@ -53,6 +54,8 @@ func TestMetrics(t *testing.T) {
 		`lambent_cold_start_stage_seconds_count{runtime="python3.12",stage="network"} 1`,
 		`lambent_thaw_seconds_sum{runtime="python3.12"} 0.002`,
 		`lambent_frozen_memory_bytes 4096`,
+		`lambent_starts_held_total 7`,
+		`lambent_starts_per_second_allowed 2.5`,
 		`lambent_started_ahead_total{outcome="hit",reason="provisioned"} 1`,
 		`lambent_started_ahead_total{outcome="waste",reason="alias"} 1`,
 		`lambent_started_ahead_wasted_megabyte_seconds_total{reason="alias"} 256`,
