@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -78,6 +79,9 @@ func (p *Pool) coldStart(m *member, ahead string) {
 	// What failed for the function's own reasons is still leased, so that the
 	// caller can write into its log; Release ends it.
 	told := p.deliver(m.group, outcome{m: m, failure: failure, err: err, came: started, ahead: ahead != ""})
+	if told { // the call goes on first, also where this has the only processor
+		runtime.Gosched()
+	}
 	if !told || err != nil { // no call's trace shows it
 		start := m.cold.Trace()
 		p.o.Traces.Started(v, &start)

@@ -129,8 +129,8 @@ func KeyOf(v *lambent.Version) Key { return Key{v.Namespace, v.Function, v.Numbe
 type group struct {
 	key      Key
 	version  *lambent.Version // latest seen
-	print    string           // fingerprint of what the instances were started from
-	retired  int              // how often instances were; part of print
+	print    int              // of what instances are started from: another one after each change
+	prints   int              // the last print
 	idle     []*member        // newest last
 	starting int              // instances on their way: cold starts and thaws
 	lastCold time.Duration    // what the last cold start took in all
@@ -155,7 +155,7 @@ type group struct {
 // member is one instance in the pool.
 type member struct {
 	group    *group
-	print    string
+	print    int
 	inst     sandbox.Instance
 	stream   logs.Stream
 	version  *lambent.Version
@@ -180,7 +180,7 @@ type member struct {
 // waiter is one call of Acquire that found nothing idle.
 type waiter struct {
 	out   chan outcome // buffered; gets one unless the waiter left the queue first
-	print string       // of the group when it came
+	print int          // of the group when it came
 }
 
 type outcome struct {
@@ -341,14 +341,15 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 	g := p.groups[k]
 	if g == nil {
 		g = &group{key: k, version: v, busy: make(map[*member]struct{}), settling: make(map[*member]struct{})}
-		g.print = g.fingerprint(v)
+		g.reprint()
 		p.groups[k] = g
 		return g
 	}
 	if g.version != v || g.stale {
+		same := !g.stale && fingerprint(g.version) == fingerprint(v)
 		g.version, g.stale = v, false
-		if print := g.fingerprint(v); print != g.print {
-			g.print = print
+		if !same {
+			g.reprint()
 			g.trouble = trouble{}
 			p.retireLocked(g, "updated")
 			p.feedLocked()

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"lambent.dev/lambent"
@@ -111,8 +110,7 @@ func (p *Pool) Retire(namespace, function, number string) {
 	defer p.mu.Unlock()
 	for k, g := range p.groups {
 		if k.Namespace == namespace && k.Function == function && (number == "" || k.Number == number) {
-			g.print = "" // what comes back or is being started is out of date
-			g.retired++  // and stays so, even if the version is the same as before
+			g.print = 0 // what comes back or is being started is out of date
 			g.stale = true
 			g.habit = habit{}
 			p.retireLocked(g, "retired")
@@ -241,9 +239,10 @@ func isDone(m *member) bool {
 	}
 }
 
-// fingerprint names what g's instances are started from: v, and which time over.
-func (g *group) fingerprint(v *lambent.Version) string {
-	return fingerprint(v) + "-" + strconv.Itoa(g.retired)
+// reprint gives g a print that none of its instances has.
+func (g *group) reprint() {
+	g.prints++
+	g.print = g.prints
 }
 
 // fingerprint is a hash of everything in v that an instance is started from.

@@ -1,8 +1,8 @@
 package wasm
 
 import (
-	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
@@ -13,21 +13,16 @@ import (
 
 // disk is what an instance sees of the file system: /var/task, /opt and /tmp.
 type disk struct {
-	roots []*os.Root
+	code []*tree // what is only read
 
 	mu  sync.Mutex // guards tmp
 	tmp *scratch   // nil when it was kept
 }
 
-// newDisk opens the directories of spec. dir is where /tmp goes; it is made when
-// the module first looks.
-func newDisk(spec *sandbox.Spec, dir string, all *handles) (_ *disk, _ wazero.FSConfig, err error) {
+// newDisk shows the directories of spec. dir is where /tmp goes; it is made when
+// the module first looks, and the others are opened then.
+func newDisk(spec *sandbox.Spec, dir string, all *handles) (*disk, wazero.FSConfig, error) {
 	d := &disk{}
-	defer func() {
-		if err != nil {
-			d.close()
-		}
-	}()
 	if kept, ok := spec.Tmp.(*scratch); ok && kept != nil {
 		d.tmp = kept
 		if err := kept.moveTo(dir); err != nil {
@@ -37,36 +32,18 @@ func newDisk(spec *sandbox.Spec, dir string, all *handles) (_ *disk, _ wazero.FS
 		d.tmp = &scratch{dir: dir, room: newRoom(int64(spec.Version.EphemeralMB) << 20)}
 	}
 	mine := newHandles(maxOpen, all)
-	open := func(dirs ...string) (*tree, error) {
-		t := &tree{handles: mine}
-		for _, dir := range dirs {
-			root, err := os.OpenRoot(dir)
-			if err != nil {
-				return nil, err
-			}
-			d.roots = append(d.roots, root)
-			t.roots = append([]*os.Root{root}, t.roots...)
-		}
-		return t, nil
-	}
 	config, ok := wazero.NewFSConfig().(sysfs.FSConfig)
 	if !ok {
 		panic("the engine's configuration takes no file systems") // it always does
 	}
-	mount := func(t *tree, at string) {
+	show := func(at string, dirs ...string) {
+		t := &tree{dirs: dirs, handles: mine}
+		d.code = append(d.code, t)
 		config, _ = config.WithSysFSMount(t, at).(sysfs.FSConfig)
 	}
-	task, err := open(spec.Code)
-	if err != nil {
-		return nil, nil, err
-	}
-	mount(task, "/var/task")
+	show("/var/task", spec.Code)
 	if len(spec.Layers) > 0 {
-		opt, err := open(spec.Layers...)
-		if err != nil {
-			return nil, nil, err
-		}
-		mount(opt, "/opt")
+		show("/opt", slices.Clone(spec.Layers)...)
 	}
 	return d, config.WithSysFSMount(&tmpFS{scratch: d.tmp, handles: mine}, "/tmp"), nil
 }
@@ -84,10 +61,9 @@ func (d *disk) keep() sandbox.Tmp {
 }
 
 func (d *disk) close() {
-	for _, r := range d.roots {
-		_ = r.Close() // opened for reading
+	for _, t := range d.code {
+		t.close()
 	}
-	d.roots = nil
 	if tmp := d.keep(); tmp != nil {
 		_ = tmp.Close() // what cannot be removed now goes at the next start
 	}

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tetratelabs/wazero"
+
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 )
@@ -35,6 +37,7 @@ type Driver struct {
 	dir     string
 	library *library
 	handles *handles // of all instances
+	config  wazero.ModuleConfig
 
 	live  sandbox.Registry[*Instance]
 	stops sync.WaitGroup // Stops that go on in the background
@@ -60,7 +63,7 @@ func New(o Options) (*Driver, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{opts: o, handles: newHandles(openFiles(), nil)}
+	d := &Driver{opts: o, config: anyConfig(), handles: newHandles(openFiles(), nil)}
 	if err := d.open(); err != nil {
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "prepare the wasm sandbox: %w", err)
 	}
@@ -131,11 +134,13 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 	begin = time.Now()
 	i.env = append(append([]string{}, spec.Runtime.Env...), spec.Env...)
 	i.env = append(i.env, "PWD=/var/task")
-	if i.disk, i.files, err = newDisk(&i.spec, tmpDir(d.dir, spec.ID), d.handles); err != nil {
+	var files wazero.FSConfig
+	if i.disk, files, err = newDisk(&i.spec, tmpDir(d.dir, spec.ID), d.handles); err != nil {
 		i.cancel()
 		d.library.put(i.shelf)
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "open the files of a module: %w", err)
 	}
+	i.config = i.guestConfig(files)
 	i.stage(lambent.StageFiles, begin)
 	if err := d.live.Add(spec.ID, i); err != nil {
 		i.cancel()

@@ -59,6 +59,7 @@ func (i *Instance) newGuest(ctx context.Context) (_ *guest, _ *ending, err error
 	if i.mod.least > limit {
 		return nil, nil, fmt.Errorf("a module of %d bytes in %d", i.mod.least, limit)
 	}
+	i.clears.Wait()
 	mem, err := newMemory(max(min(limit, i.mod.most), pageSize))
 	if err != nil {
 		return nil, nil, lambent.Errorf(lambent.CodeUnavailable, "reserve memory for a module: %w", err)
@@ -69,10 +70,7 @@ func (i *Instance) newGuest(ctx context.Context) (_ *guest, _ *ending, err error
 	if i.mod.resident {
 		stdout = i.writer
 	}
-	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithArgs(i.mod.name).
-		WithStdin(&g.stdin).WithStdout(stdout).WithStderr(i.writer).WithFSConfig(i.files).
-		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().
-		WithNanosleep(g.sleep).WithOsyield(runtime.Gosched)
+	config := i.config.WithStdin(&g.stdin).WithStdout(stdout).WithNanosleep(g.sleep)
 	end := g.stay(ctx, &call{env: i.env}, func(ctx context.Context) (err error) {
 		defer func() {
 			if p := recover(); p != nil { // the engine does not, outside of calls
@@ -87,6 +85,17 @@ func (i *Instance) newGuest(ctx context.Context) (_ *guest, _ *ending, err error
 		return nil, end, nil
 	}
 	return g, nil, nil
+}
+
+// guestConfig is what all guests of i have in common.
+func (i *Instance) guestConfig(files wazero.FSConfig) wazero.ModuleConfig {
+	return i.driver.config.WithArgs(i.mod.name).WithStderr(i.writer).WithFSConfig(files)
+}
+
+// anyConfig is what all guests have in common.
+func anyConfig() wazero.ModuleConfig {
+	return wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader).
+		WithSysWalltime().WithSysNanotime().WithOsyield(runtime.Gosched)
 }
 
 // close ends the guest and frees its memory.

@@ -24,15 +24,16 @@ type Instance struct {
 	shelf  *shelf // where mod is from
 	mod    *module
 	env    []string
-	files  wazero.FSConfig
+	config wazero.ModuleConfig // of every guest
 	disk   *disk
 	writer *writer
 
 	life   context.Context // ends with the instance
 	cancel context.CancelFunc
-	turn   chan struct{} // holds a token while a guest runs
-	guest  *guest        // the one that waits for an event; used in turn
-	inited chan struct{} // closed when init is set
+	turn   chan struct{}  // holds a token while a guest runs
+	guest  *guest         // the one that waits for an event; used in turn
+	clears sync.WaitGroup // ends of guests that go on; waited for in turn
+	inited chan struct{}  // closed when init is set
 	init   sandbox.InitResult
 	done   chan struct{} // closed when no event can be taken
 	gone   chan struct{} // closed when Stop is through
@@ -236,8 +237,7 @@ func (i *Instance) answer(ctx context.Context, begin time.Time, ev *sandbox.Even
 		}
 		return sandbox.Answer{Payload: b, ContentType: "application/json"}, nil
 	}
-	i.guest = nil
-	defer g.close()
+	defer i.clear(g)
 	c.env = append(i.env[:len(i.env):len(i.env)], environmentOf(ev)...)
 	g.stdin.Reset(ev.Payload)
 	_, end := g.call(ctx, c, exportStart)
@@ -255,6 +255,18 @@ func (i *Instance) answer(ctx context.Context, begin time.Time, ev *sandbox.Even
 		return c.report.answer(), nil
 	}
 	return sandbox.Answer{Payload: g.stdout.b, ContentType: "application/json"}, nil
+}
+
+// clear ends a command's guest. The first one's end does not add to a cold start: it
+// goes on beside the answer, and is over before there is another guest. Later on
+// that would cost more than it spares.
+func (i *Instance) clear(g *guest) {
+	if g == i.guest {
+		i.guest = nil
+		i.clears.Go(g.close)
+		return
+	}
+	g.close()
 }
 
 // object gives the errorType of a command's output if that is an error object.
@@ -389,6 +401,7 @@ func (i *Instance) Stop(ctx context.Context) error {
 
 // release frees what the instance has; no guest of it runs.
 func (i *Instance) release() {
+	i.clears.Wait()
 	if i.guest != nil {
 		i.guest.close()
 		i.guest = nil

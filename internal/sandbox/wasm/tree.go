@@ -59,6 +59,8 @@ func (h *handles) give() {
 // has one directory.
 type tree struct {
 	sys.UnimplementedFS
+	// dirs are opened, the last one on top, when the module first looks: most never do.
+	dirs    []string
 	roots   []*os.Root
 	handles *handles
 	room    *room
@@ -89,8 +91,31 @@ func errno(err error) sys.Errno {
 	return sys.EACCES
 }
 
+// look opens what has to be open for a look at the tree.
+func (t *tree) look() error {
+	for len(t.dirs) > 0 {
+		root, err := os.OpenRoot(t.dirs[0])
+		if err != nil {
+			return err
+		}
+		t.dirs, t.roots = t.dirs[1:], append([]*os.Root{root}, t.roots...)
+	}
+	return nil
+}
+
+// close lets go of the directories, which were opened for reading.
+func (t *tree) close() {
+	for _, r := range t.roots {
+		_ = r.Close()
+	}
+	t.dirs, t.roots = nil, nil
+}
+
 // find gives the topmost root that has path.
 func (t *tree) find(path string) (*os.Root, fs.FileInfo, sys.Errno) {
+	if err := t.look(); err != nil {
+		return nil, nil, errno(err)
+	}
 	var last error = syscall.ENOENT
 	for _, r := range t.roots {
 		info, err := r.Lstat(path)
@@ -317,6 +342,9 @@ func (t *tree) entries(path string) ([]sys.Dirent, sys.Errno) {
 	var out []sys.Dirent
 	seen := map[string]bool{}
 	found := sys.ENOENT
+	if err := t.look(); err != nil {
+		return nil, errno(err)
+	}
 	for _, r := range t.roots {
 		f, err := r.Open(filepath.Clean(path))
 		if err != nil {
