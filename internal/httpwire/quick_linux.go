@@ -13,14 +13,11 @@ import (
 // does not know of, in bytes: copying it takes some ten microseconds.
 const quickMost = 64 << 10
 
-// calm is up to how many requests at once calls are kept from Go's scheduler.
-const calm = 2
-
 // quick is a socket that is read and written without telling Go's scheduler, which
 // expects of every system call that it may take long: before one it wakes its
 // monitor thread, if that sleeps, and after 20 µs it lets another thread go on. A
-// socket that never blocks needs neither, as long as there is little to do. With
-// more that thread is awake anyway, and the other one has something to go on with.
+// socket that never blocks needs neither: where nothing else is announced, the
+// monitor finds nothing to do and looks less and less often.
 type quick struct {
 	net.Conn
 	raw  syscall.RawConn
@@ -102,7 +99,7 @@ func (t *transfer) run(p []byte, wait func(func(uintptr) bool) error) (int, erro
 
 // Read implements io.Reader.
 func (q *quick) Read(p []byte) (int, error) {
-	if len(p) == 0 || underway.Load() > calm {
+	if len(p) == 0 {
 		return q.Conn.Read(p)
 	}
 	q.r.mu.Lock()
@@ -119,9 +116,6 @@ func (q *quick) Read(p []byte) (int, error) {
 
 // Write implements io.Writer.
 func (q *quick) Write(p []byte) (int, error) {
-	if underway.Load() > calm {
-		return q.Conn.Write(p)
-	}
 	q.w.mu.Lock()
 	defer q.w.mu.Unlock()
 	for sent := 0; ; {
