@@ -32,22 +32,20 @@ const jsonType = "application/json"
 // Lambda function URLs", response payload format). A lone string goes out without
 // its quotes, as on AWS. The answer may share memory with payload.
 func ParseV2(payload []byte) (Answer, error) {
-	if !json.Valid(payload) {
-		return Answer{}, ErrAnswer
-	}
-	v := bytes.TrimLeft(payload, " \t\r\n")
-	switch v[0] {
-	case '"':
-		return plain(unquote(bytes.TrimRight(v, " \t\r\n"))), nil
-	case '{':
-	default:
-		return plain(payload), nil
-	}
+	i := space(payload, 0)
 	var parts answerParts
-	for name, value := range members(v) {
-		parts.set(name, value)
+	var end int
+	if i < len(payload) && payload[i] == '{' {
+		end = checkObject(payload, i, maxDepth, func(name, value []byte) { parts.set(unquote(name), value) })
+	} else {
+		end = check(payload, i, maxDepth)
 	}
-	if parts.status == nil {
+	switch {
+	case end < 0 || space(payload, end) != len(payload):
+		return Answer{}, ErrAnswer
+	case payload[i] == '"':
+		return plain(unquote(payload[i:end])), nil
+	case parts.status == nil:
 		return plain(payload), nil
 	}
 	return parts.answer()
@@ -60,13 +58,13 @@ func plain(body []byte) Answer {
 // ParsePrelude reads what goes before the body of a streamed answer: statusCode,
 // headers and cookies, all optional.
 func ParsePrelude(prelude []byte) (Answer, error) {
-	v := bytes.TrimLeft(prelude, " \t\r\n")
-	if len(v) == 0 || v[0] != '{' || !json.Valid(v) {
+	v := trimSpace(prelude)
+	if len(v) == 0 || v[0] != '{' || !isJSON(v) {
 		return Answer{}, ErrAnswer
 	}
 	parts := answerParts{status: []byte("200"), streamed: true}
 	for name, value := range members(v) {
-		if name != "body" {
+		if string(name) != "body" {
 			parts.set(name, value)
 		}
 	}
@@ -79,8 +77,8 @@ type answerParts struct {
 	streamed                                bool
 }
 
-func (p *answerParts) set(name string, value []byte) {
-	switch name {
+func (p *answerParts) set(name, value []byte) {
+	switch string(name) {
 	case "statusCode":
 		p.status = value
 	case "headers":
@@ -120,7 +118,7 @@ func (p *answerParts) fields() ([]Field, error) {
 			if !ok {
 				return nil, ErrAnswer
 			}
-			name = textproto.CanonicalMIMEHeaderKey(name)
+			name := textproto.CanonicalMIMEHeaderKey(string(name))
 			if hop[name] || name == "Content-Length" || !isToken(name) {
 				continue
 			}

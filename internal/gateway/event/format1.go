@@ -2,7 +2,6 @@ package event
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"net/textproto"
 	"slices"
 	"strconv"
@@ -196,13 +195,13 @@ func appendWholeBody(b []byte, r *Request, empty string) []byte {
 // payload.
 func ParseV1(payload []byte) (Answer, error) {
 	v := trimSpace(payload)
-	if len(v) == 0 || v[0] != '{' || !json.Valid(v) {
+	if len(v) == 0 || v[0] != '{' || !isJSON(v) {
 		return Answer{}, ErrAnswer
 	}
 	var parts answerParts
 	var multi []byte
 	for name, value := range members(v) {
-		switch name {
+		switch string(name) {
 		case "multiValueHeaders":
 			multi = value
 		case "cookies": // of another format
@@ -236,7 +235,7 @@ func mergeLists(fields []Field, multi []byte) ([]Field, error) {
 		return nil, ErrAnswer
 	}
 	for name, values := range members(multi) {
-		name = textproto.CanonicalMIMEHeaderKey(name)
+		name := textproto.CanonicalMIMEHeaderKey(string(name))
 		if hop[name] || name == "Content-Length" || !isToken(name) || !isSet(values) {
 			continue
 		}

@@ -7,12 +7,12 @@ import "iter"
 
 // members yields the names and values of an object. Of names that come twice both
 // are yielded.
-func members(v []byte) iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
+func members(v []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
 		i := space(v, 1)
 		for v[i] != '}' {
 			end := value(v, i)
-			name := string(unquote(v[i:end]))
+			name := unquote(v[i:end])
 			i = space(v, space(v, end)+1) // over the colon
 			end = value(v, i)
 			if !yield(name, v[i:end:end]) {
