@@ -105,10 +105,12 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > lambent.MaxPayload {
 		return nil, errTooLarge()
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // behind a signature it is read already
+	if b, ok := r.Body.(interface{ Here() bool }); !ok || !b.Here() {
+		control := http.NewResponseController(w)
+		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // behind a signature it is read already
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	}
 	body, err := readAll(r)
-	_ = control.SetReadDeadline(time.Time{})
 	if err == nil {
 		return body, nil
 	}

@@ -21,7 +21,8 @@ var preludeEnd = make([]byte, 8)
 // maxPrelude bounds the part before the zero bytes.
 const maxPrelude = 64 << 10
 
-// writeTimeout is how long a caller may take to read a part of an answer.
+// writeTimeout is how long a caller may take to read a part of an answer; half of
+// it is enough for a part that comes soon after another, and spares its deadline.
 const writeTimeout = time.Minute
 
 func cutPrelude(p []byte) (head, body []byte, ok bool) { return bytes.Cut(p, preludeEnd) }
@@ -38,6 +39,7 @@ type stream struct {
 	begun   bool   // the function streams
 	sent    bool   // the head is out
 	stopped atomic.Bool
+	until   time.Time // the deadline of writing
 }
 
 var _ lambent.Interrupter = (*stream)(nil)
@@ -78,8 +80,11 @@ func (s *stream) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // only a connection has one
-	if s.stopped.Load() {                                        // looked at last, so that Interrupt's deadline is the later one
+	if now := time.Now(); s.until.Sub(now) < writeTimeout/2 {
+		s.until = now.Add(writeTimeout)
+		_ = s.control.SetWriteDeadline(s.until) // only a connection has one
+	}
+	if s.stopped.Load() { // looked at last, so that Interrupt's deadline is the later one
 		return 0, lambent.Errorf(lambent.CodeCanceled, "send answer: it was broken off")
 	}
 	if len(body) > 0 {

@@ -45,6 +45,11 @@ func (r *Reader) Ready() bool {
 	return whole && len(data) > 0 && !bytes.HasPrefix(size, []byte("0")) // trailers follow the last chunk
 }
 
+// here tells that the body is of a known length, and that all of it was read ahead.
+func (r *Reader) here() bool {
+	return r.ended || !r.broken && !r.Head.Chunked && !r.Head.Expect && int64(r.buf.w-r.buf.r) >= r.left
+}
+
 // errBroken follows an error of a body.
 var errBroken = errors.New("the body broke off")
 

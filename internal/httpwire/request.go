@@ -115,6 +115,10 @@ func (q *request) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Here tells that reading the body to its end will not wait for the client: all of
+// it was read ahead.
+func (q *request) Here() bool { return q.c.r.here() }
+
 // Close implements io.Closer. What was not read is read when the request has been
 // answered.
 func (*request) Close() error { return nil }

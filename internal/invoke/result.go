@@ -41,7 +41,7 @@ func finish(inv *lambent.Invocation, v *lambent.Version, a *sandbox.Answer) *lam
 // starts at the function's own initialisation, which the first invocation pays
 // for unless provisioned concurrency has.
 func describe(r *lambent.Report, lease *pool.Lease) {
-	r.MaxMemoryMB = lease.MaxMemoryMB()
+	r.MaxMemoryMB = lease.MaxMemoryMB(r.Duration)
 	r.Thaw = lease.Thaw()
 	init, provisioned := lease.Init()
 	r.Init = init

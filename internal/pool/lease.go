@@ -56,14 +56,27 @@ func (l *Lease) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, e
 	return a, err
 }
 
-// MaxMemoryMB is the most memory the instance has used so far, rounded up.
-func (l *Lease) MaxMemoryMB() int {
-	if l.m.inst == nil { // see [Pool.stub]
+// memoryFresh is how long an instance may run until its memory is looked at again.
+// Asking the kernel takes longer than all else that is done for a report, and in
+// this time a program can hardly touch as many new pages as would show in it.
+const memoryFresh = 4 * time.Millisecond
+
+// MaxMemoryMB is the most memory the instance has used so far, rounded up, after it
+// has run for took more. What it has used in its last few milliseconds may be
+// missing.
+func (l *Lease) MaxMemoryMB(took time.Duration) int {
+	m := l.m
+	if m.inst == nil { // see [Pool.stub]
 		return 0
 	}
-	mb := int((l.m.inst.MaxMemory() + 1<<20 - 1) >> 20)
-	if l.m.version.App == nil { // nobody else has the instance
-		l.m.held = mb
+	alone := m.version.App == nil // nobody else has the instance
+	if alone && m.held > 0 && m.unseen+took < memoryFresh {
+		m.unseen += took
+		return m.held
+	}
+	mb := int((m.inst.MaxMemory() + 1<<20 - 1) >> 20)
+	if alone {
+		m.held, m.unseen = mb, 0
 	}
 	return mb
 }

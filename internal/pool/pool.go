@@ -159,9 +159,10 @@ type member struct {
 	inst     sandbox.Instance
 	stream   logs.Stream
 	version  *lambent.Version
-	memory   int // MB, the version's
-	charged  int // MB that it counts in Pool.usedMB
-	held     int // MB, the most it has held as far as is known; 0 is unknown
+	memory   int           // MB, the version's
+	charged  int           // MB that it counts in Pool.usedMB
+	held     int           // MB, the most it has held as far as is known; 0 is unknown
+	unseen   time.Duration // that it has run since held was right
 	worth    float64
 	used     bool         // has run an invocation
 	surplus  bool         // gets calls only when others are full

@@ -26,7 +26,7 @@ func served(t *testing.T, p *Pool, v *lambent.Version, stay time.Duration) {
 		return
 	}
 	time.Sleep(stay)
-	l.MaxMemoryMB()
+	l.MaxMemoryMB(memoryFresh)
 	l.Release(time.Now().Add(time.Second))
 }
 
@@ -256,7 +256,7 @@ func TestStartsThatAlwaysFailArePaced(t *testing.T) {
 					told++
 					mu.Unlock()
 				}
-				l.MaxMemoryMB()
+				l.MaxMemoryMB(memoryFresh)
 				l.Release(time.Now())
 			})
 		}
