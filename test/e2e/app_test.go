@@ -158,7 +158,10 @@ func ends(t *testing.T, s *harness.Server, c *http.Client, app string) {
 			t.Errorf("half an answer was passed as %q", body)
 		}
 	}
-	impatient := &http.Client{Timeout: 300 * time.Millisecond}
+	comesTrue(t, 20*time.Second, "there is an instance again", func() bool {
+		return ask(t, c, newRequest(t, "GET", app+"/", "")).status == 200
+	})
+	impatient := &http.Client{Timeout: time.Second}
 	if _, err := impatient.Get(app + "/wait"); err == nil {
 		t.Error("a request that waits for ever was answered")
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -78,6 +79,17 @@ func TestColdStartIsToldInSixStages(t *testing.T) {
 	}
 }
 
+// shelved tells whether the server has a frozen instance to wake.
+func shelved(t *testing.T, s *harness.Server) bool {
+	t.Helper()
+	got := ask(t, http.DefaultClient, newRequest(t, "GET", s.API+"/metrics", ""))
+	m := regexp.MustCompile(`(?m)^lambent_frozen_memory_bytes (\S+)$`).FindStringSubmatch(got.body)
+	if m == nil {
+		t.Fatalf("the metrics do not tell of frozen memory: %.300s", got.body)
+	}
+	return m[1] != "0"
+}
+
 // TestHibernation puts a function to sleep whose start is dear, and wakes it.
 func TestHibernation(t *testing.T) {
 	s := harness.Start(t, harness.Options{Env: []string{
@@ -90,7 +102,7 @@ func TestHibernation(t *testing.T) {
 				state, err = os.ReadFile(filepath.Join(group, "cgroup.freeze"))
 			}
 			if text := strings.TrimSpace(string(state)); err == nil && (text == "FROZEN" || text == "1") {
-				return true
+				return shelved(t, s) // else its memory is still being pushed out, and a call starts another one
 			}
 		}
 		return false
