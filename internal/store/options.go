@@ -47,8 +47,8 @@ type Options struct {
 	URL string // of the database, for [OpenPostgres]; it may hold a password
 	Log *slog.Logger
 	// Point, if set, is called with the name of a moment at which a crash is
-	// worth testing: "store.applied", "store.before-commit", "store.after-commit".
-	// Nil in production.
+	// worth testing: "store.applied", "store.before-commit", "store.after-commit",
+	// which is when the disk has it. More than one goroutine calls it. Nil in production.
 	Point func(name string)
 }
 

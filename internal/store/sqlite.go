@@ -38,8 +38,9 @@ const (
 
 // SQLite is the embedded durable driver: one file, written by one goroutine that
 // puts the batches of concurrent callers into one transaction and so into one
-// disk sync (write-ahead log, synchronous=FULL), read from snapshots that
-// neither wait for it nor hold it up.
+// sync of the write-ahead log. It makes the next transaction while the disk is busy
+// with that; nobody is answered before the sync, and what readers see has been
+// synced. They read from snapshots that do not hold the writer up.
 type SQLite struct {
 	dir    *dataDir
 	reads  *sql.DB
@@ -103,6 +104,9 @@ func (s *SQLite) Get(ctx context.Context, key string) (Record, error) {
 	}
 	r := Record{Key: key}
 	err := s.reads.QueryRowContext(ctx, getSQL, []byte(key)).Scan(&r.Revision, &r.Value)
+	if err == nil {
+		err = s.writer.settle(ctx)
+	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Record{}, notFound(key)
@@ -133,6 +137,9 @@ func (s *SQLite) scan(ctx context.Context, prefix string, yield func(Record, err
 		return s.failed(ctx, "scan records", err)
 	}
 	defer func() { _ = rows.Close() }() // its error is in rows.Err
+	if err := s.writer.settle(ctx); err != nil {
+		return s.failed(ctx, "scan records", err)
+	}
 	for rows.Next() {
 		var key sql.RawBytes
 		var r Record
@@ -211,7 +218,7 @@ func (s *SQLite) changes(ctx context.Context, prefix string, c *cursor) (page, e
 		p.records = append(p.records, r)
 	}
 	p.last = len(p.records) < watchPage
-	return p, rows.Err()
+	return p, errors.Join(rows.Err(), s.writer.settle(ctx))
 }
 
 // Close ends every watch, writes what is in the log into the database and gives

@@ -40,7 +40,9 @@ func (s *SQLite) Take(ctx context.Context, lane string, limit int, now, until ti
 	}
 	var taken []Job
 	t := taking{lane: lane, limit: min(limit, MaxTake), now: nanos(now), until: nanos(until)}
-	r := &request{apply: func(ctx context.Context) (err error) {
+	// No other process can take a job here, and a taker goes with the power: the disk
+	// need not have its lease before it begins.
+	r := &request{early: true, apply: func(ctx context.Context) (err error) {
 		taken, err = s.writer.take(ctx, t)
 		return err
 	}}
@@ -109,6 +111,9 @@ func (s *SQLite) Job(ctx context.Context, id string) (Job, error) {
 		return Job{}, err
 	}
 	j, err := scanJob(s.reads.QueryRowContext(ctx, jobSQL, id), true)
+	if err == nil {
+		err = s.writer.settle(ctx)
+	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Job{}, jobNotFound("get", id)
@@ -141,6 +146,9 @@ func (s *SQLite) find(ctx context.Context, q JobQuery, yield func(Job, error) bo
 		return s.failed(ctx, "find jobs", err)
 	}
 	defer func() { _ = rows.Close() }() // its error is in rows.Err
+	if err := s.writer.settle(ctx); err != nil {
+		return s.failed(ctx, "find jobs", err)
+	}
 	for rows.Next() {
 		j, err := scanJob(rows, false)
 		if err != nil {

@@ -108,3 +108,51 @@ func closeStore(t testing.TB, s store.Records) {
 		t.Errorf("close the store: %v", err)
 	}
 }
+
+// What is not on the disk yet is not shown.
+func TestReadersSeeWhatIsOnTheDisk(t *testing.T) {
+	var held atomic.Bool
+	at, goOn := make(chan struct{}), make(chan struct{})
+	s, err := store.OpenSQLite(t.Context(), store.Options{Dir: t.TempDir(), Point: func(name string) {
+		if name == "store.after-commit" && held.CompareAndSwap(true, false) {
+			close(at)
+			<-goOn
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, s)
+	commit(t, s, put("before", "1"))
+	held.Store(true)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if _, err := s.Commit(t.Context(), put("key", "1")); err != nil {
+			t.Error(err)
+		}
+	})
+	<-at
+	look := func() []error {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := s.Get(ctx, "key")
+		errs := []error{err, nil, nil}
+		for _, errs[1] = range s.Scan(ctx, "key") {
+		}
+		for _, errs[2] = range s.FindJobs(ctx, store.JobQuery{}) {
+		}
+		return errs
+	}
+	for i, err := range look() {
+		if err == nil {
+			t.Errorf("reader %d does not wait for the disk", i)
+		}
+	}
+	close(goOn)
+	all.Wait()
+	for i, err := range look() {
+		if err != nil {
+			t.Errorf("reader %d: %v", i, err)
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"os"
+	"runtime"
 	"sync"
 )
 
@@ -12,24 +14,34 @@ import (
 // one request.
 const groupBytes = 8 << 20
 
-// writer is the one goroutine that writes.
+// writer is the one goroutine that writes, with another that has the disk keep it:
+// the transaction of one group is made while the group before is synced.
 type writer struct {
 	db    *sql.DB
 	conn  *sql.Conn // the only one; it lives as long as the writer
 	log   *slog.Logger
 	point func(string)
+	wal   *syncer // of the write-ahead log
 
 	queue   chan *request // unbuffered: what is received is also answered
 	stopped chan struct{}
 	loop    sync.WaitGroup
 
+	// disk is a token: who has it may commit, and the disk's goroutine has it while
+	// it works on what synced brings.
+	disk   chan struct{}
+	synced chan []*request
+	worn   chan struct{} // tells the checkpointer that the log has grown
+
 	// Only the loop uses these after the opening.
 	stmts  map[string]*sql.Stmt
 	counts counts
 	lanes  *laneBook // the loop writes it, and readers see what is committed
-	broken error     // set when the disk's state is unknown; nothing is written then
 
-	mu      sync.Mutex    // guards changed
+	mu      sync.Mutex    // guards what follows
+	broken  error         // set when the disk's state is unknown; nothing is written then
+	pending int64         // groups that were given to the disk
+	durable int64         // of them, those that it has
 	changed chan struct{} // closed and replaced after every group
 }
 
@@ -47,18 +59,24 @@ type request struct {
 	// apply does it within the group's transaction. Its error is the disk's; what
 	// is refused is the caller's own business, and has written nothing.
 	apply func(ctx context.Context) error
+	// early has it answered before the disk has it: who asks needs to know only that
+	// no other request comes before. It is on the disk before whatever is written later.
+	early bool
 	err   error
 	done  chan struct{} // closed when err is set
 }
 
 func openWriter(ctx context.Context, path string, o Options) (*writer, error) {
-	db, err := sql.Open("sqlite", dsn(path, writeCache, "wal_autocheckpoint(4000)", "journal_size_limit(16777216)"))
+	// With synchronous=NORMAL a commit is in the log, and the log is not on the disk:
+	// that is the business of the disk's goroutine.
+	db, err := sql.Open("sqlite", dsn(path, writeCache, "synchronous(NORMAL)", "wal_autocheckpoint(4000)", "journal_size_limit(16777216)"))
 	if err != nil {
 		return nil, err
 	}
 	w := &writer{
 		db: db, log: o.Log, point: o.Point, stmts: map[string]*sql.Stmt{}, lanes: newLaneBook(),
 		queue: make(chan *request), stopped: make(chan struct{}), changed: make(chan struct{}),
+		disk: make(chan struct{}, 1), synced: make(chan []*request), worn: make(chan struct{}, 1),
 	}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
@@ -66,10 +84,20 @@ func openWriter(ctx context.Context, path string, o Options) (*writer, error) {
 	if w.point == nil {
 		w.point = func(string) {}
 	}
-	if err := w.prepare(ctx); err != nil {
+	err = w.prepare(ctx)
+	if err == nil {
+		var log *os.File
+		if log, err = os.OpenFile(path+"-wal", os.O_RDWR, 0); err == nil {
+			w.wal = newSyncer(log)
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	w.loop.Go(w.run) // stop waits for it
+	w.disk <- struct{}{}
+	w.loop.Go(w.run) // stop waits for them
+	w.loop.Go(w.keep)
+	w.loop.Go(func() { w.checkpoints(path) })
 	return w, nil
 }
 
@@ -115,87 +143,160 @@ func (w *writer) do(ctx context.Context, doing string, r *request) error {
 	return nil
 }
 
-// run takes one request and all that wait behind it, until stop.
+// run makes transactions of the requests, until stop.
 func (w *writer) run() {
+	defer close(w.synced)
 	for {
 		select {
 		case first := <-w.queue:
-			w.write(w.group(first))
+			w.write(first)
 		case <-w.stopped:
 			return
 		}
 	}
 }
 
-func (w *writer) group(first *request) []*request {
-	group, size := []*request{first}, first.size
-	for size < groupBytes {
-		select {
-		case r := <-w.queue:
-			group = append(group, r)
-			size += r.size
-		default:
-			return group
-		}
-	}
-	return group
-}
-
-// write commits a group and answers each of its requests. One that is refused
-// leaves the others alone; a fault of the disk is everyone's, also of those who
-// were refused, since what they were compared with is gone.
-func (w *writer) write(group []*request) {
+// write makes one transaction of first and of what comes while the disk is busy,
+// and hands it on. A request that is refused leaves the others alone; a fault of the
+// disk is everyone's, also of those who were refused, since what they were compared
+// with is gone.
+func (w *writer) write(first *request) {
 	before := w.counts
-	err := w.broken
-	if err == nil {
-		err = w.transact(group)
-	}
+	group, err := w.transact(first)
 	if err != nil {
 		w.counts = before
 		w.lanes.drop()
 		w.log.Error("commit failed", "requests", len(group), "err", err)
-	} else {
-		w.lanes.publish()
+		w.answer(group, err)
+		w.disk <- struct{}{}
+		return
 	}
-	w.announce()
+	w.lanes.publish()
+	var rest []*request
+	for _, r := range group {
+		if r.early {
+			close(r.done)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	if len(rest) == 0 {
+		w.disk <- struct{}{}
+		w.announce(1)
+		return
+	}
+	w.synced <- rest
+}
+
+// answer tells the callers of a group what has become of it.
+func (w *writer) answer(group []*request, err error) {
 	for _, r := range group {
 		r.err = err
 		close(r.done)
 	}
 }
 
-func (w *writer) transact(group []*request) error {
+// transact commits a group. It then has the disk's token, whatever the error is.
+func (w *writer) transact(first *request) (group []*request, err error) {
 	// No caller's context: one that leaves must not undo what others wait for.
 	ctx := context.Background()
-	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
+	group = []*request{first}
+	if _, err = w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		<-w.disk
+		return group, err
 	}
-	err := w.apply(ctx, group)
-	if err == nil {
-		w.point("store.before-commit")
-		if _, err = w.conn.ExecContext(ctx, "COMMIT"); isIO(err) {
-			// The sync failed: what the disk holds is unknown, and a later sync that
-			// succeeds would not tell.
-			w.broken = fail("writing has stopped, restart the server", err)
-		}
+	if group, err = w.apply(ctx, first); err == nil {
+		err = w.commitGroup(ctx)
 	}
 	if err != nil {
 		_, _ = w.conn.ExecContext(ctx, "ROLLBACK") // fails when SQLite has done it already
-		return err
 	}
-	w.point("store.after-commit")
-	return nil
+	return group, err
 }
 
-// apply runs the group's requests, and then writes down what they have counted.
-func (w *writer) apply(ctx context.Context, group []*request) error {
-	before := w.counts
-	for _, r := range group {
-		if err := r.apply(ctx); err != nil {
-			return err
+func (w *writer) commitGroup(ctx context.Context) error {
+	w.mu.Lock()
+	broken := w.broken
+	w.pending++ // before readers can see it
+	w.mu.Unlock()
+	err := broken
+	if err == nil {
+		w.point("store.before-commit")
+		if _, err = w.conn.ExecContext(ctx, "COMMIT"); isIO(err) {
+			_ = w.breaks(err) // for those who come later
 		}
 	}
+	if err != nil {
+		w.announce(1) // there is nothing to wait for
+	}
+	return err
+}
+
+// breaks stops all writing: a write or a sync has failed, so that what the disk
+// holds is unknown, and a later sync that succeeds would not tell.
+func (w *writer) breaks(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken == nil {
+		w.broken = fail("writing has stopped, restart the server", err)
+	}
+	return w.broken
+}
+
+// apply runs the group's requests, and then writes down what they have counted. The
+// group grows until the disk is idle and nobody waits.
+func (w *writer) apply(ctx context.Context, first *request) (group []*request, err error) {
+	before := w.counts
+	token := false
+	size := 0
+	for r := first; r != nil; {
+		group, size = append(group, r), size+r.size
+		if err == nil {
+			err = r.apply(ctx)
+		}
+		if r = nil; size < groupBytes && err == nil {
+			r, token = w.next(token)
+		}
+	}
+	if !token {
+		<-w.disk
+	}
+	if err != nil {
+		return group, err
+	}
 	w.point("store.applied")
+	return group, w.saveCounts(ctx, before)
+}
+
+// next is another request for the group, or nil when the disk's token is there first
+// and nobody else asks.
+//
+// Go's scheduler lets a caller that was answered, and the writer that it asks next, go
+// on in turns for as long as 10 ms, while all the others wait to ask: that makes groups
+// of one. So all who can run have their turn before a group is closed.
+func (w *writer) next(token bool) (*request, bool) {
+	select {
+	case r := <-w.queue:
+		return r, token
+	default:
+	}
+	if !token {
+		select {
+		case r := <-w.queue:
+			return r, false
+		case <-w.disk:
+		}
+	}
+	runtime.Gosched()
+	select {
+	case r := <-w.queue:
+		return r, true
+	default:
+		return nil, true
+	}
+}
+
+func (w *writer) saveCounts(ctx context.Context, before counts) error {
 	if err := w.saveLanes(ctx); err != nil {
 		return err
 	}
@@ -224,18 +325,11 @@ func (w *writer) changes() <-chan struct{} {
 	return w.changed
 }
 
-func (w *writer) announce() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	close(w.changed)
-	w.changed = make(chan struct{})
-}
-
 // stop ends the loop once the group at hand is answered, and wakes the watchers.
 func (w *writer) stop() {
 	close(w.stopped)
 	w.loop.Wait()
-	w.announce()
+	w.announce(0)
 }
 
 // close closes the connection; stop comes first, if the loop was started.
@@ -248,6 +342,9 @@ func (w *writer) close() error {
 	}
 	if w.conn != nil {
 		errs = append(errs, w.conn.Close())
+	}
+	if w.wal != nil {
+		errs = append(errs, w.wal.close())
 	}
 	return errors.Join(append(errs, w.db.Close())...)
 }
