@@ -241,6 +241,7 @@ func (paper) Events(_ context.Context, q logs.Query) iter.Seq2[logs.Event, error
 		for _, e := range []logs.Event{
 			{ID: "1", Time: time.Now().Add(-time.Hour), RequestID: "r-old", Message: "an hour ago\n"},
 			{ID: "2", Time: time.Now(), RequestID: "r-new", Message: "just now\n"},
+			{ID: "3", Time: time.Now().Add(-2 * time.Hour), RequestID: "r-error", Message: "ValueError\r  File x, line 1\r\n"},
 		} {
 			if (q.RequestID == "" || q.RequestID == e.RequestID) && !e.Time.Before(q.From) && !yield(e, nil) {
 				return

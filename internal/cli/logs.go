@@ -100,11 +100,15 @@ func sinceTime(text string, request bool, now time.Time) (time.Time, error) {
 	return now.Add(-age), nil
 }
 
+// lineEnds are what some runtimes put between the lines of an error, which they log
+// as one.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 func (a *app) printEvent(e client.LogEvent, times bool) error {
 	if a.json {
 		return a.printLine(e)
 	}
-	text := strings.TrimRight(e.Message, "\r\n") + "\n"
+	text := lineEnds.Replace(strings.TrimRight(e.Message, "\r\n")) + "\n"
 	if times {
 		text = e.Time.UTC().Format("2006-01-02T15:04:05.000Z") + " " + text
 	}

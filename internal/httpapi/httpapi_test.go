@@ -202,6 +202,12 @@ func TestLogs(t *testing.T) {
 		}
 		return got, nil
 	}
+	all := r.paper.events
+	r.paper.events = nil
+	if got, err := read("hello", client.LogOptions{}); err != nil || got != nil {
+		t.Errorf("of a function that was never called: %q, %v", got, err)
+	}
+	r.paper.events = all
 	for name, tt := range map[string]struct {
 		o    client.LogOptions
 		want []string

@@ -38,11 +38,15 @@ func (a *api) logs(c *call) error {
 	return nil
 }
 
-// stream writes the lines that are there and, with follow, those that come.
+// stream writes the lines that are there and, with follow, those that come. A
+// function that has logged nothing has no log group yet.
 func (a *api) stream(c *call, q logs.Query, follow bool) {
 	out := c.lines()
 	defer out.end()
 	for e, err := range a.o.Logs.Events(c.Context(), q) {
+		if lambent.CodeOf(err) == lambent.CodeNotFound {
+			break
+		}
 		if err != nil {
 			a.fail(c, out, err)
 			return

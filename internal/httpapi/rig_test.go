@@ -74,6 +74,10 @@ func (p *paper) Events(_ context.Context, q logs.Query) iter.Seq2[logs.Event, er
 	events := slices.Clone(p.events)
 	p.mu.Unlock()
 	return func(yield func(logs.Event, error) bool) {
+		if events == nil { // nothing was ever logged
+			yield(logs.Event{}, lambent.Errorf(lambent.CodeNotFound, "there is no log group %s", q.Group))
+			return
+		}
 		for _, e := range events {
 			if (q.RequestID == "" || e.RequestID == q.RequestID) && !e.Time.Before(q.From) && !yield(e, nil) {
 				return
