@@ -122,7 +122,8 @@ func (b *bed) fillAndDrain(ctx context.Context, later target, count int) (accept
 func (b *bed) drainRate(from float64, n int) (float64, error) {
 	var begin time.Time
 	var first float64
-	for deadline := time.Now().Add(10 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	// A look costs the server most of a millisecond, and the client as much.
+	for deadline := time.Now().Add(10 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		m, err := b.metrics()
 		if err != nil {
 			return 0, err
