@@ -111,7 +111,7 @@ type Instances struct {
 	Starts int `yaml:"starts" doc:"instances that calls may start in 10 s; 0 is no limit"`
 	// Reserve is the memory that runtimes without a function may hold, ready for
 	// the next cold start; 0 keeps none.
-	Reserve    Size       `yaml:"reserve" doc:"memory that runtimes may hold while they wait for a function; 0 keeps none ready"`
+	Reserve    Size       `yaml:"reserve" doc:"memory that runtimes may hold while they wait for a function, twice that after a burst; 0 keeps none ready"`
 	Hibernate  Hibernate  `yaml:"hibernate"`
 	Prediction Prediction `yaml:"prediction"`
 	Scale      Scale      `yaml:"scale"`

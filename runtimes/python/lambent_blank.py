@@ -77,7 +77,7 @@ def load():
         lambent_platform.add_builtins()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
-    _rehearse()
+    _rehearse(_REHEARSALS)
 
 
 # How often to go over the way ahead: the interpreter adapts code to what it does
@@ -92,27 +92,79 @@ _ANSWER = (
 )
 
 
-def _rehearse():
-    """Goes over what a start does, without doing anything: the forks of a zygote then
-    have less to make and to write. Nothing of it is left."""
+# As the Python of a small function.
+_SOURCE = b"""import json
+import os
+
+
+def handler(event, context):
+    return json.loads(json.dumps({"a": event.get("a", [1]), "b": os.environ.get("A")}))
+"""
+
+
+class _Nobody(lambent_runtime._Client):
+    """A Runtime API that has one answer, and to which nothing is sent."""
+
+    def _connect(self):
+        self._sock = self._open()
+        self._close()
+
+    def _roundtrip(self, head, body):
+        return self._read(_ANSWER)
+
+    def post(self, path, body, headers=()):
+        pass
+
+
+def _rehearse(times):
+    """Goes over what a start does, without doing anything: what comes after has then
+    less to make and to write. Nothing of it is left."""
+    import importlib.machinery
+
+    class Loader(importlib.machinery.SourceFileLoader):
+        def path_stats(self, path):
+            raise OSError(path)  # no byte code is looked for, or left
+
+        def get_data(self, path):
+            return _SOURCE
+
     task = lambent_platform.own_places({})[0]
-    try:  # the finder looks into the folder when it is first asked
-        sys.path_importer_cache[task] = sys.path_hooks[-1](task)
+    try:
+        finder = sys.path_importer_cache[task] = sys.path_hooks[-1](task)
     except (ImportError, IndexError):
-        pass  # there is no such folder here
-    client = lambent_runtime._Client("127.0.0.1:9001")
+        finder = None  # there is no such folder here
     fake = {"LAMBENT_REHEARSAL_%d" % n: "*" * 40 for n in range(24)}
-    for _ in range(_REHEARSALS):
+    for _ in range(times):
         env = dict(os.environ)
         env.update(fake)
+        _sensitive(env)
+        _shadowed(lambent_platform.own_places(env))
         _replace(lambent_runtime.loads(lambent_runtime.dumps(env)))
         for name in fake:
             env.pop(name)
         _replace(env)
-        _, headers, body = client._read(_ANSWER)
-        lambent_runtime._call(lambda event, context: event, headers, body)
-        compile(b"import os\ndef handler(event, context):\n    return event.get('a', [1])\n", task, "exec", dont_inherit=True)
+        time.tzset()
+        lambent_platform.Ear()
+        client = _Nobody("127.0.0.1:9001")
+        client._connect()
+        module = {"__name__": "rehearsal"}
+        _cannot_import(module["__name__"])
+        exec(Loader(module["__name__"], task + "/rehearsal.py").get_code(module["__name__"]), module)
+        lambent_runtime.dumps(lambent_platform.brought(len(sys.modules) - 4))
+        headers, body = client.next()
+        lambent_runtime._handle(client, module["handler"], headers, body)
         _import_again("lambent_mobile")
+    if finder is not None:  # the function's code will be there
+        finder.invalidate_caches()
+
+
+def _cannot_import(name):
+    import importlib
+
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass  # it is looked for everywhere
 
 
 def _import_again(name):
@@ -165,11 +217,10 @@ def _is_zygote(control):
 def _warm():
     """Walks the way that is ahead once, while nobody waits: in a fork, the pages that
     are written to on it become the process's own."""
-    os.environ["LAMBENT_BLANK"] = "1"
-    lambent_runtime.loads(lambent_runtime.dumps({"env": dict(os.environ)}))
-    del os.environ["LAMBENT_BLANK"]
-    import lambent_mobile
-
+    lambent_platform.arrange(os.environ)
+    lambent_platform.arrange_logging()
+    _rehearse(1)
+    _renew()
     for name in ("lambent_mobile", "lambent_zygote", "lambent_blank"):
         sys.modules.pop(name, None)
 
@@ -212,7 +263,7 @@ def _specialise(control, start, env):
     _replace(env)
     time.tzset()
     os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
-    _renew()
+    _begin_now()
     gc.enable()
 
 
@@ -255,14 +306,19 @@ def _renew():
     process is another one, and so does random, which every fork seeds; what is drawn
     once is not."""
     loaded = sys.modules.get
-    numpy, logging = loaded("numpy.random"), loaded("logging")
+    numpy = loaded("numpy.random")
     if numpy is not None:
         numpy.seed()
-    if logging is not None:  # the time that relativeCreated counts from
-        begun = logging._startTime
-        logging._startTime = time.time_ns() if isinstance(begun, int) else time.time()
     process, threading = loaded("multiprocessing.process"), loaded("threading")
     if process is not None:
         process.current_process().authkey = os.urandom(32)
     if threading is not None and hasattr(threading.main_thread(), "_set_native_id"):
         threading.main_thread()._set_native_id()
+
+
+def _begin_now():
+    """Sets the time that logging's relativeCreated counts from."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        begun = logging._startTime
+        logging._startTime = time.time_ns() if isinstance(begun, int) else time.time()

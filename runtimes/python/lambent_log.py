@@ -56,16 +56,22 @@ def prepare(logging):
     return _prepared
 
 
+_added = False
+
+
 def set_up(logging):
+    """May be called again, when the function's settings are there."""
+    global _added
     handler, JSONFormatter = prepare(logging)
-    root = logging.getLogger()
+    if not _added:
+        logging.getLogger().addHandler(handler)
+        _added = True
     if _json_logs():
         handler.setFormatter(JSONFormatter())
         level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
         level = {"TRACE": "NOTSET", "FATAL": "CRITICAL"}.get(level, level)
         if level in ("NOTSET", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"):
-            root.setLevel(level)
-    root.addHandler(handler)
+            logging.getLogger().setLevel(level)
 
 
 # Attributes that every log record has; what else it carries came by extra=.

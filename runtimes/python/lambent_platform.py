@@ -87,14 +87,26 @@ def own_places(env):
     return [env.get("LAMBDA_TASK_ROOT", "/var/task"), layer, _OPT]
 
 
-def arrange():
-    """Puts the function's folders and layers first on the path, as AWS does, and sets
-    logging up, now or when it is imported."""
-    first = own_places(os.environ)
+_arranged = None
+
+
+def arrange(env):
+    """Puts the function's folders and layers first on the path, as AWS does, unless
+    that is done."""
+    global _arranged
+    first = own_places(env)
+    if first == _arranged:
+        return
     rest = [p for p in sys.path if p not in first and p != _HERE and p != _PACKAGES]
     sys.path[:] = first + [_HERE] + rest
     add_packages()
-    sys.meta_path.insert(0, Finder([_LIBRARY, _LIBRARY + "/lib-dynload"], [_HERE]))
+    if _arranged is None:
+        sys.meta_path.insert(0, Finder([_LIBRARY, _LIBRARY + "/lib-dynload"], [_HERE]))
+    _arranged = first
+
+
+def arrange_logging():
+    """Sets logging up, unless it is yet to be imported."""
     if "logging" in sys.modules:
         _set_up_logging(sys.modules["logging"])
 
@@ -145,7 +157,7 @@ def after_restore():
         run()
 
 
-class _Control:
+class Ear:
     """The driver's ear, until the function's code is loaded."""
 
     def __init__(self):
@@ -189,12 +201,12 @@ def control():
     if not listens and not waits:
         return None
     try:
-        ear = _Control()
+        ear = Ear()
     except OSError:
         return None  # somebody else's variable
     if waits:
         import lambent_blank
 
         lambent_blank.become(CONTROL)
-        ear = _Control()  # a fork's is another one
+        ear = Ear()  # a fork's is another one
     return ear

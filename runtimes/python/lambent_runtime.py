@@ -43,11 +43,14 @@ class _Client:
         self._sock = None
         self._rest = b""
 
-    def _connect(self):
+    def _open(self):
         sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-        sock.connect(self._address)
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        self._sock = sock
+        return sock
+
+    def _connect(self):
+        self._sock = self._open()
+        self._sock.connect(self._address)
         self._rest = b""
 
     def _close(self):
@@ -326,6 +329,8 @@ def _load(handler):
             "Runtime.BuiltInModuleConflict",
             "Cannot use built-in module %s as a handler module" % module_name,
         )
+    # Code is mounted read-only: nothing is gained by trying to leave byte code there.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         import importlib
 
@@ -341,6 +346,8 @@ def _load(handler):
             "Syntax error in module '%s': %s" % (module_name, error),
             ['  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)],
         )
+    finally:
+        sys.dont_write_bytecode = writes
     try:
         return getattr(module, name)
     except AttributeError:
@@ -386,7 +393,8 @@ def _prepare():
         if not stream.line_buffering:
             stream.reconfigure(line_buffering=True)
     lambent_platform.add_builtins()
-    lambent_platform.arrange()
+    lambent_platform.arrange(os.environ)
+    lambent_platform.arrange_logging()
     # Some code reads the modules of the main script; ours is none of its business.
     sys.argv = [sys.argv[0]]
 

@@ -23,6 +23,8 @@ _MAX_FDS = 32
 _TRIAL_SECONDS = 60
 _MAX_MODULES = 200
 _MAX_REFUSED = 20
+_LARGEST_HOLE = 1000
+_MAX_HOLES = 2000
 
 _CLONE_CHILD_CLEARTID = 0x00200000
 _CLONE_NEWPID = 0x20000000
@@ -86,6 +88,10 @@ class _Native:
         )
         for f in (self.before, self.parent, self.child):
             f.restype = None
+        self._incref = api.Py_IncRef
+        self._incref.argtypes, self._incref.restype = [ctypes.py_object], None
+        self.malloc = self.libc.malloc
+        self.malloc.restype = ctypes.c_void_p
         self.calls = _CALLS[os.uname().machine]
         self.long = ctypes.c_ulong
         self.tid = self._tid_address()
@@ -108,6 +114,22 @@ class _Native:
         """unshare(2) refuses CLONE_THREAD to a process that has, and does nothing for
         one that has not. There may be no /proc here."""
         return self.syscall(self.calls["unshare"], self.long(_CLONE_THREAD)) != 0
+
+    def keep(self, thing):
+        """Never frees thing, not in the forks either, which would write to all of it."""
+        self._incref(thing)
+
+    def use_up(self):
+        """Takes what the C library has free between what is in use: the forks would put
+        what is theirs there, and have to copy a page for each."""
+        for size in range(_LARGEST_HOLE, 24, -16):
+            last = row = 0
+            for _ in range(_MAX_HOLES):
+                at = self.malloc(size) or 0
+                row = row + 1 if 0 < at - last <= size + 32 else 0
+                last = at
+                if row == 4:  # one behind the other: this is new memory
+                    break
 
     def clone(self, flags):
         """Like os.fork, with flags for clone(2)."""
@@ -207,6 +229,7 @@ class _Zygote:
         # The driver's last request for a fork, and what came of it: the next one is
         # the same but for the descriptors.
         self._last = (b"", None)
+        self._native.keep(self)
 
     def _receive(self):
         """One message and its descriptors; no bytes at the end."""
@@ -271,6 +294,7 @@ class _Zygote:
         go on sharing its pages."""
         gc.collect()
         gc.disable()
+        self._native.use_up()
         gc.freeze()
 
     def _fork(self, program, fds):

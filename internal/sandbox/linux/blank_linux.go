@@ -20,8 +20,8 @@ const (
 )
 
 // blank is a guest without a function: a runtime that has started in a sandbox of
-// its own, which lacks what belongs to a function (code, layers, /tmp, /dev/shm,
-// limits, somebody who reads what it prints). It becomes one instance, or nothing.
+// its own, which lacks what belongs to a function (code, layers, /tmp, limits,
+// somebody who reads what it prints). It becomes one instance, or nothing.
 type blank struct {
 	*guest
 	shell   *shell        // its thread is in the blank's namespaces
@@ -116,7 +116,7 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 	if err := b.openPipes(blankLog{b.driver.opts.Log, rt.Blank.Key}); err != nil {
 		return nil, err
 	}
-	b.shell.run(func() { err = enterRoot(base) })
+	b.shell.run(func() { err = enterOwn(base) })
 	if err != nil {
 		return nil, err
 	}

@@ -202,6 +202,11 @@ func writeFile(path, value string) error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
+	return writeOpen(fd, path, value)
+}
+
+// writeOpen writes a control file that is open, and closes it.
+func writeOpen(fd int, path, value string) error {
 	defer func() { _ = unix.Close(fd) }()
 	for {
 		// Some of these files give up when a signal comes, as Go's scheduler sends
@@ -311,15 +316,21 @@ type counter struct {
 	open bool
 }
 
+// ready opens the file at path, unless it is open, and tells whether it is.
+func (c *counter) ready(path string) bool {
+	if c.open {
+		return true
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	c.fd, c.open = fd, err == nil
+	return c.open
+}
+
 // read gives the number in the file at path, the same one at each call; 0 when
 // it cannot be read.
 func (c *counter) read(path string) int64 {
-	if !c.open {
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return 0
-		}
-		c.fd, c.open = fd, true
+	if !c.ready(path) {
+		return 0
 	}
 	var buf [24]byte
 	// Over in a moment, so that Go's scheduler need not be prepared for more.

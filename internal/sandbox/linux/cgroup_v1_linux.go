@@ -92,6 +92,9 @@ type v1Group struct {
 	spare        bool
 	joins        []int // the tasks files
 	peakFile     counter
+	// ahead has files that were opened to be written once, by path: what a cold start
+	// of a group that was made ahead has to wait for is then the writing.
+	ahead map[string]int
 }
 
 func (g *v1Group) undo() {
@@ -121,19 +124,19 @@ func (g *v1Group) limit(l limits) error {
 		_ = writeFile(g.file("cpu", "shares"), spareShares)
 	}
 	if l.cpus > 0 {
-		return writeFile(g.file("cpu", "cfs_quota_us"), strconv.FormatInt(quota(l.cpus).Microseconds(), 10))
+		return g.write(g.file("cpu", "cfs_quota_us"), strconv.FormatInt(quota(l.cpus).Microseconds(), 10))
 	}
 	return nil
 }
 
 func (g *v1Group) limitMemory(bytes string) error {
-	if err := writeFile(g.file("memory", "limit_in_bytes"), bytes); err != nil {
+	if err := g.write(g.file("memory", "limit_in_bytes"), bytes); err != nil {
 		return err
 	}
 	// The same figure with swap: none may be used. It may not be below the
 	// limit without, hence the order.
 	if g.swap {
-		return writeFile(g.file("memory", "memsw.limit_in_bytes"), bytes)
+		return g.write(g.file("memory", "memsw.limit_in_bytes"), bytes)
 	}
 	_ = writeFile(g.file("memory", "swappiness"), "0")
 	return nil
@@ -155,6 +158,32 @@ func (g *v1Group) settle() {
 	g.spare = false
 	_ = writeFile(g.file("cpu", "shares"), usualShares)
 	_ = writeFile(g.file("memory", "max_usage_in_bytes"), "0")
+	g.open()
+}
+
+// open opens what will be written and read next.
+func (g *v1Group) open() {
+	paths := []string{g.file("memory", "limit_in_bytes"), g.file("cpu", "cfs_quota_us")}
+	if g.swap {
+		paths = append(paths, g.file("memory", "memsw.limit_in_bytes"))
+	}
+	g.ahead = make(map[string]int, len(paths))
+	for _, path := range paths {
+		if fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+			g.ahead[path] = fd
+		}
+	}
+	g.peakFile.ready(g.file("memory", "max_usage_in_bytes"))
+}
+
+// write is writeFile, on the file that is open if one is.
+func (g *v1Group) write(path, value string) error {
+	fd, ok := g.ahead[path]
+	if !ok {
+		return writeFile(path, value)
+	}
+	delete(g.ahead, path)
+	return writeOpen(fd, path, value)
 }
 
 func (g *v1Group) openTasks() error {
@@ -211,5 +240,9 @@ func (g *v1Group) closeTasks() {
 
 func (g *v1Group) close() {
 	g.closeTasks()
+	for _, fd := range g.ahead {
+		_ = unix.Close(fd)
+	}
+	g.ahead = nil
 	g.peakFile.close()
 }

@@ -166,6 +166,18 @@ func (c *control) send(env []string, deadline time.Time) error {
 	return err
 }
 
+// appendQuoted appends a JSON string. Nearly all that is in an environment needs no
+// more than quotes.
+func appendQuoted(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // text always can be
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
 func environmentMessage(env []string) ([]byte, error) {
 	// Written by hand to keep the order, in which a fresh start has them too.
 	b := append(make([]byte, 4, 4<<10), `{"env":{`...)
@@ -177,16 +189,7 @@ func environmentMessage(env []string) ([]byte, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		for n, s := range []string{name, value} {
-			quoted, err := json.Marshal(s)
-			if err != nil {
-				return nil, err
-			}
-			if n == 1 {
-				b = append(b, ':')
-			}
-			b = append(b, quoted...)
-		}
+		b = appendQuoted(append(appendQuoted(b, name), ':'), value)
 	}
 	b = append(b, "}}"...)
 	if len(b)-4 > maxEnvironment {

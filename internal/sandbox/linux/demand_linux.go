@@ -65,33 +65,37 @@ type claim struct {
 	cost   int64 // of one, in bytes
 	wanted int
 	most   int // what is good to have, for a burst that nobody has seen yet
+	// surge is how many it may get beyond the budget.
+	surge int
 }
 
 // share decides how many blanks each claim gets within the budget: first one
 // each, then one more each and so on, the cheapest first. Half of what is left
-// goes to what is good to have; the rest is for kinds that are yet to come.
-func share(budget int64, claims []claim) []int {
+// goes to what is good to have; the rest is for kinds that are yet to come. What
+// a burst has wanted and the budget does not give comes out of extra.
+func share(budget, extra int64, claims []claim) []int {
 	order := make([]int, len(claims))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(claims[a].cost, claims[b].cost) })
 	given := make([]int, len(claims))
-	give := func(limit func(claim) int) {
+	give := func(purse int64, limit func(claim) int) (left int64) {
 		for more := true; more; {
 			more = false
 			for _, i := range order {
-				if c := claims[i]; given[i] < limit(c) && c.cost <= budget {
+				if c := claims[i]; given[i] < limit(c) && c.cost <= purse {
 					given[i]++
-					budget -= c.cost
+					purse -= c.cost
 					more = true
 				}
 			}
 		}
+		return purse
 	}
-	give(func(c claim) int { return c.wanted })
-	budget /= 2
-	give(func(c claim) int { return c.most })
+	left := give(budget, func(c claim) int { return c.wanted })
+	give(left/2, func(c claim) int { return c.most })
+	give(extra, func(c claim) int { return c.surge })
 	return given
 }
 

@@ -40,7 +40,7 @@ type Instance struct {
 	stopOnce    sync.Once
 	throughOnce sync.Once
 
-	// mu guards the rest, and the group's counters.
+	// mu guards the rest, and the group's counters and limits.
 	mu      sync.Mutex
 	stage   func(name string, start time.Time, took time.Duration) // may be nil
 	turn    time.Time                                              // when the function's own code began
@@ -188,10 +188,20 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 	if r.Failure != nil {
 		return r, nil
 	}
-	if err := i.group.limit(limits{cpus: i.share}); err != nil && !i.ended() {
+	if err := i.confine(); err != nil && !i.ended() {
 		return r, lambent.Errorf(lambent.CodeInternal, "limit the processor: %w", err)
 	}
 	return r, nil
+}
+
+// confine leaves the instance the processors that it shall have from now on.
+func (i *Instance) confine() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.last != nil {
+		return nil // it is over
+	}
+	return i.group.limit(limits{cpus: i.share})
 }
 
 // through ends the cold start: what was made ahead for it may be made up for.

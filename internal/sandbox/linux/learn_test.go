@@ -82,7 +82,7 @@ func TestBestNode(t *testing.T) {
 
 // TestShare: the budget holds, nobody gets more than is wanted or good to have, and
 // nobody goes without one for the sake of another's second; what is only good to
-// have leaves half of the rest.
+// have leaves half of the rest. What goes beyond the budget stays within the extra.
 func TestShare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		budget := rapid.Int64Range(0, 200).Draw(t, "budget")
@@ -90,14 +90,14 @@ func TestShare(t *testing.T) {
 		for range rapid.IntRange(0, 6).Draw(t, "claims") {
 			claims = append(claims, claim{cost: rapid.Int64Range(1, 80).Draw(t, "cost"), wanted: rapid.IntRange(0, 9).Draw(t, "wanted")})
 		}
-		given := share(budget, claims)
+		given := share(budget, 0, claims)
 		needed := int64(0)
 		for i := range claims {
 			needed += int64(given[i]) * claims[i].cost
 			claims[i].most = claims[i].wanted + rapid.IntRange(0, 9).Draw(t, "more")
 		}
 		extra := int64(0)
-		for i, n := range share(budget, claims) {
+		for i, n := range share(budget, 0, claims) {
 			if n < given[i] || n > max(given[i], claims[i].most) {
 				t.Fatalf("%v: %d instead of %d", claims, n, given[i])
 			}
@@ -105,6 +105,20 @@ func TestShare(t *testing.T) {
 		}
 		if extra > (budget-needed)/2 {
 			t.Fatalf("%v: %d more of %d", claims, extra, budget-needed)
+		}
+		beyond := rapid.Int64Range(0, 200).Draw(t, "beyond")
+		for i := range claims {
+			claims[i].most, claims[i].surge = 0, rapid.IntRange(0, claims[i].wanted).Draw(t, "surge")
+		}
+		extra = 0
+		for i, n := range share(budget, beyond, claims) {
+			if n < given[i] || n > max(given[i], claims[i].surge) {
+				t.Fatalf("%v: %d instead of %d", claims, n, given[i])
+			}
+			extra += int64(n-given[i]) * claims[i].cost
+		}
+		if extra > beyond {
+			t.Fatalf("%v: %d beyond the budget, which may be %d", claims, extra, beyond)
 		}
 		spent := int64(0)
 		for i, c := range claims {

@@ -29,6 +29,7 @@ type reserve struct {
 	mu     sync.Mutex
 	stocks map[string]*stock // by key
 	serial int               // of the groups' names
+	extra  int64             // bytes beyond the budget, for forks that a burst has wanted
 	closed bool
 }
 
@@ -256,6 +257,7 @@ func (r *reserve) run() {
 // returns when to look again.
 func (r *reserve) tend() time.Duration {
 	for {
+		r.lookAtHost()
 		p := r.next(time.Now())
 		r.discard(p.drop)
 		for _, z := range p.end {
@@ -346,6 +348,9 @@ func (r *reserve) shares(now time.Time) ([]*node, []int) {
 		for _, n := range r.stocks[key].nodes {
 			nodes = append(nodes, n)
 			c := claim{cost: n.price(), wanted: n.demand.wanted(now)}
+			if n.zygote != nil {
+				c.surge = c.wanted
+			}
 			if n == n.stock.root() && n.zygote != nil && c.wanted > 0 {
 				c.most = r.driver.opts.Spare
 			}
@@ -353,7 +358,7 @@ func (r *reserve) shares(now time.Time) ([]*node, []int) {
 			budget -= n.size
 		}
 	}
-	return nodes, share(budget, claims)
+	return nodes, share(budget, r.extra, claims)
 }
 
 // fill makes a blank for the node.

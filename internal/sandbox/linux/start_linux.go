@@ -221,7 +221,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		}
 	}
 	b.shell.run(func() {
-		if err = enterRoot(base); err == nil {
+		if err = enterOwn(base); err == nil {
 			err = b.fitMounts()
 		}
 	})

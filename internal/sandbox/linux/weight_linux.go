@@ -4,6 +4,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"lambent.dev/lambent/internal/config"
 )
 
 // slotMemory is what the kernel and the server hold for one sandbox without a
@@ -49,4 +51,18 @@ func readMemory(pid int) (m memory) {
 		}
 	}
 	return m
+}
+
+// plenty is how many times the budget the host must have left for a burst of forks
+// to be remembered with as much again: what is at rest stays within the budget.
+const plenty = 8
+
+// lookAtHost settles whether there is memory beyond the budget.
+func (r *reserve) lookAtHost() {
+	available, ok := config.MemInfo("MemAvailable")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.extra = 0; ok && int64(available) > plenty*r.budget {
+		r.extra = r.budget
+	}
 }
