@@ -137,17 +137,10 @@ func newUserNamespace(ids idMap) (*os.File, error) {
 	}
 	defer func() { _ = unix.Close(wait[0]) }()
 
-	// An ordinary fork with memory of its own, because the parent goes on while
-	// the child waits. It waits until its copy of the pipe has no writer left.
-	p := &program{}
-	// Nor may it hold a writer of another such pipe, or two children made at once
-	// would wait for each other: it keeps the one descriptor that it reads from.
-	p.do("close_range", unix.SYS_CLOSE_RANGE, wait[0]+1, int(^uint32(0)))
-	p.do("close_range", unix.SYS_CLOSE_RANGE, 0, wait[0]-1)
-	p.do("read", unix.SYS_READ, wait[0], make(blob, 8), 1)
-	c := newChild(p)
-	c.clone.flags = unix.CLONE_NEWUSER
-	pid, err := c.start()
+	// The child may not hold a writer of another such pipe, or two made at once would
+	// wait for each other: it keeps the one descriptor that it reads from.
+	w := newWaiter(unix.CLONE_NEWUSER)
+	pid, err := w.start(wait[0])
 	if err != nil {
 		_ = unix.Close(wait[1])
 		return nil, fmt.Errorf("fork: %w", err)
@@ -159,7 +152,7 @@ func newUserNamespace(ids idMap) (*os.File, error) {
 				break
 			}
 		}
-		_ = unix.Close(int(c.pidfd))
+		_ = unix.Close(int(w.pidfd))
 	}()
 
 	dir := "/proc/" + strconv.Itoa(pid)
