@@ -182,9 +182,12 @@ func noCommand(cmd *cobra.Command, args []string) error {
 }
 
 // exactly wants n arguments; usage names them.
-func exactly(n int, usage string) cobra.PositionalArgs {
+func exactly(n int, usage string) cobra.PositionalArgs { return between(n, n, usage) }
+
+// between wants so many arguments.
+func between(least, most int, usage string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) < least || len(args) > most {
 			return usageError{fmt.Errorf("want %s: see `%s --help`", usage, cmd.CommandPath())}
 		}
 		return nil

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -64,14 +65,7 @@ func (a *app) deleteCommand() *cobra.Command {
 	return cmd
 }
 
-func atLeastOne(usage string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return usageError{fmt.Errorf("want %s: see `%s --help`", usage, cmd.CommandPath())}
-		}
-		return nil
-	}
-}
+func atLeastOne(usage string) cobra.PositionalArgs { return between(1, math.MaxInt, usage) }
 
 // delete asks first where there is a person to ask.
 func (a *app) delete(cmd *cobra.Command, names []string, yes bool) error {

@@ -44,7 +44,7 @@ func (a *app) callListCommand() *cobra.Command {
 		Use:               "list [FUNCTION]",
 		Short:             "List calls, last accepted first",
 		Example:           "  lambent invocations list hello --status failed --since 1h\n  lambent invocations list --label order=7",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              between(0, 1, "no more than the name of a function"),
 		ValidArgsFunction: a.completeFunctions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.listCalls(cmd.Context(), args, f) },
 	}

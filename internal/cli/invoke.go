@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,14 +26,22 @@ type invokeFlags struct {
 func (a *app) invokeCommand() *cobra.Command {
 	var f invokeFlags
 	cmd := &cobra.Command{
-		Use:   "invoke NAME",
+		Use:   "invoke NAME [PAYLOAD]",
 		Short: "Call a function and print its answer",
 		Long: "Call a function, print its answer on standard output and the report of the call on\n" +
 			"standard error. The exit status is 3 when the function failed.",
-		Example:           "  lambent invoke hello -d '{\"name\": \"you\"}'\n  lambent invoke hello -d @event.json --tail\n  echo '[1, 2]' | lambent invoke hello -d -",
-		Args:              exactly(1, "the name of a function"),
+		Example:           "  lambent invoke hello '{\"name\": \"you\"}'\n  lambent invoke hello -d @event.json --tail\n  echo '[1, 2]' | lambent invoke hello -d -",
+		Args:              between(1, 2, "the name of a function and perhaps a payload"),
 		ValidArgsFunction: a.completeFunctions,
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.invoke(cmd, args[0], f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				if f.data != "" {
+					return usageError{errors.New("there are two payloads: one by --payload and one behind the name")}
+				}
+				f.data = args[1]
+			}
+			return a.invoke(cmd, args[0], f)
+		},
 	}
 	// The inherited --data is the data directory; a payload is -d here.
 	cmd.Flags().StringVarP(&f.data, "payload", "d", "", "payload: JSON, @FILE, or - for standard input")

@@ -222,7 +222,7 @@ func (a *app) aliasCommand() *cobra.Command {
 calls to a second version, --when sends calls with a header or a cookie of some value to a version of their own.`,
 		Example: "  lambent alias shop live 6\n  lambent alias shop live 6 --weight 7=10%\n" +
 			"  lambent alias shop live --when 'header X-Tester=yes -> 7' --when 'cookie beta=1 -> 8'\n  lambent alias shop live --plain",
-		Args: cobra.RangeArgs(1, 3), ValidArgsFunction: a.completeFunctions,
+		Args: between(1, 3, "the name of a function, and perhaps an alias and a version"), ValidArgsFunction: a.completeFunctions,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.alias(cmd, args, f) },
 	})
 	cmd.Flags().StringArrayVar(&f.weights, "weight", nil, "share of a second version: VERSION=PERCENT%")

@@ -58,7 +58,7 @@ func (a *app) routeAddCommand() *cobra.Command {
 			"  lambent route add '/files/{path+}' files --key\n" +
 			"  lambent route add 'api.example.com/*' site --jwt-issuer https://id.example.com --jwt-audience api \\\n" +
 			"      --jwt-keys https://id.example.com/jwks.json --set-header 'X-User=${claims.sub}'",
-		Args: cobra.MatchAll(atLeastOne("a host and path, and a function"), cobra.RangeArgs(2, 3)),
+		Args: between(2, 3, "a host and path, and a function"),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.addRoute(cmd, args, f) },
 	})
 	flags := cmd.Flags()

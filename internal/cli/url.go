@@ -25,7 +25,7 @@ func (a *app) urlCommand() *cobra.Command {
 			"The same function also answers at /fn/FUNCTION[:ALIAS]/ of the\n" +
 			"gateway, to the same callers; without a URL it takes signed requests there.",
 		Example:           "  lambent url hello create --public\n  lambent url hello:live create --iam --stream\n  lambent url hello",
-		Args:              cobra.MatchAll(atLeastOne("the name of a function"), cobra.MaximumNArgs(2)),
+		Args:              between(1, 2, "the name of a function"),
 		ValidArgsFunction: a.completeFunctions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.url(cmd, args, f) },
 	})
