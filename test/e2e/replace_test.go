@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,11 +102,19 @@ func (c *tally) asking(client *http.Client, address string) func(int64) {
 
 // TestReplacedUnderLoad has the server replaced while requests come at a fixed
 // rate: each is answered. With LAMBENT_TEST_SOAK it is ten replacements, for longer, and
-// every second an instance is killed, whose call alone may fail.
+// every second an instance is killed, whose call alone may fail. LAMBENT_TEST_SOAK_RATE
+// is how many requests are sent in a second then, and LAMBENT_TEST_SOAK_TIME how long: an
+// hour's worth at 100 is sent with 300 and 20m.
 func TestReplacedUnderLoad(t *testing.T) {
-	replacements, apart, killing := 3, 1500*time.Millisecond, false
+	replacements, apart, killing, rate := 3, 1500*time.Millisecond, false, 100
 	if os.Getenv("LAMBENT_TEST_SOAK") != "" {
 		replacements, apart, killing = 10, 20*time.Second, true
+		if n, err := strconv.Atoi(os.Getenv("LAMBENT_TEST_SOAK_RATE")); err == nil {
+			rate = n
+		}
+		if d, err := time.ParseDuration(os.Getenv("LAMBENT_TEST_SOAK_TIME")); err == nil {
+			apart = d / time.Duration(replacements+1)
+		}
 	}
 	s := harness.Start(t, harness.Options{})
 	deployProbe(t, s, harness.Function{Name: "probe", Timeout: 10})
@@ -120,8 +129,8 @@ func TestReplacedUnderLoad(t *testing.T) {
 	var c tally
 	ctx, stop := context.WithCancel(t.Context())
 	var load sync.WaitGroup
-	load.Go(func() { steady(ctx, 20*time.Millisecond, c.invoking(s)) })
-	load.Go(func() { steady(ctx, 20*time.Millisecond, c.asking(toGateway(t, s), address)) })
+	load.Go(func() { steady(ctx, 2*time.Second/time.Duration(rate), c.invoking(s)) })
+	load.Go(func() { steady(ctx, 2*time.Second/time.Duration(rate), c.asking(toGateway(t, s), address)) })
 	kills := 0
 	if killing {
 		load.Go(func() { kills = killInstances(ctx, s) })

@@ -1,8 +1,10 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -41,7 +43,7 @@ func TestWaiter(t *testing.T) {
 	_ = unix.Close(pipe[1])
 	var status unix.WaitStatus
 	for {
-		if _, err = unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
+		if _, err = unix.Wait4(pid, &status, 0, nil); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
@@ -61,7 +63,7 @@ func TestUserNamespacesAtOnce(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				_ = fmt.Sprint(make([]byte, n%1000))
+				_ = strings.Repeat("x", 1+n%10_000)
 			}
 		}
 	})

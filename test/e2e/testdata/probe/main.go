@@ -82,6 +82,10 @@ func answer(id, previous string, body []byte, e event) {
 		post("/invocation/"+id+"/error", `{"errorType":"Probe.Error","errorMessage":"as asked"}`)
 	case "exit":
 		os.Exit(e.N)
+	case "busy":
+		for end := time.Now().Add(time.Duration(e.N) * time.Millisecond); time.Now().Before(end); {
+		}
+		respond(id, `"busy"`)
 	case "loop":
 		for {
 		}
