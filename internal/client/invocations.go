@@ -143,6 +143,9 @@ type EventSettings struct {
 	OnSuccess     *EventDestination `json:"onSuccess,omitempty"`
 	OnFailure     *EventDestination `json:"onFailure,omitempty"`
 	Rules         *[]RetryRule      `json:"rules,omitempty"`
+	// DeadLetter is the ARN of where the events of calls that failed go; "" is none.
+	// It belongs to the version: only $LATEST's can be changed.
+	DeadLetter *string `json:"deadLetter,omitempty"`
 }
 
 // EventDestination is an ARN, or the URL of an HTTP endpoint. The secret that its

@@ -304,11 +304,7 @@ func (a *api) getEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	e, err := a.o.Catalog.EventConfig(c.id.AccountID, name, c.PathValue("qualifier"))
-	if err != nil {
-		return err
-	}
-	return c.answer(http.StatusOK, eventSettings(e))
+	return a.showEvents(c, name)
 }
 
 func (a *api) putEvents(c *call) error {
@@ -341,12 +337,17 @@ func (a *api) putEvents(c *call) error {
 			})
 		}
 	}
+	if in == (client.EventSettings{Qualifier: in.Qualifier, DeadLetter: in.DeadLetter}) && in.DeadLetter != nil {
+		return a.putDeadLetter(c, name, *in.DeadLetter)
+	}
 	update := a.o.Catalog.EventConfigOf(c.id.AccountID, name, c.PathValue("qualifier")) != nil
-	e, err := a.o.Catalog.PutEventConfig(c.Context(), change, update)
-	if err != nil {
+	if _, err := a.o.Catalog.PutEventConfig(c.Context(), change, update); err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, eventSettings(e))
+	if in.DeadLetter != nil {
+		return a.putDeadLetter(c, name, *in.DeadLetter)
+	}
+	return a.showEvents(c, name)
 }
 
 func (a *api) deleteEvents(c *call) error {
