@@ -188,8 +188,14 @@ func (c *conn) handOver() {
 	c.s.other.put(&replayed{Conn: plainConn(c.nc), first: c.r.received()})
 }
 
+// underway counts the requests that are being answered, of all servers: they share
+// the processors.
+var underway atomic.Int32
+
 // answer runs the handler; it is false when the connection is of no more use.
 func (c *conn) answer() bool {
+	underway.Add(1)
+	defer underway.Add(-1)
 	w := &c.response
 	r, err := c.request.begin(c)
 	if err != nil {

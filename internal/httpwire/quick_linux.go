@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -20,8 +21,9 @@ const quickMost = 64 << 10
 // monitor finds nothing to do and looks less and less often.
 type quick struct {
 	net.Conn
-	raw  syscall.RawConn
-	r, w transfer
+	raw     syscall.RawConn
+	r, w    transfer
+	answers answers // guarded by r.mu
 }
 
 // transfer is one direction. Its function is kept, so that a call allocates
@@ -45,7 +47,7 @@ func Quick(c net.Conn) net.Conn {
 		return c
 	}
 	q := &quick{Conn: c, raw: raw}
-	q.r.once = func(fd uintptr) bool { return q.r.try(syscall.SYS_READ, fd) }
+	q.r.once = func(fd uintptr) bool { return q.r.try(syscall.SYS_READ, fd) || q.r.expect(fd, &q.answers) }
 	q.w.once = func(fd uintptr) bool { return q.w.try(syscall.SYS_WRITE, fd) }
 	return q
 }
@@ -84,6 +86,22 @@ func (t *transfer) try(trap, fd uintptr) bool {
 		t.err = errno
 	}
 	return true
+}
+
+// expect is try over and over for a moment, where that is worth it.
+func (t *transfer) expect(fd uintptr, a *answers) bool {
+	if !a.worth(underway.Load()) {
+		return false
+	}
+	began, came := time.Now(), false
+	for next := lookEvery; next < soon && !came; {
+		if time.Since(began) >= next {
+			came = t.try(syscall.SYS_READ, fd)
+			next += lookEvery
+		}
+	}
+	a.looked(came)
+	return came
 }
 
 // run makes one call with p, when the socket is ready for it. wait is RawConn's.

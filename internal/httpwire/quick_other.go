@@ -10,6 +10,9 @@ import (
 // Quick is c.
 func Quick(c net.Conn) net.Conn { return c }
 
+// Expect is c.
+func Expect(c net.Conn) net.Conn { return c }
+
 func plainConn(c net.Conn) net.Conn { return c }
 
 func rawCall(_, fd uintptr, p []byte) (int, syscall.Errno) {

@@ -70,7 +70,7 @@ func receive(p *post, limit int) ([]byte, error) {
 
 // chunksBuffer is what a body of unknown length gets at first, in bytes: most
 // answers fit it.
-const chunksBuffer = 512
+const chunksBuffer = 2 << 10
 
 // receiveChunks is receive for a body of unknown length.
 func receiveChunks(body io.Reader, limit int) ([]byte, error) {

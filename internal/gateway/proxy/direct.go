@@ -166,13 +166,15 @@ func (d *way) readSmall() error {
 	if x.small != nil { // by an attempt before
 		return nil
 	}
-	control := http.NewResponseController(x.w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyIdle)) // only a connection has one
+	if b, ok := x.r.Body.(interface{ Here() bool }); !ok || !b.Here() {
+		control := http.NewResponseController(x.w)
+		_ = control.SetReadDeadline(time.Now().Add(bodyIdle)) // only a connection has one
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	}
 	body := make([]byte, x.r.ContentLength)
 	if _, err := io.ReadFull(x.r.Body, body); err != nil {
 		return bodyError(err)
 	}
-	_ = control.SetReadDeadline(time.Time{})
 	x.small = body
 	return nil
 }

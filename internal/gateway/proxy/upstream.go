@@ -66,7 +66,7 @@ func (h *home) take(ctx context.Context, careful bool) (u *upstream, reused bool
 	if err != nil {
 		return nil, false, err
 	}
-	return &upstream{nc: httpwire.Quick(nc), b: make([]byte, headRoom)}, false, nil
+	return &upstream{nc: httpwire.Expect(httpwire.Quick(nc)), b: make([]byte, headRoom)}, false, nil
 }
 
 func (h *home) pop() *upstream {
