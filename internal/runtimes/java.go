@@ -19,11 +19,13 @@ const javaMain = "lambent.runtime.Main"
 
 // launchJava fills in how a JVM runs version v.
 func (c *Catalog) launchJava(rt *sandbox.Runtime, v *lambent.Version, i interpreter, program string) {
-	rt.Command = slices.Concat([]string{program}, javaFlags(v.MemoryMB), javaQuiet(i))
+	start := slices.Concat([]string{program}, javaFlags(v.MemoryMB), javaQuiet(i))
+	what := []string{"-cp", guestRuntime + "/bootstrap.jar", javaMain}
+	rt.Command = slices.Concat(start, what)
+	plain := rt.Command
 	if base := c.javaBase(i); exists(filepath.Join(c.layout, "java", base)) {
-		rt.Command = append(rt.Command, "-XX:SharedArchiveFile="+guestRuntime+"/"+base)
+		rt.Command = slices.Concat(start, []string{"-XX:SharedArchiveFile=" + guestRuntime + "/" + base}, what)
 	}
-	rt.Command = append(rt.Command, "-cp", guestRuntime+"/bootstrap.jar", javaMain)
 	if v.Env[execWrapper] != "" {
 		return
 	}
@@ -33,7 +35,8 @@ func (c *Catalog) launchJava(rt *sandbox.Runtime, v *lambent.Version, i interpre
 	}
 	r, _ := lookup(v.Runtime) // a name without a release has only the common part
 	rt.Blank = &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(r)}
-	rt.Blank.Key = blankKey(rt, i, rt.Blank)
+	// What has started without the archive is as good as what starts with it.
+	rt.Blank.Key = blankKey(rt, i, &sandbox.Blank{Command: plain, Env: rt.Blank.Env})
 }
 
 // javaFlags suits a JVM to one small function: the serial collector, only the

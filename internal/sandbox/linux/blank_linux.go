@@ -53,6 +53,7 @@ type blankSpec struct {
 	from *zygote // the interpreter that forks it; nil starts it from nothing
 	// hurry is for a cold start that waits.
 	hurry bool
+	late  <-chan struct{} // closed when one has come to wait meanwhile
 }
 
 // newBlank starts a runtime without a function and waits until it is up.
@@ -75,7 +76,7 @@ func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
 		return nil, fmt.Errorf("start a blank of %s: %w", s.rt.Blank.Key, err)
 	}
 	bl.watch()
-	if err := bl.boot(ctx); err != nil {
+	if err := bl.boot(ctx, s.late); err != nil {
 		bl.discard(d.opts.Log)
 		return nil, fmt.Errorf("wait for a blank of %s: %w", s.rt.Blank.Key, err)
 	}
@@ -84,7 +85,8 @@ func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
 }
 
 // boot waits until the blank is up.
-func (bl *blank) boot(ctx context.Context) error {
+func (bl *blank) boot(ctx context.Context, late <-chan struct{}) error {
+	defer bl.hasten(late)()
 	deadline, _ := ctx.Deadline()
 	// Closing counts for a blank that is not yet anybody's.
 	defer context.AfterFunc(ctx, bl.kill)()
@@ -157,10 +159,16 @@ func (b *builder) fromReserve(ctx context.Context, edition int) *Instance {
 		return nil
 	}
 	leave := b.driver.traffic.enter(ctx)
-	defer leave()
+	defer func() { leave() }()
 	bl, origin := b.driver.reserve.take(ctx, b.spec, edition)
 	if bl == nil {
-		return nil
+		leave() // others need not wait as well
+		bl, origin = b.driver.reserve.late(ctx, b.spec, edition)
+		leave = b.driver.traffic.enter(ctx)
+		if bl == nil {
+			return nil
+		}
+		b.done(lambent.StageRuntime)
 	}
 	b.done(lambent.StageSandbox)
 	i, err := b.specialise(ctx, bl, origin)

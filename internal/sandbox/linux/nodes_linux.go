@@ -22,6 +22,7 @@ type node struct {
 	size   int64    // memory of the zygote, in bytes: of the root all, of others what they have beyond it
 	cost   int64    // memory of one blank
 	idle   []*blank // the newest last
+	coming *coming  // the one that is being made; nil if none is
 	demand demand
 }
 

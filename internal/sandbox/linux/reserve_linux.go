@@ -82,6 +82,8 @@ func (r *reserve) of(rt sandbox.Runtime) *stock {
 		s = &stock{rt: rt, makes: assumedMakes, lessons: lessons{}, useless: map[string]bool{}}
 		s.nodes = []*node{{stock: s, cost: assumedCost}}
 		r.stocks[rt.Blank.Key] = s
+	} else if !slices.Equal(s.rt.Blank.Command, rt.Blank.Command) {
+		s.rt = rt // it starts in a better way now
 	}
 	return s
 }
@@ -121,6 +123,11 @@ func (r *reserve) take(ctx context.Context, spec sandbox.Spec, edition int) (*bl
 	return b, lambent.OriginFork
 }
 
+// barely is how many times what the making of a blank takes two cold starts are apart
+// of which the second one might have found none. Where none can be forked, that costs
+// more than to keep another one.
+const barely = 2
+
 // pick gives an idle blank for this function, or the interpreter to fork one from.
 func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) {
 	r.mu.Lock()
@@ -131,8 +138,14 @@ func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) 
 	now := time.Now()
 	s := r.of(spec.Runtime)
 	n := s.best(s.lessons.of(codeOfVersion(spec.Version)), spec.Runtime.Blank.Avoid)
-	s.root().demand.expect(now) // for the code that nobody knows yet
+	before := n.demand.last
 	n.demand.note(now, s.makes, r.driver.traffic.alone())
+	if s.rt.Blank.Zygote == nil && now.Sub(before) < barely*s.makes {
+		n.demand.missed(now)
+	}
+	if n != s.root() {
+		s.root().demand.expect(now) // for the code that nobody knows yet
+	}
 	if n.price() > int64(spec.Version.MemoryMB)<<20*3/4 {
 		s.misses++
 		return nil, nil, nil // it would hardly fit
@@ -359,47 +372,6 @@ func (r *reserve) shares(now time.Time) ([]*node, []int) {
 		}
 	}
 	return nodes, share(budget, r.extra, claims)
-}
-
-// fill makes a blank for the node.
-func (r *reserve) fill(n *node) {
-	r.mu.Lock()
-	from := n.zygote
-	r.mu.Unlock()
-	if from != nil && from.dead() {
-		from = nil // which will be noticed
-	}
-	begin := time.Now()
-	b, err := r.driver.newBlank(r.ctx, blankSpec{name: r.name(), rt: n.stock.rt, from: from})
-	if err != nil {
-		r.failed(n.stock, err)
-		return
-	}
-	took := time.Since(begin)
-	b.cost = blankMemory(b.process.pid, from != nil)
-	r.keep(n, b, took)
-}
-
-// keep adds a blank that took so long to make to the node's. One that comes up
-// while the reserve is being closed is ended: nobody would take it any more.
-func (r *reserve) keep(n *node, b *blank, took time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	b.node, b.taken = n, make(chan struct{})
-	if r.closed {
-		r.buryLocked(b, false)
-		return
-	}
-	n.stock.makes = (n.stock.makes + took) / 2
-	n.cost = b.cost
-	n.idle = append(n.idle, b)
-	r.work.Go(func() {
-		select {
-		case <-b.exited:
-			r.lost(b)
-		case <-b.taken:
-		}
-	})
 }
 
 // failed spaces out what goes wrong, unless the reserve is being closed.

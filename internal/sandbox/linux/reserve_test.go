@@ -475,7 +475,7 @@ func TestCloseMeetsBlank(t *testing.T) {
 	d.reserve.mu.Unlock()
 	d.reserve.work.Go(func() {
 		<-first.exited // close has taken out what there was
-		d.reserve.keep(n, late, time.Millisecond)
+		d.reserve.keep(n, late, newComing())
 	})
 	begin := time.Now()
 	if err := d.Close(); err != nil {

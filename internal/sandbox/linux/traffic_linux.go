@@ -12,7 +12,7 @@ import (
 // many blanks at a time become a function's as keep the processors busy: of those
 // that share one all are as late as the last.
 type traffic struct {
-	processors int
+	processors int           // the host's, of which the server itself may use fewer
 	lanes      chan struct{} // holds a token for each that is taken
 
 	mu   sync.Mutex // guards the rest
@@ -22,7 +22,7 @@ type traffic struct {
 
 func newTraffic() *traffic {
 	n := runtime.GOMAXPROCS(0)
-	return &traffic{processors: n, lanes: make(chan struct{}, n+1)}
+	return &traffic{processors: runtime.NumCPU(), lanes: make(chan struct{}, n+1)}
 }
 
 // enter waits for a lane, in the order of coming, and returns how to leave it. When
