@@ -192,14 +192,14 @@ def _sensitive(env):
 def become(control):
     """Returns when this process has its function's environment: in a zygote, when it
     is a fork of one."""
-    start = Start()
-    if _is_zygote(control):
+    start, hurry = Start(), False
+    forks = _is_zygote(control)
+    load()
+    if forks:
         import lambent_zygote
 
-        load()
-        lambent_zygote.serve(control)
-    else:
-        load()
+        hurry = lambent_zygote.serve(control)
+    _get_ready(hurry)
     _specialise(control, start, _wait(control))
 
 
@@ -214,20 +214,23 @@ def _is_zygote(control):
         sock.detach()
 
 
-def _warm():
-    """Walks the way that is ahead once, while nobody waits: in a fork, the pages that
-    are written to on it become the process's own."""
-    lambent_platform.arrange(os.environ)
-    lambent_platform.arrange_logging()
-    _rehearse(1)
+def _get_ready(hurry):
+    """Does what needs no function. While nobody waits the process goes over the way
+    ahead as well: in a fork, the pages that are written to on it become its own."""
+    if not hurry:
+        lambent_platform.arrange(os.environ)
+        lambent_platform.arrange_logging()
+        _rehearse(1)
     _renew()
     for name in ("lambent_mobile", "lambent_zygote", "lambent_blank"):
         sys.modules.pop(name, None)
+    # Nothing of this is the function's garbage. What has been made since the collector
+    # was stopped counts for it: it would look at all of it as soon as it goes on.
+    gc.freeze()
 
 
 def _wait(control):
     """Tells that the blank is up and waits for its function's environment."""
-    _warm()
     try:
         os.write(control, b"B")
         size = int.from_bytes(_exactly(control, 4), "big")

@@ -22,6 +22,7 @@ _DATAGRAM = 64 << 10
 _MAX_FDS = 32
 _TRIAL_SECONDS = 60
 _MAX_MODULES = 200
+_MAX_PROGRAMS = 4
 _MAX_REFUSED = 20
 _LARGEST_HOLE = 1000
 _MAX_HOLES = 2000
@@ -164,6 +165,7 @@ class _Program:
         self._keep = []
         self._places = []  # of descriptors, which are others each time
         self._control = int(request.get("control", 0))
+        self.hurry = bool(request.get("hurry"))
         self.calls = []
         for step in request["steps"]:
             args = [self._value(a) for a in step.get("args") or ()]
@@ -226,9 +228,9 @@ class _Zygote:
             del sys.modules[name]
         self._sock = _socket.socket(fileno=control)
         self._control = control
-        # The driver's last request for a fork, and what came of it: the next one is
-        # the same but for the descriptors.
-        self._last = (b"", None)
+        # The driver's last requests for a fork, and what came of them: the next one is
+        # the same as one of them but for the descriptors.
+        self._programs = {}
         self._native.keep(self)
 
     def _receive(self):
@@ -252,7 +254,8 @@ class _Zygote:
         self._sock.send(lambent_runtime.dumps(fields).encode("ascii", "replace"))
 
     def serve(self):
-        """Answers the driver until this process is a fork."""
+        """Answers the driver until this process is a fork; tells whether a start waits
+        for that."""
         self._settle()
         while True:
             fds = []
@@ -260,8 +263,9 @@ class _Zygote:
                 data, fds = self._receive()
                 if not data:
                     os._exit(0)
-                if self._do(data, fds):
-                    return
+                program = self._do(data, fds)
+                if program is not None:
+                    return program.hurry
             except (Refused, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 self._answer(error="%s: %s" % (type(error).__name__, error))
             finally:
@@ -272,13 +276,16 @@ class _Zygote:
                         pass  # a fork has closed them
 
     def _do(self, data, fds):
-        if data == self._last[0]:
-            return self._fork(self._last[1], fds)
+        program = self._programs.get(data)
+        if program is not None:
+            return self._fork(program, fds)
         request = lambent_runtime.loads(data.decode("utf-8"))
         op = request.get("op")
         if op == "fork":
             program = _Program(self._native, request)
-            self._last = (data, program)
+            if len(self._programs) == _MAX_PROGRAMS:
+                self._programs.clear()
+            self._programs[data] = program
             return self._fork(program, fds)
         if op == "node":
             self._node(fds)
@@ -287,7 +294,7 @@ class _Zygote:
             self._answer(loaded=loaded, failed=failed)
         else:
             raise Refused("there is no operation %r" % op)
-        return False
+        return None
 
     def _settle(self):
         """Puts what is loaded where the collector leaves it alone, so that the forks
@@ -303,7 +310,7 @@ class _Zygote:
         pid = self._native.clone(_CLONE_PARENT | _CLONE_NEWPID)
         if pid != 0:
             self._answer(pid=pid)
-            return False
+            return None
         failed = program.run()
         if failed is not None:
             _fail(control, failed)
@@ -313,7 +320,7 @@ class _Zygote:
         os.set_inheritable(self._control, False)
         self._sock.detach()
         del fds[:]
-        return True
+        return program
 
     def _node(self, fds):
         if len(fds) != 1:
@@ -492,6 +499,6 @@ def _fail(control, text):
 
 
 def serve(control):
-    """Returns in the forks only."""
+    """Returns in the forks only; tells whether a start waits for this one."""
     lambent_platform.add_packages()
-    _Zygote(control).serve()
+    return _Zygote(control).serve()

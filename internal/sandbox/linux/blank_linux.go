@@ -126,7 +126,7 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 		return nil, err
 	}
 	if s.from != nil {
-		err = b.fork(ctx, s.from)
+		err = b.fork(ctx, s.from, s.hurry)
 	} else {
 		env := append(append([]string{}, rt.Blank.Env...), controlVariable, blankVariable)
 		b.shell.run(func() { err = b.spawn(spawnSpec{command: rt.Blank.Command, env: env}) })

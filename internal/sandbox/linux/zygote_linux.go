@@ -191,6 +191,7 @@ type request struct {
 	Op      string   `json:"op"`
 	Steps   []wire   `json:"steps,omitempty"`
 	Control int      `json:"control,omitempty"`
+	Hurry   bool     `json:"hurry,omitempty"` // a cold start waits for the fork
 	Modules []string `json:"modules,omitzero"`
 }
 
@@ -290,7 +291,7 @@ func (d *Driver) branch(ctx context.Context, z *zygote) (_ *zygote, err error) {
 }
 
 // fork makes the builder's process a fork of z, in the shell's namespaces.
-func (b *builder) fork(ctx context.Context, z *zygote) (err error) {
+func (b *builder) fork(ctx context.Context, z *zygote, hurry bool) (err error) {
 	b.driver.strays.begin()
 	defer func() { b.driver.strays.end(err != nil && !errors.Is(err, errRefused)) }()
 	var tid int
@@ -316,7 +317,8 @@ func (b *builder) fork(ctx context.Context, z *zygote) (err error) {
 		return err
 	}
 	// One whose caller goes away meanwhile is finished: the zygote is for all.
-	r, err := z.ask(context.WithoutCancel(ctx), request{Op: "fork", Steps: steps, Control: slices.Index(fds, s.control)}, fds, forkPatience)
+	q := request{Op: "fork", Steps: steps, Control: slices.Index(fds, s.control), Hurry: hurry}
+	r, err := z.ask(context.WithoutCancel(ctx), q, fds, forkPatience)
 	if err != nil {
 		return fmt.Errorf("fork: %w", err)
 	}
