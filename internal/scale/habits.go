@@ -1,6 +1,7 @@
 package scale
 
 import (
+	"sync"
 	"time"
 
 	"lambent.dev/lambent/internal/pool"
@@ -13,6 +14,9 @@ type Habits struct {
 	predictor *predict.Predictor
 	fixed     time.Duration // how long idle instances are kept; 0 asks the histograms
 	arrivals  chan arrival
+
+	mu   sync.Mutex // guards last
+	last arrival    // that was passed on
 }
 
 type arrival struct {
@@ -29,9 +33,22 @@ func NewHabits(p *predict.Predictor, fixed time.Duration) *Habits {
 	return &Habits{predictor: p, fixed: fixed, arrivals: make(chan arrival, backlog)}
 }
 
+// oneCall is the time in which calls of one version teach no more than the first of
+// them.
+const oneCall = time.Millisecond
+
 // Arrived leaves the learning to the service: a call waits for nothing. Of a burst
 // some are not learned from.
 func (h *Habits) Arrived(k pool.Key, at time.Time) {
+	h.mu.Lock()
+	again := h.last.key == k && at.Sub(h.last.at).Abs() < oneCall
+	if !again {
+		h.last = arrival{k, at}
+	}
+	h.mu.Unlock()
+	if again {
+		return
+	}
 	select {
 	case h.arrivals <- arrival{k, at}:
 	default:
