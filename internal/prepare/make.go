@@ -149,7 +149,7 @@ func (r *Room) base(ctx context.Context, v *lambent.Version) error {
 	}
 	said := &tail{}
 	spec := sandbox.Spec{
-		Version: nobody, Region: r.o.Region, Code: code, Output: said, NoReserve: true,
+		Version: nobody, Region: r.o.Region, Code: code, Output: said, NoReserve: true, Background: true,
 		Env: r.o.Environment(nobody, "prepare"),
 	}
 	for _, step := range steps {
@@ -179,7 +179,7 @@ func (r *Room) spec(ctx context.Context, v *lambent.Version) (sandbox.Spec, func
 	roomy.EphemeralMB = max(v.EphemeralMB, 1024)
 	stream := time.Now().UTC().Format("2006/01/02") + "/[" + v.Number + "]" + r.o.NewID()
 	spec := sandbox.Spec{
-		Version: &roomy, Region: r.o.Region, Output: discard{}, NoReserve: true,
+		Version: &roomy, Region: r.o.Region, Output: discard{}, NoReserve: true, Background: true,
 		Env: r.o.Environment(v, stream),
 	}
 	if r.o.Logs != nil && v.SnapStart == "PublishedVersions" && v.Published() {

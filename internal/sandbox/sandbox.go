@@ -161,6 +161,9 @@ type Spec struct {
 	Cache string
 	// NoReserve asks for a process of this instance's own, started from nothing.
 	NoReserve bool
+	// Background tells that nobody waits for the start: what the driver makes ahead
+	// need not wait for it either.
+	Background bool
 	// Tmp, if set, is the /tmp of a predecessor with the same version. Start takes
 	// it over, whatever comes of the start.
 	Tmp Tmp
@@ -205,7 +208,7 @@ type Runtime struct {
 type Blank struct {
 	// Key names what a blank is made of. Specs with equal keys may use each
 	// other's; Command, Mounts and Env of their runtimes are then equal, but for
-	// what the control protocol changes.
+	// what the control protocol changes, and for what only makes a start faster.
 	Key     string
 	Command []string
 	Env     []string

@@ -122,3 +122,35 @@ func TestLateStartLeaves(t *testing.T) {
 	}
 	sandboxtest.AwaitReserve(t, d, spec.Runtime)
 }
+
+// What nobody waits for keeps nothing from being made ahead.
+func TestBackground(t *testing.T) {
+	needRoot(t)
+	d := newDriver(t, Options{DataDir: t.TempDir()})
+	defer d.Close()
+	many := func() int {
+		d.traffic.mu.Lock()
+		defer d.traffic.mu.Unlock()
+		return d.traffic.many
+	}
+	for _, background := range []bool{true, false} {
+		spec := sandboxtest.Spec("background", sandboxtest.Probe(t), nil)
+		spec.Output, spec.Background = &sandboxtest.Lines{}, background
+		i, err := d.Start(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if counted := many() == 1; counted == background {
+			t.Errorf("background %v: %d starts are under way", background, many())
+		}
+		if _, err := i.Init(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if many() != 0 {
+			t.Errorf("background %v: %d starts are left", background, many())
+		}
+	}
+}

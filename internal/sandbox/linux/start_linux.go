@@ -37,14 +37,18 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "start sandbox %s: %w", spec.ID, sandbox.ErrClosed)
 	}
 	defer d.live.Leave()
-	d.traffic.begin()
+	if !spec.Background {
+		d.traffic.begin()
+	}
 	i, err := b.started(ctx)
 	// The thread in the namespaces is among what closes here: its cgroup can only
 	// be taken back afterwards.
 	b.closeStartOnly()
 	if err != nil {
 		b.undo()
-		d.through()
+		if !spec.Background {
+			d.through()
+		}
 		return nil, err
 	}
 	return i, nil
@@ -461,11 +465,15 @@ func (b *builder) guest() *guest {
 // instance is a guest with a function.
 func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 	v := b.spec.Version
-	return &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
+	i := &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
 		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
 			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names}),
 		extensions: b.extensions,
 		done:       make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
+	if b.spec.Background {
+		i.throughOnce.Do(func() {}) // it is not counted
+	}
+	return i
 }
 
 // finish makes the instance, which owns everything from here on.
