@@ -108,8 +108,9 @@ type Jobs interface {
 	// the store's. The error is [ErrConflict] when one of the ids exists.
 	Push(ctx context.Context, jobs ...Job) error
 	// Take leases up to limit jobs of lane that are due at now, or whose lease has
-	// passed, until the given time, and returns them in order. It is durable too,
-	// so that no two takers, of whatever process, have a job at the same time. Of
+	// passed, until the given time, and returns them in order. No two takers, of
+	// whatever process, have a job at the same time; a loss of power may undo a Take
+	// where it ends all takers, too. Of
 	// waiting jobs that come due in one Take only the first [MaxRipe] are put in
 	// order. It may overlook jobs that another process changes at this moment.
 	Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]Job, error)

@@ -7,13 +7,18 @@ import (
 	"unicode/utf8"
 )
 
-// briefColumns are a job's without what is kept beside it.
-const briefColumns = `seq, id, (SELECT name FROM job_lane WHERE job_lane.id = job.lane), coalesce(key, ''), priority, phase,
-	due, created, ended, lease, token, attempts, kind, coalesce(error, ''), coalesce(labels, ''), state`
-
+// briefColumns are a job's without what is kept beside it, and wholeColumns are all.
+// Who takes jobs of a lane knows its name: takenColumns do not look for it.
 const (
-	wholeColumns = briefColumns + `,
-	(SELECT body FROM job_body WHERE job_body.seq = job.seq), (SELECT result FROM job_result WHERE job_result.seq = job.seq)`
+	briefColumns = `seq, id, (SELECT name FROM job_lane WHERE job_lane.id = job.lane), ` + ownColumns
+	wholeColumns = briefColumns + besideColumns
+	takenColumns = `seq, id, '', ` + ownColumns + besideColumns
+
+	ownColumns = `coalesce(key, ''), priority, phase, due, created, ended, lease, token, attempts, kind, coalesce(error, ''),
+	coalesce(labels, ''), state`
+	besideColumns = `, (SELECT body FROM job_body WHERE job_body.seq = job.seq),
+	CASE WHEN result_bytes > 0 THEN (SELECT result FROM job_result WHERE job_result.seq = job.seq) END`
+
 	jobSQL = `SELECT ` + wholeColumns + ` FROM job WHERE id = ?`
 )
 

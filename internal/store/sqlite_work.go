@@ -21,10 +21,10 @@ const (
 		(SELECT seq FROM job INDEXED BY job_delayed WHERE lane = ? AND phase = 1 AND due <= ? ORDER BY due LIMIT ?)`
 	takeSQL = `UPDATE job SET phase = 4, lease = ?3, token = token + 1, attempts = attempts + 1 WHERE seq IN
 		(SELECT seq FROM job INDEXED BY job_ready WHERE lane = ?1 AND phase = 0 ORDER BY priority DESC, seq LIMIT ?2)
-		RETURNING ` + wholeColumns
+		RETURNING ` + takenColumns
 	readySQL   = `SELECT seq, priority, phase FROM job INDEXED BY job_ready WHERE lane = ? AND phase = 0 ORDER BY priority DESC, seq LIMIT ?`
 	passedSQL  = `SELECT seq, priority, phase FROM job INDEXED BY job_lease WHERE lane = ? AND phase = 4 AND lease <= ?`
-	takeOneSQL = `UPDATE job SET phase = 4, lease = ?2, token = token + 1, attempts = attempts + 1 WHERE seq = ?1 RETURNING ` + wholeColumns
+	takeOneSQL = `UPDATE job SET phase = 4, lease = ?2, token = token + 1, attempts = attempts + 1 WHERE seq = ?1 RETURNING ` + takenColumns
 
 	stateSQL = `SELECT seq, lane, coalesce(key, ''), phase, due, token, attempts, coalesce(error, ''), body_bytes, result_bytes,
 		coalesce(length(state), 0) FROM job WHERE id = ?`
@@ -183,6 +183,7 @@ func (w *writer) takeReady(ctx context.Context, l *lane, t taking) ([]Job, error
 		if err != nil {
 			return nil, err
 		}
+		w.took(l, &j)
 		taken = append(taken, j)
 	}
 	slices.SortFunc(taken, func(a, b Job) int { return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Seq, b.Seq)) })
@@ -218,6 +219,7 @@ func (w *writer) takeAll(ctx context.Context, l *lane, t taking) ([]Job, error) 
 		if err != nil {
 			return nil, err
 		}
+		w.took(l, &j)
 		taken = append(taken, j)
 		l.passesAt(t.until)
 		l.moved(c.phase, phaseRunning, 1)
@@ -279,10 +281,34 @@ func (s *jobState) becomes(c *Change) (jobState, error) {
 	return n, nil
 }
 
-func (w *writer) change(ctx context.Context, c *Change) (refused, err error) {
-	var s jobState
-	err = w.stmts[stateSQL].QueryRowContext(ctx, c.ID).Scan(&s.seq, &s.lane, &s.key, &s.phase, &s.due, &s.token, &s.attempts,
+// maxTaken is of how many running jobs the state is remembered.
+const maxTaken = 8192
+
+// took completes a job that was taken, and remembers its state for the change that
+// comes next.
+func (w *writer) took(l *lane, j *Job) {
+	j.Lane = l.name
+	if len(w.taken) >= maxTaken {
+		clear(w.taken)
+	}
+	w.taken[j.ID] = jobState{
+		seq: j.Seq, lane: l.id, key: j.Key, phase: phaseRunning, due: nanos(j.Due), token: j.Token, attempts: j.Attempts, error: j.Error,
+		bodyBytes: int64(len(j.Body)), resultBytes: int64(len(j.Result)), stateBytes: int64(len(j.State)),
+	}
+}
+
+// state is that of a job; the error is sql.ErrNoRows when there is none.
+func (w *writer) state(ctx context.Context, id string) (s jobState, err error) {
+	if s, ok := w.taken[id]; ok {
+		return s, nil
+	}
+	err = w.stmts[stateSQL].QueryRowContext(ctx, id).Scan(&s.seq, &s.lane, &s.key, &s.phase, &s.due, &s.token, &s.attempts,
 		&s.error, &s.bodyBytes, &s.resultBytes, &s.stateBytes)
+	return s, err
+}
+
+func (w *writer) change(ctx context.Context, c *Change) (refused, err error) {
+	s, err := w.state(ctx, c.ID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return jobNotFound("change", c.ID), nil
 	}
@@ -293,6 +319,7 @@ func (w *writer) change(ctx context.Context, c *Change) (refused, err error) {
 	if refused != nil {
 		return refused, nil
 	}
+	delete(w.taken, c.ID) // it is another state now
 	ended, lease := int64(0), int64(0)
 	if n.phase.ended() {
 		ended = nanos(c.Ended)

@@ -36,7 +36,8 @@ type writer struct {
 	// Only the loop uses these after the opening.
 	stmts  map[string]*sql.Stmt
 	counts counts
-	lanes  *laneBook // the loop writes it, and readers see what is committed
+	lanes  *laneBook           // the loop writes it, and readers see what is committed
+	taken  map[string]jobState // of running jobs, by id; those that are missing are read
 
 	mu      sync.Mutex    // guards what follows
 	broken  error         // set when the disk's state is unknown; nothing is written then
@@ -74,7 +75,7 @@ func openWriter(ctx context.Context, path string, o Options) (*writer, error) {
 		return nil, err
 	}
 	w := &writer{
-		db: db, log: o.Log, point: o.Point, stmts: map[string]*sql.Stmt{}, lanes: newLaneBook(),
+		db: db, log: o.Log, point: o.Point, stmts: map[string]*sql.Stmt{}, lanes: newLaneBook(), taken: map[string]jobState{},
 		queue: make(chan *request), stopped: make(chan struct{}), changed: make(chan struct{}),
 		disk: make(chan struct{}, 1), synced: make(chan []*request), worn: make(chan struct{}, 1),
 	}
@@ -166,6 +167,7 @@ func (w *writer) write(first *request) {
 	if err != nil {
 		w.counts = before
 		w.lanes.drop()
+		clear(w.taken)
 		w.log.Error("commit failed", "requests", len(group), "err", err)
 		w.answer(group, err)
 		w.disk <- struct{}{}
