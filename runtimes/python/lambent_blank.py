@@ -130,9 +130,9 @@ def _rehearse(times):
 
     task = lambent_platform.own_places({})[0]
     try:
-        finder = sys.path_importer_cache[task] = sys.path_hooks[-1](task)
+        sys.path_importer_cache[task] = sys.path_hooks[-1](task)
     except (ImportError, IndexError):
-        finder = None  # there is no such folder here
+        pass  # there is no such folder here
     fake = {"LAMBENT_REHEARSAL_%d" % n: "*" * 40 for n in range(24)}
     for _ in range(times):
         env = dict(os.environ)
@@ -148,14 +148,18 @@ def _rehearse(times):
         client = _Nobody("127.0.0.1:9001")
         client._connect()
         module = {"__name__": "rehearsal"}
-        _cannot_import(module["__name__"])
+        _cannot_import("_lambent_nothing")
         exec(Loader(module["__name__"], task + "/rehearsal.py").get_code(module["__name__"]), module)
         lambent_runtime.dumps(lambent_platform.brought(len(sys.modules) - 4))
         headers, body = client.next()
         lambent_runtime._handle(client, module["handler"], headers, body)
         _import_again("lambent_mobile")
-    if finder is not None:  # the function's code will be there
-        finder.invalidate_caches()
+    # Code and layers will be there: nothing may be remembered of how it looks now.
+    for place in lambent_platform.own_places(os.environ):
+        finder = sys.path_importer_cache.pop(place, None)
+        if finder is not None:
+            finder.invalidate_caches()
+            sys.path_importer_cache[place] = finder
 
 
 def _cannot_import(name):

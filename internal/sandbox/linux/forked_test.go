@@ -2,8 +2,10 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"lambent.dev/lambent"
@@ -59,4 +61,41 @@ func (d *forking) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instanc
 		d.t.Errorf("the instance is of origin %s", i.(*Instance).origin)
 	}
 	return i, err
+}
+
+// TestForkedFindsLayers: a blank has looked for modules where code and layers come to
+// be, and found nothing there; its function finds them.
+func TestForkedFindsLayers(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	d := newDriver(t, Options{DataDir: t.TempDir()})
+	defer d.Close()
+	spec := p.spec(t, "import greet, own\ndef handler(event, context):\n    return greet.WORD + own.WORD\n", nil)
+	first, second := t.TempDir(), t.TempDir()
+	site := filepath.Join("python", "lib", "python"+strings.TrimPrefix(p.name, "python"), "site-packages")
+	for _, dir := range []string{first, second, filepath.Join(first, "python"), filepath.Join(second, site)} {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, body := range map[string]string{
+		filepath.Join(first, "python", "greet.py"): "import deep\nWORD = 'hello' + deep.WORD\n",
+		filepath.Join(second, site, "deep.py"):     "WORD = ' deep'\n",
+		filepath.Join(spec.Code, "own.py"):         "WORD = ' world'\n",
+	} {
+		if err := os.WriteFile(name, []byte(body), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec.Layers = []string{first, second}
+	sandboxtest.AwaitReserve(t, d, spec.Runtime)
+	for _, want := range []lambent.Origin{lambent.OriginBlank, lambent.OriginFork} {
+		if want == lambent.OriginFork {
+			defer hold(t, d, spec)()
+		}
+		spec.ID = "layers-" + string(want)
+		if r, got := run(t, d, spec); r.Origin != want || got != `"hello deep world"` {
+			t.Errorf("origin %s, want %s: %s", r.Origin, want, got)
+		}
+	}
 }
