@@ -143,6 +143,31 @@ func TestPropertiesOverTime(t *testing.T) {
 	})
 }
 
+// TestClockThatJumps sets the clock back and ahead, by more than any window: what is
+// under load has instances, and not more than it may. The clock of a server does not
+// jump, for Go's times have a monotonic one in them; that of a replayed load may.
+func TestClockThatJumps(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := anySettings(t)
+		jumps := rapid.SliceOfN(rapid.SampledFrom([]time.Duration{2 * time.Second, 2 * time.Second, 2 * time.Second, -time.Hour, -time.Second, 1000 * time.Hour}), 5, 80).Draw(t, "jumps")
+		var state State
+		var samples []Sample
+		now, ready := epoch, 0
+		for _, jump := range jumps {
+			now = now.Add(jump)
+			samples = append(samples, Sample{At: now, Span: 2 * time.Second, Value: 20, Used: true})
+			d, next := Decide(Input{Now: now, Samples: samples, Ready: ready, Settings: s}, state)
+			if d.Desired < max(1, s.Min) || s.Max > 0 && d.Desired > max(s.Max, s.Min) {
+				t.Fatalf("%d is out of %d to %d", d.Desired, max(1, s.Min), s.Max)
+			}
+			if most := max(ceil(20/(s.Target*s.Utilisation)), s.Initial, s.Min); d.Desired > most {
+				t.Fatalf("%d for a load that needs %d", d.Desired, most)
+			}
+			ready, state = d.Desired, next
+		}
+	})
+}
+
 // TestMoreLoadNeverWantsLess compares two loads of which one is everywhere at least
 // the other.
 func TestMoreLoadNeverWantsLess(t *testing.T) {
