@@ -161,8 +161,8 @@ type Spec struct {
 	Cache string
 	// NoReserve asks for a process of this instance's own, started from nothing.
 	NoReserve bool
-	// Background tells that nobody waits for the start: what the driver makes ahead
-	// need not wait for it either.
+	// Background tells that nobody waits for the start: others come first, and what
+	// the driver makes ahead need not wait for it.
 	Background bool
 	// Tmp, if set, is the /tmp of a predecessor with the same version. Start takes
 	// it over, whatever comes of the start.

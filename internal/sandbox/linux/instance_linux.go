@@ -172,6 +172,20 @@ func (i *Instance) end(f *sandbox.Failure) {
 	}
 }
 
+// instance is a guest with a function.
+func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
+	v := b.spec.Version
+	i := &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
+		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
+			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names}),
+		extensions: b.extensions,
+		done:       make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
+	if b.spec.Background {
+		i.throughOnce.Do(func() {}) // it is not counted
+	}
+	return i
+}
+
 // Init waits for the runtime, and takes the processor's extra share back.
 func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 	r, err := i.session.Init(ctx)

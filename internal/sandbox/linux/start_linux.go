@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
-	"lambent.dev/lambent/internal/runtimeapi"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -319,7 +318,8 @@ func (b *builder) fitTmp(s *shell) (kept *volume, err error) {
 // limits are those of a function while it initialises.
 func (b *builder) limits() limits {
 	v := b.spec.Version
-	return limits{memory: int64(v.MemoryMB) << 20, cpus: max(v.CPUs(), b.driver.opts.InitCPUs), pids: maxProcesses}
+	return limits{memory: int64(v.MemoryMB) << 20, cpus: max(v.CPUs(), b.driver.opts.InitCPUs), pids: maxProcesses,
+		spare: b.spec.Background}
 }
 
 func (b *builder) makeGroup(name string, l limits) error {
@@ -462,23 +462,11 @@ func (b *builder) guest() *guest {
 		output: b.output, control: b.control, process: b.process, pidfd: b.pidfd, trees: b.trees, exited: make(chan struct{})}
 }
 
-// instance is a guest with a function.
-func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
-	v := b.spec.Version
-	i := &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
-		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
-			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names}),
-		extensions: b.extensions,
-		done:       make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
-	if b.spec.Background {
-		i.throughOnce.Do(func() {}) // it is not counted
-	}
-	return i
-}
-
 // finish makes the instance, which owns everything from here on.
 func (b *builder) finish() (*Instance, error) {
-	b.group.settle()
+	if !b.spec.Background {
+		b.group.settle()
+	}
 	i := b.instance(b.guest(), lambent.OriginStart)
 	if err := b.driver.live.Add(i.id, i); err != nil {
 		return nil, err
