@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -180,6 +181,7 @@ func TestPowerLossLosesNoJob(t *testing.T) {
 			}
 		})
 	}
+	all.Go(func() { endJobs(t, s, 1000, acks) })
 	all.Wait()
 	closeStore(t, s)
 	if len(copies) == 0 || len(seen[len(seen)-1]) == 0 {
@@ -190,11 +192,36 @@ func TestPowerLossLosesNoJob(t *testing.T) {
 			s := openSQLite(t, mountImage(t, name, false))
 			defer closeStore(t, s)
 			for _, id := range seen[i] {
-				if j, err := s.Job(t.Context(), id); err != nil || string(j.Body) != "body of "+id {
-					t.Fatalf("%s was acknowledged before the power was lost, and is %+v, %v", id, j, err)
+				id, ended := strings.CutSuffix(id, endedMark)
+				j, err := s.Job(t.Context(), id)
+				if err != nil || string(j.Body) != "body of "+id || ended && (j.Status != store.JobSucceeded || string(j.Result) != id) {
+					t.Fatalf("%s was acknowledged before the power was lost (ended: %t), and is %+v, %v", id, ended, j, err)
 				}
 			}
 		})
+	}
+}
+
+// endedMark is what follows the id of a job whose end was acknowledged.
+const endedMark = " ended"
+
+// endJobs takes and ends so many jobs, and says which have ended.
+func endJobs(t *testing.T, s store.Jobs, n int, acks chan<- string) {
+	for n > 0 && !t.Failed() {
+		jobs, err := s.Take(t.Context(), "lane", min(n, 5), time.Now(), time.Now().Add(time.Hour))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, j := range jobs {
+			errs, err := s.Change(t.Context(), store.Change{ID: j.ID, Token: j.Token, Status: store.JobSucceeded, Ended: time.Now(), Result: []byte(j.ID)})
+			if err != nil || errs[0] != nil {
+				t.Errorf("end %s: %v, %v", j.ID, err, errs)
+				return
+			}
+			acks <- j.ID + endedMark
+		}
+		n -= len(jobs)
 	}
 }
 
