@@ -7,17 +7,19 @@ import (
 	"time"
 )
 
-// Figures of the demand: a peak counts half after demandHalf, and what nobody has
-// asked for in demandEnd is not kept.
+// Figures of the demand: a peak counts in full for demandFresh and half after
+// another demandHalf, and what nobody has asked for in demandEnd is not kept.
 const (
-	demandHalf = 3 * time.Minute
-	demandEnd  = 15 * time.Minute
-	maxDemand  = 256
+	demandFresh = 30 * time.Second
+	demandHalf  = 3 * time.Minute
+	demandEnd   = 15 * time.Minute
+	maxDemand   = 256
 )
 
 // demand is how many blanks would have been enough for the cold starts of late.
 type demand struct {
-	peak  float64 // as of last
+	peak  float64 // until fades
+	fades time.Time
 	taken float64 // blanks that were wanted and could not be made up for yet, as of last
 	last  time.Time
 }
@@ -30,26 +32,27 @@ func (d *demand) note(now time.Time, makes time.Duration, alone bool) {
 		d.taken = max(0, d.taken-float64(now.Sub(d.last))/float64(max(makes, time.Millisecond)))
 	}
 	d.taken = min(d.taken+1, maxDemand)
-	d.peak = max(d.faded(now), d.taken)
+	d.rise(now, d.taken)
+}
+
+// rise is a demand for so many at once.
+func (d *demand) rise(now time.Time, many float64) {
+	if many >= d.faded(now) {
+		d.peak, d.fades = many, now.Add(demandFresh)
+	}
 	d.last = now
 }
 
 // missed is a cold start that found nothing, where nothing can be forked: the one
 // that is kept was not made up for in time. A second one bridges that, as long as
 // it happens.
-func (d *demand) missed(now time.Time) {
-	d.peak = max(d.faded(now), 2)
-	d.last = now
-}
+func (d *demand) missed(now time.Time) { d.rise(now, 2) }
 
 // expect is a cold start that has not come yet.
-func (d *demand) expect(now time.Time) {
-	d.peak = max(d.faded(now), 1)
-	d.last = now
-}
+func (d *demand) expect(now time.Time) { d.rise(now, 1) }
 
 func (d *demand) faded(now time.Time) float64 {
-	return d.peak * math.Exp2(-float64(now.Sub(d.last))/float64(demandHalf))
+	return d.peak * math.Exp2(-float64(max(0, now.Sub(d.fades)))/float64(demandHalf))
 }
 
 // wanted is how many blanks the next burst will want.

@@ -157,7 +157,7 @@ func TestDemand(t *testing.T) {
 	for range 8 {
 		d.note(now, time.Second, true)
 	}
-	for after, want := range map[time.Duration]int{0: 8, demandHalf: 4, 2 * demandHalf: 2, demandEnd: 1, demandEnd + time.Second: 0} {
+	for after, want := range map[time.Duration]int{0: 8, demandFresh: 8, demandFresh + demandHalf: 4, demandFresh + 2*demandHalf: 2, demandEnd: 1, demandEnd + time.Second: 0} {
 		if n := d.wanted(now.Add(after)); n != want {
 			t.Errorf("%d wanted after %v, want %d", n, after, want)
 		}
