@@ -44,11 +44,11 @@ const (
 // pace is how fast calls may start instances. The zero value is as fast as the limit
 // allows.
 type pace struct {
-	rate    float64 // starts per second; 0 is not slowed
-	window  []reading
-	turned  time.Time // when rate was last cut
-	why     string    // it was
-	allowed int       // starts at the same time while rate is not 0
+	rate   float64 // starts per second; 0 is not slowed
+	window []reading
+	turned time.Time // when rate was last cut
+	why    string    // it was
+	few    int       // starts at the same time, one for each processor
 }
 
 // reading is one look at the processors.
@@ -88,7 +88,7 @@ func (p *pace) learn(r reading, full float64, wanted bool) {
 			p.rate = min(full, float64(r.started-first.started)/r.at.Sub(first.at).Seconds())
 		}
 		p.rate = max(p.rate/2, min(full, slowest*float64(r.load.Processors)))
-		p.allowed = max(1, r.load.Processors)
+		p.few = max(1, r.load.Processors)
 		p.turned, p.why = r.at, s.String()
 	}
 }
@@ -155,15 +155,17 @@ type Held struct {
 }
 
 // holdsLocked tells whether g's next start has to wait for the processors' sake. A
-// function that has no instance has nothing else to wait for: it gets its first one
-// as soon as few others are on their way.
+// function that has no instance has nothing else to wait for: its first one does not
+// wait for the rate while few others are on their way. Those may hang, so the rate
+// holds for it, too.
 func (p *Pool) holdsLocked(g *group, now time.Time) bool {
-	hold := p.gate.starts >= p.gate.allowed // looked at again when one of them is over
-	if !hold && g.live()+g.starting > 0 {
-		wait := p.rate.wait(now)
-		if hold = wait > 0; hold {
-			p.wakeLocked(now.Add(wait))
-		}
+	if g.live()+g.starting == 0 && p.gate.starts < p.gate.few {
+		return false
+	}
+	wait := p.rate.wait(now)
+	hold := wait > 0
+	if hold {
+		p.wakeLocked(now.Add(wait))
 	}
 	if hold && !g.held.now {
 		p.gate.held++

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/sandbox/fake"
 )
 
@@ -222,6 +223,44 @@ func TestPaceWithoutReadings(t *testing.T) {
 		if s := p.Stats(); s.StartRate != 0 {
 			t.Errorf("%+v, want full speed", s)
 		}
+	})
+}
+
+// Functions whose starts hang do not keep others from starting, even if they fill all
+// places that a first instance has beside the rate.
+func TestHangingStartsDoNotHoldOthers(t *testing.T) {
+	var busy atomic.Bool
+	busy.Store(true)
+	hang := func(s sandbox.Spec) error {
+		if strings.HasPrefix(s.Version.Function, "hang") {
+			time.Sleep(time.Minute)
+		}
+		return nil
+	}
+	inPool(t, scripted{onStart: hang}, overloaded(&busy), func(t *testing.T, p *Pool, _ *fake.Driver) {
+		for i := range 60 { // until it is slowed
+			call(t, p, version(fmt.Sprint("f", i)))
+			time.Sleep(100 * time.Millisecond)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() { _, _ = p.Acquire(ctx, version(fmt.Sprint("hang", i))) })
+		}
+		time.Sleep(3 * time.Second)
+		if s := p.Stats(); s.StartRate == 0 || s.Starting != 5 {
+			t.Fatalf("%+v, want slowed starts and five that hang", s)
+		}
+		for i := range 8 {
+			began := time.Now()
+			call(t, p, version(fmt.Sprint("other", i)))
+			if took := time.Since(began); took > 300*time.Millisecond {
+				t.Errorf("a first start took %v beside those that hang", took)
+			}
+		}
+		cancel()
+		wg.Wait()
+		time.Sleep(2 * time.Minute)
 	})
 }
 
