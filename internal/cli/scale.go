@@ -112,7 +112,7 @@ func (a *app) scaleWhy(cmd *cobra.Command, name string, last int) error {
 	for _, d := range s.Decisions {
 		again := ""
 		if d.Times > 1 {
-			again = fmt.Sprintf(" (%d times, until %s)", d.Times, d.At.Local().Format("15:04:05"))
+			again = fmt.Sprintf(" (and so until %s, %d times in all)", d.At.Local().Format("15:04:05"), d.Times)
 		}
 		if err := a.printf("%s  %s%s\n", d.Since.Local().Format("2006-01-02 15:04:05"), printable(d.Sentence), again); err != nil {
 			return err

@@ -2,15 +2,9 @@ package conformance
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"encoding/xml"
 	"maps"
-	"math/big"
 	"net/url"
 	"os"
 	"os/exec"
@@ -32,7 +26,7 @@ def handler(event, context):
 func server(t *testing.T) (s *harness.Server, secure string) {
 	t.Helper()
 	s = harness.Start(t, harness.Options{Env: []string{"LAMBENT_TLS_LISTEN=127.0.0.1:0"}})
-	chain, key := certificate(t, "localhost")
+	_, chain, key := harness.Certificate(t, "localhost")
 	s.Create(t, harness.Function{Name: "hello", Runtime: "python3.11", Handler: "index.handler", Zip: harness.Zip(t, map[string]string{"index.py": hello})})
 	run(t, s, "domain", "add", "localhost", "--cert", chain, "--key", key)
 	run(t, s, "route", "add", "/*", "hello", "--public")
@@ -52,31 +46,6 @@ func run(t *testing.T, s *harness.Server, args ...string) {
 	if _, stderr, err := s.CLI("", args...); err != nil {
 		t.Fatalf("lambent %s: %v\n%s", strings.Join(args, " "), err, stderr)
 	}
-}
-
-func certificate(t *testing.T, name string) (chain, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	chain, key = filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem")
-	for path, block := range map[string]*pem.Block{chain: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: b}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return chain, key
 }
 
 // h2spec builds the tool once; its own module says which.

@@ -31,7 +31,7 @@ func TestStreamedRoute(t *testing.T) {
 	s := harness.Start(t, harness.Options{Env: []string{"LAMBENT_TLS_LISTEN=127.0.0.1:0"}})
 	s.Create(t, harness.Function{Name: "events", Runtime: "nodejs20.x", Handler: "index.handler", Timeout: 30, Zip: harness.Zip(t, map[string]string{"index.js": eventsApp})})
 	run(t, s, "route", "add", "GET", "api.test/events", "events", "--public", "--stream", "--compress", "--timeout", "10s")
-	roots, chain, private := certificate(t, "api.test")
+	roots, chain, private := harness.Certificate(t, "api.test")
 	run(t, s, "domain", "add", "api.test", "--cert", chain, "--key", private)
 	told := 0
 	for address, c := range map[string]*http.Client{"http://api.test": toGateway(t, s), "https://api.test": toTLS(t, s, roots)} {

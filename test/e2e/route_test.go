@@ -2,14 +2,9 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -31,38 +26,6 @@ func run(t *testing.T, s *harness.Server, args ...string) string {
 	return out
 }
 
-// certificate makes a certificate for names and writes it and its key.
-func certificate(t *testing.T, names ...string) (roots *x509.CertPool, chain, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	chain, key = filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	for path, text := range map[string][]byte{chain: text, key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b})} {
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	roots = x509.NewCertPool()
-	roots.AppendCertsFromPEM(text)
-	return roots, chain, key
-}
-
 // TestRoutesAndDomains leads requests by routes to a function, over HTTP and, by a
 // name with a certificate, over HTTP/2, before and after a restart.
 func TestRoutesAndDomains(t *testing.T) {
@@ -71,7 +34,7 @@ func TestRoutesAndDomains(t *testing.T) {
 	run(t, s, "route", "add", "GET", "api.test/o/{id}", "orders", "--public", "--set-header", "X-Id=${path.id}")
 	run(t, s, "route", "add", "/keyed", "orders", "--key")
 	key := strings.TrimSpace(run(t, s, "apikey", "create", "mobile"))
-	roots, chain, private := certificate(t, "api.test")
+	roots, chain, private := harness.Certificate(t, "api.test")
 	if out := run(t, s, "domain", "add", "api.test", "--cert", chain, "--key", private); !strings.Contains(out, "api.test") {
 		t.Errorf("domain add: %s", out)
 	}

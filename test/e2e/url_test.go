@@ -182,7 +182,7 @@ func TestListenersAreApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, s, "route", "add", "api.test/plain", "web", "--public")
-	roots, chain, private := certificate(t, "api.test")
+	roots, chain, private := harness.Certificate(t, "api.test")
 	run(t, s, "domain", "add", "api.test", "--cert", chain, "--key", private)
 	api := strings.TrimPrefix(s.API, "http://")
 	for address, c := range map[string]*http.Client{s.Gateway: toGateway(t, s), "https://api.test": toTLS(t, s, roots)} {

@@ -262,3 +262,15 @@ func BenchmarkDecide(b *testing.B) {
 		Decide(in, State{})
 	}
 }
+
+// Numbers are for people: none has an exponent.
+func TestPlain(t *testing.T) {
+	for f, want := range map[float64]string{
+		0: "0", 4.06e-05: "less than 0.01", .00999: "less than 0.01", .01: "0.01", .0123: "0.0123", 1: "1", 17.5: "17.5",
+		99.96: "100", 123456.7: "123457", 1e21: "1000000000000000000000",
+	} {
+		if got := plain(f); got != want {
+			t.Errorf("%v is %q, want %q", f, got, want)
+		}
+	}
+}

@@ -96,10 +96,16 @@ func counted(n int, noun string) string {
 
 func factor(f float64) string { return plain(f) + " times" }
 
+// little is what is told of an average that has all but faded, without its digits.
+const little = 0.01
+
 // plain writes a number with three digits that mean something.
 func plain(f float64) string {
-	if f >= 100 {
+	switch {
+	case f >= 100:
 		return strconv.FormatFloat(f, 'f', 0, 64)
+	case f > 0 && f < little:
+		return "less than " + strconv.FormatFloat(little, 'g', 3, 64)
 	}
 	return strconv.FormatFloat(f, 'g', 3, 64)
 }
