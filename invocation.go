@@ -1,6 +1,9 @@
 package lambent
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Invocation is one call of a function, as every door hands it to the spine.
 type Invocation struct {
@@ -29,8 +32,8 @@ type Invocation struct {
 	NoQueue bool
 	// Timeout, if positive, is the limit of this call in place of the version's.
 	Timeout time.Duration
-	// Stop, if set, ends a call that runs when it is closed, and its instance with it.
-	Stop <-chan struct{}
+	// Stop, if set, ends a call that runs when it ends, and its instance with it.
+	Stop context.Context
 	// Progress, if set, takes what the function tells of how far it is: JSON of at
 	// most [MaxProgress] bytes, from another goroutine. It must not keep it.
 	Progress func(report []byte)

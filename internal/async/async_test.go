@@ -272,7 +272,7 @@ func TestCancel(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, func(ctx context.Context, inv *lambent.Invocation, _ int) (*lambent.Result, error) {
 			select {
-			case <-inv.Stop:
+			case <-inv.Stop.Done():
 				return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Failure"}, nil
 			case <-time.After(time.Hour):
 				return answer("1"), nil

@@ -141,7 +141,7 @@ func TestStopAndGoOn(t *testing.T) {
 				pause = time.Hour
 			}
 			select {
-			case <-inv.Stop:
+			case <-inv.Stop.Done():
 				return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Failure"}, nil
 			case <-time.After(pause):
 				return answer("1"), nil
@@ -205,7 +205,7 @@ func TestTwoServers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, func(_ context.Context, inv *lambent.Invocation, _ int) (*lambent.Result, error) {
 			if inv.Function == "long" {
-				<-inv.Stop
+				<-inv.Stop.Done()
 				return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Failure"}, nil
 			}
 			time.Sleep(time.Second)

@@ -76,7 +76,7 @@ func (s *Service) invocation(h *held) *lambent.Invocation {
 	inv := &lambent.Invocation{
 		RequestID: h.job.ID, Namespace: namespace, Function: function, Qualifier: h.head.Qualifier, Version: h.head.Version,
 		Payload: h.payload, ClientContext: h.head.Context, TraceID: h.head.Trace, Source: h.head.Source,
-		WantTail: true, Arrived: s.o.Now(), NoQueue: true, Stop: h.ctx.Done(),
+		WantTail: true, Arrived: s.o.Now(), NoQueue: true, Stop: h.ctx,
 		Progress: func(report []byte) { s.progress(h, report) },
 	}
 	if entry, err := s.o.Catalog.Get(namespace, function, ""); err == nil {

@@ -139,7 +139,9 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 		answer.Failure = failure
 	} else {
 		callCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-		defer stopBy(inv.Stop, cancel)()
+		if inv.Stop != nil {
+			defer context.AfterFunc(inv.Stop, cancel)()
+		}
 		ev := s.event(v, inv, deadline)
 		if ev.Stream != nil {
 			ev.Left = ctx.Done()
@@ -154,27 +156,6 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 	describe(&res.Report, lease)
 	res.LogTail = rec.end(res, &answer)
 	return res, nil
-}
-
-// stopBy ends a call when stop is closed. The function that it returns is called
-// when the call has ended.
-func stopBy(stop <-chan struct{}, cancel context.CancelFunc) func() {
-	if stop == nil {
-		return func() {}
-	}
-	over, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-stop:
-			cancel()
-		case <-over:
-		}
-	}()
-	return func() {
-		close(over)
-		<-watched
-	}
 }
 
 // enter admits a call of v within the limits that hold for it now, and counts one
