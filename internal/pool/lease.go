@@ -63,14 +63,14 @@ const memoryFresh = 4 * time.Millisecond
 
 // MaxMemoryMB is the most memory the instance has used so far, rounded up, after it
 // has run for took more. What it has used in its last few milliseconds may be
-// missing.
+// missing, unless they were its last.
 func (l *Lease) MaxMemoryMB(took time.Duration) int {
 	m := l.m
 	if m.inst == nil { // see [Pool.stub]
 		return 0
 	}
 	alone := m.version.App == nil // nobody else has the instance
-	if alone && m.held > 0 && m.unseen+took < memoryFresh {
+	if alone && m.held > 0 && l.ended == "" && m.unseen+took < memoryFresh {
 		m.unseen += took
 		return m.held
 	}

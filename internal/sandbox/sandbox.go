@@ -52,8 +52,8 @@ type Instance interface {
 	// reason from then on.
 	Done() <-chan struct{}
 	Why() *Failure
-	// Usage reads the instance's counters. MaxMemory is the one of them that every
-	// invocation asks for, in bytes: it costs no more than one system call.
+	// Usage reads the instance's counters. MaxMemory is the one of them that
+	// invocations ask for, in bytes: it costs no more than one system call.
 	Usage() Usage
 	MaxMemory() int64
 	// Stop ends the instance and everything in it, and returns when all of it is
