@@ -165,7 +165,11 @@ func (s *Service) Run(ctx context.Context) error {
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	flush := make(chan struct{})
-	for range committers {
+	n := committers
+	if s.o.Alone {
+		n = 1
+	}
+	for range n {
 		parts.Go(func() { s.commit(calls, flush) })
 	}
 	newDispatcher(s, calls).run(ctx)

@@ -3,6 +3,7 @@ package async
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"lambent.dev/lambent/internal/store"
@@ -15,13 +16,19 @@ type ending struct {
 	push   []store.Job  // what must be there before the job may end
 }
 
-// committers write side by side, because the store puts what comes at the same time
-// on the disk together. Bounds of one batch, in jobs and in bytes.
+// committers write side by side, because a store of several servers puts what comes at
+// the same time on the disk together; one that is alone does so better in one piece.
+// Bounds of one batch, in jobs and in bytes.
 const (
 	committers    = 3
 	maxBatch      = 512
 	maxBatchBytes = 16 << 20
 )
+
+// commitRest is how long a committer rests when there is much to do. A transaction
+// costs as much as the ends of ten events, and nobody waits for an end that is written
+// a little later, but for the next event of a key.
+const commitRest = 5 * time.Millisecond
 
 // commit writes endings, as many at once as there are, until flush is closed and
 // there are no more, or ctx ends.
@@ -50,6 +57,13 @@ func (s *Service) commit(ctx context.Context, flush <-chan struct{}) {
 			break
 		}
 		s.commitBatch(ctx, batch)
+		if len(batch) > 1 && !slices.ContainsFunc(batch, func(e ending) bool { return e.h.job.Key != "" }) {
+			select {
+			case <-time.After(commitRest):
+			case <-ctx.Done():
+			case <-flush:
+			}
+		}
 	}
 }
 
