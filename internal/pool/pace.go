@@ -13,10 +13,8 @@ import (
 
 // Load is what the host's processors have done, since whenever: differences count.
 type Load struct {
-	// Busy is a part of Total, which is of all processors together. Work that gives
-	// way to all other (nice(1)) is not in it.
-	Busy, Total time.Duration
-	Running     int // tasks that run or could, at this moment
+	Busy, Total time.Duration // of all processors together
+	Running     int           // tasks that run or could, at this moment
 	Processors  int
 	// Periods are those of the limit that the server itself is under, Throttled those
 	// of them in which it was used up. Both are 0 where there is no limit.

@@ -65,7 +65,7 @@ func readStat(b []byte) (l pool.Load, ok bool) {
 					return l, false
 				}
 				l.Total += time.Duration(n) * userTick
-				if i != 1 && i != 3 && i != 4 {
+				if i != 3 && i != 4 { // neither idle nor iowait
 					l.Busy += time.Duration(n) * userTick
 				}
 			}

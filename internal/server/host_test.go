@@ -11,7 +11,7 @@ import (
 func TestReadStat(t *testing.T) {
 	text := "cpu  100 50 30 800 20 1 4 5 7 0\ncpu0 50 25 15 400 10 1 2 2 3 0\ncpu1 50 25 15 400 10 0 2 3 4 0\nintr 1 2 3\nctxt 5\nprocs_running 7\nprocs_blocked 0\n"
 	got, ok := readStat([]byte(text))
-	want := pool.Load{Busy: 1400 * time.Millisecond, Total: 10100 * time.Millisecond, Running: 6, Processors: 2}
+	want := pool.Load{Busy: 1900 * time.Millisecond, Total: 10100 * time.Millisecond, Running: 6, Processors: 2}
 	if !ok || got != want {
 		t.Errorf("%+v, %v, want %+v", got, ok, want)
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,12 @@ func TestOverload(t *testing.T) {
 	if testing.Short() {
 		t.Skip("keeps all processors busy for ten seconds")
 	}
-	if _, err := os.Stat("/proc/stat"); err != nil {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
 		t.Skip("the kernel does not tell how busy processors are")
+	}
+	if n := bytes.Count(stat, []byte("\ncpu")); n != runtime.NumCPU() || n > 8 {
+		t.Skipf("the host has %d processors, of which this test can keep %d busy", n, min(8, runtime.NumCPU()))
 	}
 	s := harness.Start(t, harness.Options{Args: []string{"--set", "instances.memory=1TiB"}})
 	deployProbe(t, s, harness.Function{Name: "busy", Memory: 512, Timeout: 120})
@@ -58,7 +63,7 @@ func TestOverload(t *testing.T) {
 	defer stop()
 	var load sync.WaitGroup
 	load.Go(func() {
-		every := time.Second / time.Duration(6*min(runtime.NumCPU(), 16))
+		every := time.Second / time.Duration(6*runtime.NumCPU())
 		steady(ctx, every, func(int64) { call("busy", `{"do":"busy","n":6000}`, `"busy"`) })
 	})
 	load.Go(func() {

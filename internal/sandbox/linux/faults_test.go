@@ -66,7 +66,7 @@ func fails(t *testing.T, d *Driver, id string, want error) {
 func works(t *testing.T, d *Driver, id string) {
 	t.Helper()
 	l := sandboxtest.Start(t, d, sandboxtest.Spec(id, sandboxtest.Probe(t), nil))
-	if err := l.Instance.Stop(t.Context()); err != nil {
+	if err := l.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
