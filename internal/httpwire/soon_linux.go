@@ -20,12 +20,12 @@ const lookEvery = 2 * time.Microsecond
 // it is the waking that the answer waits for. The zero value never looks.
 type answers struct {
 	expected bool
-	missed   uint8 // how often in a row there was none
+	missed   uint8 // how often there was none, less how often there was one since
 	skip     uint8 // how many answers are not looked for
 }
 
 // mostMissed bounds how many answers of a peer that takes longer are not looked for:
-// one in 128 is.
+// one in 128 is. A peer that is quick only now and then counts as one that is not.
 const mostMissed = 7
 
 // worth tells whether to look for the next one, with so many requests under way.
@@ -43,7 +43,7 @@ func (a *answers) worth(requests int32) bool {
 // looked notes whether it has come soon.
 func (a *answers) looked(found bool) {
 	if found {
-		a.missed = 0
+		a.missed -= min(a.missed, 1)
 		return
 	}
 	a.missed = min(a.missed+1, mostMissed)
