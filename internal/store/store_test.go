@@ -132,27 +132,31 @@ func TestReadersSeeWhatIsOnTheDisk(t *testing.T) {
 		}
 	})
 	<-at
-	look := func() []error {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, err := s.Get(ctx, "key")
-		errs := []error{err, nil, nil}
-		for _, errs[1] = range s.Scan(ctx, "key") {
-		}
-		for _, errs[2] = range s.FindJobs(ctx, store.JobQuery{}) {
-		}
-		return errs
+	readers := map[string]func(context.Context) error{
+		"Get": func(ctx context.Context) error { _, err := s.Get(ctx, "key"); return err },
+		"Scan": func(ctx context.Context) (err error) {
+			for _, err = range s.Scan(ctx, "key") {
+			}
+			return err
+		},
+		"FindJobs": func(ctx context.Context) (err error) {
+			for _, err = range s.FindJobs(ctx, store.JobQuery{}) {
+			}
+			return err
+		},
 	}
-	for i, err := range look() {
-		if err == nil {
-			t.Errorf("reader %d does not wait for the disk", i)
+	for name, read := range readers {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if read(ctx) == nil {
+			t.Errorf("%s does not wait for the disk", name)
 		}
+		cancel()
 	}
 	close(goOn)
 	all.Wait()
-	for i, err := range look() {
-		if err != nil {
-			t.Errorf("reader %d: %v", i, err)
+	for name, read := range readers {
+		if err := read(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
