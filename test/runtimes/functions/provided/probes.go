@@ -286,7 +286,9 @@ func status(name, safe string) attempt {
 	}
 }
 
-// strangers are processes that are neither ours nor of our ancestors.
+// strangers are processes that are neither ours nor of our ancestors. What the other
+// attempts start, at the same time, is ours, and so is what Go starts to see whether
+// it can.
 func strangers() (string, error) {
 	family := map[string]bool{}
 	for pid := strconv.Itoa(os.Getpid()); pid != "0" && pid != ""; pid = parent(pid) {
@@ -298,7 +300,7 @@ func strangers() (string, error) {
 	}
 	var found []string
 	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err == nil && !family[e.Name()] && !family[parent(e.Name())] && parent(e.Name()) != "" {
+		if _, err := strconv.Atoi(e.Name()); err == nil && !family[e.Name()] && stranger(e.Name(), family) {
 			found = append(found, e.Name())
 		}
 	}
@@ -306,6 +308,21 @@ func strangers() (string, error) {
 		return "", unix.ENOENT
 	}
 	return strings.Join(found, " "), nil
+}
+
+// stranger tells whether a process that still is there comes from no one of the
+// family, and from no attempt.
+func stranger(pid string, family map[string]bool) bool {
+	above := parent(pid)
+	if above == "" || family[above] {
+		return false
+	}
+	for attempts := strconv.Itoa(os.Getppid()); above != "0"; above = parent(above) {
+		if above == "" || above == attempts {
+			return false // it has ended meanwhile, or is ours
+		}
+	}
+	return true
 }
 
 func parent(pid string) string {
