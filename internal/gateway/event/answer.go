@@ -32,23 +32,19 @@ const jsonType = "application/json"
 // Lambda function URLs", response payload format). A lone string goes out without
 // its quotes, as on AWS. The answer may share memory with payload.
 func ParseV2(payload []byte) (Answer, error) {
-	i := space(payload, 0)
+	v := trimSpace(payload)
 	var parts answerParts
-	var end int
-	if i < len(payload) && payload[i] == '{' {
-		end = checkObject(payload, i, maxDepth, func(name, value []byte) { parts.set(unquote(name), value) })
-	} else {
-		end = check(payload, i, maxDepth)
-	}
 	switch {
-	case end < 0 || space(payload, end) != len(payload):
+	case isObject(v, parts.set):
+		if parts.status != nil {
+			return parts.answer()
+		}
+	case !isJSON(v):
 		return Answer{}, ErrAnswer
-	case payload[i] == '"':
-		return plain(unquote(payload[i:end])), nil
-	case parts.status == nil:
-		return plain(payload), nil
+	case v[0] == '"':
+		return plain(unquote(bytes.TrimRight(v, " \t\r\n"))), nil
 	}
-	return parts.answer()
+	return plain(payload), nil
 }
 
 func plain(body []byte) Answer {
@@ -58,15 +54,14 @@ func plain(body []byte) Answer {
 // ParsePrelude reads what goes before the body of a streamed answer: statusCode,
 // headers and cookies, all optional.
 func ParsePrelude(prelude []byte) (Answer, error) {
-	v := trimSpace(prelude)
-	if len(v) == 0 || v[0] != '{' || !isJSON(v) {
-		return Answer{}, ErrAnswer
-	}
 	parts := answerParts{status: []byte("200"), streamed: true}
-	for name, value := range members(v) {
+	ok := isObject(prelude, func(name, value []byte) {
 		if string(name) != "body" {
 			parts.set(name, value)
 		}
+	})
+	if !ok {
+		return Answer{}, ErrAnswer
 	}
 	return parts.answer()
 }

@@ -194,13 +194,9 @@ func appendWholeBody(b []byte, r *Request, empty string) []byte {
 // that is in both, all values go out, each once. The answer may share memory with
 // payload.
 func ParseV1(payload []byte) (Answer, error) {
-	v := trimSpace(payload)
-	if len(v) == 0 || v[0] != '{' || !isJSON(v) {
-		return Answer{}, ErrAnswer
-	}
 	var parts answerParts
 	var multi []byte
-	for name, value := range members(v) {
+	ok := isObject(payload, func(name, value []byte) {
 		switch string(name) {
 		case "multiValueHeaders":
 			multi = value
@@ -208,8 +204,8 @@ func ParseV1(payload []byte) (Answer, error) {
 		default:
 			parts.set(name, value)
 		}
-	}
-	if parts.status == nil || isSet(parts.body) && parts.body[0] != '"' {
+	})
+	if !ok || parts.status == nil || isSet(parts.body) && parts.body[0] != '"' {
 		return Answer{}, ErrAnswer
 	}
 	parts.streamed = isSet(multi) // which may name the type

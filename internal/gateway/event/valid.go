@@ -16,6 +16,17 @@ func isJSON(v []byte) bool {
 	return i >= 0 && space(v, i) == len(v)
 }
 
+// isObject tells whether v is one JSON object. Its members go to take, also when it
+// turns out later that it is none.
+func isObject(v []byte, take func(name, value []byte)) bool {
+	i := space(v, 0)
+	if i >= len(v) || v[i] != '{' {
+		return false
+	}
+	end := checkObject(v, i, maxDepth, take)
+	return end >= 0 && space(v, end) == len(v)
+}
+
 // check is for a value of any kind.
 func check(v []byte, i, depth int) int {
 	if i >= len(v) {
@@ -38,8 +49,7 @@ func check(v []byte, i, depth int) int {
 	return checkNumber(v, i)
 }
 
-// checkObject is for an object. take, if it is not nil, gets its members, the names
-// in their quotes.
+// checkObject is for an object. take, if it is not nil, gets its members.
 func checkObject(v []byte, i, depth int, take func(name, value []byte)) int {
 	if depth == 0 {
 		return -1
@@ -63,7 +73,7 @@ func checkObject(v []byte, i, depth int, take func(name, value []byte)) int {
 			return -1
 		}
 		if take != nil {
-			take(name, v[i:end:end])
+			take(unquote(name), v[i:end:end])
 		}
 		i = space(v, end)
 		switch {
