@@ -101,9 +101,7 @@ func (s *Service) deadLetter(h *held) lambent.Destination {
 	if err != nil {
 		return lambent.Destination{}
 	}
-	var c struct{ TargetArn string }
-	_ = json.Unmarshal(entry.Version.Extra["DeadLetterConfig"], &c) // absent is none
-	return lambent.Destination{ARN: c.TargetArn}
+	return entry.Version.DeadLetter()
 }
 
 // send makes the job that brings a record to a destination, and notes it in h's

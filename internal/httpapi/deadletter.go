@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -14,9 +13,6 @@ import (
 // everything else about its events is a record beside it. Who looks at one wants to
 // see both.
 
-// deadLetterConfig is the member's name in [lambent.Version.Extra], and on the wire.
-const deadLetterConfig = "DeadLetterConfig"
-
 // showEvents answers what becomes of the asynchronous calls of a qualifier.
 func (a *api) showEvents(c *call, name string) error {
 	qualifier := c.PathValue("qualifier")
@@ -24,20 +20,17 @@ func (a *api) showEvents(c *call, name string) error {
 	if err != nil {
 		return err
 	}
-	var letter struct{ TargetArn string }
-	if raw, ok := entry.Version.Extra[deadLetterConfig]; ok {
-		_ = json.Unmarshal(raw, &letter) // what does not parse any more is none
-	}
+	letter := entry.Version.DeadLetter().ARN
 	e, err := a.o.Catalog.EventConfig(c.id.AccountID, name, qualifier)
-	if err != nil && letter.TargetArn != "" && lambent.CodeOf(err) == lambent.CodeNotFound {
+	if err != nil && letter != "" && lambent.CodeOf(err) == lambent.CodeNotFound {
 		e, err = &lambent.EventConfig{Qualifier: qualifier}, nil
 	}
 	if err != nil {
 		return err
 	}
 	out := eventSettings(e)
-	if letter.TargetArn != "" {
-		out.DeadLetter = &letter.TargetArn
+	if letter != "" {
+		out.DeadLetter = &letter
 	}
 	return c.answer(http.StatusOK, out)
 }
@@ -47,18 +40,12 @@ func (a *api) putDeadLetter(c *call, name, arn string) error {
 	if c.PathValue("qualifier") != lambent.Latest {
 		return lambent.Errorf(lambent.CodeInvalid, "deadLetter is a part of the version: only that of %s can be changed", lambent.Latest)
 	}
-	if d := (lambent.Destination{ARN: arn}); arn != "" && (d.Service() == "" || strings.HasPrefix(arn, lambent.HTTPDestination)) {
+	to := lambent.Destination{ARN: arn}
+	if arn != "" && (to.Service() == "" || strings.HasPrefix(arn, lambent.HTTPDestination)) {
 		return lambent.Errorf(lambent.CodeInvalid, "deadLetter %q is not the ARN of a queue or a topic", arn)
 	}
 	_, err := a.o.Catalog.UpdateConfig(c.Context(), catalog.UpdateConfig{Namespace: c.id.AccountID, Function: name, Apply: func(v *lambent.Version) {
-		delete(v.Extra, deadLetterConfig)
-		if arn == "" {
-			return
-		}
-		if v.Extra == nil {
-			v.Extra = map[string][]byte{}
-		}
-		v.Extra[deadLetterConfig], _ = json.Marshal(map[string]string{"TargetArn": arn}) // strings always encode
+		v.SetDeadLetter(to)
 	}})
 	if err != nil {
 		return err
