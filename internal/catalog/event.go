@@ -67,32 +67,43 @@ func (c *Catalog) PutEventConfig(ctx context.Context, in EventChange, update boo
 	k := id{in.Namespace, in.Function}
 	in.Qualifier = cmp.Or(in.Qualifier, lambent.Latest)
 	var made *lambent.EventConfig
-	err := c.change(ctx, k, func(old *function) (*function, error) {
+	err := c.change(ctx, k, func(old *function) (next *function, err error) {
 		if old == nil || !old.has(in.Qualifier) {
 			return nil, lambent.Errorf(lambent.CodeNotFound, "The function doesn't exist.")
 		}
 		if !in.says() {
-			return nil, invalid("EventConfig", "You must specify at least one of error handling or destination setting.")
+			return nil, saysNothing()
 		}
-		was := old.event(in.Qualifier)
-		if update && was == nil {
+		if update && old.event(in.Qualifier) == nil {
 			return nil, c.noEventConfig(k, in.Qualifier)
 		}
-		e := &lambent.EventConfig{Namespace: k.ns, Function: k.name, Qualifier: in.Qualifier, LastModified: c.now()}
-		if update {
-			*e = *was
-			e.LastModified = c.now()
-		}
-		in.apply(e, was)
-		if err := c.checkEventConfig(k, e); err != nil {
-			return nil, err
-		}
-		next := old.clone()
-		next.putEvent(e)
-		made = e
-		return next, nil
+		next = old.clone()
+		made, err = c.eventChanged(next, in, update)
+		return next, err
 	})
 	return made, err
+}
+
+// eventChanged gives f an event configuration that in says, or with update one that it
+// changes.
+func (c *Catalog) eventChanged(f *function, in EventChange, update bool) (*lambent.EventConfig, error) {
+	k := id{in.Namespace, in.Function}
+	was := f.event(in.Qualifier)
+	e := &lambent.EventConfig{Namespace: k.ns, Function: k.name, Qualifier: in.Qualifier}
+	if update && was != nil {
+		*e = *was
+	}
+	e.LastModified = c.now()
+	in.apply(e, was)
+	if err := c.checkEventConfig(k, e); err != nil {
+		return nil, err
+	}
+	f.putEvent(e)
+	return e, nil
+}
+
+func saysNothing() error {
+	return invalid("EventConfig", "You must specify at least one of error handling or destination setting.")
 }
 
 // apply writes the change into e. The secret of an endpoint that stays is kept, and

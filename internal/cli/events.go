@@ -34,7 +34,9 @@ func (a *app) eventsCommand() *cobra.Command {
 		Args: exactly(1, "the name of a function"), ValidArgsFunction: a.completeFunctions,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.showEvents(cmd, args[0]) },
 	}), &cobra.Command{
-		Use: "remove FUNCTION[:QUALIFIER]", Short: "Bring back the defaults; a dead letter's target stays",
+		Use: "remove FUNCTION[:QUALIFIER]", Short: "Bring back the defaults",
+		Long: `Bring back the defaults of a function, one of its versions or an alias: no destinations, no rules, no dead letter.
+Only the dead letter of a published version stays: it is a part of the version, which does not change any more.`,
 		Args: exactly(1, "the name of a function"), ValidArgsFunction: a.completeFunctions,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.removeEvents(cmd, args[0]) },
 	})
@@ -212,6 +214,9 @@ func (a *app) removeEvents(cmd *cobra.Command, text string) error {
 		return a.missing(err, name)
 	}
 	a.note("%s has the defaults again", text)
+	if s, err := c.EventSettings(cmd.Context(), name, qualifier); err == nil && s.DeadLetter != nil {
+		a.note("the dead letter %s stays: it is a part of the version", *s.DeadLetter)
+	}
 	return nil
 }
 

@@ -304,7 +304,11 @@ func (a *api) getEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	return a.showEvents(c, name)
+	out, err := a.events(c, name)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, out)
 }
 
 func (a *api) putEvents(c *call) error {
@@ -337,17 +341,18 @@ func (a *api) putEvents(c *call) error {
 			})
 		}
 	}
-	if in == (client.EventSettings{Qualifier: in.Qualifier, DeadLetter: in.DeadLetter}) && in.DeadLetter != nil {
-		return a.putDeadLetter(c, name, *in.DeadLetter)
-	}
-	update := a.o.Catalog.EventConfigOf(c.id.AccountID, name, c.PathValue("qualifier")) != nil
-	if _, err := a.o.Catalog.PutEventConfig(c.Context(), change, update); err != nil {
+	letter, err := deadLetter(in.DeadLetter)
+	if err != nil {
 		return err
 	}
-	if in.DeadLetter != nil {
-		return a.putDeadLetter(c, name, *in.DeadLetter)
+	if err := a.o.Catalog.SetEvents(c.Context(), change, letter); err != nil {
+		return err
 	}
-	return a.showEvents(c, name)
+	out, err := a.events(c, name)
+	if err != nil && lambent.CodeOf(err) != lambent.CodeNotFound { // the last setting may have been taken back
+		return err
+	}
+	return c.answer(http.StatusOK, out)
 }
 
 func (a *api) deleteEvents(c *call) error {
@@ -355,7 +360,7 @@ func (a *api) deleteEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.o.Catalog.DeleteEventConfig(c.Context(), c.id.AccountID, name, c.PathValue("qualifier")); err != nil {
+	if err := a.o.Catalog.ClearEvents(c.Context(), c.id.AccountID, name, c.PathValue("qualifier")); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusNoContent)
