@@ -175,3 +175,43 @@ func recount(t *testing.T, path string) {
 		t.Errorf("%d lanes have wrong counts, %v", n, err)
 	}
 }
+
+// A lane is forgotten with its last job, and not before.
+func TestUnusedLanesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	s, err := OpenSQLite(t.Context(), Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_700_000_000, 0)
+	for i := range 9 { // three lanes; of the first a job waits, of the second one is young
+		j := Job{ID: fmt.Sprint(i), Lane: fmt.Sprint("lane", i%3), Status: JobSucceeded, Created: at, Ended: at}
+		switch i {
+		case 6:
+			j.Status, j.Ended = JobWaiting, time.Time{}
+		case 7:
+			j.Ended = at.Add(time.Hour)
+		}
+		if err := s.Push(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.TrimJobs(t.Context(), at.Add(time.Minute), 0); n != 7 || err != nil {
+		t.Fatalf("forgot %d jobs, %v", n, err)
+	}
+	if len(s.writer.lanes.known) != 2 || len(s.writer.lanes.names) != 2 {
+		t.Errorf("known are %v", s.writer.lanes.names)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, File), readCache))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }() // only read
+	var names string
+	if err := db.QueryRowContext(t.Context(), `SELECT group_concat(name) FROM (SELECT name FROM job_lane ORDER BY name)`).Scan(&names); err != nil || names != "lane0,lane1" {
+		t.Errorf("the lanes are %q, %v", names, err)
+	}
+}

@@ -48,8 +48,7 @@ type Postgres struct {
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
-	changed chan struct{}    // closed and replaced when records may have changed
-	lanes   map[string]int64 // ids by name; they never change
+	changed chan struct{} // closed and replaced when records may have changed
 }
 
 type none struct{}
@@ -69,7 +68,7 @@ func OpenPostgres(ctx context.Context, o Options) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{dir: dir, log: o.Log, point: o.Point, changed: make(chan struct{}), lanes: map[string]int64{}, slot: rand.IntN(1<<20) * slots}
+	p := &Postgres{dir: dir, log: o.Log, point: o.Point, changed: make(chan struct{}), slot: rand.IntN(1<<20) * slots}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

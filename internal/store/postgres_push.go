@@ -11,7 +11,7 @@ const (
 	pgKnown    = `SELECT id FROM job WHERE id = ANY($1)`
 	pgRivals   = `SELECT DISTINCT lane, key FROM job WHERE lane = ANY($1) AND key = ANY($2) AND key IS NOT NULL AND phase < 5`
 	pgLaneIDs  = `SELECT id, name FROM job_lane WHERE name = ANY($1)`
-	pgNewLanes = `INSERT INTO job_lane (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING`
+	pgNewLanes = `INSERT INTO job_lane (name) SELECT unnest($1::text[]) RETURNING id, name`
 	pgInsert   = `INSERT INTO job (seq, id, lane, key, priority, phase, due, created, ended, lease, token, attempts, kind, error,
 		labels, body_bytes, result_bytes, state) SELECT seq, id, lane, key, priority, phase, due, created, ended, 0, 0, attempts, kind, error,
 		labels, body_bytes, result_bytes, state FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::smallint[],
@@ -101,7 +101,7 @@ type laneKey struct {
 func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
 	var accepted []string
 	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
-		seq, known, err := pgBefore(ctx, tx, group)
+		seq, known, lanes, err := pgBefore(ctx, tx, group)
 		if err != nil {
 			return err
 		}
@@ -113,8 +113,7 @@ func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
 		for _, j := range jobs {
 			accepted = append(accepted, j.ID)
 		}
-		lanes, err := p.laneIDs(ctx, tx, jobs)
-		if err != nil {
+		if err := pgAddLanes(ctx, tx, jobs, lanes); err != nil {
 			return err
 		}
 		rivals, err := pgKeysTaken(ctx, tx, jobs, lanes)
@@ -140,23 +139,40 @@ func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
 	})
 }
 
-// pgBefore takes the lock and then looks, in one round trip, which of the ids are
-// there.
-func pgBefore(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) (seq int64, known map[string]bool, err error) {
-	var ids []string
+// pgBefore takes the lock and then looks, in one round trip, which of the ids and
+// lanes are there. Lanes are not remembered: another server may remove them.
+func pgBefore(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) (seq int64, known map[string]bool, lanes map[string]int64, err error) {
+	var ids, names []string
 	for _, c := range group {
 		for i := range c.in {
-			ids = append(ids, c.in[i].ID)
+			ids, names = append(ids, c.in[i].ID), append(names, c.in[i].Lane)
 		}
 	}
+	slices.Sort(names)
+	lanes = map[string]int64{}
 	var reads pgx.Batch
 	reads.Queue(pgLockCounter, "seq").QueryRow(func(row pgx.Row) error { return row.Scan(&seq) })
 	reads.Queue(pgKnown, ids).Query(func(rows pgx.Rows) error {
 		known, err = idSet(rows)
 		return err
 	})
+	reads.Queue(pgLaneIDs, slices.Compact(names)).Query(func(rows pgx.Rows) error { return scanLanes(rows, lanes) })
 	err = tx.SendBatch(ctx, &reads).Close()
-	return seq, known, err
+	return seq, known, lanes, err
+}
+
+// scanLanes reads ids and names of lanes.
+func scanLanes(rows pgx.Rows, lanes map[string]int64) error {
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var name string
+		if err := rows.Scan(&id, &name); err != nil {
+			return err
+		}
+		lanes[name] = id
+	}
+	return rows.Err()
 }
 
 // admitted are the jobs of those pushes that are not refused.
@@ -193,43 +209,23 @@ func idSet(rows pgx.Rows) (map[string]bool, error) {
 	return known, rows.Err()
 }
 
-// laneIDs are the ids of the jobs' lanes by name; new ones are made.
-func (p *Postgres) laneIDs(ctx context.Context, tx pgx.Tx, jobs []*Job) (map[string]int64, error) {
-	ids, fresh := map[string]int64{}, []string{}
-	p.mu.Lock()
+// pgAddLanes makes those of the jobs' lanes that are missing.
+func pgAddLanes(ctx context.Context, tx pgx.Tx, jobs []*Job, lanes map[string]int64) error {
+	var fresh []string
 	for _, j := range jobs {
-		if id, ok := p.lanes[j.Lane]; ok {
-			ids[j.Lane] = id
-		} else {
+		if _, ok := lanes[j.Lane]; !ok {
+			lanes[j.Lane] = 0
 			fresh = append(fresh, j.Lane)
 		}
 	}
-	p.mu.Unlock()
 	if len(fresh) == 0 {
-		return ids, nil
+		return nil
 	}
-	slices.Sort(fresh)
-	fresh = slices.Compact(fresh)
-	// Outside of the transaction: the id stands, whatever becomes of the jobs.
-	if _, err := p.pool.Exec(ctx, pgNewLanes, fresh); err != nil {
-		return nil, err
-	}
-	rows, err := tx.Query(ctx, pgLaneIDs, fresh)
+	rows, err := tx.Query(ctx, pgNewLanes, fresh)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer rows.Close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for rows.Next() {
-		var id int64
-		var name string
-		if err := rows.Scan(&id, &name); err != nil {
-			return nil, err
-		}
-		ids[name], p.lanes[name] = id, id
-	}
-	return ids, rows.Err()
+	return scanLanes(rows, lanes)
 }
 
 // pgKeysTaken are the keys of the new jobs that live jobs have.

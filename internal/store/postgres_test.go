@@ -262,3 +262,39 @@ func TestPostgresRefusals(t *testing.T) {
 		}
 	}
 }
+
+// A lane that one server has removed with its last job is made anew by another, and
+// leaves nothing.
+func TestPostgresLanesComeAndGo(t *testing.T) {
+	url := postgresURL(t)
+	a, b := openPostgresAt(t, url), openPostgresAt(t, url)
+	t.Cleanup(func() {
+		closeStore(t, a)
+		closeStore(t, b)
+	})
+	at := time.Unix(1e9, 0)
+	for i := range 3 {
+		if err := a.Push(t.Context(), store.Job{ID: fmt.Sprint(i), Lane: "l", Status: store.JobWaiting, Created: at}); err != nil {
+			t.Fatal(err)
+		}
+		taken, err := b.Take(t.Context(), "l", 9, at, at.Add(time.Hour))
+		if err != nil || len(taken) != 1 {
+			t.Fatalf("took %+v, %v", taken, err)
+		}
+		if _, err := a.Change(t.Context(), store.Change{ID: taken[0].ID, Token: taken[0].Token, Status: store.JobSucceeded, Ended: at}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := b.TrimJobs(t.Context(), at.Add(time.Second), 0); n != 1 || err != nil {
+			t.Fatalf("forgot %d jobs, %v", n, err)
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }() // only read
+	var lanes, counts int
+	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM job_lane), (SELECT count(*) FROM job_count)`).Scan(&lanes, &counts); err != nil || lanes+counts != 0 {
+		t.Errorf("%d lanes and %d counts are left, %v", lanes, counts, err)
+	}
+}

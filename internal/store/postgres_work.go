@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -40,6 +41,10 @@ const (
 	pgDropBodies  = `DELETE FROM job_body WHERE seq = ANY($1)`
 	pgDropResults = `DELETE FROM job_result WHERE seq = ANY($1)`
 	pgDrop        = `DELETE FROM job WHERE seq = ANY($1)`
+
+	pgUnusedLanes = `SELECT id FROM job_lane WHERE id = ANY($1) AND NOT EXISTS (SELECT 1 FROM job WHERE job.lane = job_lane.id)`
+	pgDropLanes   = `DELETE FROM job_lane WHERE id IN (` + pgUnusedLanes + `) RETURNING id`
+	pgDropCounted = `DELETE FROM job_count WHERE lane = ANY($1)`
 )
 
 // Take leases up to limit jobs of lane.
@@ -309,5 +314,34 @@ func (p *Postgres) trim(ctx context.Context, tx pgx.Tx, before, maxBytes int64) 
 		writes.Queue(text, gone)
 	}
 	t.queue(&writes, p.slot+slotTrim)
-	return len(gone), tx.SendBatch(ctx, &writes).Close()
+	if err := tx.SendBatch(ctx, &writes).Close(); err != nil {
+		return 0, err
+	}
+	return len(gone), pgCollect(ctx, tx, slices.Collect(maps.Keys(t.ended)))
+}
+
+// pgCollect removes those of the lanes that no job is in any more. The lock is that of
+// the pushes, so that no job comes into a lane that goes away. Another trim is over or
+// has not begun: the first job that both want to forget is one's.
+func pgCollect(ctx context.Context, tx pgx.Tx, lanes []int64) error {
+	unused, err := pgIDs(tx.Query(ctx, pgUnusedLanes, lanes))
+	if err != nil || len(unused) == 0 {
+		return err
+	}
+	if _, err := tx.Exec(ctx, pgLockCounter, "seq"); err != nil {
+		return err
+	}
+	gone, err := pgIDs(tx.Query(ctx, pgDropLanes, unused))
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, pgDropCounted, gone) // they add up to nothing
+	return err
+}
+
+func pgIDs(rows pgx.Rows, err error) ([]int64, error) {
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }

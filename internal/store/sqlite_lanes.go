@@ -15,6 +15,8 @@ const (
 	newLaneSQL  = `INSERT INTO job_lane (name, ready, delayed, held, later, running) VALUES (?, 0, 0, 0, 0, 0) RETURNING id`
 	saveLaneSQL = `UPDATE job_lane SET ready = ?2, delayed = ?3, held = ?4, later = ?5, running = ?6 WHERE id = ?1`
 	lanesSQL    = `SELECT id, name, ready, delayed, held, later, running FROM job_lane`
+	inLaneSQL   = `SELECT 1 FROM job INDEXED BY job_arrival WHERE lane = ? LIMIT 1`
+	dropLaneSQL = `DELETE FROM job_lane WHERE id = ?`
 	nextDueSQL  = `SELECT due FROM job INDEXED BY job_delayed WHERE lane = ? AND phase = 1 ORDER BY due LIMIT 1`
 	nextPassSQL = `SELECT lease FROM job INDEXED BY job_lease WHERE lane = ? AND phase = 4 ORDER BY lease LIMIT 1`
 )
@@ -78,8 +80,8 @@ func (l *lane) passesAt(t int64) {
 	}
 }
 
-// laneBook holds all lanes that ever were. The writer's loop works on copies, which
-// take their places when the transaction is committed.
+// laneBook holds the lanes that jobs are in, whatever their status. The writer's loop
+// works on copies, which take their places when the transaction is committed.
 type laneBook struct {
 	mu    sync.Mutex // guards known and names; the loop alone writes them
 	known map[int64]*lane
@@ -87,18 +89,23 @@ type laneBook struct {
 
 	touched map[int64]*lane // the loop's, in this transaction
 	fresh   map[string]int64
+	gone    map[int64]string // names of those that it has removed; a new lane may have the id
 }
 
 func newLaneBook() *laneBook {
-	return &laneBook{known: map[int64]*lane{}, names: map[string]int64{}, touched: map[int64]*lane{}, fresh: map[string]int64{}}
+	return &laneBook{known: map[int64]*lane{}, names: map[string]int64{}, touched: map[int64]*lane{}, fresh: map[string]int64{}, gone: map[int64]string{}}
 }
 
 // publish and drop end a transaction.
 func (b *laneBook) publish() {
-	if len(b.touched) == 0 {
+	if len(b.touched) == 0 && len(b.gone) == 0 {
 		return
 	}
 	b.mu.Lock()
+	for id, name := range b.gone {
+		delete(b.known, id)
+		delete(b.names, name)
+	}
 	maps.Copy(b.known, b.touched)
 	maps.Copy(b.names, b.fresh)
 	b.mu.Unlock()
@@ -108,6 +115,7 @@ func (b *laneBook) publish() {
 func (b *laneBook) drop() {
 	clear(b.touched)
 	clear(b.fresh)
+	clear(b.gone)
 }
 
 // list are the lanes with live jobs, by name.
@@ -135,16 +143,22 @@ func (b *laneBook) byID(id int64) *lane {
 	return l
 }
 
-// byName is the lane to work on, nil when there never was one of this name.
+// byName is the lane to work on, nil when there is none of this name.
 func (b *laneBook) byName(name string) *lane {
-	id, ok := b.names[name]
-	if !ok {
-		id, ok = b.fresh[name]
+	if id, ok := b.fresh[name]; ok {
+		return b.byID(id)
 	}
-	if !ok {
+	id, ok := b.names[name]
+	if _, gone := b.gone[id]; gone || !ok {
 		return nil
 	}
 	return b.byID(id)
+}
+
+func (b *laneBook) remove(l *lane) {
+	delete(b.touched, l.id)
+	delete(b.fresh, l.name)
+	b.gone[l.id] = l.name
 }
 
 // lane is the lane to work on; it is made when it is new.
@@ -158,6 +172,20 @@ func (w *writer) lane(ctx context.Context, name string) (*lane, error) {
 	}
 	w.lanes.touched[l.id], w.lanes.fresh[name] = l, l.id
 	return l, nil
+}
+
+// collect removes a lane that no job is in any more.
+func (w *writer) collect(ctx context.Context, id int64) error {
+	l := w.lanes.byID(id)
+	if l.count != [livePhases]int{} {
+		return nil
+	}
+	used, err := w.has(ctx, inLaneSQL, id)
+	if err != nil || used {
+		return err
+	}
+	w.lanes.remove(l)
+	return w.exec(ctx, dropLaneSQL, id)
 }
 
 // loadLanes reads the counts at the opening. Their bounds are those of the jobs.

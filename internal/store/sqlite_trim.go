@@ -4,8 +4,8 @@ import "context"
 
 // old is a job that TrimJobs looks at.
 type old struct {
-	seq, ended, bytes int64
-	labels            string
+	seq, lane, ended, bytes int64
+	labels                  string
 }
 
 // trim forgets a part of what ended before the given time, or is too much.
@@ -14,6 +14,7 @@ func (w *writer) trim(ctx context.Context, before, maxBytes int64) (n int, err e
 	if err != nil {
 		return 0, err
 	}
+	lanes := map[int64]bool{}
 	for _, o := range list {
 		if o.ended >= before && (maxBytes == 0 || w.counts.ended <= maxBytes) {
 			break
@@ -22,7 +23,13 @@ func (w *writer) trim(ctx context.Context, before, maxBytes int64) (n int, err e
 			return 0, err
 		}
 		w.counts.ended -= o.bytes
+		lanes[o.lane] = true
 		n++
+	}
+	for id := range lanes {
+		if err := w.collect(ctx, id); err != nil {
+			return 0, err
+		}
 	}
 	return n, nil
 }
@@ -36,7 +43,7 @@ func (w *writer) oldest(ctx context.Context) ([]old, error) {
 	var list []old
 	for rows.Next() {
 		var o old
-		if err := rows.Scan(&o.seq, &o.ended, &o.bytes, &o.labels); err != nil {
+		if err := rows.Scan(&o.seq, &o.lane, &o.ended, &o.bytes, &o.labels); err != nil {
 			return nil, err
 		}
 		list = append(list, o)

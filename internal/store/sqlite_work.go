@@ -33,7 +33,7 @@ const (
 	unholdSQL = `UPDATE job SET phase = phase - 2 WHERE seq =
 		(SELECT seq FROM job INDEXED BY job_key WHERE lane = ? AND key = ? AND phase < 5 ORDER BY seq LIMIT 1) RETURNING phase, due`
 
-	oldSQL = `SELECT seq, ended, body_bytes + result_bytes + coalesce(length(state), 0), coalesce(labels, '')
+	oldSQL = `SELECT seq, lane, ended, body_bytes + result_bytes + coalesce(length(state), 0), coalesce(labels, '')
 		FROM job INDEXED BY job_ended WHERE phase >= 5 ORDER BY ended, seq LIMIT ?`
 	dropSQL       = `DELETE FROM job WHERE seq = ?`
 	dropBodySQL   = `DELETE FROM job_body WHERE seq = ?`
@@ -44,7 +44,7 @@ const (
 // writeStatements are all that the writer prepares.
 var writeStatements = []string{
 	revisionOfSQL, putSQL, deleteSQL, oldestSQL, forgetSQL, compactSQL, countSQL,
-	newLaneSQL, saveLaneSQL, nextDueSQL, nextPassSQL,
+	newLaneSQL, saveLaneSQL, inLaneSQL, dropLaneSQL, nextDueSQL, nextPassSQL,
 	knownSQL, rivalSQL, insertSQL, bodySQL, resultSQL, labelSQL,
 	ripenSQL, takeSQL, readySQL, passedSQL, takeOneSQL, stateSQL, changeSQL, unholdSQL,
 	oldSQL, dropSQL, dropBodySQL, dropResultSQL, dropLabelSQL,

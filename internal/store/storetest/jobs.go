@@ -34,6 +34,7 @@ func RunJobs(t *testing.T, open OpenJobs) {
 		{"LanesTellWhen", testLanes},
 		{"JobsAreFound", testFind},
 		{"EndedJobsAreForgotten", testTrim},
+		{"LanesComeAndGo", testLanesComeAndGo},
 		{"ClosedQueuesRefuse", testClosedJobs},
 		{"NoTwoTakersHaveAJob", testTakers},
 		{"OperationsAreLinearizable", testLinear},
