@@ -23,12 +23,15 @@ type Coming struct {
 	// TOC is the digest of its table of contents, "sha256:...", as the image's
 	// manifest says it.
 	TOC string
+	// Position is where a zstd:chunked layer has that, as the manifest says it, too:
+	// "offset:length:unpacked length:1". TOC is of its compressed form then. It is
+	// "" for an eStargz layer.
+	Position string `json:",omitempty"`
 	// From is where it comes from, for whoever put it to know again.
 	From string
 }
 
-// PutIndex stores the table of contents of an eStargz layer, and lets the layer be
-// used. An error says why it has to be put whole; nothing is kept then. A layer that
+// PutIndex stores the table of contents of a layer, and lets the layer be used. An error says why it has to be put whole; nothing is kept then. A layer that
 // is stored, or has its index, stays as it is.
 func (s *Store) PutIndex(ctx context.Context, c Coming, src Ranges) error {
 	if !valid(c.Digest) || !valid(c.DiffID) {
@@ -45,7 +48,7 @@ func (s *Store) PutIndex(ctx context.Context, c Coming, src Ranges) error {
 	if _, err := os.Lstat(s.disk.code(c.Digest)); err == nil {
 		return badLayer("it is stored already, as something else")
 	}
-	i, err := readTOC(ctx, src, c.Size, c.TOC)
+	i, err := readTOC(ctx, src, c)
 	if err != nil {
 		return fault("read the index of a layer", err)
 	}
@@ -217,10 +220,12 @@ type lazyLayer struct {
 	read     time.Time
 }
 
-// fetch is one chunk on its way, for all who wait for it.
+// fetch is chunks of a file on their way, for all who wait for them.
 type fetch struct {
-	done chan struct{}
-	err  error // valid once done is closed
+	first, last int   // chunks
+	base        int64 // where the file begins in all of the content
+	done        chan struct{}
+	err         error // why not all came; valid once done is closed
 }
 
 func (s *Store) newLazy(c Coming, i *index, src Ranges) (*lazyLayer, error) {
@@ -252,89 +257,133 @@ func (l *lazyLayer) readAt(ctx context.Context, n *filetree.Node, p []byte, at i
 		k := l.index.covering(n, at)
 		c := &l.index.chunks[k]
 		take := min(int64(len(p)), c.at+c.size-at)
-		base := l.index.files[n.Place].base
-		if err := l.ensure(ctx, k, base+c.at); err != nil {
+		if c.zeros {
+			clear(p[:take])
+		} else if err := l.readChunk(ctx, n, k, p[:take], at); err != nil {
 			return err
-		}
-		if _, err := l.cache.ReadAt(p[:take], base+at); err != nil {
-			return lambent.Errorf(lambent.CodeInternal, "read a layer that is coming in: %w", err)
 		}
 		p, at = p[take:], at+take
 	}
 	return nil
 }
 
-// ensure makes a chunk be in the cache, at a place of its own. Those who want the
-// same one wait for each other.
-func (l *lazyLayer) ensure(ctx context.Context, k int, to int64) error {
+func (l *lazyLayer) readChunk(ctx context.Context, n *filetree.Node, k int, p []byte, at int64) error {
+	if err := l.ensure(ctx, n, k); err != nil {
+		return err
+	}
+	if _, err := l.cache.ReadAt(p, l.index.files[n.Place].base+at); err != nil {
+		return lambent.Errorf(lambent.CodeInternal, "read a layer that is coming in: %w", err)
+	}
+	return nil
+}
+
+// ensure makes a chunk of a file be in the cache. Those who want the same one wait
+// for each other.
+func (l *lazyLayer) ensure(ctx context.Context, n *filetree.Node, k int) error {
 	l.mu.Lock()
-	if l.have[k/64]>>(k%64)&1 == 1 {
+	if l.has(k) {
 		l.mu.Unlock()
 		return nil
 	}
 	f := l.fetching[k]
 	if f == nil {
-		f = &fetch{done: make(chan struct{})}
-		l.fetching[k] = f
+		f = &fetch{first: k, last: l.together(n, k), base: l.index.files[n.Place].base, done: make(chan struct{})}
+		for i := f.first; i <= f.last; i++ {
+			l.fetching[i] = f
+		}
 		// In bounded time, and no longer than the layer is in use: see fetch.
-		go l.bring(k, to, f)
+		go l.bring(f)
 	}
 	l.mu.Unlock()
 	select {
 	case <-f.done:
-		return f.err
 	case <-ctx.Done():
 		return canceled("wait for a layer", ctx.Err())
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.has(k) { // what failed may be a chunk behind it
+		return nil
+	}
+	return f.err
 }
 
-// bring fetches a chunk for all who wait for it: the first one of them may go.
-func (l *lazyLayer) bring(k int, to int64, f *fetch) {
-	f.err = l.fetch(k, to)
+// has tells whether a chunk is in the cache. The caller holds mu.
+func (l *lazyLayer) has(k int) bool { return l.have[k/64]>>(k%64)&1 == 1 }
+
+// together is the last of the chunks that are fetched with one: those behind it in
+// the same file and in the layer, as who reads on wants them next and each request
+// takes its time. zstd:chunked cuts files into some 64 KB. The caller holds mu.
+func (l *lazyLayer) together(n *filetree.Node, k int) int {
+	of, from := l.index.files[n.Place], l.index.chunks[k].from
+	last := k
+	for i := k + 1; i < of.first+of.count; i++ {
+		c := &l.index.chunks[i]
+		if c.zeros || c.from != l.index.chunks[last].to || c.to-from > fetchAhead || l.has(i) || l.fetching[i] != nil {
+			break
+		}
+		last = i
+	}
+	return last
+}
+
+// bring fetches chunks for all who wait for them: the first one of them may go.
+func (l *lazyLayer) bring(f *fetch) {
+	got, err := l.fetch(f)
+	f.err = err
 	l.mu.Lock()
-	delete(l.fetching, k)
+	for i := f.first; i <= f.last; i++ {
+		delete(l.fetching, i)
+	}
 	l.read = time.Now()
-	if f.err == nil {
-		l.have[k/64] |= 1 << (k % 64)
+	for i := f.first; i < f.first+got; i++ {
+		l.have[i/64] |= 1 << (i % 64)
 	}
 	l.mu.Unlock()
 	close(f.done)
 }
 
 // Bounds on what is being fetched: how many chunks of a layer at the same time,
-// which bounds the memory for them, and how long for one. A registry that hangs
-// holds up nobody else's layers.
+// which bounds the memory for them, how many bytes of several chunks at once, and
+// how long for that. A registry that hangs holds up nobody else's layers.
 const (
 	maxFetches   = 4
+	fetchAhead   = 512 << 10
 	fetchTimeout = 2 * time.Minute
 )
 
-// fetch brings a chunk in: from the layer itself if that is here by now.
-func (l *lazyLayer) fetch(k int, to int64) error {
+// fetch brings chunks in, from the layer itself if that is here by now, and tells
+// how many are in the cache.
+func (l *lazyLayer) fetch(f *fetch) (got int, err error) {
 	ctx, cancel := context.WithTimeout(l.life, fetchTimeout)
 	defer cancel()
 	select {
 	case l.fetches <- struct{}{}:
 		defer func() { <-l.fetches }()
 	case <-ctx.Done():
-		return canceled("wait for a layer", ctx.Err())
+		return 0, canceled("wait for a layer", ctx.Err())
 	}
-	c := &l.index.chunks[k]
-	packed, err := l.disk.readStored(l.Digest, c.from, c.to-c.from)
+	chunks := l.index.chunks[f.first : f.last+1]
+	from := chunks[0].from
+	length := chunks[len(chunks)-1].to - from
+	packed, err := l.disk.readStored(l.Digest, from, length)
 	if errors.Is(err, fs.ErrNotExist) {
-		packed, err = l.src.ReadRange(ctx, c.from, c.to-c.from)
+		packed, err = l.src.ReadRange(ctx, from, length)
 	}
 	if err != nil {
-		return fault("fetch a piece of a layer", err)
+		return 0, fault("fetch a piece of a layer", err)
 	}
-	content, err := c.undo(packed)
-	if err != nil {
-		return err
+	for i := range chunks {
+		c := &chunks[i]
+		content, err := c.undo(packed[c.from-from : c.to-from])
+		if err != nil {
+			return i, err
+		}
+		if _, err := l.cache.WriteAt(content, f.base+c.at); err != nil {
+			return i, fault("keep a piece of a layer", err)
+		}
 	}
-	if _, err := l.cache.WriteAt(content, to); err != nil {
-		return fault("keep a piece of a layer", err)
-	}
-	return nil
+	return len(chunks), nil
 }
 
 // readStored reads of a layer that is kept as it came.

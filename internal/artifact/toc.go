@@ -3,7 +3,6 @@ package artifact
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,8 +21,9 @@ import (
 	"lambent.dev/lambent/internal/filetree"
 )
 
-// Bounds on the index of a layer: an eStargz table of contents (containerd,
-// stargz-snapshotter, "eStargz: Standard-Compatible Extensions to Tar.gz Layers").
+// Bounds on the index of a layer: the table of contents of eStargz (containerd,
+// stargz-snapshotter, "eStargz: Standard-Compatible Extensions to Tar.gz Layers"), which
+// zstd:chunked has, too.
 const (
 	maxTOC        = 64 << 20 // bytes of its JSON
 	maxPackedTOC  = 16 << 20 // bytes as it comes
@@ -43,6 +43,7 @@ type chunk struct {
 	from, to int64 // of the layer as it came
 	inner    int64 // bytes before it in what that holds
 	at, size int64 // of the file
+	zeros    bool  // all of it; there is nothing to fetch
 	sum      [sha256.Size]byte
 }
 
@@ -60,55 +61,130 @@ type pieces struct {
 	base         int64 // where the file begins in all of the content
 }
 
-// readTOC reads the table of contents at the end of a layer of that size. It must
-// have the digest that the image's manifest says, which is what makes the digests
-// in it worth something.
-func readTOC(ctx context.Context, src Ranges, size int64, digest string) (*index, error) {
-	if size < estargz.FooterSize {
-		return nil, errors.New("it is too short to have an index")
+// readTOC reads the table of contents of a layer. It must have the digest that the
+// image's manifest says, which is what makes the digests in it worth something.
+func readTOC(ctx context.Context, src Ranges, c Coming) (*index, error) {
+	read := readStargz
+	if c.Position != "" {
+		read = readChunked
 	}
-	footer, err := src.ReadRange(ctx, size-estargz.FooterSize, estargz.FooterSize)
+	raw, end, err := read(ctx, src, c)
 	if err != nil {
 		return nil, err
 	}
-	gz := &estargz.GzipDecompressor{}
-	_, at, _, err := gz.ParseFooter(footer)
-	if err != nil {
-		return nil, fmt.Errorf("read where its index is: %w", err)
+	var toc contents
+	if err := json.Unmarshal(raw, &toc); err != nil {
+		return nil, fmt.Errorf("read its index: %w", err)
 	}
-	length := size - estargz.FooterSize - at
+	return newIndex(&toc, end)
+}
+
+// contents is a table of contents. Both formats have the same one, but for a few
+// fields that zstd:chunked has added.
+type contents struct {
+	Entries []*tocEntry `json:"entries"`
+}
+
+type tocEntry struct {
+	estargz.TOCEntry
+	EndOffset int64  `json:"endOffset"` // of a file: behind the last of its pieces
+	ChunkType string `json:"chunkType"`
+}
+
+// zeros is the type of a piece that has no other bytes.
+const zeros = "zeros"
+
+// readStargz reads the table of contents at the end of an eStargz layer, and tells
+// where it begins.
+func readStargz(ctx context.Context, src Ranges, c Coming) (raw []byte, at int64, err error) {
+	if c.Size < estargz.FooterSize {
+		return nil, 0, errors.New("it is too short to have an index")
+	}
+	footer, err := src.ReadRange(ctx, c.Size-estargz.FooterSize, estargz.FooterSize)
+	if err != nil {
+		return nil, 0, err
+	}
+	gz := &estargz.GzipDecompressor{}
+	_, at, _, err = gz.ParseFooter(footer)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read where its index is: %w", err)
+	}
+	length := c.Size - estargz.FooterSize - at
 	if at < 0 || length <= 0 || length > maxPackedTOC {
-		return nil, errors.New("its index has no place that could be")
+		return nil, 0, errNoPlace
 	}
 	packed, err := src.ReadRange(ctx, at, length)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	text, err := gz.DecompressTOC(bytes.NewReader(packed))
 	if err != nil {
-		return nil, fmt.Errorf("read its index: %w", err)
+		return nil, 0, fmt.Errorf("read its index: %w", err)
 	}
 	defer func() { _ = text.Close() }() // only read
-	raw, err := io.ReadAll(io.LimitReader(text, maxTOC+1))
+	if raw, err = readTable(text); err != nil {
+		return nil, 0, err
+	}
+	if !named(raw, c.TOC) {
+		return nil, 0, errOther
+	}
+	return raw, at, nil
+}
+
+// readChunked reads the table of contents of a zstd:chunked layer, in a frame that
+// decoders skip, and tells where it begins. Its place and the digest of its compressed
+// form are in the image's manifest; the footer, which repeats the place, is not needed
+// (containers, storage, pkg/chunked).
+func readChunked(ctx context.Context, src Ranges, c Coming) (raw []byte, at int64, err error) {
+	var length, unpacked, version int64
+	if n, err := fmt.Sscanf(c.Position, "%d:%d:%d:%d", &at, &length, &unpacked, &version); err != nil || n != 4 || version != 1 {
+		return nil, 0, errNoPlace
+	}
+	if at <= 0 || length <= 0 || length > maxPackedTOC || at > c.Size-length || unpacked <= 0 || unpacked > maxTOC {
+		return nil, 0, errNoPlace
+	}
+	packed, err := src.ReadRange(ctx, at, length)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !named(packed, c.TOC) {
+		return nil, 0, errOther
+	}
+	text, done, err := decompress(bytes.NewReader(packed))
+	if err != nil {
+		return nil, 0, fmt.Errorf("read its index: %w", err)
+	}
+	defer done()
+	raw, err = readTable(text)
+	return raw, at, err
+}
+
+// Errors of a table of contents.
+var (
+	errNoPlace = errors.New("its index has no place that could be")
+	errOther   = errors.New("its index is not the one that the image names")
+)
+
+func readTable(r io.Reader) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, maxTOC+1))
 	if err != nil {
 		return nil, fmt.Errorf("read its index: %w", err)
 	}
 	if len(raw) > maxTOC {
 		return nil, fmt.Errorf("its index has more than %d bytes", maxTOC)
 	}
-	if sum := sha256.Sum256(raw); "sha256:"+hex.EncodeToString(sum[:]) != digest {
-		return nil, errors.New("its index is not the one that the image names")
-	}
-	var toc estargz.JTOC
-	if err := json.Unmarshal(raw, &toc); err != nil {
-		return nil, fmt.Errorf("read its index: %w", err)
-	}
-	return newIndex(&toc, at)
+	return raw, nil
+}
+
+// named tells whether that is what a digest names.
+func named(p []byte, digest string) bool {
+	sum := sha256.Sum256(p)
+	return "sha256:"+hex.EncodeToString(sum[:]) == digest
 }
 
 // newIndex makes the tree. What is not as plain as the common tools write it is an
 // error: such a layer is fetched whole, which can do more.
-func newIndex(toc *estargz.JTOC, end int64) (*index, error) {
+func newIndex(toc *contents, end int64) (*index, error) {
 	i := &index{tree: filetree.New()}
 	ends := boundaries(toc, end)
 	var file *filetree.Node // that chunks belong to
@@ -138,11 +214,16 @@ func newIndex(toc *estargz.JTOC, end int64) (*index, error) {
 
 // boundaries are the places at which something compressed begins, in order, and
 // the end of the last.
-func boundaries(toc *estargz.JTOC, end int64) []int64 {
+func boundaries(toc *contents, end int64) []int64 {
 	all := []int64{end}
 	for _, e := range toc.Entries {
-		if e != nil && e.Offset > 0 {
-			all = append(all, e.Offset)
+		if e == nil {
+			continue
+		}
+		for _, at := range []int64{e.Offset, e.EndOffset} {
+			if at > 0 {
+				all = append(all, at)
+			}
 		}
 	}
 	slices.Sort(all)
@@ -151,7 +232,7 @@ func boundaries(toc *estargz.JTOC, end int64) []int64 {
 
 // entry puts one thing into the tree, as [layerUnpacker.entry] does on the disk. It
 // returns a file whose chunks follow.
-func (i *index) entry(e *estargz.TOCEntry, ends []int64) (*filetree.Node, error) {
+func (i *index) entry(e *tocEntry, ends []int64) (*filetree.Node, error) {
 	if slices.Contains(strings.Split(e.Name, "/"), "..") {
 		return nil, errors.New("has .. in its name")
 	}
@@ -224,7 +305,7 @@ func ofTheIndex(name string) bool {
 	return name == estargz.TOCTarName || name == estargz.PrefetchLandmark || name == estargz.NoPrefetchLandmark
 }
 
-func (i *index) node(e *estargz.TOCEntry) *filetree.Node {
+func (i *index) node(e *tocEntry) *filetree.Node {
 	n := &filetree.Node{UID: layerID(e.UID), GID: layerID(e.GID), ModTime: time.Unix(0, 0)}
 	if t, err := time.Parse(time.RFC3339, e.ModTime3339); err == nil && t.Year() >= 1970 && t.Year() < 2400 {
 		n.ModTime = t
@@ -256,22 +337,32 @@ func (i *index) remove(dir *filetree.Node, name string) error {
 }
 
 // chunk adds the next piece of a file.
-func (i *index) chunk(file *filetree.Node, e *estargz.TOCEntry, ends []int64) error {
+func (i *index) chunk(file *filetree.Node, e *tocEntry, ends []int64) error {
 	of, at := &i.files[file.Place], int64(0)
 	if of.count > 0 {
 		last := i.chunks[len(i.chunks)-1]
 		at = last.at + last.size
 	}
-	c := chunk{from: e.Offset, inner: e.InnerOffset, at: at, size: cmp.Or(e.ChunkSize, file.Size-at)}
+	c := chunk{from: e.Offset, inner: e.InnerOffset, at: at, size: cmp.Or(e.ChunkSize, file.Size-at), zeros: e.ChunkType == zeros}
+	if e.ChunkOffset != at || c.size <= 0 || c.size > file.Size-at {
+		return errors.New("its pieces do not fit together")
+	}
+	of.count++
+	if c.zeros {
+		i.chunks = append(i.chunks, c)
+		return nil
+	}
 	next, found := slices.BinarySearch(ends, e.Offset)
 	if !found || next+1 >= len(ends) || e.Offset <= 0 {
 		return errors.New("its content has no place that could be")
 	}
 	c.to = ends[next+1]
-	sum, err := hex.DecodeString(strings.TrimPrefix(e.ChunkDigest, "sha256:"))
+	digest := e.ChunkDigest
+	if digest == "" && c.size == file.Size { // which zstd:chunked says once
+		digest = e.Digest
+	}
+	sum, err := hex.DecodeString(strings.TrimPrefix(digest, "sha256:"))
 	switch {
-	case e.ChunkOffset != at || c.size <= 0 || c.size > file.Size-at:
-		return errors.New("its pieces do not fit together")
 	case c.size > maxChunk || c.to-c.from > maxChunkRange || c.inner < 0 || c.inner+c.size > maxChunkRange:
 		return errors.New("has a piece that is too large")
 	case err != nil || len(sum) != sha256.Size:
@@ -279,7 +370,6 @@ func (i *index) chunk(file *filetree.Node, e *estargz.TOCEntry, ends []int64) er
 	}
 	copy(c.sum[:], sum)
 	i.chunks = append(i.chunks, c)
-	of.count++
 	return nil
 }
 
@@ -311,10 +401,11 @@ func (i *index) covering(file *filetree.Node, at int64) int {
 
 // undo makes a piece's content of its compressed form, and compares it.
 func (c *chunk) undo(packed []byte) ([]byte, error) {
-	z, err := gzip.NewReader(bytes.NewReader(packed))
+	z, done, err := decompress(bytes.NewReader(packed))
 	if err != nil {
 		return nil, badLayer("a piece of it is damaged: %w", err)
 	}
+	defer done()
 	if _, err := io.CopyN(io.Discard, z, c.inner); err != nil {
 		return nil, badLayer("a piece of it is damaged: %w", err)
 	}

@@ -51,7 +51,7 @@ func decompress(r io.Reader) (io.Reader, func(), error) {
 			return nil, nil, badLayer("%w", err)
 		}
 		return z, func() { _ = z.Close() }, nil
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}), skippable(magic):
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxZstdWindow))
 		if err != nil {
 			return nil, nil, badLayer("%w", err)
@@ -59,6 +59,12 @@ func decompress(r io.Reader) (io.Reader, func(), error) {
 		return z, z.Close, nil
 	}
 	return b, func() {}, nil
+}
+
+// skippable tells whether a zstd frame begins that decoders pass over (RFC 8878,
+// section 3.1.2), as tools that compress in parallel write them first.
+func skippable(magic []byte) bool {
+	return len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
 }
 
 // layerUnpacker makes the tree of one layer. Everything goes through root, which

@@ -25,9 +25,28 @@ type Lazy interface {
 	LastRead(d lambent.Digest) time.Time
 }
 
-// tocDigest is the annotation of a layer, in its image's manifest, with the digest
-// of the table of contents that is in it (containerd, stargz-snapshotter, "eStargz").
-const tocDigest = "containerd.io/snapshot/stargz/toc.digest"
+// Annotations of a layer, in its image's manifest, with the digest of the table of
+// contents that is in it (containerd, stargz-snapshotter, "eStargz"), and for zstd:chunked
+// with its place, too (containers, storage, pkg/chunked; until 2022, and in stargz-snapshotter,
+// under another prefix).
+const (
+	tocDigest  = "containerd.io/snapshot/stargz/toc.digest"
+	chunkedSum = "zstd-chunked.manifest-checksum"
+	chunkedAt  = "zstd-chunked.manifest-position"
+	containers = "io.github.containers."
+	earlier    = "io.containers."
+)
+
+// contents says where a layer has its table of contents, if the image knows of one.
+func contents(desc v1.Descriptor) (digest, position string) {
+	for _, prefix := range []string{containers, earlier} {
+		digest, position = desc.Annotations[prefix+chunkedSum], desc.Annotations[prefix+chunkedAt]
+		if digest != "" && position != "" {
+			return digest, position
+		}
+	}
+	return desc.Annotations[tocDigest], ""
+}
 
 // Times of layers that come in after they are used.
 const (
@@ -36,16 +55,17 @@ const (
 	patience   = 2 * time.Minute  // but no longer than that
 	firstRetry = 5 * time.Second
 	lastRetry  = 5 * time.Minute
+	badRetry   = 6 * time.Hour // of what comes, and is not what the image says
 )
 
 // begin makes a layer usable before it is here, if it can be; its rest is brought
 // by [Room.Run].
 func (r *Room) begin(ctx context.Context, repo name.Repository, desc v1.Descriptor, l artifact.Layer) bool {
-	toc := desc.Annotations[tocDigest]
+	toc, position := contents(desc)
 	if r.o.Lazy == nil || toc == "" || desc.Size < lazyFrom {
 		return false
 	}
-	c := artifact.Coming{Layer: l, TOC: toc, From: repo.Name()}
+	c := artifact.Coming{Layer: l, TOC: toc, Position: position, From: repo.Name()}
 	began := time.Now()
 	if err := r.o.Lazy.PutIndex(ctx, c, r.ranges(repo, c)); err != nil {
 		r.o.Log.Info("a layer is fetched whole, though it has an index", "repository", repo.Name(), "digest", string(l.Digest), "err", err)
@@ -147,7 +167,11 @@ func (f *filler) advance(ctx context.Context, c artifact.Coming, state *filling)
 		r.o.Log.Warn("the rest of a layer cannot be had", "repository", c.From, "digest", string(c.Digest), "err", err, "retry", state.retry)
 	}
 	state.due = time.Now().Add(state.retry)
-	state.retry = min(state.retry*2, lastRetry)
+	most := lastRetry
+	if lambent.ReasonOf(err) == artifact.ReasonBadLayer {
+		most = badRetry
+	}
+	state.retry = min(state.retry*2, most)
 }
 
 // ranges reads parts of one layer in a registry.

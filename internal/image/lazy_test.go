@@ -52,11 +52,13 @@ func run(t *testing.T, x rig) (stop func()) {
 }
 
 // large is an image with a layer of some 12 MB that has an index.
-func large(t *testing.T) v1.Image {
+func large(t *testing.T) v1.Image { return largeBy(t, imagetest.Indexed) }
+
+func largeBy(t *testing.T, index func(t testing.TB, archive, to string) (v1.Layer, string)) v1.Image {
 	t.Helper()
 	dir := t.TempDir()
 	imagetest.Archive(t, filepath.Join(dir, "tar"), 12<<20, 1<<20, [2]string{"bin/run!", "program"})
-	l, _ := imagetest.Indexed(t, filepath.Join(dir, "tar"), filepath.Join(dir, "layer"))
+	l, _ := index(t, filepath.Join(dir, "tar"), filepath.Join(dir, "layer"))
 	return imagetest.Image(t, runtime.GOARCH, plain, imagetest.Layer(t, [2]string{"etc/base", "base"}), l)
 }
 
@@ -113,9 +115,14 @@ func openStore(t *testing.T, dir string) *artifact.Store {
 // An image whose layer has an index is there when that is read; the rest comes when
 // nobody reads.
 func TestLazyPull(t *testing.T) {
+	t.Run("eStargz", func(t *testing.T) { lazyPull(t, large(t)) })
+	t.Run("zstd:chunked", func(t *testing.T) { lazyPull(t, largeBy(t, imagetest.Chunked)) })
+}
+
+func lazyPull(t *testing.T, image v1.Image) {
 	registry := imagetest.Start(t)
 	x := lazyRig(t, openStore(t, filepath.Join(t.TempDir(), "artifacts")), registry)
-	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	found := pulled(t, x, registry.Push(t, "a/large:1", image))
 	if x.store.HasLayer(found.Layers[1]) || !x.store.HasLayer(found.Layers[0]) {
 		t.Fatal("the small layer is fetched at once, the large one not")
 	}

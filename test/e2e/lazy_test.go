@@ -55,7 +55,12 @@ func sumOf(t *testing.T, archive string, last int) string {
 // TestLargeImage deploys an image of 100 MB, of 2 GB when LAMBENT_TEST_LARGE is set, whose
 // first answer needs 5 % of it. What is fetched until then is counted, and what
 // happens while the rest has not come.
-func TestLargeImage(t *testing.T) {
+func TestLargeImage(t *testing.T) { largeImage(t, imagetest.Indexed) }
+
+// TestLargeChunkedImage does the same with the index of zstd:chunked.
+func TestLargeChunkedImage(t *testing.T) { largeImage(t, imagetest.Chunked) }
+
+func largeImage(t *testing.T, index func(t testing.TB, archive, to string) (v1.Layer, string)) {
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
@@ -71,7 +76,7 @@ func TestLargeImage(t *testing.T) {
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "tar")
 	imagetest.Archive(t, archive, size, each, [2]string{"usr/bin/serve!", appServer(t)}, [2]string{"etc/os-release", "NAME=Large\n"})
-	layer, digest := imagetest.Indexed(t, archive, filepath.Join(dir, "layer"))
+	layer, digest := index(t, archive, filepath.Join(dir, "layer"))
 	registry := imagetest.Start(t)
 	registry.Files = map[string]string{digest: filepath.Join(dir, "layer")}
 	small := imagetest.Layer(t, [2]string{"data/on-top", "on top"})

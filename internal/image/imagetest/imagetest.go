@@ -20,7 +20,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -184,64 +183,6 @@ func Image(t testing.TB, arch string, config v1.Config, layers ...v1.Layer) v1.I
 		t.Fatal(err)
 	}
 	return img
-}
-
-// indexed is a layer with a table of contents.
-type indexed struct {
-	v1.Layer
-	toc string
-}
-
-// addendum is a layer as an image names it.
-func addendum(t testing.TB, l v1.Layer) mutate.Addendum {
-	t.Helper()
-	a := mutate.Addendum{Layer: l}
-	if i, ok := l.(indexed); ok {
-		a.Layer, a.Annotations = i.Layer, map[string]string{estargz.TOCJSONDigestAnnotation: i.toc}
-	}
-	mediaType, err := l.MediaType()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.MediaType = mediaType
-	return a
-}
-
-// Indexed makes an eStargz layer of a tar archive on disk, and writes it to a file
-// that a [Registry] may have among its Files.
-func Indexed(t testing.TB, archive, to string) (l v1.Layer, digest string) {
-	t.Helper()
-	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob, err := estargz.Build(io.NewSectionReader(f, 0, info.Size()), estargz.WithCompressionLevel(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := os.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, blob); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(blob.Close(), out.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if l, err = tarball.LayerFromFile(to); err != nil {
-		t.Fatal(err)
-	}
-	hash, err := l.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return indexed{l, blob.TOCDigest().String()}, hash.String()
 }
 
 // Archive writes a tar archive of files of noise, which cannot be compressed, after
