@@ -24,7 +24,7 @@ type Scale struct {
 	P50MS     float64    `json:"p50Ms"`
 	P99MS     float64    `json:"p99Ms"`
 	Trouble   string     `json:"trouble,omitempty"` // why the last starts have failed
-	Held      string     `json:"held,omitempty"`    // how starts had to wait because processors were short
+	Held      string     `json:"held,omitempty"`    // how starts had to wait because the host was short of something
 	Decisions []Decision `json:"decisions"`         // oldest first; of a list, the last one alone
 }
 

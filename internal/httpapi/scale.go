@@ -90,8 +90,11 @@ func held(h pool.Held) string {
 	if h.Times == 0 {
 		return ""
 	}
-	return fmt.Sprintf("starts had to wait %d times, last at %s, when there were %.1f per second: %s.",
-		h.Times, h.Last.UTC().Format(time.RFC3339), h.PerSecond, h.Why)
+	rate := ""
+	if h.PerSecond > 0 {
+		rate = fmt.Sprintf(", when there were %.1f per second", h.PerSecond)
+	}
+	return fmt.Sprintf("starts had to wait %d times, last at %s%s: %s.", h.Times, h.Last.UTC().Format(time.RFC3339), rate, h.Why)
 }
 
 func decision(m *scale.Made) client.Decision {

@@ -53,7 +53,7 @@ func (p *Pool) evictLocked(mb int, c claim) bool {
 			m = p.popCheapestLocked(c, now)
 		}
 		mb -= m.charged
-		p.hostMB += m.charged
+		p.host.give(-1, -m.charged)
 		p.endLocked(m, "evicted")
 	}
 	return true

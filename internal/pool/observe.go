@@ -25,7 +25,7 @@ type Observation struct {
 	Keep     time.Duration // how long the policy would keep an idle instance; 0 if it was not asked
 	Target   Target
 	Trouble  string // why the last starts have failed; "" if they have not
-	Held     Held   // how starts had to wait because processors were short
+	Held     Held   // how starts had to wait because the host was short of something
 }
 
 // Observe tells what there is of a version; false if nothing is.

@@ -142,11 +142,12 @@ type gate struct {
 	held    uint64      // starts for calls that had to wait
 }
 
-// Held tells how starts for a version's calls were held up because processors are short.
+// Held tells how starts for a version's calls were held up because the host is short of
+// processors, memory or tasks.
 type Held struct {
 	Times     int       // 0 is never
 	Last      time.Time // when it happened last
-	PerSecond float64   // starts on the host then
+	PerSecond float64   // starts on the host then; 0 when it was not for processors
 	Why       string    // half a sentence
 
 	now bool // the next one is, and is counted

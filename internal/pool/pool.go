@@ -109,7 +109,7 @@ type Pool struct {
 	gate     gate
 	wake     *time.Timer // Run's; fires at wakeAt
 	wakeAt   time.Time
-	hostMB   int // what the host had left at lookedAt
+	host     Host // what the host had left at lookedAt
 	lookedAt time.Time
 	age      float64 // the worth of what was evicted last
 	closed   bool
@@ -219,8 +219,7 @@ func New(o Options) *Pool {
 
 // Acquire returns a lease on an instance of v: an idle one, newest first, else
 // whichever comes first, one that is freed, one that is woken or a cold one. It fails with
-// CodeThrottled when the host has no memory for another instance within
-// MaxWait, and with ctx's error when the caller goes away.
+// CodeThrottled when the host has no room for another instance within MaxWait, and with ctx's error when the caller goes away.
 func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) {
 	if p.o.Policy != nil {
 		p.o.Policy.Arrived(KeyOf(v), time.Now())
@@ -401,7 +400,7 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 		return true
 	}
 	p.instance++
-	p.hostMB -= need
+	p.host.give(1, need)
 	p.passLocked(g, paced)
 	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
 	p.wg.Go(func() { p.coldStart(m, ahead) })

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -192,6 +193,7 @@ func (p *Pool) wantOneLocked(g *group) bool {
 	if p.bringLocked(g, forCall, "") {
 		return true
 	}
+	p.noteShortLocked(g)
 	if !g.starved {
 		g.starved = true
 		p.starved = append(p.starved, g)
@@ -199,9 +201,40 @@ func (p *Pool) wantOneLocked(g *group) bool {
 	return false
 }
 
-// Headroom is how much more memory the host can give away, in MB; negative when it
-// has given too much.
-type Headroom func() int
+// noteShortLocked notes why g's next start has to wait, when it is for want of memory
+// or of what else the host is short of.
+func (p *Pool) noteShortLocked(g *group) {
+	need := g.version.MemoryMB
+	if g.held.now || p.shortLocked(need, true) <= 0 {
+		return
+	}
+	why := fmt.Sprintf("instances that are needed have %d MB of the %d that all may have", p.usedMB, p.o.MemoryMB)
+	switch {
+	case p.o.Headroom == nil:
+	case p.host.Tasks < StartTasks:
+		why = p.host.TasksText
+	case p.host.MB < need:
+		why = p.host.MBText
+	}
+	g.held = Held{Times: g.held.Times + 1, Last: time.Now(), Why: why, now: true}
+}
+
+// Host is what the host can give to new instances; negative when it has given too
+// much. The texts tell of it in half a sentence each.
+type Host struct {
+	MB     int
+	MBText string
+	// Tasks are processes and threads, of which a start needs StartTasks.
+	Tasks     int
+	TasksText string
+}
+
+// StartTasks is what an instance that starts counts with until it is seen what it has: a
+// Node.js has about so many, a JVM somewhat more and the others less.
+const StartTasks = 16
+
+// Headroom reads what the host has left.
+type Headroom func() Host
 
 // lookAtHost asks what the host has left, once every few milliseconds at the most.
 func (p *Pool) lookAtHost() {
@@ -218,13 +251,20 @@ func (p *Pool) lookAtHost() {
 	if fresh {
 		return
 	}
-	mb := p.o.Headroom()
+	host := p.o.Headroom()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hostMB = mb
+	p.host = host
 	for _, g := range p.groups { // what they will take the host does not know yet
-		p.hostMB -= g.starting * g.version.MemoryMB
+		p.host.give(g.starting, g.starting*g.version.MemoryMB)
 	}
+}
+
+// give notes what instances take that the host does not know of yet; less than 0 are
+// such as end.
+func (h *Host) give(instances, mb int) {
+	h.MB -= mb
+	h.Tasks -= instances * StartTasks
 }
 
 // hostEvery is how long the host's figure is good for.
@@ -235,7 +275,10 @@ const hostEvery = 20 * time.Millisecond
 func (p *Pool) shortLocked(mb int, starts bool) int {
 	short := p.usedMB + mb - p.o.MemoryMB
 	if starts && p.o.Headroom != nil {
-		short = max(short, mb-p.hostMB)
+		short = max(short, mb-p.host.MB)
+		if p.host.Tasks < StartTasks { // one that ends gives about as many as one that starts needs
+			short = max(short, mb)
+		}
 	}
 	return short
 }

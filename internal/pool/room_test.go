@@ -304,14 +304,23 @@ func TestTroubleIsForgottenWithTheFirstGoodStart(t *testing.T) {
 }
 
 // The host has room for one instance; another one has to wait until it has more.
-func TestHostWithoutMemoryStartsNothing(t *testing.T) {
-	var left atomic.Int64
-	left.Store(200)
+func TestFullHostStartsNothing(t *testing.T) {
+	for short, host := range map[string]func(left, live int) Host{
+		"memory": func(left, live int) Host { return Host{MB: left - 128*live, MBText: "short of memory", Tasks: 1000} },
+		"tasks":  func(left, live int) Host { return Host{MB: 1e6, Tasks: left/8 - StartTasks*live, TasksText: "short of tasks"} },
+	} {
+		t.Run(short, func(t *testing.T) { testFullHost(t, "short of "+short, host) })
+	}
+}
+
+func testFullHost(t *testing.T, short string, left func(left, live int) Host) {
+	var room atomic.Int64
+	room.Store(200)
 	var host *fake.Driver
 	inPool(t, scripted{}, func(o *Options) {
 		host = fake.New(fake.Script{})
 		o.Driver = sandbox.Guard(host)
-		o.Headroom = func() int { return int(left.Load()) - 128*host.Live() }
+		o.Headroom = func() Host { return left(int(room.Load()), host.Live()) }
 	}, func(t *testing.T, p *Pool, _ *fake.Driver) {
 		time.Sleep(time.Second)
 		go served(t, p, version("a"), time.Minute)
@@ -321,13 +330,18 @@ func TestHostWithoutMemoryStartsNothing(t *testing.T) {
 			t.Fatalf("%v, %d starts", err, host.Starts())
 		}
 		if waited := time.Since(began); waited < 5*time.Second {
-			t.Errorf("refused after %v, want it to wait for memory", waited)
+			t.Errorf("refused after %v, want it to wait for it", waited)
 		}
-		time.AfterFunc(2*time.Second, func() { left.Store(1000) })
+		for k, o := range p.Observed() {
+			if want := map[string]string{"b": short}[k.Function]; o.Held.Why != want || (o.Held.Times == 1) != (want != "") {
+				t.Errorf("%s: held up are %+v, want %q", k.Function, o.Held, want)
+			}
+		}
+		time.AfterFunc(2*time.Second, func() { room.Store(1000) })
 		began = time.Now()
 		served(t, p, version("c"), 0)
 		if waited := time.Since(began); waited < 2*time.Second || waited > 3100*time.Millisecond {
-			t.Errorf("the call waited %v, the host had memory after 2 s", waited)
+			t.Errorf("the call waited %v, the host had room after 2 s", waited)
 		}
 		time.Sleep(time.Minute)
 	})

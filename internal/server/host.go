@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,16 +15,21 @@ import (
 	"lambent.dev/lambent/internal/pool"
 )
 
-// headroom tells how many MB the host can give to new instances and keep spare:
-// what the kernel says is available without swapping (proc_meminfo(5)). Where
-// that cannot be told, there is no such limit.
-func headroom(spare config.Size) func() int {
-	return func() int {
-		available, ok := config.MemInfo("MemAvailable")
-		if !ok {
-			return math.MaxInt32
+// headroom tells what the host can give to new instances: the memory, less what is to be
+// kept spare, that the kernel says is available without swapping (proc_meminfo(5)), and
+// tasks. Where that cannot be told, there is no such limit.
+func headroom(spare config.Size, t tasks) pool.Headroom {
+	return func() pool.Host {
+		h := pool.Host{MB: math.MaxInt32, Tasks: math.MaxInt32}
+		if available, ok := config.MemInfo("MemAvailable"); ok {
+			h.MB = int(available>>20) - int(spare>>20)
+			h.MBText = fmt.Sprintf("the host has %d MB of memory left, of which %d are to stay free", available>>20, spare>>20)
 		}
-		return int(available>>20) - int(spare>>20)
+		if r, ok := t.room(); ok {
+			h.Tasks = r.left()
+			h.TasksText = fmt.Sprintf("there are %d processes and threads of the %d that there can be, and %d are to stay free", r.have, r.most, r.spare())
+		}
+		return h
 	}
 }
 
@@ -91,29 +97,36 @@ func statOf(b []byte, name string) int64 {
 	return 0
 }
 
-// ownStat finds the cpu.stat of the group that the server is in (cgroups(7)); "" where
-// there is none. In a container that sees only its own groups that is their root.
+// ownStat finds the cpu.stat of the group that the server is in; "" where there is none.
 func ownStat() string {
-	member, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return ""
-	}
-	for line := range bytes.Lines(member) {
-		f := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
-		if len(f) != 3 {
-			continue
-		}
-		controllers := strings.Split(f[1], ",")
-		if f[1] != "" && !slices.Contains(controllers, "cpu") {
-			continue
-		}
-		for _, dir := range []string{filepath.Join(f[1], f[2]), f[1]} {
-			if path := filepath.Join("/sys/fs/cgroup", dir, "cpu.stat"); statHasPeriods(path) {
-				return path
-			}
+	for _, dir := range ownGroups("cpu") {
+		if path := filepath.Join(dir, "cpu.stat"); statHasPeriods(path) {
+			return path
 		}
 	}
 	return ""
+}
+
+// ownGroups are the directories of the groups that the server is in as far as a
+// controller goes, innermost first (cgroups(7)). In a container that sees only its own
+// groups that is their root.
+func ownGroups(controller string) (dirs []string) {
+	member, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	for line := range bytes.Lines(member) {
+		f := strings.SplitN(strings.TrimSpace(string(line)), ":", 3)
+		if len(f) != 3 || f[1] != "" && !slices.Contains(strings.Split(f[1], ","), controller) {
+			continue
+		}
+		root := filepath.Join("/sys/fs/cgroup", f[1])
+		for dir := filepath.Join(root, filepath.Clean("/"+f[2])); len(dir) > len(root); dir = filepath.Dir(dir) {
+			dirs = append(dirs, dir)
+		}
+		dirs = append(dirs, root)
+	}
+	return dirs
 }
 
 func statHasPeriods(path string) bool {

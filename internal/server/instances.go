@@ -54,7 +54,7 @@ func (s *Server) openPool(context.Context) error {
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics, Traces: s.traces,
 		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
-		Headroom: headroom(c.Spare), Starts: c.Starts, Processors: processors(),
+		Headroom: headroom(c.Spare, hostTasks()), Starts: c.Starts, Processors: processors(),
 		Ahead: max(2, stdruntime.GOMAXPROCS(0)),
 		Hibernation: pool.Hibernation{
 			Init: c.Hibernate.Init, After: c.Hibernate.After, Keep: c.Hibernate.Keep,

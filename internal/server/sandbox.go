@@ -28,7 +28,7 @@ func newDriver(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	}
 	processes, err := linux.New(linux.Options{
 		DataDir: c.Data, CgroupRoot: c.Sandbox.CgroupRoot, NetworkPool: prefix,
-		InitCPUs: initCPUs, NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Log: log,
+		InitCPUs: initCPUs, NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Tasks: hostTasks().bound(), Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)

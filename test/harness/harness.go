@@ -48,6 +48,8 @@ type Options struct {
 	Config string
 	// Data is the data directory; a temporary one when empty.
 	Data string
+	// Under is a command that becomes the server, whose own command is added to it.
+	Under []string
 }
 
 // Server is one running lambent.
@@ -152,7 +154,8 @@ func (s *Server) Launch() error {
 	}
 	endpoints := filepath.Join(s.Data, "endpoints.json")
 	_ = os.Remove(endpoints)
-	s.cmd = exec.Command(s.binary, args...)
+	command := append(append(slices.Clone(s.opts.Under), s.binary), args...)
+	s.cmd = exec.Command(command[0], command[1:]...)
 	s.cmd.Env = append(append(os.Environ(), "LAMBENT_SANDBOX_CGROUP_ROOT="+s.cgroup), s.opts.Env...)
 	s.cmd.Stderr, s.cmd.Stdout = &s.stderr, &s.stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -127,6 +127,15 @@ var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer"}
 type cgroupSpec struct {
 	parent string // below each mount; "" is the server's own group
 	name   string // of the directory that is ours
+	tasks  int    // how many all groups in it may have; 0 is no bound
+}
+
+// bound bounds the tasks of all groups in the directory that has the pids controller.
+func (s cgroupSpec) bound(dir string) error {
+	if s.tasks == 0 {
+		return nil
+	}
+	return writeFile(filepath.Join(dir, "pids.max"), strconv.Itoa(s.tasks))
 }
 
 // findHierarchy chooses the side that this host has the controllers on and makes
@@ -149,7 +158,7 @@ func findHierarchy(s cgroupSpec) (hierarchy, error) {
 			}
 		}
 	}
-	return newV1(dirs)
+	return newV1(s, dirs)
 }
 
 // readCgroups reads where cgroups are mounted, and which ones this server is in.

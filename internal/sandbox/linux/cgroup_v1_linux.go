@@ -22,7 +22,7 @@ type v1 struct {
 	swap         bool // memory.memsw is there
 }
 
-func newV1(dirs map[string]string) (*v1, error) {
+func newV1(s cgroupSpec, dirs map[string]string) (*v1, error) {
 	for _, c := range v1Controllers[:4] {
 		if dirs[c] == "" {
 			return nil, fmt.Errorf("cgroup controller %s is not mounted", c)
@@ -34,6 +34,9 @@ func newV1(dirs map[string]string) (*v1, error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make cgroup: %w", err)
 		}
+	}
+	if err := s.bound(dirs["pids"]); err != nil {
+		return nil, err
 	}
 	// Older kernels need telling that limits above count here too.
 	_ = writeFile(filepath.Join(dirs["memory"], "memory.use_hierarchy"), "1")

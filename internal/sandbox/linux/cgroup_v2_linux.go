@@ -69,7 +69,7 @@ func newV2(s cgroupSpec, parent string) (*v2, error) {
 	if err := delegate(h.dir); err != nil {
 		return nil, fmt.Errorf("delegate cgroup controllers: %w", err)
 	}
-	return h, nil
+	return h, s.bound(h.dir)
 }
 
 // delegate makes the controllers available to the groups below dir.

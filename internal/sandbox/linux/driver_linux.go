@@ -55,6 +55,9 @@ type Options struct {
 	// there is memory left, beyond what recent cold starts wanted; 0 is 32, below 0
 	// is none.
 	Spare int
+	// Tasks is how many processes and threads all instances together may have, so that
+	// the server is left some; 0 is no bound.
+	Tasks int
 	Log   *slog.Logger
 }
 
@@ -204,7 +207,7 @@ func (d *Driver) tag() (name string, number uint32) {
 func (d *Driver) prepareCgroups() error {
 	tag, _ := d.tag()
 	d.cgroups = none{}
-	h, err := findHierarchy(cgroupSpec{parent: d.opts.CgroupRoot, name: "lambent-" + tag[:8]})
+	h, err := findHierarchy(cgroupSpec{parent: d.opts.CgroupRoot, name: "lambent-" + tag[:8], tasks: d.opts.Tasks})
 	if err != nil {
 		d.warn("memory, processor and process limits are not enforced: " + err.Error())
 	} else {
