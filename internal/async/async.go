@@ -108,7 +108,7 @@ type Service struct {
 	held     map[string]*held         // leased jobs, by id
 	watchers map[string]chan struct{} // closed when something about the job has changed
 	waiting  int                      // events that wait, as of the last look
-	oldest   map[string]time.Time     // when the first job of a lane was pushed, as last seen
+	oldest   map[string]time.Time     // since when jobs wait in the store, by lane, as of the last look
 }
 
 // New makes the room.
@@ -161,6 +161,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	var parts sync.WaitGroup
 	parts.Go(func() { s.trim(ctx) })
+	parts.Go(func() { s.watchOldest(ctx) })
 	// Calls and their ends outlast ctx.
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -181,7 +181,6 @@ func (s *Service) hold(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[h.job.ID] = h
-	s.oldest[h.job.Lane] = h.job.Created
 }
 
 // known tells whether a job that was just leased is held already, because its

@@ -8,7 +8,6 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/store"
-	"lambent.dev/lambent/internal/telemetry"
 )
 
 // Object is a call as people see it.
@@ -404,21 +403,4 @@ func (s *Service) Replay(ctx context.Context, namespace, id, qualifier string) (
 	}
 	was, _ := s.object(&j)
 	return &Replayed{Was: was, ID: inv.RequestID, Now: now}, nil
-}
-
-// Counts tells what waits and runs.
-func (s *Service) Counts() telemetry.EventCounts {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := telemetry.EventCounts{Waiting: s.waiting}
-	for _, h := range s.held {
-		if !h.started.IsZero() {
-			c.Running++
-		}
-	}
-	now := s.o.Now()
-	for _, at := range s.oldest {
-		c.Oldest = max(c.Oldest, now.Sub(at))
-	}
-	return c
 }

@@ -307,7 +307,9 @@ func TestTroubleIsForgottenWithTheFirstGoodStart(t *testing.T) {
 func TestFullHostStartsNothing(t *testing.T) {
 	for short, host := range map[string]func(left, live int) Host{
 		"memory": func(left, live int) Host { return Host{MB: left - 128*live, MBText: "short of memory", Tasks: 1000} },
-		"tasks":  func(left, live int) Host { return Host{MB: 1e6, Tasks: left/8 - StartTasks*live, TasksText: "short of tasks"} },
+		"tasks": func(left, live int) Host {
+			return Host{MB: 1e6, Tasks: left/8 - StartTasks*live, TasksText: "short of tasks"}
+		},
 	} {
 		t.Run(short, func(t *testing.T) { testFullHost(t, "short of "+short, host) })
 	}

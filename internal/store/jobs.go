@@ -120,6 +120,12 @@ type Jobs interface {
 	Change(ctx context.Context, changes ...Change) ([]error, error)
 	// Lanes yields the lanes with live jobs. It is cheap: it does not count rows.
 	Lanes(ctx context.Context) ([]Lane, error)
+	// Oldest tells, for each lane in which jobs wait for their turn, since when the one
+	// does that has waited longest: since it was pushed if it has an Error, for it was
+	// tried then, and else since it was due. Of the ready ones it looks at the first of
+	// the highest and of the lowest priority only, and of the others at the one that is
+	// due first, which may be later.
+	Oldest(ctx context.Context) (map[string]time.Time, error)
 	// Job returns one job whole. The error is [ErrNotFound] when there is none.
 	Job(ctx context.Context, id string) (Job, error)
 	// FindJobs yields what q selects, last pushed first, without Body and Result.

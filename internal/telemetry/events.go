@@ -67,7 +67,7 @@ func (m *Metrics) CallsKept(outcome string, n int) {
 // EventCounts are what there is of asynchronous calls at a moment.
 type EventCounts struct {
 	Waiting, Running int
-	Oldest           time.Duration // the age of the oldest that waits, as far as is known
+	Oldest           time.Duration // of those that wait, since the one was pushed, or was due, that has waited longest
 }
 
 // WatchEvents has the metrics ask for counts when they are read.
@@ -77,5 +77,5 @@ func (m *Metrics) WatchEvents(counts func() EventCounts) {
 	}
 	gauge("lambent_events_waiting", "Asynchronous calls that wait.", func(c EventCounts) float64 { return float64(c.Waiting) })
 	gauge("lambent_events_running", "Asynchronous calls that run.", func(c EventCounts) float64 { return float64(c.Running) })
-	gauge("lambent_events_oldest_seconds", "Age of the oldest asynchronous call that waits.", func(c EventCounts) float64 { return c.Oldest.Seconds() })
+	gauge("lambent_events_oldest_seconds", "How long the asynchronous call has waited that has waited longest; one with a start time waits from then on.", func(c EventCounts) float64 { return c.Oldest.Seconds() })
 }

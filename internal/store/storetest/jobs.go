@@ -32,6 +32,7 @@ func RunJobs(t *testing.T, open OpenJobs) {
 		{"StaleChangesAreRefused", testStale},
 		{"ChangesChange", testChanges},
 		{"LanesTellWhen", testLanes},
+		{"OldestTellSinceWhen", testOldest},
 		{"JobsAreFound", testFind},
 		{"EndedJobsAreForgotten", testTrim},
 		{"LanesComeAndGo", testLanesComeAndGo},
@@ -208,11 +209,12 @@ func testClosedJobs(t *testing.T, open OpenJobs) {
 	_, take := s.Take(ctx, "lane", 1, at(0), at(1))
 	_, change := s.Change(ctx, store.Change{ID: "a", Status: store.JobWaiting})
 	_, lanes := s.Lanes(ctx)
+	_, oldest := s.Oldest(ctx)
 	_, get := s.Job(ctx, "a")
 	_, find := collect(s.FindJobs(ctx, store.JobQuery{}))
 	_, trim := s.TrimJobs(ctx, at(0), 0)
 	for doing, err := range map[string]error{
-		"push": s.Push(ctx, job("b")), "take": take, "change": change, "lanes": lanes, "get": get, "find": find, "trim": trim,
+		"push": s.Push(ctx, job("b")), "take": take, "change": change, "lanes": lanes, "oldest": oldest, "get": get, "find": find, "trim": trim,
 	} {
 		wantErr(t, doing, err, store.ErrClosed, lambent.CodeUnavailable)
 	}

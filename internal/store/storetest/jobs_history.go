@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -181,6 +182,18 @@ func (h *jobHistory) compare(rt *rapid.T) {
 			rt.Fatalf("a lane is %+v; the memory driver's %+v", g, w)
 		}
 	}
+	since, err := h.oldest(h.driver)
+	wantSince, wantErr := h.oldest(h.model)
+	if !maps.Equal(since, wantSince) || err != nil || wantErr != nil {
+		rt.Fatalf("the oldest wait since %v, %v; the memory driver's since %v, %v", since, err, wantSince, wantErr)
+	}
+}
+
+// oldest are those of this history.
+func (h *jobHistory) oldest(s store.Jobs) (map[string]time.Time, error) {
+	all, err := s.Oldest(testContextOf(h.t))
+	maps.DeleteFunc(all, func(name string, _ time.Time) bool { return !strings.HasPrefix(name, h.corner) })
+	return all, err
 }
 
 // lanes are those of this history.

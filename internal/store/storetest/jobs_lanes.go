@@ -2,8 +2,10 @@ package storetest
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
+	"time"
 
 	"lambent.dev/lambent/internal/store"
 )
@@ -79,4 +81,45 @@ func comeAndGo(t *testing.T, s store.Jobs, id, lane string) {
 			t.Errorf("end %s: %v, %v", c.ID, errs, err)
 		}
 	}
+}
+
+// testOldest has jobs of two priorities, one that was tried, and some that are not due.
+func testOldest(t *testing.T, open OpenJobs) {
+	s := open(t)
+	want := func(doing string, lane, other int) {
+		t.Helper()
+		got, err := s.Oldest(testContextOf(t))
+		all := map[string]time.Time{}
+		if lane > 0 {
+			all["lane"] = at(lane)
+		}
+		if other > 0 {
+			all["other"] = at(other)
+		}
+		if err != nil || !maps.Equal(got, all) {
+			t.Errorf("%s: %v, %v, want %v", doing, got, err, all)
+		}
+	}
+	want("an empty queue", 0, 0)
+	made := func(id string, created, due, priority int) store.Job {
+		j := job(id)
+		j.Created, j.Priority = at(created), priority
+		if due > 0 {
+			j.Due = at(due)
+		}
+		return j
+	}
+	push(t, s, made("high", 30, 0, 5), made("higher", 40, 0, 5), made("low", 20, 0, -5))
+	late := made("late", 1, 60, 0)
+	late.Lane = "other"
+	push(t, s, late)
+	want("two priorities, and one that is not due", 20, 60)
+	taken := takeJobs(t, s, 9, at(50), at(90))
+	wantIDs(t, taken, "high", "higher", "low")
+	want("all run", 0, 60)
+	change(t, s, store.Change{ID: "low", Token: taken[2].Token, Status: store.JobWaiting, Due: at(80), Error: "E"})
+	change(t, s, store.Change{ID: "high", Token: taken[0].Token, Status: store.JobWaiting, Due: at(70)})
+	want("one is to be tried again, after one that was not tried", 70, 60)
+	change(t, s, store.Change{ID: "high", Status: store.JobCancelled, Ended: at(51)})
+	want("one is to be tried again", 20, 60)
 }

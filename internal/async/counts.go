@@ -1,0 +1,76 @@
+package async
+
+import (
+	"context"
+	"time"
+
+	"lambent.dev/lambent/internal/telemetry"
+)
+
+// Counts tells what waits and runs, and since when: leased ahead or not, a job waits
+// until it is tried.
+func (s *Service) Counts() telemetry.EventCounts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := telemetry.EventCounts{Waiting: s.waiting}
+	now := s.o.Now()
+	for _, h := range s.held {
+		switch {
+		case h.ending:
+		case !h.started.IsZero():
+			c.Running++
+		default:
+			c.Waiting++
+			c.Oldest = max(c.Oldest, now.Sub(h.waitsSince()))
+		}
+	}
+	for _, at := range s.oldest { // one that is not due yet has no age
+		c.Oldest = max(c.Oldest, now.Sub(at))
+	}
+	return c
+}
+
+// waitsSince is since when a held job waits, by the store's rule.
+func (h *held) waitsSince() time.Time {
+	if h.job.Error == "" {
+		return later(h.job.Created, h.head.After)
+	}
+	return h.job.Created
+}
+
+// watchOldest asks the store now and then since when jobs wait, as long as some do. It
+// costs a look into each lane with such jobs, and a hundredth of the time at the most.
+func (s *Service) watchOldest(ctx context.Context) {
+	rest := time.NewTimer(pollEvery)
+	defer rest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-rest.C:
+		}
+		began := time.Now()
+		s.mu.Lock()
+		some := s.waiting > 0
+		s.mu.Unlock()
+		if some {
+			s.lookForOldest(ctx)
+		}
+		rest.Reset(max(pollEvery, 100*time.Since(began)))
+	}
+}
+
+func (s *Service) lookForOldest(ctx context.Context) {
+	oldest, err := s.o.Jobs.Oldest(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.o.Log.Warn("look for the oldest events", "err", err)
+		}
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting > 0 { // else they were taken meanwhile
+		s.oldest = oldest
+	}
+}
