@@ -60,10 +60,11 @@ func (s *SQLite) Change(ctx context.Context, changes ...Change) ([]error, error)
 	if err := s.usable(ctx, "change jobs"); err != nil {
 		return nil, err
 	}
-	errs := make([]error, len(changes))
+	errs, w := make([]error, len(changes)), s.writer
 	r := &request{apply: func(ctx context.Context) (err error) {
 		for i := range changes {
-			if errs[i], err = s.writer.change(ctx, &changes[i]); err != nil {
+			w.breathe(i)
+			if errs[i], err = w.change(ctx, &changes[i]); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"time"
 )
 
 const (
@@ -170,14 +171,32 @@ func (w *writer) ripen(ctx context.Context, l *lane, now int64) error {
 	return err
 }
 
-// takeReady is for the usual case that no lease has passed.
-func (w *writer) takeReady(ctx context.Context, l *lane, t taking) ([]Job, error) {
-	rows, err := w.stmts[takeSQL].QueryContext(ctx, l.id, t.limit, t.until)
+// takeReady is for the usual case that no lease has passed. It takes piece by piece.
+func (w *writer) takeReady(ctx context.Context, l *lane, t taking) (taken []Job, err error) {
+	for len(taken) < t.limit {
+		had := len(taken)
+		w.breathe(had)
+		if taken, err = w.takePiece(ctx, taken, l, t); err != nil {
+			return nil, err
+		}
+		if len(taken) == had {
+			break
+		}
+	}
+	slices.SortFunc(taken, func(a, b Job) int { return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Seq, b.Seq)) })
+	if len(taken) > 0 {
+		l.passesAt(t.until)
+	}
+	l.moved(phaseReady, phaseRunning, len(taken))
+	return taken, nil
+}
+
+func (w *writer) takePiece(ctx context.Context, taken []Job, l *lane, t taking) ([]Job, error) {
+	rows, err := w.stmts[takeSQL].QueryContext(ctx, l.id, min(piece, t.limit-len(taken)), t.until)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }() // its error is in rows.Err
-	var taken []Job
 	for rows.Next() {
 		j, err := scanJob(rows, true)
 		if err != nil {
@@ -186,12 +205,24 @@ func (w *writer) takeReady(ctx context.Context, l *lane, t taking) ([]Job, error
 		w.took(l, &j)
 		taken = append(taken, j)
 	}
-	slices.SortFunc(taken, func(a, b Job) int { return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Seq, b.Seq)) })
-	if len(taken) > 0 {
-		l.passesAt(t.until)
-	}
-	l.moved(phaseReady, phaseRunning, len(taken))
 	return taken, rows.Err()
+}
+
+// piece is how many jobs are written before others may use the processor, some tenths
+// of a millisecond, and breath for how long.
+const (
+	piece  = 16
+	breath = 50 * time.Microsecond
+)
+
+// breathe has the writer wait a moment, after every piece of a larger work. A server
+// that has one processor reads no answers of functions while the writer writes, and
+// the functions are out of work before the transaction is over. Yielding is not enough:
+// Go's scheduler looks at the network when nobody else is ready.
+func (w *writer) breathe(n int) {
+	if n > 0 && n%piece == 0 {
+		time.Sleep(breath)
+	}
 }
 
 // candidate is a job that may be taken.
