@@ -123,7 +123,7 @@ func (b *bed) drainRate(from float64, n int) (float64, error) {
 	var begin time.Time
 	var first float64
 	// A look costs the server most of a millisecond, and the client as much.
-	for deadline := time.Now().Add(10 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		m, err := b.metrics()
 		if err != nil {
 			return 0, err
