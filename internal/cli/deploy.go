@@ -378,12 +378,16 @@ func (a *app) printDeployed(src source, d client.Deployed) error {
 		took += time.Duration(t.MS * float64(time.Millisecond))
 	}
 	runs := f.Runtime + ", " + handlerText(f)
+	size := bytesText(f.CodeBytes) + " "
 	if f.Image != "" {
-		runs = imageText(f)
+		runs, size = imageText(f), ""
 	}
-	if err := a.printf("%s %s (%s, %d MB, %s in %s)\n", f.Name, what, runs, f.MemoryMB,
-		bytesText(f.CodeBytes), millis(float64(took.Microseconds())/1000)); err != nil {
+	if err := a.printf("%s %s (%s, %d MB, %sin %s)\n", f.Name, what, runs, f.MemoryMB,
+		size, millis(float64(took.Microseconds())/1000)); err != nil {
 		return err
+	}
+	if f.ImagePort != 0 && f.App == nil {
+		a.note("note: the image exposes port %d: unless it speaks the Runtime API, deploy it with --port %[1]d, as an HTTP application", f.ImagePort)
 	}
 	if f.StateReason != "" {
 		a.note("note: %s", printable(f.StateReason))

@@ -73,6 +73,9 @@ func imageText(f client.Function) string {
 
 // imageName is what a function is called that is made of an image.
 func imageName(reference string) string {
+	if image.OnDisk(reference) {
+		_, reference, _ = strings.Cut(reference, ":")
+	}
 	name := path.Base(reference)
 	name, _, _ = strings.Cut(name, "@")
 	name, _, _ = strings.Cut(name, ":")

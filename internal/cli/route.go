@@ -40,7 +40,8 @@ type routeFlags struct {
 	public, iam, internal, key bool
 	jwt                        lambent.RouteJWT
 	jwtKeys                    string
-	set, remove                []string
+	set, remove                []string // of headers
+	setQuery, removeQuery      []string
 	origins                    []string
 	timeout                    time.Duration
 	replace                    string
@@ -80,6 +81,8 @@ func (a *app) routeAddCommand() *cobra.Command {
 	flags.StringVar(&f.Format, "format", "2.0", "form of the event: 2.0, 1.0 or alb")
 	flags.StringArrayVar(&f.set, "set-header", nil, "NAME=VALUE that the function gets; ${path.NAME}, ${claims.NAME} and others stand for values")
 	flags.StringSliceVar(&f.remove, "remove-header", nil, "header that the function does not get")
+	flags.StringArrayVar(&f.setQuery, "set-query", nil, "NAME=VALUE of the query that the function gets, as with --set-header")
+	flags.StringSliceVar(&f.removeQuery, "remove-query", nil, "parameter of the query that the function does not get")
 	flags.StringSliceVar(&f.origins, "origin", nil, "origin of web pages that may call it, or *")
 	flags.BoolVar(&f.Compress, "compress", false, "compress answers for who takes that")
 	flags.StringVar(&f.AffinityCookie, "affinity-cookie", "", "cookie by which a caller stays with one instance")
@@ -141,17 +144,29 @@ func (f *routeFlags) route(dir string, args []string) (lambent.Route, error) {
 	if len(f.origins) > 0 {
 		r.CORS = &lambent.CORS{AllowOrigins: f.origins, AllowMethods: []string{"*"}, AllowHeaders: []string{"*"}}
 	}
-	for _, name := range f.remove {
-		r.Request = append(r.Request, lambent.Mapping{Do: "remove", In: "header", Name: name})
+	header, err := mappings("header", f.remove, f.set)
+	if err != nil {
+		return r, err
 	}
-	for _, text := range f.set {
+	query, err := mappings("query", f.removeQuery, f.setQuery)
+	r.Request = append(header, query...)
+	return r, err
+}
+
+// mappings are what the flags change of a request's headers or query: what is removed
+// goes first.
+func mappings(in string, remove, set []string) (all []lambent.Mapping, err error) {
+	for _, name := range remove {
+		all = append(all, lambent.Mapping{Do: "remove", In: in, Name: name})
+	}
+	for _, text := range set {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok {
-			return r, fmt.Errorf("--set-header %s: want NAME=VALUE", text)
+			return nil, fmt.Errorf("--set-%s %s: want NAME=VALUE", in, text)
 		}
-		r.Request = append(r.Request, lambent.Mapping{Do: "set", In: "header", Name: name, Value: value})
+		all = append(all, lambent.Mapping{Do: "set", In: in, Name: name, Value: value})
 	}
-	return r, nil
+	return all, nil
 }
 
 // token reads the keys from a file, unless they are at an address.

@@ -47,6 +47,8 @@ type Function struct {
 	// ImageDigest the image that this led to, "sha256:...".
 	Image       string `json:"image,omitempty"`
 	ImageDigest string `json:"imageDigest,omitempty"`
+	// ImagePort is the lowest port that the image exposes; 0 is none.
+	ImagePort int `json:"imagePort,omitempty"`
 }
 
 // App is what makes a function an HTTP application: a program that serves its

@@ -99,7 +99,7 @@ func (a *api) function(v *lambent.Version, tags map[string]string) client.Functi
 		RevisionID: v.RevisionID, LastModified: v.LastModified, Tags: tags,
 	}
 	if v.Image != nil {
-		f.Image, f.ImageDigest = v.Image.Reference, v.Image.Digest
+		f.Image, f.ImageDigest, f.ImagePort = v.Image.Reference, v.Image.Digest, v.Image.Port
 	}
 	if app := v.App; app != nil {
 		f.App = &client.App{Port: app.Port, Command: app.Command, Health: app.Health, StartTimeout: app.StartTimeout.Seconds(), Concurrency: app.Concurrency, IdleTimeout: app.IdleTimeout.Seconds()}

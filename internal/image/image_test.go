@@ -283,6 +283,62 @@ func TestOffer(t *testing.T) {
 	}
 }
 
+// One image of several on disk is named by its tag, as skopeo has it.
+func TestOfferByTag(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a:b")
+	path, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, refs := map[string]string{}, map[name.Reference]v1.Image{}
+	for _, tag := range []string{"1", "2", "team/app:3"} {
+		img := imagetest.Image(t, runtime.GOARCH, v1.Config{Entrypoint: []string{"/bin/" + tag}}, layers(t)...)
+		digest, err := img.Digest()
+		if err == nil {
+			err = path.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": tag}))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := name.NewTag("app:" + strings.ReplaceAll(tag, "/app:", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[tag], refs[ref] = digest.String(), img
+	}
+	foreign := imagetest.Image(t, "s390x", v1.Config{}, layers(t)...)
+	both := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: foreign, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}}},
+		mutate.IndexAddendum{Add: imagetest.Image(t, runtime.GOARCH, plain, layers(t)...), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}})
+	if err := path.AppendIndex(both, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "both"})); err != nil {
+		t.Fatal(err)
+	}
+	docker := filepath.Join(dir, "docker.tar")
+	if err := tarball.MultiRefWriteToFile(docker, refs); err != nil {
+		t.Fatal(err)
+	}
+	for source, digest := range map[string]string{
+		"oci:" + dir + ":1": want["1"], "oci:" + dir + ":2": want["2"], "oci:" + dir + ":team/app:3": want["team/app:3"],
+		"docker-archive:" + docker + ":app:1": "", "oci:" + dir + ":both": "",
+	} {
+		reference, done, err := image.Offer(t.Context(), source, arch)
+		if err != nil {
+			t.Fatalf("%s: %v", source, err)
+		}
+		found, err := open(t).Resolve(t.Context(), reference, arch)
+		if err != nil || digest != "" && found.Digest != digest || strings.HasPrefix(source, "docker") && !slices.Equal(found.EntryPoint, []string{"/bin/1"}) {
+			t.Errorf("%s: %+v, %v; want %s", source, found, err, digest)
+		}
+		if err := done(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, source := range []string{"oci:" + dir, "oci:" + dir + ":9"} {
+		if _, _, err := image.Offer(t.Context(), source, arch); err == nil || !strings.Contains(err.Error(), "1, 2, both, team/app:3: choose one by :TAG") {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+}
+
 func TestDockerConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	text := `{"auths": {"https://index.docker.io/v1/": {"auth": "dXNlcjpwYTpzcw=="}, "r.example:5000": {"registrytoken": "tok"}}, "credsStore": "evil"}`

@@ -10,12 +10,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
@@ -34,7 +37,7 @@ func OnDisk(source string) bool {
 // Offer makes a registry on this host's loopback that has one image, which is on
 // disk, for a server on this host to pull from: "oci:DIR" is an OCI layout,
 // "oci-archive:FILE" one in a tar archive, "docker-archive:FILE" what `docker save`
-// writes. Nobody can put anything into it. It is there until done is called.
+// writes. Each may end in ":TAG", which picks one of several images. Nobody can put anything into it. It is there until done is called.
 func Offer(ctx context.Context, source, arch string) (reference string, done func() error, err error) {
 	img, clean, err := open(source, arch)
 	if err != nil {
@@ -59,8 +62,9 @@ func Offer(ctx context.Context, source, arch string) (reference string, done fun
 		defer close(ended)
 		_ = srv.Serve(l) // until it is closed
 	}()
-	name := strings.ToLower(strings.TrimSuffix(filepath.Base(source[strings.IndexByte(source, ':')+1:]), filepath.Ext(source)))
-	return l.Addr().String() + "/" + repositoryName(name) + "@" + digest.String(), func() error {
+	_, path, _ := place(source)
+	repository := strings.ToLower(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))
+	return l.Addr().String() + "/" + repositoryName(repository) + "@" + digest.String(), func() error {
 		err := srv.Close()
 		<-ended
 		return errors.Join(err, clean())
@@ -82,12 +86,26 @@ func repositoryName(name string) string {
 	return b.String()
 }
 
+// place takes a source apart: "oci-archive:DIR/FILE:1.0" is of the kind "oci-archive:",
+// and has the tag 1.0, unless there is a file with all of that name.
+func place(source string) (kind, path, tag string) {
+	n := strings.IndexByte(source, ':') + 1
+	kind, path = source[:n], source[n:]
+	for at := len(path); at > 0; at = strings.LastIndexByte(path[:at], ':') {
+		if _, err := os.Lstat(path[:at]); err == nil {
+			return kind, path[:at], strings.TrimPrefix(path[at:], ":")
+		}
+	}
+	return kind, path, ""
+}
+
 // open reads an image on disk; clean removes what that took.
 func open(source, arch string) (img v1.Image, clean func() error, err error) {
 	clean = func() error { return nil }
-	switch kind, path, _ := strings.Cut(source, ":"); kind + ":" {
+	kind, path, tag := place(source)
+	switch kind {
 	case sourceDocker:
-		img, err = tarball.ImageFromPath(path, nil)
+		img, err = fromDocker(path, tag)
 		return img, clean, err
 	case sourceArchive:
 		dir, err := os.MkdirTemp("", "lambent-image-")
@@ -96,39 +114,77 @@ func open(source, arch string) (img v1.Image, clean func() error, err error) {
 		}
 		clean = func() error { return os.RemoveAll(dir) }
 		if err = untar(path, dir); err == nil {
-			img, err = fromLayout(dir, arch)
+			img, err = fromLayout(dir, tag, arch)
 		}
 		if err != nil {
 			return nil, nil, errors.Join(err, clean())
 		}
 		return img, clean, nil
 	default:
-		img, err = fromLayout(path, arch)
+		img, err = fromLayout(path, tag, arch)
 		return img, clean, err
 	}
 }
 
-func fromLayout(dir, arch string) (v1.Image, error) {
+func fromDocker(path, tag string) (v1.Image, error) {
+	if tag == "" {
+		return tarball.ImageFromPath(path, nil)
+	}
+	t, err := name.NewTag(tag)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no tag", tag)
+	}
+	return tarball.ImageFromPath(path, &t)
+}
+
+// refName is the annotation by which a layout's index names its images (OCI image
+// specification, "Image Layout").
+const refName = "org.opencontainers.image.ref.name"
+
+// fromLayout finds the image with a tag, or the only one. There may be one for every
+// platform.
+func fromLayout(dir, tag, arch string) (v1.Image, error) {
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		return nil, err
 	}
-	for { // a layout's index may hold the index of an image
-		m, err := index.IndexManifest()
-		if err != nil {
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	all, err := tagged(m.Manifests, tag)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(all) == 1 && all[0].MediaType.IsIndex():
+		if index, err = index.ImageIndex(all[0].Digest); err != nil {
 			return nil, err
 		}
-		switch {
-		case len(m.Manifests) == 1 && m.Manifests[0].MediaType.IsIndex():
-			if index, err = index.ImageIndex(m.Manifests[0].Digest); err != nil {
-				return nil, err
-			}
-		case len(m.Manifests) == 1:
-			return index.Image(m.Manifests[0].Digest)
-		default:
-			return fromIndex(dir, index, platform(arch))
-		}
+	case len(all) == 1:
+		return index.Image(all[0].Digest)
+	default:
+		index = mutate.RemoveManifests(index, func(d v1.Descriptor) bool { return d.Annotations[refName] != all[0].Annotations[refName] })
 	}
+	return fromIndex(dir, index, platform(arch))
+}
+
+// tagged are the entries of a layout's index with a tag, or all, if they have no more
+// than one.
+func tagged(all []v1.Descriptor, tag string) ([]v1.Descriptor, error) {
+	var tags []string
+	for _, d := range all {
+		tags = append(tags, d.Annotations[refName])
+	}
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	if tag == "" && len(tags) == 1 {
+		return all, nil
+	}
+	with := slices.DeleteFunc(slices.Clone(all), func(d v1.Descriptor) bool { return tag == "" || d.Annotations[refName] != tag })
+	if len(with) == 0 {
+		return nil, fmt.Errorf("it has the images %s: choose one by :TAG", strings.Trim(strings.Join(tags, ", "), ", "))
+	}
+	return with, nil
 }
 
 // untar unpacks the files of a layout.

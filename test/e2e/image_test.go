@@ -253,7 +253,11 @@ func applicationAsUser(t *testing.T, s *harness.Server, layers ...v1.Layer) {
 	registry := imagetest.Start(t)
 	registry.Open = true
 	img := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv", User: "www", ExposedPorts: map[string]struct{}{"80/tcp": {}}}, layers...)
-	app := publish(t, s, "as-user", "--image", registry.Push(t, "as-user", img), "--port", "80")
+	reference := registry.Push(t, "as-user", img)
+	if out, errs, err := s.CLI("", "deploy", "--image", reference, "--name", "no-port"); err != nil || !strings.Contains(errs, "the image exposes port 80: ") {
+		t.Errorf("deployed as a function: %v\n%s%s", err, out, errs)
+	}
+	app := publish(t, s, "as-user", "--image", reference, "--port", "80")
 	c := &http.Client{Timeout: 30 * time.Second}
 	for path, want := range map[string]string{
 		"page": "from the image", "write/page": "permission denied", "as/33": "33:33 <nil>", "as/0": "operation not permitted",

@@ -31,7 +31,7 @@ func run(t *testing.T, s *harness.Server, args ...string) string {
 func TestRoutesAndDomains(t *testing.T) {
 	s := harness.Start(t, harness.Options{Env: []string{"LAMBENT_TLS_LISTEN=127.0.0.1:0", "LAMBENT_TLS_REDIRECT=true"}})
 	s.Create(t, harness.Function{Name: "orders", Runtime: "python3.12", Handler: "index.handler", Zip: harness.Zip(t, map[string]string{"index.py": webApp})})
-	run(t, s, "route", "add", "GET", "api.test/o/{id}", "orders", "--public", "--set-header", "X-Id=${path.id}")
+	run(t, s, "route", "add", "GET", "api.test/o/{id}", "orders", "--public", "--set-header", "X-Id=${path.id}", "--set-query", "who=${path.id}", "--remove-query", "secret")
 	run(t, s, "route", "add", "/keyed", "orders", "--key")
 	key := strings.TrimSpace(run(t, s, "apikey", "create", "mobile"))
 	roots, chain, private := harness.Certificate(t, "api.test")
@@ -53,8 +53,9 @@ func TestRoutesAndDomains(t *testing.T) {
 		if to := got.header.Get("Location"); got.status != 308 || !strings.HasPrefix(to, "https://api.test:") || !strings.HasSuffix(to, "/o/7?a=b") {
 			t.Errorf("%s: redirect: %d %s", when, got.status, to)
 		}
-		got = ask(t, secure, newRequest(t, "GET", "https://api.test/o/7", ""))
+		got = ask(t, secure, newRequest(t, "GET", "https://api.test/o/7?secret=1", ""))
 		var e struct {
+			RawQueryString string
 			RouteKey       string
 			Headers        map[string]string
 			PathParameters map[string]string
@@ -63,7 +64,7 @@ func TestRoutesAndDomains(t *testing.T) {
 		if err := json.Unmarshal([]byte(got.body), &e); err != nil || got.status != 201 {
 			t.Fatalf("%s: %d %s (%v)", when, got.status, got.body, err)
 		}
-		if e.RouteKey != "GET /o/{id}" || e.PathParameters["id"] != "7" || e.Headers["x-id"] != "7" || e.Headers["x-forwarded-proto"] != "https" || e.RequestContext.HTTP.Protocol != "HTTP/2.0" {
+		if e.RouteKey != "GET /o/{id}" || e.PathParameters["id"] != "7" || e.Headers["x-id"] != "7" || e.RawQueryString != "who=7" || e.Headers["x-forwarded-proto"] != "https" || e.RequestContext.HTTP.Protocol != "HTTP/2.0" {
 			t.Errorf("%s: event %+v", when, e)
 		}
 		if res, err := secure.Do(newRequest(t, "GET", "https://other.test/", "")); err == nil {
