@@ -24,8 +24,9 @@ import (
 //	                       it, a seal tells what it looked like
 //	temp/                  what has no name yet; swept at opening
 //
-// Trees are not synced, as they can be made again. So those of another boot of
-// the machine, which a power cut may have torn, are never used.
+// Nobody waits for trees to be on the disk, as they can be made again. So those of
+// another boot of the machine, which a power cut may have torn, are never used; but
+// for layers, which may take minutes to unpack: they are synced in time, see Keep.
 type disk struct {
 	blobs, layers, coming, trees, temp string
 	current                            string // the folder of this boot's trees
@@ -55,7 +56,7 @@ func openDisk(dir string) (*disk, error) {
 			return nil, err
 		}
 	}
-	return d, errors.Join(syncDir(filepath.Dir(dir)), syncDir(dir), syncDir(d.blobs), syncDir(d.layers))
+	return d, errors.Join(d.adopt(), syncDir(filepath.Dir(dir)), syncDir(dir), syncDir(d.blobs), syncDir(d.layers))
 }
 
 // bootID names the running boot of the machine (random(4)).
@@ -253,7 +254,7 @@ func (d *disk) dropTree(ctx context.Context, tree string) (int64, error) {
 	}
 	var size int64
 	moved := filepath.Join(grave, "tree")
-	_ = os.Remove(d.sealFile(tree)) // a tree without one is not used
+	_, _ = os.Remove(d.sealFile(tree)), os.Remove(tree+syncedMark) // a tree without a seal is not used
 	err = os.Rename(tree, moved)
 	if err == nil {
 		size, err = measure(ctx, moved)

@@ -313,3 +313,65 @@ func FuzzPutLayer(f *testing.F) {
 		}
 	})
 }
+
+// reboot has the machine forget what it has not kept.
+func reboot(t *testing.T, root string) *artifact.Store {
+	t.Helper()
+	boots, err := filepath.Glob(filepath.Join(root, "trees", "*"))
+	must(t, err)
+	if len(boots) != 1 {
+		t.Fatalf("there are trees of %d boots", len(boots))
+	}
+	must(t, os.Rename(boots[0], filepath.Join(root, "trees", "an-earlier-boot")))
+	return open(t, artifact.Options{Dir: root})
+}
+
+func infoOf(t *testing.T, path string) fs.FileInfo {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, err)
+	return info
+}
+
+// A layer is unpacked once, also when the machine is started again, if its tree is known
+// to be on the disk.
+func TestLayerOutlivesTheBoot(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "artifacts")
+	s := open(t, artifact.Options{Dir: root})
+	kept := putLayer(t, s, fileEntry("etc/kept"))
+	must(t, s.Keep(testContext(t)))
+	fresh := putLayer(t, s, fileEntry("etc/fresh"))
+	was := map[lambent.Digest]fs.FileInfo{}
+	for _, l := range []artifact.Layer{kept, fresh} {
+		dir, release := mustUse(t, s, l.Digest)
+		was[l.Digest] = infoOf(t, dir)
+		release()
+	}
+
+	s = reboot(t, root)
+	for l, want := range map[artifact.Layer]bool{kept: true, fresh: false} {
+		dir, release := mustUse(t, s, l.Digest)
+		if got := os.SameFile(infoOf(t, dir), was[l.Digest]); got != want {
+			t.Errorf("kept %v: the same directory: %v", want, got)
+		}
+		release()
+	}
+	if _, err := s.Collect(testContext(t), map[lambent.Digest]bool{kept.Digest: true, fresh.Digest: true}, 0); err != nil {
+		t.Fatal(err)
+	}
+
+	// What takes the place of a damaged one is not known to be there.
+	dir, release := mustUse(t, s, kept.Digest)
+	release()
+	must(t, os.WriteFile(filepath.Join(dir, "etc/kept"), []byte("other"), 0o600))
+	must(t, s.Scrub(testContext(t), 1<<20))
+	dir, release = mustUse(t, s, kept.Digest)
+	again := infoOf(t, dir)
+	release()
+	s = reboot(t, root)
+	dir, release = mustUse(t, s, kept.Digest)
+	defer release()
+	if b, err := os.ReadFile(filepath.Join(dir, "etc/kept")); string(b) != "etc/kept" || os.SameFile(infoOf(t, dir), again) {
+		t.Errorf("after the damage it has %q, %v", b, err)
+	}
+}

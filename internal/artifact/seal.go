@@ -70,6 +70,7 @@ func (d *disk) seal(ctx context.Context, temp, tree string) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Remove(tree + syncedMark) // of a tree that was there before
 	return os.WriteFile(d.sealFile(tree), []byte(sum), 0o600)
 }
 

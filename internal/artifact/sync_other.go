@@ -1,0 +1,7 @@
+//go:build !linux
+
+package artifact
+
+import "errors"
+
+func syncFileSystem(string) error { return errors.ErrUnsupported }
