@@ -104,16 +104,7 @@ func TestDiskFullLater(t *testing.T) {
 	deployProbe(t, s, harness.Function{Name: "before"})
 	wantPayload(t, s.Invoke(t, "before", `{"do":"echo"}`), `{"do":"echo"}`)
 	fill := filepath.Join(s.Data, "fill")
-	f, err := os.Create(fill)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := make([]byte, 4096)
-	for err == nil {
-		_, err = f.Write(block)
-	}
-	_ = f.Close()
-
+	fillUp(t, fill)
 	binary, err := probe()
 	if err != nil {
 		t.Fatal(err)
