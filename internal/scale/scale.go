@@ -39,6 +39,9 @@ type Options struct {
 	// its load, and Every the time between two decisions; 0 is two seconds.
 	Scaling lambent.Scaling
 	Every   time.Duration
+	// Memory is the file that keeps what was learned of calls from one server to the
+	// next; "" keeps it nowhere.
+	Memory string
 	// Timers, if set, tells which calls timers will make between two moments.
 	Timers func(from, to time.Time) []Call
 }
@@ -139,11 +142,17 @@ func (s *Service) Run(ctx context.Context) error {
 	defer tick.Stop()
 	turn := time.NewTicker(s.o.Every)
 	defer turn.Stop()
+	save := time.NewTicker(rememberTime)
+	defer save.Stop()
+	s.recall(time.Now())
+	defer s.remember()
 	s.look(time.Now())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-save.C:
+			s.remember()
 		case now := <-tick.C:
 			s.look(now)
 			clear(s.warm)

@@ -72,7 +72,8 @@ func (s *Server) openPool(context.Context) error {
 	s.scale = scale.New(scale.Options{
 		Catalog: s.catalog, Pool: s.pool, Log: s.log, Idle: c.Idle, Habits: s.habits,
 		Loads: s.loads, Scaling: c.Scale.Scaling(), Every: c.Scale.Every,
-		Guess: scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},
+		Memory: filepath.Join(s.config.Data, "learned.json"),
+		Guess:  scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},
 	})
 	s.metrics.WatchVersions(s.scale.Versions)
 	s.invoke = invoke.New(invoke.Options{
