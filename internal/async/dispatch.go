@@ -79,7 +79,9 @@ func (b *inbox) empty() (filled map[string]time.Time, notes []func(*dispatcher))
 type dispatcher struct {
 	s     *Service
 	calls context.Context // of what outlasts the end of the dispatcher
-	work  sync.WaitGroup  // fetches, calls and extensions
+	work  sync.WaitGroup  // fetches, workers and extensions
+	idle  chan call       // to a worker that has nothing to do
+	leave chan struct{}   // closed for those workers to end
 
 	lanes  map[string]*lane
 	spaces map[string]*space
@@ -102,7 +104,7 @@ type dispatcher struct {
 
 func newDispatcher(s *Service, calls context.Context) *dispatcher {
 	return &dispatcher{
-		s: s, calls: calls, lanes: map[string]*lane{}, spaces: map[string]*space{}, timers: map[*lane]*timedLane{},
+		s: s, calls: calls, idle: make(chan call), leave: make(chan struct{}), lanes: map[string]*lane{}, spaces: map[string]*space{}, timers: map[*lane]*timedLane{},
 		ready: queue[*space]{less: func(a, b *space) bool { return fairer(a.running, b.running, a.served, b.served) }},
 		timed: queue[*timedLane]{less: func(a, b *timedLane) bool { return a.at.Before(b.at) }},
 	}
@@ -273,6 +275,10 @@ func (d *dispatcher) upkeep(now time.Time) {
 	}
 	// A look that is too far ahead is one of before the clock was set back.
 	if (!d.look.After(now) || d.look.Sub(now) > pollEvery) && !d.looking {
+		if d.running == 0 {
+			close(d.leave)
+			d.leave = make(chan struct{})
+		}
 		d.looking = true
 		d.look = now.Add(pollEvery)
 		d.work.Go(func() {
@@ -376,7 +382,33 @@ func (d *dispatcher) start(now time.Time) {
 		d.running++
 		d.uncommitted++
 		d.settle(l)
-		d.work.Go(func() { d.s.perform(d.calls, h, now) })
+		d.hand(call{h, now})
+	}
+}
+
+// call is a job that is to be run now.
+type call struct {
+	h   *held
+	now time.Time
+}
+
+// hand gives a call to an idle worker, or to a new one. A goroutine for each call would
+// let its stack grow each time: 3 % of what an event takes.
+func (d *dispatcher) hand(c call) {
+	select {
+	case d.idle <- c:
+	default:
+		leave := d.leave
+		d.work.Go(func() {
+			for {
+				d.s.perform(d.calls, c.h, c.now)
+				select {
+				case c = <-d.idle:
+				case <-leave:
+					return
+				}
+			}
+		})
 	}
 }
 
@@ -410,6 +442,7 @@ func (d *dispatcher) performed(h *held, v verdict) {
 // stop gives back what does not run.
 func (d *dispatcher) stop() {
 	d.stopping = true
+	close(d.leave)
 	for _, l := range d.lanes {
 		l.next = time.Time{}
 		d.giveBack(l)
