@@ -152,6 +152,31 @@ func lazyPull(t *testing.T, image v1.Image) {
 	}
 }
 
+// A registry may want a token, as the large public ones do, and forget it while a layer
+// comes in.
+func TestPullByToken(t *testing.T) {
+	registry := imagetest.Start(t)
+	registry.Tokens = true
+	x := lazyRig(t, openStore(t, filepath.Join(t.TempDir(), "artifacts")), registry)
+	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	tree, release, _ := x.store.Tree(found.Layers[1])
+	defer release()
+	for n := range 3 {
+		registry.Expire()
+		if _, err := read(t, tree, "data/"+strconv.Itoa(n), 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, x)
+	eventually(t, "all has come", func() bool { return here(x, found) })
+
+	stranger := imagetest.Start(t)
+	stranger.Tokens = true
+	if _, err := x.Resolve(t.Context(), stranger.Push(t, "private:1", large(t)), arch); lambent.CodeOf(err) != lambent.CodeDenied {
+		t.Errorf("without its login: %v", err)
+	}
+}
+
 // A later server finds what is to come, and the registry may be away meanwhile.
 func TestLazyPullAfterARestart(t *testing.T) {
 	registry := imagetest.Start(t)

@@ -40,6 +40,10 @@ const (
 type Registry struct {
 	Host string // "127.0.0.1:port"
 	Open bool   // asks nobody for a login
+	// Tokens has it want a token, which /token gives for the login (CNCF distribution,
+	// "Token Authentication Specification"); Expire makes all that were given worthless.
+	Tokens  bool
+	expired atomic.Int64
 	// Change, if set, answers requests before the registry does; true is enough.
 	Change func(w http.ResponseWriter, r *http.Request) bool
 	// Files are blobs that are on disk, by their digest ("sha256:..."): the registry
@@ -82,9 +86,7 @@ func Start(t testing.TB) *Registry {
 	reg := &Registry{}
 	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if user, password, _ := r.BasicAuth(); !reg.Open && (user != User || password != Password) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-			w.WriteHeader(http.StatusUnauthorized)
+		if !reg.Open && !reg.admits(w, r) {
 			return
 		}
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
@@ -101,6 +103,31 @@ func Start(t testing.TB) *Registry {
 	}
 	reg.Host = u.Host
 	return reg
+}
+
+// Expire has the registry ask everybody for a new token.
+func (r *Registry) Expire() { r.expired.Add(1) }
+
+// admits asks for a login, or a token that was given for one.
+func (r *Registry) admits(w http.ResponseWriter, req *http.Request) bool {
+	user, password, _ := req.BasicAuth()
+	known := user == User && password == Password
+	token := strconv.FormatInt(r.expired.Load(), 10)
+	switch {
+	case r.Tokens && known && req.URL.Path == "/token":
+		_, _ = io.WriteString(w, `{"token": "`+token+`"}`) // the client may be gone
+		return false
+	case r.Tokens && req.Header.Get("Authorization") == "Bearer "+token:
+		return true
+	case r.Tokens:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+req.Host+`/token",service="test"`)
+	case known:
+		return true
+	default:
+		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+	}
+	w.WriteHeader(http.StatusUnauthorized)
+	return false
 }
 
 // Push puts an image, or an index, into the registry and returns its reference.
