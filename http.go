@@ -115,9 +115,15 @@ type Stream interface {
 // ended before its answer: the time is up, or the platform closes.
 type Interrupter interface{ Interrupt() }
 
+// PreludeType is the content type of a streamed answer that begins with a prelude: its
+// status and headers as JSON, then eight zero bytes ("Response streaming", AWS Lambda
+// developer guide).
+const PreludeType = "application/vnd.awslambda.http-integration-response"
+
 // Limits of streamed answers ("Response streaming", AWS Lambda developer guide).
 const (
-	MaxStreamed  = 200 << 20 // bytes of one answer
+	MaxStreamed  = 200 << 20 // bytes of one answer, beside its prelude
+	MaxPrelude   = 64 << 10  // bytes
 	StreamBurst  = 6 << 20   // bytes that go out as fast as they come
 	StreamPerSec = 2 << 20   // bytes per second after that
 )

@@ -218,7 +218,7 @@ func sendBody(w http.ResponseWriter, body []byte) {
 func parse(res *lambent.Result) (event.Answer, error) {
 	kind, _, _ := strings.Cut(res.ContentType, ";")
 	switch kind {
-	case preludeType:
+	case lambent.PreludeType:
 		head, body, ok := cutPrelude(res.Payload)
 		if !ok {
 			return event.Answer{}, event.ErrAnswer

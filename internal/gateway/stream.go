@@ -11,15 +11,8 @@ import (
 	"lambent.dev/lambent/internal/gateway/event"
 )
 
-// preludeType is the type of a streamed answer that begins with its status and
-// headers as JSON and eight zero bytes (AWS Lambda developer guide, "Response
-// streaming").
-const preludeType = "application/vnd.awslambda.http-integration-response"
-
+// preludeEnd ends the prelude of a streamed answer.
 var preludeEnd = make([]byte, 8)
-
-// maxPrelude bounds the part before the zero bytes.
-const maxPrelude = 64 << 10
 
 // writeTimeout is how long a caller may take to read a part of an answer; half of
 // it is enough for a part that comes soon after another, and spares its deadline.
@@ -51,7 +44,7 @@ func newStream(w http.ResponseWriter, v *lambent.Version) *stream {
 // Begin implements lambent.Stream.
 func (s *stream) Begin(contentType string) error {
 	s.begun = true
-	if contentType == preludeType {
+	if contentType == lambent.PreludeType {
 		s.prelude = make([]byte, 0, 512)
 		return nil
 	}
@@ -111,7 +104,7 @@ func (s *stream) cut(p []byte) (body []byte, err error) {
 	s.prelude = append(s.prelude, p...)
 	head, body, ok := cutPrelude(s.prelude)
 	switch {
-	case !ok && len(s.prelude) <= maxPrelude:
+	case !ok && len(s.prelude) <= lambent.MaxPrelude:
 		return nil, nil
 	case ok:
 		a, err := event.ParsePrelude(head)

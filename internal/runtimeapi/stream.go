@@ -77,11 +77,15 @@ func (s *Session) stream(x *exchange, p *post) reply {
 	return s.finish(x, p, sandbox.Answer{Failure: s.brokenOff()}, refuseTruncated())
 }
 
-// sendAll passes the body on to its end. What is beyond lambent.MaxStreamed is
-// not. It begins with the first byte: aws-lambda-ric sends the error of a handler
+// sendAll passes the body on to its end. What is beyond lambent.MaxStreamed, for which
+// a prelude does not count, is not. It begins with the first byte: aws-lambda-ric sends the error of a handler
 // that has written nothing as the trailer of an empty stream.
 func (s *Session) sendAll(x *exchange, p *post) error {
-	if p.length > lambent.MaxStreamed {
+	limit := lambent.MaxStreamed
+	if p.contentType == lambent.PreludeType {
+		limit += lambent.MaxPrelude
+	}
+	if p.length > int64(limit) {
 		return errTooLarge
 	}
 	buf := streamBuffers.Get().(*[streamBuffer]byte)
@@ -89,7 +93,7 @@ func (s *Session) sendAll(x *exchange, p *post) error {
 	begin := func() error { return x.event.Stream.Begin(p.contentType) }
 	for sent := 0; ; {
 		n, err := p.next(buf[:])
-		part := buf[:min(n, lambent.MaxStreamed-sent)]
+		part := buf[:min(n, limit-sent)]
 		ended := errors.Is(err, io.EOF)
 		if sent == 0 && (n > 0 || ended && p.trailer(headerErrorType) == "") {
 			if err := s.send(x, 0, begin); err != nil {

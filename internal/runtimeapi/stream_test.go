@@ -473,6 +473,27 @@ func TestStreamedTooMuch(t *testing.T) {
 	r.noneLeft("s")
 }
 
+// The prelude of an HTTP answer does not count: 200 MB of a file are 200 MB.
+func TestStreamedPreludeDoesNotCount(t *testing.T) {
+	r := newRig(t)
+	to := &sink{}
+	out := r.invoke(streamed("r", to), long)
+	r.next()
+	c := r.dial()
+	prelude := `{"statusCode":200}` + strings.Repeat("\x00", 8)
+	fmt.Fprintf(c, "POST %sr/response HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s: streaming\r\nContent-Type: %s\r\n\r\n%s",
+		baseInvoke, len(prelude)+lambent.MaxStreamed, headerResponseMode, lambent.PreludeType, prelude)
+	part := make([]byte, 1<<20)
+	for range lambent.MaxStreamed / len(part) {
+		if _, err := c.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := (<-out).answer; a.Failure != nil || a.Streamed != int64(len(prelude)+lambent.MaxStreamed) {
+		t.Errorf("answer %+v", a)
+	}
+}
+
 func TestStreamedTooLongFromTheStart(t *testing.T) {
 	r := newRig(t)
 	to := &sink{}
