@@ -2,29 +2,44 @@ package store
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// A push locks the counter of the sequence until it is committed, by moving it on: that
+// gives the order of the jobs, and keeps one from being held up by another that ends at
+// the same time. What it writes after that goes by what the database has then, the
+// numbers and the lanes' ids too, so that nothing has to be asked before.
 const (
-	pgKnown    = `SELECT id FROM job WHERE id = ANY($1)`
-	pgRivals   = `SELECT DISTINCT lane, key FROM job WHERE lane = ANY($1) AND key = ANY($2) AND key IS NOT NULL AND phase < 5`
-	pgLaneIDs  = `SELECT id, name FROM job_lane WHERE name = ANY($1)`
-	pgNewLanes = `INSERT INTO job_lane (name) SELECT unnest($1::text[]) RETURNING id, name`
-	pgInsert   = `INSERT INTO job (seq, id, lane, key, priority, phase, due, created, ended, lease, token, attempts, kind, error,
-		labels, body_bytes, result_bytes, state) SELECT seq, id, lane, key, priority, phase, due, created, ended, 0, 0, attempts, kind, error,
-		labels, body_bytes, result_bytes, state FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::smallint[],
+	pgAdvance = `UPDATE counter SET value = value + $1 WHERE name = 'seq'`
+	pgLast    = `(SELECT value FROM counter WHERE name = 'seq')`
+
+	pgKnown  = `SELECT id FROM job WHERE id = ANY($1)`
+	pgRivals = `SELECT DISTINCT name, key FROM job JOIN job_lane ON job_lane.id = job.lane
+		WHERE name = ANY($1) AND key = ANY($2) AND key IS NOT NULL AND phase < 5`
+	pgNewLanes = `INSERT INTO job_lane (name) SELECT name FROM unnest($1::text[]) AS new (name)
+		WHERE NOT EXISTS (SELECT 1 FROM job_lane WHERE job_lane.name = new.name)`
+	pgInsert = `INSERT INTO job (seq, id, lane, key, priority, phase, due, created, ended, lease, token, attempts, kind, error,
+		labels, body_bytes, result_bytes, state) SELECT ` + pgLast + ` - before, id, (SELECT job_lane.id FROM job_lane WHERE name = new.lane),
+		key, priority, phase, due, created, ended, 0, 0, attempts, kind, error, labels, body_bytes, result_bytes, state
+		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::smallint[],
 		$7::bigint[], $8::bigint[], $9::bigint[], $10::integer[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bytea[])
-		AS new (seq, id, lane, key, priority, phase, due, created, ended, attempts, kind, error, labels, body_bytes, result_bytes, state)`
-	pgBodies  = `INSERT INTO job_body (seq, body) SELECT * FROM unnest($1::bigint[], $2::bytea[])`
-	pgResults = `INSERT INTO job_result (seq, result) SELECT * FROM unnest($1::bigint[], $2::bytea[])
-		ON CONFLICT (seq) DO UPDATE SET result = excluded.result`
-	pgLabels = `INSERT INTO job_label (name, value, seq) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])`
-	pgCount  = `INSERT INTO job_count (lane, slot, ready, delayed, held, later, running, ended) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (lane, slot) DO UPDATE SET ready = job_count.ready + excluded.ready, delayed = job_count.delayed + excluded.delayed,
+		AS new (before, id, lane, key, priority, phase, due, created, ended, attempts, kind, error, labels, body_bytes, result_bytes, state)`
+	pgBodies  = `INSERT INTO job_body (seq, body) SELECT ` + pgLast + ` - before, body FROM unnest($1::bigint[], $2::bytea[]) AS new (before, body)`
+	pgResults = `INSERT INTO job_result (seq, result) SELECT ` + pgLast + ` - before, result FROM unnest($1::bigint[], $2::bytea[]) AS new (before, result)`
+	pgLabels  = `INSERT INTO job_label (name, value, seq) SELECT name, value, ` + pgLast + ` - before
+		FROM unnest($1::text[], $2::text[], $3::bigint[]) AS new (name, value, before)`
+
+	pgAddCount = `ON CONFLICT (lane, slot) DO UPDATE SET ready = job_count.ready + excluded.ready, delayed = job_count.delayed + excluded.delayed,
 		held = job_count.held + excluded.held, later = job_count.later + excluded.later,
 		running = job_count.running + excluded.running, ended = job_count.ended + excluded.ended`
+	pgCount      = `INSERT INTO job_count (lane, slot, ready, delayed, held, later, running, ended) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ` + pgAddCount
+	pgCountNamed = `INSERT INTO job_count (lane, slot, ready, delayed, held, later, running, ended)
+		SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM job_lane WHERE name = $1 ` + pgAddCount
 )
 
 // Each loop that counts has a slot in job_count.
@@ -34,48 +49,6 @@ const (
 	slotTrim
 	slots
 )
-
-// tally is what a transaction adds to the counts of its lanes.
-type tally struct {
-	lane  map[int64]*[livePhases]int64
-	ended map[int64]int64 // bytes
-}
-
-func newTally() *tally { return &tally{lane: map[int64]*[livePhases]int64{}, ended: map[int64]int64{}} }
-
-func (t *tally) add(lane int64, p phase, n int64) {
-	if p.ended() {
-		return
-	}
-	if t.lane[lane] == nil {
-		t.lane[lane] = new([livePhases]int64)
-	}
-	t.lane[lane][p] += n
-}
-
-// queue writes the differences down, in the order of the lanes, so that no two
-// transactions wait for each other.
-func (t *tally) queue(writes *pgx.Batch, slot int) {
-	var ids []int64
-	for id := range t.lane {
-		ids = append(ids, id)
-	}
-	for id := range t.ended {
-		if t.lane[id] == nil {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		var c [livePhases]int64
-		if t.lane[id] != nil {
-			c = *t.lane[id]
-		}
-		if c != [livePhases]int64{} || t.ended[id] != 0 {
-			writes.Queue(pgCount, id, slot, c[0], c[1], c[2], c[3], c[4], t.ended[id])
-		}
-	}
-}
 
 // Push adds jobs, all or none, and returns when they are durable.
 func (p *Postgres) Push(ctx context.Context, jobs ...Job) error {
@@ -89,90 +62,141 @@ func (p *Postgres) Push(ctx context.Context, jobs ...Job) error {
 	return err
 }
 
-// laneKey is what one job at a time is taken by.
-type laneKey struct {
-	lane int64
-	key  string
-}
-
-// writePushes does a group of pushes as one insert of all rows. The lock of the
-// counter gives their order, and keeps a job from being held up by one that ends
-// at the same time.
+// writePushes does a group of pushes as one insert of all rows: in one round trip where
+// nothing stands against it, else step by step.
 func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
-	var accepted []string
-	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
-		seq, known, lanes, err := pgBefore(ctx, tx, group)
-		if err != nil {
+	if jobs := withoutKeys(group); len(jobs) > 0 {
+		if done, err := p.pushAtOnce(jobs); done || err != nil {
 			return err
-		}
-		jobs := admitted(group, known)
-		if len(jobs) == 0 {
-			return nil
-		}
-		accepted = accepted[:0]
-		for _, j := range jobs {
-			accepted = append(accepted, j.ID)
-		}
-		if err := pgAddLanes(ctx, tx, jobs, lanes); err != nil {
-			return err
-		}
-		rivals, err := pgKeysTaken(ctx, tx, jobs, lanes)
-		if err != nil {
-			return err
-		}
-		var writes pgx.Batch
-		p.queueInserts(&writes, jobs, inserting{seq: seq, lanes: lanes, rivals: rivals})
-		writes.Queue(pgSetCounter, "seq", seq+int64(len(jobs)))
-		return tx.SendBatch(ctx, &writes).Close()
-	}, func(ctx context.Context) (bool, error) {
-		// The lock is free when the lost transaction is over, one way or the other.
-		if _, err := p.pool.Exec(ctx, pgLockCounter, "seq"); err != nil {
-			return false, err
-		}
-		rows, err := p.pool.Query(ctx, pgKnown, accepted)
-		if err != nil {
-			return false, err
-		}
-		defer rows.Close()
-		known, err := idSet(rows) // ids are never used twice: all are there, or none
-		return len(known) > 0, err
-	})
-}
-
-// pgBefore takes the lock and then looks, in one round trip, which of the ids and
-// lanes are there. Lanes are not remembered: another server may remove them.
-func pgBefore(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) (seq int64, known map[string]bool, lanes map[string]int64, err error) {
-	var ids, names []string
-	for _, c := range group {
-		for i := range c.in {
-			ids, names = append(ids, c.in[i].ID), append(names, c.in[i].Lane)
 		}
 	}
-	slices.Sort(names)
-	lanes = map[string]int64{}
+	return p.pushInSteps(group)
+}
+
+// withoutKeys are all jobs of the group, and none if some have keys: those may have to
+// wait for others that are there.
+func withoutKeys(group []*call[[]Job, none]) (jobs []*Job) {
+	for _, c := range group {
+		for i := range c.in {
+			if c.in[i].Key != "" {
+				return nil
+			}
+			jobs = append(jobs, &c.in[i])
+		}
+	}
+	return jobs
+}
+
+// pushAtOnce sends all statements together, which makes them one transaction. It has not
+// done anything when an id is there already: who has used it twice is found out in
+// steps, and so is a database that is not to be reached.
+func (p *Postgres) pushAtOnce(jobs []*Job) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pgRetryFor)
+	defer cancel()
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return false, nil //nolint:nilerr // the steps tell
+	}
+	var writes pgx.Batch
+	p.queueInserts(&writes, jobs, nil)
+	p.point("store.before-commit")
+	err = conn.SendBatch(ctx, &writes).Close()
+	conn.Release()
+	switch {
+	case err == nil:
+		p.point("store.after-commit")
+		return true, nil
+	case connectionLost(err):
+		return p.settled(ctx, func(ctx context.Context) (bool, error) { return p.arePushed(ctx, jobs) })
+	case isKnown(err) || mayRepeat(err):
+		return false, nil
+	}
+	return false, err
+}
+
+// isKnown tells whether err says that a row is there already (23505, unique_violation).
+func isKnown(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "23505"
+}
+
+// arePushed tells whether a transaction that was lost has pushed the jobs. The lock is
+// free when it is over, one way or the other; should it begin later still, the ids keep
+// it from doing anything twice.
+func (p *Postgres) arePushed(ctx context.Context, jobs []*Job) (bool, error) {
+	if _, err := p.pool.Exec(ctx, pgLockCounter, "seq"); err != nil {
+		return false, err
+	}
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
+	}
+	rows, err := p.pool.Query(ctx, pgKnown, ids)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	known, err := idSet(rows) // ids are never used twice: all are there, or none
+	return len(known) > 0, err
+}
+
+func (p *Postgres) pushInSteps(group []*call[[]Job, none]) error {
+	var jobs []*Job
+	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
+		known, rivals, err := pgBefore(ctx, tx, group)
+		if err != nil {
+			return err
+		}
+		if jobs = admitted(group, known); len(jobs) == 0 {
+			return nil
+		}
+		var writes pgx.Batch
+		p.queueInserts(&writes, jobs, rivals)
+		return tx.SendBatch(ctx, &writes).Close()
+	}, func(ctx context.Context) (bool, error) { return p.arePushed(ctx, jobs) })
+}
+
+// namedKey is what one job at a time is taken by.
+type namedKey struct{ lane, key string }
+
+// pgBefore takes the lock and then looks, in one round trip, which of the ids and of the
+// keys are there.
+func pgBefore(ctx context.Context, tx pgx.Tx, group []*call[[]Job, none]) (known map[string]bool, rivals map[namedKey]bool, err error) {
+	var ids, lanes, keys []string
+	for _, c := range group {
+		for i := range c.in {
+			ids, lanes, keys = append(ids, c.in[i].ID), append(lanes, c.in[i].Lane), append(keys, c.in[i].Key)
+		}
+	}
 	var reads pgx.Batch
-	reads.Queue(pgLockCounter, "seq").QueryRow(func(row pgx.Row) error { return row.Scan(&seq) })
+	reads.Queue(pgLockCounter, "seq")
 	reads.Queue(pgKnown, ids).Query(func(rows pgx.Rows) error {
 		known, err = idSet(rows)
 		return err
 	})
-	reads.Queue(pgLaneIDs, slices.Compact(names)).Query(func(rows pgx.Rows) error { return scanLanes(rows, lanes) })
+	reads.Queue(pgRivals, distinctNames(lanes), distinctNames(keys)).Query(func(rows pgx.Rows) error {
+		rivals, err = scanKeys(rows)
+		return err
+	})
 	err = tx.SendBatch(ctx, &reads).Close()
-	return seq, known, lanes, err
+	return known, rivals, err
 }
 
-// scanLanes reads ids and names of lanes.
-func scanLanes(rows pgx.Rows, lanes map[string]int64) error {
-	defer rows.Close()
+func distinctNames(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func scanKeys(rows pgx.Rows) (map[namedKey]bool, error) {
+	taken := map[namedKey]bool{}
 	for rows.Next() {
-		var id int64
-		var name string
-		if err := rows.Scan(&id, &name); err != nil {
-			return err
+		var k namedKey
+		if err := rows.Scan(&k.lane, &k.key); err != nil {
+			return nil, err
 		}
-		lanes[name] = id
+		taken[k] = true
 	}
-	return rows.Err()
+	return taken, rows.Err()
 }
 
 // admitted are the jobs of those pushes that are not refused.
@@ -209,107 +233,67 @@ func idSet(rows pgx.Rows) (map[string]bool, error) {
 	return known, rows.Err()
 }
 
-// pgAddLanes makes those of the jobs' lanes that are missing.
-func pgAddLanes(ctx context.Context, tx pgx.Tx, jobs []*Job, lanes map[string]int64) error {
-	var fresh []string
-	for _, j := range jobs {
-		if _, ok := lanes[j.Lane]; !ok {
-			lanes[j.Lane] = 0
-			fresh = append(fresh, j.Lane)
-		}
-	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	rows, err := tx.Query(ctx, pgNewLanes, fresh)
-	if err != nil {
-		return err
-	}
-	return scanLanes(rows, lanes)
-}
-
-// pgKeysTaken are the keys of the new jobs that live jobs have.
-func pgKeysTaken(ctx context.Context, tx pgx.Tx, jobs []*Job, lanes map[string]int64) (map[laneKey]bool, error) {
-	taken := map[laneKey]bool{}
-	var ids []int64
-	var keys []string
-	for _, j := range jobs {
-		if j.Key != "" && !j.Status.Ended() {
-			ids, keys = append(ids, lanes[j.Lane]), append(keys, j.Key)
-		}
-	}
-	if len(keys) == 0 {
-		return taken, nil
-	}
-	rows, err := tx.Query(ctx, pgRivals, ids, keys)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k laneKey
-		if err := rows.Scan(&k.lane, &k.key); err != nil {
-			return nil, err
-		}
-		taken[k] = true
-	}
-	return taken, rows.Err()
-}
-
-// inserting is what the rows of new jobs are made with.
-type inserting struct {
-	seq    int64 // of the job before
-	lanes  map[string]int64
-	rivals map[laneKey]bool
-}
-
-// jobColumns are rows as PostgreSQL's unnest takes them: one array for a column.
+// jobColumns are rows as PostgreSQL's unnest takes them: one array for a column. Of a
+// job's number there is only how many come after it.
 type jobColumns struct {
-	seq, lane, due, created, ended, bodyBytes, resultBytes []int64
-	id, kind                                               []string
-	key, error, labels                                     []*string
-	priority, attempts                                     []int32
-	phase                                                  []int16
-	state                                                  [][]byte
-	bodySeq, resultSeq, labelSeq                           []int64
-	body, result                                           [][]byte
-	labelName, labelValue                                  []string
+	before, due, created, ended, bodyBytes, resultBytes []int64
+	id, lane, kind                                      []string
+	key, error, labels                                  []*string
+	priority, attempts                                  []int32
+	phase                                               []int16
+	state                                               [][]byte
+	bodyBefore, resultBefore, labelBefore               []int64
+	body, result                                        [][]byte
+	labelName, labelValue                               []string
 }
 
-func (p *Postgres) queueInserts(writes *pgx.Batch, jobs []*Job, with inserting) {
+// queueInserts queues all that a push of the jobs writes, as one transaction. rivals are
+// the keys that live jobs have; those of the jobs are added.
+func (p *Postgres) queueInserts(writes *pgx.Batch, jobs []*Job, rivals map[namedKey]bool) {
 	var c jobColumns
-	t := newTally()
-	for _, j := range jobs {
-		with.seq++
-		lane := with.lanes[j.Lane]
+	counts := map[string]*[livePhases + 1]int64{}
+	for i, j := range jobs {
 		ph := phaseOf(j.Status, !j.Due.After(j.Created))
-		if k := (laneKey{lane, j.Key}); j.Key != "" && !ph.ended() {
-			if with.rivals[k] {
+		if k := (namedKey{j.Lane, j.Key}); j.Key != "" && !ph.ended() {
+			if rivals[k] {
 				ph += unhold
 			}
-			with.rivals[k] = true
+			rivals[k] = true
 		}
-		if t.add(lane, ph, 1); ph.ended() {
-			t.ended[lane] += j.size()
+		n := counts[j.Lane]
+		if n == nil {
+			n = new([livePhases + 1]int64)
+			counts[j.Lane] = n
 		}
-		c.add(j, with.seq, lane, ph)
+		if ph.ended() {
+			n[livePhases] += j.size()
+		} else {
+			n[ph]++
+		}
+		c.add(j, int64(len(jobs)-1-i), ph)
 	}
-	writes.Queue(pgInsert, c.seq, c.id, c.lane, c.key, c.priority, c.phase, c.due, c.created, c.ended, c.attempts, c.kind, c.error,
+	lanes := slices.Sorted(maps.Keys(counts))
+	writes.Queue(pgAdvance, len(jobs))
+	writes.Queue(pgNewLanes, lanes)
+	writes.Queue(pgInsert, c.before, c.id, c.lane, c.key, c.priority, c.phase, c.due, c.created, c.ended, c.attempts, c.kind, c.error,
 		c.labels, c.bodyBytes, c.resultBytes, c.state)
 	if len(c.body) > 0 {
-		writes.Queue(pgBodies, c.bodySeq, c.body)
+		writes.Queue(pgBodies, c.bodyBefore, c.body)
 	}
 	if len(c.result) > 0 {
-		writes.Queue(pgResults, c.resultSeq, c.result)
+		writes.Queue(pgResults, c.resultBefore, c.result)
 	}
 	if len(c.labelName) > 0 {
-		writes.Queue(pgLabels, c.labelName, c.labelValue, c.labelSeq)
+		writes.Queue(pgLabels, c.labelName, c.labelValue, c.labelBefore)
 	}
-	t.queue(writes, p.slot+slotPush)
+	for _, lane := range lanes {
+		n := counts[lane]
+		writes.Queue(pgCountNamed, lane, p.slot+slotPush, n[0], n[1], n[2], n[3], n[4], n[5])
+	}
 }
 
-func (c *jobColumns) add(j *Job, seq, lane int64, p phase) {
-	c.seq, c.lane, c.id, c.kind = append(c.seq, seq), append(c.lane, lane), append(c.id, j.ID), append(c.kind, j.Kind)
+func (c *jobColumns) add(j *Job, before int64, p phase) {
+	c.before, c.lane, c.id, c.kind = append(c.before, before), append(c.lane, j.Lane), append(c.id, j.ID), append(c.kind, j.Kind)
 	c.due, c.created, c.ended = append(c.due, nanos(j.Due)), append(c.created, nanos(j.Created)), append(c.ended, nanos(j.Ended))
 	c.bodyBytes, c.resultBytes = append(c.bodyBytes, int64(len(j.Body))), append(c.resultBytes, int64(len(j.Result)))
 	c.key, c.error = append(c.key, pointer(j.Key)), append(c.error, pointer(j.Error))
@@ -318,13 +302,13 @@ func (c *jobColumns) add(j *Job, seq, lane int64, p phase) {
 	c.priority, c.attempts = append(c.priority, int32(j.Priority)), append(c.attempts, int32(j.Attempts))
 	c.phase, c.state = append(c.phase, int16(p)), append(c.state, orNil(j.State))
 	if len(j.Body) > 0 {
-		c.bodySeq, c.body = append(c.bodySeq, seq), append(c.body, j.Body)
+		c.bodyBefore, c.body = append(c.bodyBefore, before), append(c.body, j.Body)
 	}
 	if len(j.Result) > 0 {
-		c.resultSeq, c.result = append(c.resultSeq, seq), append(c.result, j.Result)
+		c.resultBefore, c.result = append(c.resultBefore, before), append(c.result, j.Result)
 	}
 	for name, value := range j.Labels {
-		c.labelName, c.labelValue, c.labelSeq = append(c.labelName, name), append(c.labelValue, value), append(c.labelSeq, seq)
+		c.labelName, c.labelValue, c.labelBefore = append(c.labelName, name), append(c.labelValue, value), append(c.labelBefore, before)
 	}
 }
 

@@ -47,6 +47,54 @@ const (
 	pgDropCounted = `DELETE FROM job_count WHERE lane = ANY($1)`
 )
 
+// tally is what a transaction adds to the counts of its lanes.
+type tally struct {
+	lane  map[int64]*[livePhases]int64
+	ended map[int64]int64 // bytes
+}
+
+func newTally() *tally { return &tally{lane: map[int64]*[livePhases]int64{}, ended: map[int64]int64{}} }
+
+func (t *tally) add(lane int64, p phase, n int64) {
+	if p.ended() {
+		return
+	}
+	if t.lane[lane] == nil {
+		t.lane[lane] = new([livePhases]int64)
+	}
+	t.lane[lane][p] += n
+}
+
+// queue writes the differences down, in the order of the lanes, so that no two
+// transactions wait for each other.
+func (t *tally) queue(writes *pgx.Batch, slot int) {
+	var ids []int64
+	for id := range t.lane {
+		ids = append(ids, id)
+	}
+	for id := range t.ended {
+		if t.lane[id] == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		var c [livePhases]int64
+		if t.lane[id] != nil {
+			c = *t.lane[id]
+		}
+		if c != [livePhases]int64{} || t.ended[id] != 0 {
+			writes.Queue(pgCount, id, slot, c[0], c[1], c[2], c[3], c[4], t.ended[id])
+		}
+	}
+}
+
+// laneKey is what one job at a time is taken by.
+type laneKey struct {
+	lane int64
+	key  string
+}
+
 // Take leases up to limit jobs of lane.
 func (p *Postgres) Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]Job, error) {
 	if err := checkTake(lane, limit, now, until); err != nil {
