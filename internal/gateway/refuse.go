@@ -60,10 +60,15 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Code == lambent.CodeThrottled && h["Retry-After"] == nil {
 		h["Retry-After"] = []string{"1"}
 	}
-	if e.Code == lambent.CodeTooLarge {
-		drain(w, r)
+	text := event.AppendString([]byte(`{"Message":`), e.Message)
+	if e.Code != lambent.CodeTooLarge {
+		answer(w, status, text)
+		return
 	}
-	answer(w, status, event.AppendString([]byte(`{"Message":`), e.Message))
+	h["Connection"] = []string{"close"}
+	_ = http.NewResponseController(w).EnableFullDuplex() // where it cannot be, the rest is not read
+	answer(w, status, text)
+	drain(w, r)
 }
 
 // answer writes a body of JSON that lacks its last brace.
@@ -116,13 +121,16 @@ func cut(w http.ResponseWriter, status int, layer, limit string) {
 // drainTime is how long a body that is refused is read for.
 const drainTime = 5 * time.Second
 
-// drain reads a part of a body that is refused, so that a client that sends it
-// whole before it listens gets the answer and not a broken connection.
+// drain reads a part of a body that was refused, so that a client that sends it whole
+// before it listens gets the answer and not a broken connection. Who waits for leave
+// to send it has the answer already.
 func drain(w http.ResponseWriter, r *http.Request) {
-	if r.Body == nil || r.Body == http.NoBody {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength > 0 && r.Header.Get("Expect") != "" {
 		return
 	}
+	control := http.NewResponseController(w)
+	_ = control.Flush()
 	// Where there is no connection under w there is nothing to wait for either.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
+	_ = control.SetReadDeadline(time.Now().Add(drainTime))
 	_, _ = io.CopyN(io.Discard, r.Body, 2*lambent.MaxPayload)
 }

@@ -86,6 +86,24 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// Who says that a body is too large hears so before it is sent, and is not asked for it.
+func TestTooLargeIsSaidAtOnce(t *testing.T) {
+	r := newRig(t)
+	head := "POST / HTTP/1.1\r\nHost: " + r.url(lambent.URL{}) + "\r\nContent-Length: 99999999999\r\n"
+	for name, in := range map[string]string{"waits for leave": head + "Expect: 100-continue\r\n\r\n", "sends at once": head + "\r\nabc"} {
+		c := r.dial()
+		if _, err := io.WriteString(c, in); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") || time.Since(began) > 2*time.Second {
+			t.Errorf("%s: after %v: %q, %v", name, time.Since(began), line, err)
+		}
+		_ = c.Close()
+	}
+}
+
 func TestSlowHead(t *testing.T) {
 	r := newRig(t)
 	begin := time.Now()
