@@ -1,17 +1,14 @@
 package async
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,19 +16,16 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/store/storetest"
 )
 
-// The crash test runs this binary again as the server that is killed.
-const (
-	childDir   = "ASYNC_TEST_DIR"   // data directory; set in the child
-	childPoint = "ASYNC_TEST_POINT" // where it kills itself, or ""
-	childAfter = "ASYNC_TEST_AFTER" // ... at which time it passes there
-	childFrom  = "ASYNC_TEST_FROM"  // the first number that it sends
-)
+// The crash test runs this binary again as the server that is killed. Its work is the
+// first number that it sends, or toTheEnd.
+const toTheEnd = "to the end of what there is"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		crashingChild(dir)
+	if v, yes := storetest.AmVictim(); yes {
+		crashingChild(v)
 		os.Exit(1) // it never ends by itself
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
@@ -68,8 +62,8 @@ func (numbered) Invoke(_ context.Context, inv *lambent.Invocation) (*lambent.Res
 }
 
 // crashingChild sends numbers without end, and runs them.
-func crashingChild(dir string) {
-	db, err := store.OpenSQLite(context.Background(), store.Options{Dir: dir, Point: killer()})
+func crashingChild(v storetest.Victim) {
+	db, err := store.OpenSQLite(context.Background(), store.Options{Dir: v.Dir, Point: v.Killer()})
 	if err != nil {
 		say("fault", err)
 		return
@@ -81,14 +75,14 @@ func crashingChild(dir string) {
 	}})
 	s := New(Options{Jobs: db, Invoker: numbered{}, Catalog: shelf, Region: region, Alone: true, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	go func() { say("fault", s.Run(context.Background())) }() // it ends with the process
-	next, _ := strconv.Atoi(os.Getenv(childFrom))
-	if next < 0 { // only to the end of what there is
+	if v.Work == toTheEnd {
 		for s.idle(db) != nil {
 			time.Sleep(10 * time.Millisecond)
 		}
 		say("idle")
 		time.Sleep(time.Hour)
 	}
+	next, _ := strconv.Atoi(v.Work)
 	var all sync.WaitGroup
 	for w := range 8 {
 		all.Go(func() {
@@ -114,20 +108,6 @@ func (s *Service) idle(db store.Jobs) error {
 		err = fmt.Errorf("%d lanes have jobs", len(lanes))
 	}
 	return err
-}
-
-func killer() func(string) {
-	point := os.Getenv(childPoint)
-	left, _ := strconv.Atoi(os.Getenv(childAfter))
-	return func(name string) { // called by the one writer
-		if name != point {
-			return
-		}
-		if left--; left < 0 {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // until the signal is there
-		}
-	}
 }
 
 // tally is what the lives of the child have told.
@@ -189,31 +169,13 @@ func live(t *testing.T, dir, point string, all *tally) {
 	if all.next > 0 { // what was sent and not heard of keeps its number
 		all.next += 1000
 	}
-	cmd := exec.Command(os.Args[0])
-	from := all.next
+	v := storetest.Victim{Dir: dir, Work: strconv.Itoa(all.next), Point: point, After: rand.IntN(40)}
+	limit := v.Span(40*time.Millisecond, 140*time.Millisecond)
 	if all.last {
-		from = -1
+		v.Work, limit = toTheEnd, 30*time.Second
 	}
-	cmd.Env = []string{childDir + "=" + dir, childPoint + "=" + point, fmt.Sprint(childAfter, "=", rand.IntN(40)), fmt.Sprint(childFrom, "=", from)}
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	limit := 20 * time.Second // a child with a point ends itself well before
-	switch {
-	case all.last:
-		limit = 30 * time.Second
-	case point == "":
-		limit = 40*time.Millisecond + rand.N(100*time.Millisecond)
-	}
-	end := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
-	defer end.Stop()
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		word, rest, _ := strings.Cut(lines.Text(), " ")
+	v.Live(t, limit, func(line string) bool {
+		word, rest, _ := strings.Cut(line, " ")
 		n, _ := strconv.Atoi(rest)
 		switch word {
 		case "ack":
@@ -224,12 +186,9 @@ func live(t *testing.T, dir, point string, all *tally) {
 			all.next = max(all.next, n+1)
 		case "idle":
 			all.ended = true
-			_ = cmd.Process.Kill()
-		case "fault":
-			t.Errorf("the server says %q", lines.Text())
 		}
-	}
-	_ = cmd.Wait() // killed, one way or the other
+		return all.ended
+	})
 	if all.last && !all.ended {
 		t.Error("the last server did not come to an end")
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/store/storetest"
 )
 
 // crashingQueue pushes numbered jobs without end, and takes and ends them. It
@@ -113,8 +114,11 @@ func TestKilledServerLosesNoJob(t *testing.T) {
 	m := newTold()
 	points := []string{"store.applied", "store.before-commit", "store.after-commit", "", ""}
 	for i := range 100 {
-		env := []string{childDir + "=" + dir, childWork + "=jobs", childPoint + "=" + points[i%len(points)], childAfter + "=" + strconv.Itoa(rand.IntN(40))}
-		live(t, env, func(line string) { m.hear(t, line) })
+		v := storetest.Victim{Dir: dir, Work: workJobs, Point: points[i%len(points)], After: rand.IntN(40)}
+		v.Live(t, v.Span(15*time.Millisecond, 55*time.Millisecond), func(line string) bool {
+			m.hear(t, line)
+			return false
+		})
 	}
 	s := openSQLite(t, dir)
 	defer closeStore(t, s)

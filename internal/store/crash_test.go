@@ -1,38 +1,29 @@
 package store_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/store/storetest"
 )
 
-// The crash test runs this binary again as the server that is killed.
 const (
-	childDir   = "STORE_TEST_DIR"   // data directory; set in the child
-	childPoint = "STORE_TEST_POINT" // where it kills itself, or ""
-	childAfter = "STORE_TEST_AFTER" // ... at which time it passes there
-	childWork  = "STORE_TEST_WORK"  // what it does: "jobs", or records
+	crashWriters = 4
+	workJobs     = "jobs" // of a victim; else it writes records
 )
-
-const crashWriters = 4
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		crashingChild(dir)
+	if v, yes := storetest.AmVictim(); yes {
+		crashingChild(v)
 		os.Exit(1) // it never ends by itself
 	}
 	goleak.VerifyTestMain(runner{m})
@@ -55,13 +46,13 @@ func (r runner) Run() int {
 
 // crashingChild writes without end. Each writer goes through rounds 1, 2, ...,
 // and each round is one batch over two keys. It prints what was acknowledged.
-func crashingChild(dir string) {
-	s, err := store.OpenSQLite(context.Background(), store.Options{Dir: dir, Point: killer()})
+func crashingChild(v storetest.Victim) {
+	s, err := store.OpenSQLite(context.Background(), store.Options{Dir: v.Dir, Point: v.Killer()})
 	if err != nil {
 		fmt.Println("fault", err)
 		return
 	}
-	if os.Getenv(childWork) == "jobs" {
+	if v.Work == workJobs {
 		crashingQueue(s)
 		return
 	}
@@ -92,20 +83,6 @@ func crashingChild(dir string) {
 	all.Wait()
 }
 
-func killer() func(string) {
-	point := os.Getenv(childPoint)
-	left, _ := strconv.Atoi(os.Getenv(childAfter))
-	return func(name string) { // called by the one writer
-		if name != point {
-			return
-		}
-		if left--; left < 0 {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // until the signal is there
-		}
-	}
-}
-
 // A server is killed at named points and at any moment, again and again over the
 // same data. What was acknowledged is there, and no batch is there by half.
 func TestKilledServerLosesNothing(t *testing.T) {
@@ -116,54 +93,18 @@ func TestKilledServerLosesNothing(t *testing.T) {
 	acked := make([]int, crashWriters)
 	for i := range 40 {
 		point := []string{"store.before-commit", "store.after-commit", "", ""}[i%4]
-		life(t, dir, point, rand.IntN(20), acked)
+		v := storetest.Victim{Dir: dir, Point: point, After: rand.IntN(20)}
+		v.Live(t, v.Span(15*time.Millisecond, 55*time.Millisecond), func(line string) bool {
+			var w, round int
+			if n, _ := fmt.Sscanf(line, "ack %d %d", &w, &round); n == 2 {
+				acked[w] = max(acked[w], round)
+			}
+			return false
+		})
 		examine(t, dir, acked)
 	}
 	if acked[0] == 0 {
 		t.Error("nothing was ever acknowledged")
-	}
-}
-
-// life runs one child until it is dead, and notes what it acknowledged.
-func life(t *testing.T, dir, point string, after int, acked []int) {
-	t.Helper()
-	live(t, []string{childDir + "=" + dir, childPoint + "=" + point, childAfter + "=" + strconv.Itoa(after)}, func(line string) {
-		var w, round int
-		if n, _ := fmt.Sscanf(line, "ack %d %d", &w, &round); n == 2 {
-			acked[w] = max(acked[w], round)
-		}
-	})
-}
-
-// live runs a child with the environment env until it is dead, and hands on what
-// it says.
-func live(t *testing.T, env []string, said func(line string)) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = env
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	limit := 10 * time.Second // a child with a point ends itself well before
-	if slices.Contains(env, childPoint+"=") {
-		limit = 15*time.Millisecond + rand.N(40*time.Millisecond)
-	}
-	end := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
-	defer end.Stop()
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), "fault") {
-			t.Errorf("the server says %q", lines.Text())
-		}
-		said(lines.Text())
-	}
-	_ = cmd.Wait() // killed, one way or the other
-	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
-		t.Fatalf("the server ended with %v", cmd.ProcessState)
 	}
 }
 

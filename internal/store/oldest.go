@@ -24,7 +24,6 @@ const (
 type rowsOf interface {
 	Next() bool
 	Scan(to ...any) error
-	Err() error
 }
 
 func scanOldest(rows rowsOf) (map[string]time.Time, error) {
@@ -39,7 +38,7 @@ func scanOldest(rows rowsOf) (map[string]time.Time, error) {
 			noteOldest(oldest, name, fromNanos(n))
 		}
 	}
-	return oldest, rows.Err()
+	return oldest, nil
 }
 
 func noteOldest(oldest map[string]time.Time, lane string, at time.Time) {
@@ -59,6 +58,9 @@ func (s *SQLite) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	}
 	defer func() { _ = rows.Close() }() // its error is in rows.Err
 	oldest, err := scanOldest(rows)
+	if err == nil {
+		err = rows.Err()
+	}
 	if err != nil {
 		return nil, s.failed(ctx, "look for the oldest jobs", err)
 	}
@@ -76,6 +78,9 @@ func (p *Postgres) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	}
 	defer rows.Close()
 	oldest, err := scanOldest(rows)
+	if err == nil {
+		err = rows.Err()
+	}
 	if err != nil {
 		return nil, p.failed(ctx, "look for the oldest jobs", err)
 	}

@@ -95,7 +95,7 @@ func (p *Postgres) pushAtOnce(jobs []*Job) (done bool, err error) {
 	defer cancel()
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
-		return false, nil //nolint:nilerr // the steps tell
+		return false, nil // the steps tell
 	}
 	var writes pgx.Batch
 	p.queueInserts(&writes, jobs, nil)
