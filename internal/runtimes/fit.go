@@ -23,7 +23,7 @@ const (
 	maxListings = 4096 // directories
 )
 
-// Fit makes the runtime of a version suit its files: it fills [sandbox.Blank.Avoid],
+// Fit makes the runtime of a version suit its files: it fills [sandbox.Blank.Avoid] and Fits,
 // or takes the blank away where the function must have a start of its own. code and
 // layers are the unpacked directories, as in [sandbox.Spec]; they must not change
 // under the same path, for they are read once. rt's blank itself is not written to.
@@ -50,9 +50,13 @@ func (c *Catalog) Fit(rt *sandbox.Runtime, v *lambent.Version, code string, laye
 	if !python {
 		return
 	}
+	if slices.ContainsFunc(usual(), func(name string) bool { return avoid[name] }) {
+		rt.Blank = nil
+		return
+	}
 	threads(avoid, v)
 	blank := *rt.Blank
-	blank.Avoid = slices.Sorted(maps.Keys(avoid))
+	blank.Avoid, blank.Fits = slices.Sorted(maps.Keys(avoid)), true
 	rt.Blank = &blank
 }
 
@@ -157,19 +161,32 @@ func moduleName(entry string, dir bool) (string, bool) {
 // pinned are the modules that nothing of a function can take the place of, as the
 // bootstrap has them.
 var pinned = sync.OnceValue(func() map[string]bool {
-	text, err := bootstraps.Files.ReadFile("python/lambent_platform.py")
-	if err != nil {
-		return nil
-	}
-	_, list, _ := strings.Cut(string(text), `_PINNED = frozenset(`)
-	_, list, _ = strings.Cut(list, `"""`)
-	list, _, _ = strings.Cut(list, `"""`)
 	out := map[string]bool{}
-	for _, name := range strings.Fields(list) {
+	for _, name := range strings.Fields(between("python/lambent_platform.py", `_PINNED = frozenset(
+    """`, `"""`)) {
 		out[name] = true
 	}
 	return out
 })
+
+// usual are the modules that every Python blank has loaded and that a function's own
+// files can take the place of, as the bootstrap has them.
+var usual = sync.OnceValue(func() []string {
+	return moduleNames.FindAllString(between("python/lambent_blank.py", "_USUAL = (", ")"), -1)
+})
+
+var moduleNames = regexp.MustCompile(`[a-z][a-z0-9_]*`)
+
+// between is the part of a bootstrap's file that is enclosed like that.
+func between(file, from, to string) string {
+	text, err := bootstraps.Files.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	_, part, _ := strings.Cut(string(text), from)
+	part, _, _ = strings.Cut(part, to)
+	return part
+}
 
 // sitePackages is where a version of Python has its packages beneath a prefix.
 func sitePackages(prefix, version string) string {

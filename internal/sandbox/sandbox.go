@@ -218,6 +218,9 @@ type Blank struct {
 	// Avoid lists the top-level module names that the function's own files would
 	// shadow: a blank that has loaded one of them is not for this function.
 	Avoid []string
+	// Fits tells that Avoid is known, and that it has none of what each blank has
+	// loaded. Without it the blank looks for itself.
+	Fits bool
 }
 
 // CacheDir is where [Spec.Cache] is mounted.

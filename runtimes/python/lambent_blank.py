@@ -13,6 +13,7 @@ import lambent_runtime
 
 # The environment of a function holds at most 4 KB of its own (Lambda quotas).
 _LIMIT = 256 << 10
+_USUAL_SIZE = 8 << 10
 
 # Variables with which a function needs an interpreter of its own: what reads them
 # does so once, when it starts. The server knows that too (internal/runtimes) and
@@ -90,73 +91,120 @@ _ANSWER = (
     b"Lambda-Runtime-Aws-Request-Id: 00000000-0000-4000-8000-000000000000\r\n"
     b"Lambda-Runtime-Deadline-Ms: 1700000000000\r\n\r\n{}"
 )
+_TAKEN = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 
 
 # As the Python of a small function.
 _SOURCE = b"""import json
 import os
+import time
 
 
 def handler(event, context):
+    time.sleep(event.get("a", 0))
     return json.loads(json.dumps({"a": event.get("a", [1]), "b": os.environ.get("A")}))
 """
 
 
 class _Nobody(lambent_runtime._Client):
-    """A Runtime API that has one answer, and to which nothing is sent."""
+    """A client of a Runtime API that is in this process."""
 
     def _connect(self):
-        self._sock = self._open()
-        self._close()
+        import _socket
+
+        self._open().close()
+        self._sock, self._peer = _socket.socketpair()
+        self._file = lambent_platform.identity(self._sock.fileno())
 
     def _roundtrip(self, head, body):
-        return self._read(_ANSWER)
+        self._peer.send(_TAKEN if head.startswith(b"POST") else _ANSWER)
+        answer = super()._roundtrip(head, body)
+        self._peer.recv(len(head) + len(body))
+        return answer
 
-    def post(self, path, body, headers=()):
-        pass
+
+class _Pretender:
+    """Finds one module where there is none, once the real one has looked for it."""
+
+    def __init__(self, real, folder):
+        import importlib.machinery
+        import importlib.util
+
+        class Loader(importlib.machinery.SourceFileLoader):
+            def path_stats(self, path):
+                return super().path_stats(lambent_platform.__file__)
+
+            def get_data(self, path):
+                if not path.endswith(".py"):
+                    raise OSError(path)  # there is no byte code
+                super().get_data(lambent_platform.__file__)
+                return _SOURCE
+
+        self._real, self._folder, self._loader = real, folder, Loader
+        self._spec = importlib.util.spec_from_file_location
+
+    def find_spec(self, name, target=None):
+        if self._real is not None:
+            self._real.find_spec(name)
+        if name != _REHEARSED:
+            return None
+        path = "%s/%s.py" % (self._folder, name)
+        return self._spec(name, path, loader=self._loader(name, path))
+
+
+_REHEARSED = "_lambent_rehearsal"
 
 
 def _rehearse(times):
     """Goes over what a start does, without doing anything: what comes after has then
     less to make and to write. Nothing of it is left."""
-    import importlib.machinery
-
-    class Loader(importlib.machinery.SourceFileLoader):
-        def path_stats(self, path):
-            raise OSError(path)  # no byte code is looked for, or left
-
-        def get_data(self, path):
-            return _SOURCE
+    import lambent_code
 
     task = lambent_platform.own_places({})[0]
     try:
-        sys.path_importer_cache[task] = sys.path_hooks[-1](task)
+        real = sys.path_hooks[-1](task)
     except (ImportError, IndexError):
-        pass  # there is no such folder here
+        real = None  # there is no such folder here
+    sys.path_importer_cache[task] = _Pretender(real, task)
+    sys.path.insert(0, task)
     fake = {"LAMBENT_REHEARSAL_%d" % n: "*" * 40 for n in range(24)}
+    start = Start()
+    where = "%s/%s.py" % (task, _REHEARSED)
+    code = lambent_code.pack(where, compile(_SOURCE, where, "exec", dont_inherit=True))
+    receive, send = os.pipe()
     for _ in range(times):
-        env = dict(os.environ)
+        env = dict(start.env)
         env.update(fake)
-        _sensitive(env)
-        _shadowed(lambent_platform.own_places(env))
-        _replace(lambent_runtime.loads(lambent_runtime.dumps(env)))
-        for name in fake:
-            env.pop(name)
-        _replace(env)
-        time.tzset()
-        lambent_platform.Ear()
+        text = lambent_runtime.dumps({"env": env, "code": len(code)}).encode("ascii")
+        os.write(send, len(text).to_bytes(4, "big") + text + code)
+        message = _message(receive)
+        _must_start_over(start, message)
+        _change(start.env, message["env"])
+        ear = lambent_platform.Ear(message)
         client = _Nobody("127.0.0.1:9001")
-        client._connect()
-        module = {"__name__": "rehearsal"}
+        client.connect_ahead()
+        client.check()
+        before = len(sys.modules)
         _cannot_import("_lambent_nothing")
-        exec(Loader(module["__name__"], task + "/rehearsal.py").get_code(module["__name__"]), module)
-        lambent_runtime.dumps(lambent_platform.brought(len(sys.modules) - 4))
+        handler = lambent_runtime._load(_REHEARSED + ".handler")
+        sys.modules.pop(_REHEARSED)
+        handler = lambent_runtime._load(_REHEARSED + ".handler", code)
+        sys.modules.pop(_REHEARSED)
+        lambent_runtime.dumps(lambent_platform.brought(before - 4))
         headers, body = client.next()
-        lambent_runtime._handle(client, module["handler"], headers, body)
+        lambent_runtime._handle(client, handler, headers, body)
         _import_again("lambent_mobile")
+        _change(message["env"], start.env)
+        client._close()
+        client._peer.close()
+    del ear
+    os.close(receive)
+    os.close(send)
+    sys.path.pop(0)
+    sys.path_importer_cache.pop(task)
     # Code and layers will be there: nothing may be remembered of how it looks now.
     for place in lambent_platform.own_places(os.environ):
-        finder = sys.path_importer_cache.pop(place, None)
+        finder = real if place == task else sys.path_importer_cache.pop(place, None)
         if finder is not None:
             finder.invalidate_caches()
             sys.path_importer_cache[place] = finder
@@ -183,19 +231,16 @@ class Start:
     """What the process was started with."""
 
     def __init__(self):
+        self.env = dict(os.environ)
         # By PEP 538 the interpreter sets LC_CTYPE for itself and its children where
         # the system lacks the locale that LANG names.
-        self.coerced = os.environ.get("LC_CTYPE")
-        self.sensitive = _sensitive(os.environ)
+        self.coerced = self.env.get("LC_CTYPE")
 
 
-def _sensitive(env):
-    return {name: env[name] for name in env if name.startswith(_AT_START)}
-
-
-def become(control):
+def become(control, address):
     """Returns when this process has its function's environment: in a zygote, when it
-    is a fork of one."""
+    is a fork of one. The results are the driver's ear and, if the Runtime API answers
+    at address, a connection to it."""
     start, hurry = Start(), False
     forks = _is_zygote(control)
     load()
@@ -203,8 +248,12 @@ def become(control):
         import lambent_zygote
 
         hurry = lambent_zygote.serve(control)
-    _get_ready(hurry)
-    _specialise(control, start, _wait(control))
+    client = _get_ready(hurry, address)
+    message = _wait(control)
+    _specialise(control, start, message)
+    if client is None or message["env"]["AWS_LAMBDA_RUNTIME_API"] != address:
+        client = lambent_runtime._Client(message["env"]["AWS_LAMBDA_RUNTIME_API"])
+    return lambent_platform.Ear(message), client
 
 
 def _is_zygote(control):
@@ -218,71 +267,104 @@ def _is_zygote(control):
         sock.detach()
 
 
-def _get_ready(hurry):
+def _get_ready(hurry, address):
     """Does what needs no function. While nobody waits the process goes over the way
     ahead as well: in a fork, the pages that are written to on it become its own."""
+    lambent_runtime.prepare()
     if not hurry:
-        lambent_platform.arrange(os.environ)
-        lambent_platform.arrange_logging()
         _rehearse(1)
+    client = None
+    if ":" in address:
+        client = lambent_runtime._Client(address)
+        client.connect_ahead()
     _renew()
     for name in ("lambent_mobile", "lambent_zygote", "lambent_blank"):
         sys.modules.pop(name, None)
     # Nothing of this is the function's garbage. What has been made since the collector
     # was stopped counts for it: it would look at all of it as soon as it goes on.
     gc.freeze()
+    gc.enable()
+    return client
 
 
 def _wait(control):
-    """Tells that the blank is up and waits for its function's environment."""
+    """Tells that the blank is up and waits for what the driver says of its function."""
     try:
         os.write(control, b"B")
-        size = int.from_bytes(_exactly(control, 4), "big")
-        if size > _LIMIT:
-            os._exit(1)
-        env = lambent_runtime.loads(_exactly(control, size).decode("utf-8"))["env"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return _message(control)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         os._exit(1)
-    env.pop("LAMBENT_CONTROL", None)
-    env.pop("LAMBENT_BLANK", None)
-    return env
 
 
-def _exactly(fd, size):
-    data = b""
-    while len(data) < size:
-        more = os.read(fd, size - len(data))
-        if not more:
-            os._exit(0)  # nobody needs this blank
-        data += more
+def _message(control):
+    data = _read(control, _USUAL_SIZE)
+    while len(data) < 4:
+        data += _read(control, _USUAL_SIZE)
+    size = int.from_bytes(data[:4], "big")
+    if size > _LIMIT:
+        os._exit(1)
+    while len(data) < size + 4:
+        data += _read(control, size + 4 - len(data))
+    message = lambent_runtime.loads(data[4 : size + 4].decode("utf-8"))
+    code = message.get("code")
+    if code is not None:
+        if code > _LIMIT:
+            os._exit(1)
+        while len(data) < size + 4 + code:
+            data += _read(control, size + 4 + code - len(data))
+        message["code"] = data[size + 4 :]
+    for name in ("LAMBENT_CONTROL", "LAMBENT_BLANK"):
+        message["env"].pop(name, None)
+    return message
+
+
+def _read(fd, most):
+    data = os.read(fd, most)
+    if not data:
+        os._exit(0)  # nobody needs this blank
     return data
 
 
-def _specialise(control, start, env):
+def _specialise(control, start, message):
+    env = message["env"]
     if start.coerced is not None and "LC_CTYPE" not in env:
         env["LC_CTYPE"] = start.coerced
-    if (
-        _sensitive(env) != start.sensitive
-        or any(env.get(n) != v for n, v in reads().items())
-        or _shadowed(lambent_platform.own_places(env))
-    ):
+    if _must_start_over(start, message):
         _start_over(control, start, env)
-    _replace(env)
-    time.tzset()
+    if _change(start.env, env):
+        time.tzset()
     os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
     _begin_now()
-    gc.enable()
+    if env.get("AWS_LAMBDA_LOG_FORMAT"):
+        lambent_platform.arrange_logging()
 
 
-def _replace(env):
-    """Makes env the environment."""
-    have = dict(os.environ)
-    for name in have:
+def _must_start_over(start, message):
+    """Tells whether this process cannot serve the function."""
+    env, had = message["env"], start.env
+    for name, value in env.items():
+        if name.startswith(_AT_START) and had.get(name) != value:
+            return True
+    for name in had:
+        if name not in env and name.startswith(_AT_START):
+            return True
+    if any(env.get(n) != v for n, v in reads().items()):
+        return True
+    return not message.get("fits") and _shadowed(lambent_platform.own_places(env))
+
+
+def _change(had, env):
+    """Makes env the environment, which is had; tells whether the time zone is another."""
+    put, now, encode = os.putenv, os.environ._data, os.environ.encodevalue
+    for name in had:
         if name not in env:
             del os.environ[name]
     for name, value in env.items():
-        if have.get(name) != value:
-            os.environ[name] = value
+        if had.get(name) != value:
+            key, text = encode(name), encode(value)
+            put(key, text)
+            now[key] = text
+    return had.get("TZ") != env.get("TZ")
 
 
 def _shadowed(places):

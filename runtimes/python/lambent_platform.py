@@ -157,31 +157,43 @@ def after_restore():
         run()
 
 
+def identity(fd):
+    """What tells an open file from others."""
+    stat = os.fstat(fd)
+    return stat.st_dev, stat.st_ino
+
+
 class Ear:
     """The driver's ear, until the function's code is loaded."""
 
-    def __init__(self):
+    def __init__(self, told=None):
         os.set_inheritable(CONTROL, False)
-        self._socket = self._look()
+        self._socket = identity(CONTROL)
+        self._told = told or {}
 
-    def _look(self):
-        stat = os.fstat(CONTROL)
-        return stat.st_dev, stat.st_ino
+    def begin(self, handler):
+        """Tells that the function's own code comes next; returns the handler's module
+        if it is compiled already."""
+        code = self._told.get("code") or b""
+        if self._told.get("asks"):
+            import lambent_code
 
-    def begin(self):
-        """Tells that the function's own code comes next."""
+            code = lambent_code.compiled(handler)
+            self._tell(b"C" + len(code).to_bytes(4, "big") + code)
         self._before = len(sys.modules)
         self._tell(b"L")
+        return code
 
     def end(self, dumps):
         """Tells what that brought in, and hangs up."""
         try:
-            if self._look() != self._socket:
+            if identity(CONTROL) != self._socket:
                 return  # the function has closed it and opened something else
         except OSError:
             return
-        names = dumps(brought(self._before)).encode("ascii")
-        self._tell(b"M" + len(names).to_bytes(4, "big") + names)
+        if not self._told.get("brief"):
+            names = dumps(brought(self._before)).encode("ascii")
+            self._tell(b"M" + len(names).to_bytes(4, "big") + names)
         os.close(CONTROL)
 
     def _tell(self, message):
@@ -192,21 +204,20 @@ class Ear:
 
 
 def control():
-    """The driver's ear, or None. A blank returns from here with the environment of its
-    function."""
+    """The driver's ear, or None, and a connection to the Runtime API, or None. A blank
+    returns from here with the environment of its function, and prepared."""
     listens = os.environ.pop("LAMBENT_CONTROL", "") == str(CONTROL)
-    os.environ.pop("LAMBENT_BLANK", None)
+    address = os.environ.pop("LAMBENT_BLANK", "")
     # Only a process that has no function yet is without the address.
     waits = "AWS_LAMBDA_RUNTIME_API" not in os.environ
     if not listens and not waits:
-        return None
+        return None, None
     try:
         ear = Ear()
     except OSError:
-        return None  # somebody else's variable
-    if waits:
-        import lambent_blank
+        return None, None  # somebody else's variable
+    if not waits:
+        return ear, None
+    import lambent_blank
 
-        lambent_blank.become(CONTROL)
-        ear = Ear()  # a fork's is another one
-    return ear
+    return lambent_blank.become(CONTROL, address)

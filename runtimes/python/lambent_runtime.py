@@ -41,7 +41,6 @@ class _Client:
             self._common,
         )
         self._sock = None
-        self._rest = b""
 
     def _open(self):
         sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
@@ -51,7 +50,29 @@ class _Client:
     def _connect(self):
         self._sock = self._open()
         self._sock.connect(self._address)
-        self._rest = b""
+
+    def connect_ahead(self):
+        """Connects before there is anything to say, if somebody is there."""
+        try:
+            self._connect()
+            self._file = lambent_platform.identity(self._sock.fileno())
+        except OSError:
+            self._close()
+
+    def check(self):
+        """Puts a connection that was made ahead where one is that is made now. One that
+        the function's code has closed is forgotten: what has its descriptor now may be
+        the function's."""
+        if self._sock is None:
+            return
+        fd, self._sock = self._sock.detach(), None
+        try:
+            if lambent_platform.identity(fd) == self._file:
+                own = os.dup(fd)
+                os.close(fd)
+                self._sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, own)
+        except OSError:
+            pass  # there is no such descriptor
 
     def _close(self):
         if self._sock is not None:
@@ -317,7 +338,8 @@ class Fault(Exception):
 # -------------------------------------------------------------------- handler
 
 
-def _load(handler):
+def _load(handler, code=b""):
+    """code is the module, if it is compiled already."""
     try:
         module_name, name = handler.rsplit(".", 1)
     except ValueError as error:
@@ -332,9 +354,14 @@ def _load(handler):
     # Code is mounted read-only: nothing is gained by trying to leave byte code there.
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        import importlib
+        if code:
+            import lambent_code
 
-        module = importlib.import_module(module_name.replace("/", "."))
+            module = lambent_code.load(module_name, code)
+        else:
+            import importlib
+
+            module = importlib.import_module(module_name.replace("/", "."))
     except ImportError as error:
         raise Fault(
             "Runtime.ImportModuleError",
@@ -387,7 +414,7 @@ def _header(value):
     return "".join(c if c.isprintable() else " " for c in value)[:256]
 
 
-def _prepare():
+def prepare():
     """Makes the process look like a function's: output, exit(), module path."""
     for stream in (sys.stdout, sys.stderr):
         if not stream.line_buffering:
@@ -454,13 +481,15 @@ def _flush():
 
 
 def main():
-    control = lambent_platform.control()
-    client = _Client(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    _prepare()
+    control, client = lambent_platform.control()
+    if client is None:
+        client = _Client(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        prepare()
+    name, code = os.environ.get("_HANDLER", ""), b""
     if control is not None:
-        control.begin()
+        code = control.begin(name)
     try:
-        handler = _load(os.environ.get("_HANDLER", ""))
+        handler = _load(name, code)
         if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
             lambent_platform.after_restore()
     except Exception as error:
@@ -468,6 +497,7 @@ def main():
         sys.exit(1)
     if control is not None:
         control.end(dumps)
+    client.check()
     while True:
         try:
             headers, body = client.next()

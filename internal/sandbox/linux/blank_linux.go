@@ -90,7 +90,8 @@ func (bl *blank) boot(ctx context.Context, late <-chan struct{}) error {
 	deadline, _ := ctx.Deadline()
 	// Closing counts for a blank that is not yet anybody's.
 	defer context.AfterFunc(ctx, bl.kill)()
-	return bl.control.await(saidBlank, deadline)
+	_, err := bl.control.await(deadline, saidBlank)
+	return err
 }
 
 // blank makes the process. What was made before an error is in b.cleanup.
@@ -210,22 +211,48 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
 		deadline = at
 	}
-	err = bl.control.send(b.environment(), deadline)
-	if err == nil {
-		b.done(lambent.StageFiles)
-		i.began = b.stage
-		err = bl.control.await(saidTurn, deadline)
-	}
-	if err != nil {
+	if err := b.turn(i, bl, deadline); err != nil {
 		b.driver.live.Drop(i.id)
 		return nil, err
 	}
-	i.turnedAt(time.Now())
-	i.learn = b.driver.reserve.learner(b.spec, bl.node.modules)
 	i.tmp = bl.shell.takeTmp()
 	bl.shell.finish()
 	i.run()
 	return i, nil
+}
+
+// turn tells the blank what function it is, and waits until it turns to its code.
+func (b *builder) turn(i *Instance, bl *blank, deadline time.Time) error {
+	r, rt := b.driver.reserve, b.spec.Runtime
+	say, name := told{fits: rt.Blank.Fits, brief: r.knows(b.spec)}, ""
+	if rt.Blank.Zygote != nil && b.spec.Version.Code.Digest != "" {
+		name = codeKey(b.spec.Version)
+		say.code = r.compiled(rt.Blank.Key, name)
+		say.asks = say.code == nil
+	}
+	if err := bl.control.send(b.environment(), say, deadline); err != nil {
+		return err
+	}
+	b.done(lambent.StageFiles)
+	i.began = b.stage
+	code, err := bl.control.turn(say.asks, deadline)
+	if err != nil {
+		return err
+	}
+	i.turnedAt(time.Now())
+	if code != nil {
+		r.keepCode(rt.Blank.Key, name, code)
+	}
+	if len(say.code) > 0 {
+		i.doubt = func() { r.keepCode(rt.Blank.Key, name, []byte{}) }
+	}
+	if say.brief {
+		i.control.close() // it has said all that it will
+		i.control = nil
+		return nil
+	}
+	i.learn = r.learner(b.spec, bl.node.modules)
+	return nil
 }
 
 // fitBlank gives a blank the function's mounts and limits.

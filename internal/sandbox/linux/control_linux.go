@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of the variables by which a runtime learns of the control socket, and that
-// it has no function yet (runtimes/README.md).
+// Variables by which a runtime learns of the control socket, and that it has no
+// function yet but where the Runtime API will be (runtimes/README.md).
 const (
 	controlVariable = "LAMBENT_CONTROL=3"
-	blankVariable   = "LAMBENT_BLANK=1"
+	blankVariable   = "LAMBENT_BLANK=" + runtimeAPIAddress
 )
 
 // Bounds of what goes over the control socket, in bytes. A function's process can
@@ -66,6 +68,7 @@ func (c *control) close() { _ = c.sock.Close() }
 // Kinds of what a runtime says.
 const (
 	saidBlank   = 'B' // a blank is up
+	saidCode    = 'C' // the function's module, compiled; before saidTurn, if asked for
 	saidTurn    = 'L' // it turns to the function's code
 	saidModules = 'M' // what the function has imported
 	saidError   = 'E' // a step between fork and the blank failed
@@ -75,6 +78,7 @@ const (
 type word struct {
 	kind    byte
 	modules []string
+	code    []byte
 	text    string // of an error
 }
 
@@ -90,6 +94,9 @@ func (c *control) next() (word, error) {
 	switch kind {
 	case saidBlank, saidTurn:
 		return w, nil
+	case saidCode:
+		w.code, err = c.body(maxCode)
+		return w, err
 	case saidModules:
 		b, err := c.body(maxModuleList)
 		if err == nil {
@@ -134,28 +141,51 @@ func moduleList(b []byte) ([]string, error) {
 	return list, nil
 }
 
-// await reads one word, which must be of this kind, until the deadline.
-func (c *control) await(kind byte, deadline time.Time) error {
+// await reads one word, which must be of one of these kinds, until the deadline.
+func (c *control) await(deadline time.Time, kinds ...byte) (w word, err error) {
 	if err := c.sock.SetReadDeadline(deadline); err != nil {
-		return err
+		return w, err
 	}
-	w, err := c.next()
+	w, err = c.next()
 	switch {
 	case errors.Is(err, io.EOF):
-		return errors.New("the runtime has ended")
+		return w, errors.New("the runtime has ended")
 	case err != nil:
-		return err
+		return w, err
 	case w.kind == saidError:
-		return fmt.Errorf("the runtime could not start: %s", w.text)
-	case w.kind != kind:
-		return errControl
+		return w, fmt.Errorf("the runtime could not start: %s", w.text)
+	case !slices.Contains(kinds, w.kind):
+		return w, errControl
 	}
-	return c.sock.SetReadDeadline(time.Time{})
+	return w, c.sock.SetReadDeadline(time.Time{})
+}
+
+// turn waits until the runtime turns to the function's code, and gives what it has said
+// before if it was asked.
+func (c *control) turn(asked bool, deadline time.Time) (code []byte, err error) {
+	kinds := []byte{saidTurn}
+	if asked {
+		kinds = append(kinds, saidCode)
+	}
+	w, err := c.await(deadline, kinds...)
+	if err == nil && w.kind == saidCode {
+		code = w.code
+		_, err = c.await(deadline, saidTurn)
+	}
+	return code, err
+}
+
+// told is what a blank is told of its function, apart from its environment.
+type told struct {
+	fits  bool   // none of the function's files is in place of what the blank has loaded
+	brief bool   // what it imports is known
+	asks  bool   // it is to say what the function's module is, compiled
+	code  []byte // the same, if somebody has said it
 }
 
 // send gives a blank its environment.
-func (c *control) send(env []string, deadline time.Time) error {
-	message, err := environmentMessage(env)
+func (c *control) send(env []string, t told, deadline time.Time) error {
+	message, err := environmentMessage(env, t)
 	if err != nil {
 		return err
 	}
@@ -178,9 +208,22 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-func environmentMessage(env []string) ([]byte, error) {
+func environmentMessage(env []string, t told) ([]byte, error) {
 	// Written by hand to keep the order, in which a fresh start has them too.
-	b := append(make([]byte, 4, 4<<10), `{"env":{`...)
+	b := append(make([]byte, 4, 4<<10), '{')
+	if t.fits {
+		b = append(b, `"fits":true,`...)
+	}
+	if t.brief {
+		b = append(b, `"brief":true,`...)
+	}
+	if t.asks {
+		b = append(b, `"asks":true,`...)
+	}
+	if len(t.code) > 0 {
+		b = append(strconv.AppendInt(append(b, `"code":`...), int64(len(t.code)), 10), ',')
+	}
+	b = append(b, `"env":{`...)
 	for i, v := range env {
 		if !utf8.ValidString(v) {
 			return nil, errors.New("a variable is not text, which a blank cannot be told")
@@ -196,5 +239,5 @@ func environmentMessage(env []string) ([]byte, error) {
 		return nil, fmt.Errorf("an environment of %d bytes is too large for a blank", len(b)-4)
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	return b, nil
+	return append(b, t.code...), nil
 }

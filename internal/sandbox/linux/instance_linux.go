@@ -23,6 +23,7 @@ type Instance struct {
 	share   float64 // processors, once initialised
 	origin  lambent.Origin
 	learn   func(modules []string) // takes what the function imports; may be nil
+	doubt   func()                 // is for one that was told what it failed to load; may be nil
 
 	done chan struct{} // closed when no event can be taken
 	over chan struct{} // closed when all that follows exited is through
@@ -200,6 +201,9 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 	r.Took = max(0, i.made.Add(r.Took).Sub(i.awaitTurn()))
 	i.output.drain()
 	if r.Failure != nil {
+		if i.doubt != nil {
+			i.doubt()
+		}
 		return r, nil
 	}
 	if err := i.confine(); err != nil && !i.ended() {

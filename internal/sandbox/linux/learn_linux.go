@@ -17,6 +17,7 @@ const (
 	maxNodes      = 4    // beside the root
 	leastStarts   = 1.5  // cold starts, fading, that make a set of modules worth a node
 	leastGain     = 0.05 // part of all that is imported which one more node must save
+	enoughSaid    = 3    // instances of the same code that tell what they import
 )
 
 // lessons is what the functions of one key are known to import, by their code. It
@@ -28,6 +29,7 @@ type lessons map[string]*lesson
 // lesson is of one function.
 type lesson struct {
 	modules set
+	said    int     // starts that have told what they import
 	starts  float64 // cold starts, fading with demandHalf since last
 	last    time.Time
 }

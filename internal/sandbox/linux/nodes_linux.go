@@ -184,10 +184,30 @@ func (r *reserve) learner(spec sandbox.Spec, had set) func([]string) {
 		r.mu.Lock()
 		s := r.of(spec.Runtime)
 		s.lessons.note(code, newSet(modules).union(had), time.Now())
+		s.lessons[code].said++
 		s.learned = true
 		r.mu.Unlock()
 		r.poke()
 	}
+}
+
+// knows tells whether enough instances of this code have said what they import for
+// one more to say nothing; it counts as if it had said the same.
+func (r *reserve) knows(spec sandbox.Spec) bool {
+	if spec.Runtime.Blank.Zygote == nil {
+		return false
+	}
+	code := codeOfVersion(spec.Version)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.of(spec.Runtime)
+	l := s.lessons[code]
+	if l == nil || l.said < enoughSaid {
+		return false
+	}
+	s.lessons.note(code, nil, time.Now())
+	s.learned = true
+	return true
 }
 
 // planEvery is how often nodes are planned anew at most.

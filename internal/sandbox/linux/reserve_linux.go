@@ -43,6 +43,7 @@ type stock struct {
 	hits, misses, died int64
 
 	lessons  lessons
+	codes    codes
 	planned  time.Time       // when nodes were last planned
 	learned  bool            // something since then
 	useless  map[string]bool // sets that nothing was gained by

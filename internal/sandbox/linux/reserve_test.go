@@ -540,7 +540,7 @@ func FuzzControl(f *testing.F) {
 
 // TestEnvironmentMessage: order and every character survive, and size is bounded.
 func TestEnvironmentMessage(t *testing.T) {
-	b, err := environmentMessage([]string{"B=1", "A=\"x\"\n\u2028<ü>=", "EMPTY="})
+	b, err := environmentMessage([]string{"B=1", "A=\"x\"\n\u2028<ü>=", "EMPTY="}, told{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -552,7 +552,7 @@ func TestEnvironmentMessage(t *testing.T) {
 		t.Errorf("the order is lost: %s", b)
 	}
 	for _, bad := range []string{"A=" + strings.Repeat("x", maxEnvironment), "A=\xff"} {
-		if _, err := environmentMessage([]string{bad}); err == nil {
+		if _, err := environmentMessage([]string{bad}, told{}); err == nil {
 			t.Errorf("%.10q was taken", bad)
 		}
 	}

@@ -111,7 +111,7 @@ func (b *builder) zygote(name string) (*zygote, error) {
 	}
 	defer func() { _ = far.Close() }()
 	b.defers(func() { _ = conn.Close() })
-	s := spawnSpec{command: rt.Blank.Zygote, env: append(slices.Clone(rt.Blank.Env), controlVariable),
+	s := spawnSpec{command: rt.Blank.Zygote, env: append(slices.Clone(rt.Blank.Env), controlVariable, blankVariable),
 		null: int(d.null.Fd()), output: int(b.write.Fd()), control: int(far.Fd()), cgroup: b.group.birth(), tasks: b.group.tasks()}
 	var p spawned
 	onOwnThread(func() {
