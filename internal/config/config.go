@@ -82,6 +82,7 @@ type ACME struct {
 type Log struct {
 	Level  string `yaml:"level" doc:"debug, info, warn or error"`
 	Format string `yaml:"format" doc:"text or json"`
+	Access bool   `yaml:"access" doc:"a line for each request of the gateway, up to its query"`
 }
 
 // Logs is what becomes of the lines that functions write.

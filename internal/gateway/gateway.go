@@ -39,8 +39,11 @@ type Options struct {
 	Domain string
 	// Apps, if set, serves versions that are HTTP applications.
 	Apps func(w http.ResponseWriter, r *http.Request, t Target)
-	Log  *slog.Logger     // discarded when nil
-	Now  func() time.Time // time.Now when nil
+	Log  *slog.Logger // discarded when nil
+	// AccessLog has Log say what was answered to each request; without it, only where
+	// that is as detailed as can be.
+	AccessLog bool
+	Now       func() time.Time // time.Now when nil
 }
 
 // Target is what a request is for, and the request as it looks from there.
@@ -96,7 +99,7 @@ func Takes(method string, _ []byte) bool {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	w.Header()["X-Amzn-Requestid"] = []string{id}
-	if g.Log.Enabled(r.Context(), slog.LevelDebug) {
+	if g.AccessLog || g.Log.Enabled(r.Context(), slog.LevelDebug) {
 		g.serveLogged(w, r, id)
 		return
 	}

@@ -101,7 +101,7 @@ func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) gatewayHandler() http.Handler {
 	return gateway.New(gateway.Options{
 		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Region: s.config.Region,
-		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, Apps: s.serveApp,
+		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp,
 	})
 }
 

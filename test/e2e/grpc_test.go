@@ -132,7 +132,7 @@ new WebSocketServer({ server }).on('connection', ws => ws.on('message', (m, bina
 server.listen(process.env.PORT)
 `,
 	})
-	s := harness.Start(t, harness.Options{})
+	s := harness.Start(t, harness.Options{Env: []string{"LAMBENT_LOG_ACCESS=true"}})
 	app := publish(t, s, "chat", dir)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -169,5 +169,8 @@ server.listen(process.env.PORT)
 	defer func() { _ = res.Body.Close() }()
 	if body, err := io.ReadAll(res.Body); err != nil || res.ProtoMajor != 2 || string(body) != "page over 1.1" {
 		t.Errorf("over %s: %q, %v", res.Proto, body, err)
+	}
+	for _, want := range []string{" path=/fn/chat/socket status=101 ", " path=/fn/chat/page status=200 bytes=13 "} {
+		comesTrue(t, 10*time.Second, "the access log has"+want, func() bool { return strings.Contains(s.Stderr(), want) })
 	}
 }
