@@ -7,8 +7,8 @@ import (
 	"lambent.dev/lambent/internal/telemetry"
 )
 
-// Counts tells what waits and runs, and since when: leased ahead or not, a job waits
-// until it is tried.
+// Counts tells what waits and runs, and since when calls do: leased ahead or not, a job
+// waits until it is tried.
 func (s *Service) Counts() telemetry.EventCounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -19,13 +19,17 @@ func (s *Service) Counts() telemetry.EventCounts {
 		case h.ending:
 		case !h.started.IsZero():
 			c.Running++
+		case h.head.To != nil:
+			c.Waiting++
 		default:
 			c.Waiting++
 			c.Oldest = max(c.Oldest, now.Sub(h.waitsSince()))
 		}
 	}
-	for _, at := range s.oldest { // one that is not due yet has no age
-		c.Oldest = max(c.Oldest, now.Sub(at))
+	for lane, at := range s.oldest {
+		if !isSendLane(lane) { // whose endpoint may be gone for hours
+			c.Oldest = max(c.Oldest, now.Sub(at)) // one that is not due yet has no age
+		}
 	}
 	return c
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/telemetry"
 )
 
@@ -44,8 +45,47 @@ func TestOldestIsTheOneThatWaits(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		want("one is to be tried again", 2, 30*time.Second)
 		time.Sleep(time.Hour)
+		r.shelf.configure("tells", lambent.EventConfig{OnSuccess: lambent.Destination{ARN: "arn:aws:sqs:us-east-1:" + ns + ":q"}})
+		r.o.Deliverers["sqs"] = away{}
+		r.accept("tells", "x")
+		time.Sleep(time.Minute)
+		want("a record waits, which is no call", 1, 0)
+		time.Sleep(7 * time.Hour)
 		if c := r.Counts(); c != (telemetry.EventCounts{}) {
 			t.Errorf("in the end there are %+v", c)
+		}
+	})
+}
+
+// away is the door to a destination that does not answer.
+type away struct{}
+
+func (away) Deliver(context.Context, Delivery) error {
+	return lambent.Errorf(lambent.CodeUnavailable, "nobody is there")
+}
+
+// Events of a function that is stopped end at once, and their destinations are told.
+func TestStoppedFunctionIsNotTried(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, works, nil)
+		r.shelf.reserved = new(0)
+		r.shelf.configure("f", lambent.EventConfig{OnFailure: lambent.Destination{ARN: "arn:aws:lambda:us-east-1:" + ns + ":function:g"}})
+		began := time.Now()
+		id := r.accept("f", "1")
+		o := r.want(id, store.JobFailed)
+		if o.Condition != ZeroReservedConcurrency || o.Error != ZeroReservedConcurrency || len(o.Attempts) != 0 || len(o.Sent) != 1 || time.Since(began) > time.Second {
+			t.Errorf("after %v: %+v", time.Since(began), o)
+		}
+		r.shelf.mu.Lock()
+		r.shelf.reserved = new(1)
+		r.shelf.mu.Unlock()
+		again, err := r.Retry(t.Context(), ns, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.want(again, store.JobSucceeded)
+		if r.spine.called(id) != 0 {
+			t.Error("a stopped function was called")
 		}
 	})
 }

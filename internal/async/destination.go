@@ -15,6 +15,9 @@ const (
 	Success          = "Success"
 	RetriesExhausted = "RetriesExhausted"
 	EventAgeExceeded = "EventAgeExceeded"
+	// ZeroReservedConcurrency is that of a function that is stopped: its events are not
+	// tried at all ("Configuring reserved concurrency", AWS Lambda developer guide).
+	ZeroReservedConcurrency = "ZeroReservedConcurrency"
 )
 
 // finish is how a job ended.

@@ -169,6 +169,8 @@ func laneOf(namespace, function string) string { return namespace + "/" + functi
 
 func sendLane(namespace, function string) string { return namespace + "/" + function + "/sent" }
 
+func isSendLane(name string) bool { return strings.Count(name, "/") == 2 }
+
 // ownerOf is the function that a lane belongs to.
 func ownerOf(lane string) (namespace, function string) {
 	namespace, function, _ = strings.Cut(lane, "/")

@@ -28,6 +28,7 @@ type shelf struct {
 	events   map[string]*lambent.EventConfig
 	settings lambent.Settings
 	extra    map[string][]byte
+	reserved *int
 }
 
 func (c *shelf) Get(ns, fn, qualifier string) (catalog.Entry, error) {
@@ -37,7 +38,7 @@ func (c *shelf) Get(ns, fn, qualifier string) (catalog.Entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return catalog.Entry{
-		Function: &lambent.Function{Namespace: ns, Name: fn, Settings: c.settings},
+		Function: &lambent.Function{Namespace: ns, Name: fn, Settings: c.settings, Reserved: c.reserved},
 		Version:  &lambent.Version{Namespace: ns, Function: fn, Number: lambent.Latest, Extra: c.extra},
 	}, nil
 }

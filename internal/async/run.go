@@ -45,7 +45,12 @@ func (s *Service) try(h *held, now time.Time) (ending, verdict) {
 	if h.head.To != nil {
 		return s.deliver(h, now), verdict{}
 	}
-	inv := s.invocation(h)
+	inv, stopped := s.invocation(h)
+	if stopped {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.conclude(h, store.JobFailed, finish{condition: ZeroReservedConcurrency, errorType: ZeroReservedConcurrency}), verdict{}
+	}
 	res, err := s.o.Invoker.Invoke(h.ctx, inv)
 	return s.judge(h, inv, attemptOf(inv, res, err, now, s.o.Now()), res, err)
 }
@@ -70,10 +75,11 @@ func (s *Service) before(h *held, now time.Time) (ending, bool) {
 	return ending{}, false
 }
 
-// invocation is the call that a job stands for.
-func (s *Service) invocation(h *held) *lambent.Invocation {
+// invocation is the call that a job stands for; stopped tells that its function may not
+// be called at all.
+func (s *Service) invocation(h *held) (inv *lambent.Invocation, stopped bool) {
 	namespace, function := ownerOf(h.job.Lane)
-	inv := &lambent.Invocation{
+	inv = &lambent.Invocation{
 		RequestID: h.job.ID, Namespace: namespace, Function: function, Qualifier: h.head.Qualifier, Version: h.head.Version,
 		Payload: h.payload, ClientContext: h.head.Context, TraceID: h.head.Trace, Source: h.head.Source,
 		WantTail: true, Arrived: s.o.Now(), NoQueue: true, Stop: h.ctx,
@@ -81,8 +87,9 @@ func (s *Service) invocation(h *held) *lambent.Invocation {
 	}
 	if entry, err := s.o.Catalog.Get(namespace, function, ""); err == nil {
 		inv.Timeout = entry.Function.Settings.AsyncTimeout
+		stopped = entry.Function.Reserved != nil && *entry.Function.Reserved == 0
 	}
-	return inv
+	return inv, stopped
 }
 
 // progress keeps what a function tells of how far it is.
