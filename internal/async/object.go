@@ -284,6 +284,8 @@ func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, er
 			return nil, unavailable("cancel the invocation", err)
 		}
 		if errs[0] == nil {
+			_, function := ownerOf(j.Lane)
+			s.o.Metrics.EventEnded(namespace, function, string(c.Status))
 			s.mu.Lock()
 			s.changed(id)
 			s.mu.Unlock()

@@ -422,7 +422,7 @@ func (a *app) printCall(c client.Call) error {
 		return err
 	}
 	if c.Answer != nil && c.Answer.LogTail != "" {
-		return a.printf("%s\n", terminalText(strings.TrimRight(c.Answer.LogTail, "\n")))
+		return a.printf("%s\n", terminalText(lineEnds.Replace(strings.TrimRight(c.Answer.LogTail, "\r\n"))))
 	}
 	return nil
 }
