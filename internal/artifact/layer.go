@@ -149,7 +149,7 @@ func (d *disk) unpackLayer(ctx context.Context, from io.ReadSeeker, rules layerR
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return "", 0, err
 	}
-	archive, closeArchive, err := decompress(from)
+	archive, closeArchive, err := decompress(from, maxZstdWindow)
 	if err != nil {
 		return "", 0, err
 	}

@@ -364,25 +364,27 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"version":1,"entries":[{"name":"a","type":"reg","size":4,"offset":10,"chunkDigest":"sha256:` + strings.Repeat("ab", 32) + `"}]}`))
 	f.Add([]byte(`{"entries":[{"name":"a/../b","type":"dir"},null,{"name":"a","type":"chunk"},{"name":".wh.x","type":"reg"},{"type":"hardlink","linkName":"a"}]}`))
 	f.Add([]byte(`{"entries":[{"name":"a","type":"reg","size":9,"offset":8,"endOffset":30,"chunkSize":4,"chunkType":"zeros"},{"type":"chunk","chunkOffset":4,"offset":20,"chunkSize":5}]}`))
+	s := open(f, artifact.Options{Dir: filepath.Join(f.TempDir(), "artifacts")})
 	f.Fuzz(func(t *testing.T, toc []byte) {
 		stargz, digest := tocOnly(t, toc)
-		fuzzIndex(t, artifact.Coming{TOC: digest}, stargz)
+		fuzzIndex(t, s, artifact.Coming{TOC: digest}, stargz)
 		zstd, digest, position := chunkedOnly(t, toc)
-		fuzzIndex(t, artifact.Coming{TOC: digest, Position: position}, zstd)
+		fuzzIndex(t, s, artifact.Coming{TOC: digest, Position: position}, zstd)
 	})
 }
 
-func fuzzIndex(t *testing.T, c artifact.Coming, data []byte) {
-	s := open(t, artifact.Options{Dir: filepath.Join(t.TempDir(), "artifacts")})
+func fuzzIndex(t *testing.T, s *artifact.Store, c artifact.Coming, data []byte) {
 	c.Layer = artifact.Layer{Digest: hexDigest(data), DiffID: hexDigest(data), Size: int64(len(data)), Limit: 1 << 20}
 	if s.PutIndex(testContext(t), c, &remote{data: data}) != nil {
 		return
 	}
 	tree, release, _ := s.Tree(c.Digest)
-	defer release()
 	for _, n := range tree.Nodes {
 		if n.Mode.IsRegular() && !n.Whiteout {
 			_ = tree.Read(testContext(t), n, make([]byte, min(n.Size, 1<<16)), 0)
 		}
 	}
+	release()
+	_, err := s.Collect(testContext(t), nil, 0)
+	must(t, err)
 }

@@ -150,7 +150,7 @@ func readChunked(ctx context.Context, src Ranges, c Coming) (raw []byte, at int6
 	if !named(packed, c.TOC) {
 		return nil, 0, errOther
 	}
-	text, done, err := decompress(bytes.NewReader(packed))
+	text, done, err := decompress(bytes.NewReader(packed), maxTOC)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read its index: %w", err)
 	}
@@ -401,7 +401,7 @@ func (i *index) covering(file *filetree.Node, at int64) int {
 
 // undo makes a piece's content of its compressed form, and compares it.
 func (c *chunk) undo(packed []byte) ([]byte, error) {
-	z, done, err := decompress(bytes.NewReader(packed))
+	z, done, err := decompress(bytes.NewReader(packed), maxChunkRange)
 	if err != nil {
 		return nil, badLayer("a piece of it is damaged: %w", err)
 	}

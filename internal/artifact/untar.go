@@ -37,8 +37,8 @@ const (
 )
 
 // decompress tells by its first bytes how a layer is compressed (RFC 1952, RFC
-// 8878), and undoes it.
-func decompress(r io.Reader) (io.Reader, func(), error) {
+// 8878), and undoes it. What has to be remembered for that is bounded by window bytes.
+func decompress(r io.Reader, window uint64) (io.Reader, func(), error) {
 	b := bufio.NewReaderSize(r, copyBuffer)
 	magic, err := b.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -52,7 +52,7 @@ func decompress(r io.Reader) (io.Reader, func(), error) {
 		}
 		return z, func() { _ = z.Close() }, nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}), skippable(magic):
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxZstdWindow))
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(window))
 		if err != nil {
 			return nil, nil, badLayer("%w", err)
 		}
