@@ -384,6 +384,7 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 		return false
 	}
 	if !p.roomLocked(need, c, true) {
+		p.noteShortLocked(g, need, c)
 		if m != nil {
 			p.shelveLocked(m)
 		}

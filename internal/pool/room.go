@@ -193,7 +193,6 @@ func (p *Pool) wantOneLocked(g *group) bool {
 	if p.bringLocked(g, forCall, "") {
 		return true
 	}
-	p.noteShortLocked(g)
 	if !g.starved {
 		g.starved = true
 		p.starved = append(p.starved, g)
@@ -201,22 +200,26 @@ func (p *Pool) wantOneLocked(g *group) bool {
 	return false
 }
 
-// noteShortLocked notes why g's next start has to wait, when it is for want of memory
-// or of what else the host is short of.
-func (p *Pool) noteShortLocked(g *group) {
-	need := g.version.MemoryMB
-	if g.held.now || p.shortLocked(need, true) <= 0 {
+// noteShortLocked notes why g's next start for a call has to wait: for want of memory, or
+// of what else the host is short of. It is the reason also where processors were before.
+func (p *Pool) noteShortLocked(g *group, need int, c claim) {
+	if c != forCall {
 		return
 	}
-	why := fmt.Sprintf("instances that are needed have %d MB of the %d that all may have", p.usedMB, p.o.MemoryMB)
+	var why string
 	switch {
-	case p.o.Headroom == nil:
-	case p.host.Tasks < StartTasks:
+	case p.o.Headroom != nil && p.host.Tasks < StartTasks:
 		why = p.host.TasksText
-	case p.host.MB < need:
+	case p.o.Headroom != nil && p.host.MB < need:
 		why = p.host.MBText
+	default:
+		why = fmt.Sprintf("instances that are needed have %d MB of the %d that all may have", p.usedMB, p.o.MemoryMB)
 	}
-	g.held = Held{Times: g.held.Times + 1, Last: time.Now(), Why: why, now: true}
+	times := g.held.Times
+	if !g.held.now {
+		times++
+	}
+	g.held = Held{Times: times, Last: time.Now(), Why: why, now: true}
 }
 
 // Host is what the host can give to new instances; negative when it has given too

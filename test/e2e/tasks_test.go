@@ -41,10 +41,10 @@ func TestTooFewTasks(t *testing.T) {
 	}
 	s := harness.Start(t, harness.Options{
 		Under: []string{"/bin/sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`, group},
-		Env:   []string{"LAMBENT_SANDBOX_CGROUP_ROOT=" + name},
+		Env:   []string{"LAMBENT_SANDBOX_CGROUP_ROOT=" + name, "GOMAXPROCS=2"}, // a host of many processors has no more threads
 		Args:  []string{"--set", "instances.memory=1TiB"},
 	})
-	deployProbe(t, s, harness.Function{Name: "many", Memory: 128, Timeout: 60})
+	deployProbe(t, s, harness.Function{Name: "many", Memory: 128, Timeout: 60, Env: map[string]string{"GOMAXPROCS": "2"}})
 	wantPayload(t, s.Invoke(t, "many", `{"do":"echo"}`), `{"do":"echo"}`)
 
 	client := lambda.New(s.Lambda().Options(), func(o *lambda.Options) { o.RetryMaxAttempts = 1 })
