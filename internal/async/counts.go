@@ -34,6 +34,36 @@ func (s *Service) Counts() telemetry.EventCounts {
 	return c
 }
 
+// Queue tells what waits and runs of one function's calls, as [Service.Counts] does of all.
+// What another server has leased ahead counts as running.
+func (s *Service) Queue(ctx context.Context, namespace, function string) (c telemetry.EventCounts, err error) {
+	lanes, err := s.o.Jobs.Lanes(ctx)
+	if err != nil {
+		return c, unavailable("look for the events that wait", err)
+	}
+	name := laneOf(namespace, function)
+	for i := range lanes {
+		if lanes[i].Name == name {
+			c.Waiting, c.Running = lanes[i].Waiting, lanes[i].Running
+		}
+	}
+	now := s.o.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.held {
+		if h.job.Lane == name && h.started.IsZero() && !h.ending {
+			c.Running--
+			c.Waiting++
+			c.Oldest = max(c.Oldest, now.Sub(h.waitsSince()))
+		}
+	}
+	if at, ok := s.oldest[name]; ok {
+		c.Oldest = max(c.Oldest, now.Sub(at))
+	}
+	c.Running = max(c.Running, 0) // some may have ended since the store was asked
+	return c, nil
+}
+
 // waitsSince is since when a held job waits, by the store's rule.
 func (h *held) waitsSince() time.Time {
 	if h.job.Error == "" {

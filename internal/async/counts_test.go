@@ -39,6 +39,12 @@ func TestOldestIsTheOneThatWaits(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		want("after some", 1+many-106+10, 105*time.Second)
+		if q, err := r.Queue(t.Context(), ns, "f"); err != nil || q.Waiting != many-106+10 || q.Running != 1 || q.Oldest < 104*time.Second {
+			t.Errorf("of f there are %+v, %v", q, err)
+		}
+		if q, err := r.Queue(t.Context(), ns, "g"); err != nil || q.Waiting != 1 || q.Running != 0 || q.Oldest != 0 {
+			t.Errorf("of g there are %+v, %v", q, err)
+		}
 		time.Sleep((many + 10 - 104) * time.Second)
 		want("one is to begin later", 1, 0)
 		r.accept("bad", "x")

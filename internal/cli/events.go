@@ -30,7 +30,7 @@ func (a *app) eventsCommand() *cobra.Command {
 		Short: "Show and change what becomes of a function's asynchronous calls",
 	}
 	cmd.AddCommand(a.eventsSetCommand(), a.jsonFlag(&cobra.Command{
-		Use: "show FUNCTION[:QUALIFIER]", Short: "Show how often its events are tried, for how long, and who is told",
+		Use: "show FUNCTION[:QUALIFIER]", Short: "Show how often its events are tried, for how long, who is told, and what waits",
 		Args: exactly(1, "the name of a function"), ValidArgsFunction: a.completeFunctions,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.showEvents(cmd, args[0]) },
 	}), &cobra.Command{
@@ -202,7 +202,23 @@ func (a *app) showEvents(cmd *cobra.Command, text string) error {
 	if err != nil {
 		return err
 	}
-	return a.printEvents(text, s)
+	if err := a.printEvents(text, s); err != nil || a.json {
+		return err
+	}
+	return a.printQueue(cmd, c, name)
+}
+
+// printQueue tells what waits of a function's calls, whatever version they are for.
+func (a *app) printQueue(cmd *cobra.Command, c *client.Client, name string) error {
+	q, err := c.EventQueue(cmd.Context(), name)
+	if err != nil || q.Waiting+q.Running == 0 {
+		return err
+	}
+	rows := [][]string{{"running", strconv.Itoa(q.Running)}, {"waiting", strconv.Itoa(q.Waiting)}}
+	if q.OldestSeconds >= 1 {
+		rows = append(rows, []string{"oldest", shortDuration(time.Duration(q.OldestSeconds) * time.Second)})
+	}
+	return a.table(rows)
 }
 
 func (a *app) removeEvents(cmd *cobra.Command, text string) error {

@@ -148,6 +148,14 @@ type EventSettings struct {
 	DeadLetter *string `json:"deadLetter,omitempty"`
 }
 
+// EventQueue is what there is of a function's asynchronous calls. OldestSeconds is how
+// long the one has waited that has waited longest.
+type EventQueue struct {
+	Waiting       int     `json:"waiting"`
+	Running       int     `json:"running"`
+	OldestSeconds float64 `json:"oldestSeconds"`
+}
+
 // EventDestination is an ARN, or the URL of an HTTP endpoint. The secret that its
 // records are signed with is made when none is given.
 type EventDestination struct {
@@ -240,6 +248,12 @@ func (c *Client) Replay(ctx context.Context, id, qualifier string) (Replay, erro
 func (c *Client) EventSettings(ctx context.Context, name, qualifier string) (EventSettings, error) {
 	var out EventSettings
 	return out, c.call(ctx, request{method: "GET", path: eventPath(name, qualifier)}, &out)
+}
+
+// EventQueue asks how many asynchronous calls of a function wait.
+func (c *Client) EventQueue(ctx context.Context, name string) (EventQueue, error) {
+	var out EventQueue
+	return out, c.call(ctx, request{method: "GET", path: functionPath(name) + "/events"}, &out)
 }
 
 // SetEventSettings changes those members that s has.

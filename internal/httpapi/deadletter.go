@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net/http"
 	"strings"
 
 	"lambent.dev/lambent"
@@ -44,4 +45,20 @@ func deadLetter(arn *string) (*lambent.Destination, error) {
 		return nil, lambent.Errorf(lambent.CodeInvalid, "deadLetter %q is not the ARN of a queue or a topic", *arn)
 	}
 	return to, nil
+}
+
+// getQueue tells how many of a function's asynchronous calls wait, and for how long.
+func (a *api) getQueue(c *call) error {
+	name, err := c.function()
+	if err != nil {
+		return err
+	}
+	if _, err := a.o.Catalog.Get(c.id.AccountID, name, ""); err != nil {
+		return err
+	}
+	q, err := a.o.Events.Queue(c.Context(), c.id.AccountID, name)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, client.EventQueue{Waiting: q.Waiting, Running: q.Running, OldestSeconds: q.Oldest.Seconds()})
 }

@@ -16,6 +16,7 @@ import (
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/client"
 	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // Events is the room of asynchronous calls.
@@ -28,6 +29,7 @@ type Events interface {
 	Cancel(ctx context.Context, namespace, id string) (*async.Object, error)
 	Retry(ctx context.Context, namespace, id string) (string, error)
 	Replay(ctx context.Context, namespace, id, qualifier string) (*async.Replayed, error)
+	Queue(ctx context.Context, namespace, function string) (telemetry.EventCounts, error)
 }
 
 // invocationRoutes are those of kept invocations and of what becomes of them.
@@ -38,6 +40,7 @@ func (a *api) invocationRoutes() {
 	if a.o.Events == nil {
 		return
 	}
+	a.route("GET", "/v1/functions/{name}/events", mayRead, maxControlBody, a.getQueue)
 	a.route("POST", "/v1/invocations", mayInvoke, 2*lambent.MaxAsyncPayload, a.accept)
 	a.route("GET", "/v1/invocations", mayRead, maxControlBody, a.listCalls)
 	a.route("GET", "/v1/invocations/{id}", mayRead, maxControlBody, a.getCall)
