@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -339,8 +340,9 @@ func TestLayerOutlivesTheBoot(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "artifacts")
 	s := open(t, artifact.Options{Dir: root})
 	kept := putLayer(t, s, fileEntry("etc/kept"))
-	must(t, s.Keep(testContext(t)))
+	must(t, s.Keep(testContext(t), 0))
 	fresh := putLayer(t, s, fileEntry("etc/fresh"))
+	must(t, s.Keep(testContext(t), time.Hour))
 	was := map[lambent.Digest]fs.FileInfo{}
 	for _, l := range []artifact.Layer{kept, fresh} {
 		dir, release := mustUse(t, s, l.Digest)

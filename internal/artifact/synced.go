@@ -7,14 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"lambent.dev/lambent"
 )
 
-// Keep has the layers that are unpacked so far outlive this boot of the machine: they
-// are brought to the disk, and those of which that is known are used again by the next
-// one. It takes as long as the disk does, so that nobody who waits for a layer calls it.
-func (s *Store) Keep(ctx context.Context) error {
+// Keep has the layers that were unpacked longer ago than olderThan outlive this boot of
+// the machine: they are brought to the disk, and those of which that is known are used
+// again by the next one. It takes as long as the disk does, which is not long for what
+// the kernel has had the time to write by itself; nobody who waits for a layer calls it.
+func (s *Store) Keep(ctx context.Context, olderThan time.Duration) error {
 	entries, err := os.ReadDir(s.disk.current)
 	if err != nil {
 		return fault("keep unpacked layers", err)
@@ -22,7 +24,10 @@ func (s *Store) Keep(ctx context.Context) error {
 	fresh := map[lambent.Digest]fs.FileInfo{}
 	for _, e := range entries {
 		d := lambent.Digest(e.Name())
-		if !valid(d) || !s.disk.isLayer(d) || !s.disk.sealed(d) || s.disk.synced(d) {
+		if !valid(d) || !s.disk.isLayer(d) || s.disk.synced(d) {
+			continue
+		}
+		if seal, err := os.Lstat(s.disk.sealFile(s.disk.tree(d))); err != nil || time.Since(seal.ModTime()) < olderThan {
 			continue
 		}
 		if info, err := e.Info(); err == nil {

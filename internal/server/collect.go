@@ -30,7 +30,7 @@ func (s *Server) collect(ctx context.Context) error {
 			return nil
 		case <-trim.C:
 			s.report(ctx, "drop unpacked code", s.trimCode)
-			s.report(ctx, "keep unpacked layers", func(ctx context.Context) (int64, error) { return 0, s.artifacts.Keep(ctx) })
+			s.report(ctx, "keep unpacked layers", func(ctx context.Context) (int64, error) { return 0, s.artifacts.Keep(ctx, trimEvery) })
 		case <-collect.C:
 			s.report(ctx, "collect unused code", s.collectCode)
 			s.report(ctx, "check unpacked code", func(ctx context.Context) (int64, error) {
