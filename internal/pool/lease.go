@@ -118,28 +118,30 @@ func (l *Lease) Release(deadline time.Time) {
 	}
 }
 
-// settle waits, in a goroutine of the pool, for the runtime to come back.
+// settle has the instance go to the next caller when its runtime comes back, which
+// tells that by itself. Run ends one that is not back in time.
 func (p *Pool) settle(m *member, deadline time.Time) {
 	p.mu.Lock()
 	delete(m.group.busy, m)
 	m.group.settling[m] = struct{}{}
+	m.due = deadline
+	if p.overdueAt.IsZero() || deadline.Before(p.overdueAt) {
+		p.overdueAt = deadline
+		p.overdue.Reset(time.Until(deadline))
+	}
 	p.mu.Unlock()
-	p.wg.Go(func() {
-		timer := time.NewTimer(time.Until(deadline))
-		defer timer.Stop()
-		ready := false
-		select {
-		case <-m.inst.Done():
-		case <-m.inst.Ready():
-			ready = true
-		case <-timer.C:
-		}
-		if ready {
+	if a, ok := m.inst.(sandbox.Announcer); ok && a.WhenReady(m.back) {
+		return
+	}
+	select {
+	case <-m.inst.Ready():
+		p.settled(m)
+	default:
+		p.wg.Go(func() { // ends with the instance at the latest
+			<-m.inst.Ready()
 			p.settled(m)
-			return
-		}
-		p.end(m, "ended")
-	})
+		})
+	}
 }
 
 // settled puts an instance that waits for an event to use again.
@@ -148,7 +150,41 @@ func (p *Pool) settled(m *member) {
 		p.end(m, "ended")
 		return
 	}
-	p.deliver(m.group, outcome{m: m})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !m.ended { // it was back too late
+		p.deliverLocked(m.group, outcome{m: m})
+	}
+}
+
+// endOverdue ends the instances whose runtimes are not back after their answer when
+// the time of their call is over.
+func (p *Pool) endOverdue(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.overdueAt = time.Time{}
+	var late []*member
+	for _, g := range p.groups {
+		for m := range g.settling {
+			switch {
+			case !now.Before(m.due):
+				late = append(late, m)
+			case p.overdueAt.IsZero() || m.due.Before(p.overdueAt):
+				p.overdueAt = m.due
+			}
+		}
+	}
+	if !p.overdueAt.IsZero() {
+		p.overdue.Reset(p.overdueAt.Sub(now))
+	}
+	if len(late) == 0 {
+		return
+	}
+	for _, m := range late {
+		p.endLocked(m, "ended")
+	}
+	p.feedLocked()
+	p.fillLocked(now)
 }
 
 // inherit saves the /tmp of an instance whose runtime timed out or exited for the

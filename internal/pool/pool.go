@@ -100,23 +100,27 @@ type Pool struct {
 	life    context.Context // of cold starts: ends with Close
 	cut     context.CancelFunc
 
-	mu       sync.Mutex // guards all below; never held while calling out
-	groups   map[Key]*group
-	targets  map[*group]struct{} // those with a target
-	usedMB   int
-	starved  []*group // with waiters that wait for memory or for a start
-	rate     startRate
-	gate     gate
-	wake     *time.Timer // Run's; fires at wakeAt
-	wakeAt   time.Time
-	host     Host // what the host had left at lookedAt
-	lookedAt time.Time
-	age      float64 // the worth of what was evicted last
-	closed   bool
-	instance int // live ones
-	ahead    int // on their way, and no call has asked for them
-	frozen   int // instances in hibernation
-	frozenMB int // what they hold in RAM
+	mu      sync.Mutex // guards all below; never held while calling out
+	groups  map[Key]*group
+	targets map[*group]struct{} // those with a target
+	usedMB  int
+	starved []*group // with waiters that wait for memory or for a start
+	rate    startRate
+	gate    gate
+	wake    *time.Timer // Run's; fires at wakeAt
+	wakeAt  time.Time
+	// overdue is Run's; it fires at overdueAt, or before the first instance in all
+	// groups' settling is due.
+	overdue   *time.Timer
+	overdueAt time.Time
+	host      Host // what the host had left at lookedAt
+	lookedAt  time.Time
+	age       float64 // the worth of what was evicted last
+	closed    bool
+	instance  int // live ones
+	ahead     int // on their way, and no call has asked for them
+	frozen    int // instances in hibernation
+	frozenMB  int // what they hold in RAM
 }
 
 // Key names a version.
@@ -173,7 +177,9 @@ type member struct {
 	aheadAt  time.Time
 	cold     ColdStart
 	idleAt   time.Time
-	frozen   bool // counts in Pool.frozen and Pool.frozenMB
+	due      time.Time // when it has to be ready again, while it is settling
+	back     func()    // tells that it is
+	frozen   bool      // counts in Pool.frozen and Pool.frozenMB
 	frozenAt time.Time
 	release  func() // unpins code and layers
 }
@@ -211,7 +217,7 @@ func New(o Options) *Pool {
 	}
 	p := &Pool{o: o, groups: make(map[Key]*group), targets: make(map[*group]struct{})}
 	p.rate.per10s = o.Starts
-	p.wake, p.gate.look = stoppedTimer(), stoppedTimer()
+	p.wake, p.gate.look, p.overdue = stoppedTimer(), stoppedTimer(), stoppedTimer()
 	p.life, p.cut = context.WithCancel(context.Background())
 	p.lookAtHost()
 	return p
@@ -404,6 +410,7 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 	p.host.give(1, need)
 	p.passLocked(g, paced)
 	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
+	m.back = func() { p.settled(m) }
 	p.wg.Go(func() { p.coldStart(m, ahead) })
 	return true
 }

@@ -30,6 +30,8 @@ func (p *Pool) Run(ctx context.Context) error {
 			p.reap(now)
 		case <-p.wake.C:
 			p.woken()
+		case now := <-p.overdue.C:
+			p.endOverdue(now)
 		case <-p.gate.look.C:
 			p.lookAtProcessors()
 		}
@@ -215,7 +217,9 @@ func (p *Pool) killBusy() {
 	var members []*member
 	for _, g := range p.groups {
 		members = slices.AppendSeq(members, maps.Keys(g.busy))
-		members = slices.AppendSeq(members, maps.Keys(g.settling))
+		for m := range g.settling { // no call will
+			p.endLocked(m, "stopping")
+		}
 	}
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)

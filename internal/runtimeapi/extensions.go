@@ -284,23 +284,25 @@ func encode(v any) []byte {
 }
 
 // maybeReady ends the initialisation or the invocation once the runtime and all
-// extensions have asked for the next event. The caller holds mu.
-func (s *Session) maybeReady() {
+// extensions have asked for the next event, and tells whether they have. The caller
+// holds mu.
+func (s *Session) maybeReady() bool {
 	if s.state != ready {
-		return
+		return false
 	}
 	for _, e := range s.extensions {
 		if !e.came || e.busy || e.next != nil {
-			return
+			return false
 		}
 	}
 	for _, name := range s.opts.Extensions {
 		if s.named(name) == nil {
-			return
+			return false
 		}
 	}
 	s.endInit(nil)
 	s.signalReady()
+	return true
 }
 
 // Shutdown tells the extensions that want to know of the end of the instance, and

@@ -61,34 +61,46 @@ func (s *Session) refuseStep(at state, t step) reply {
 // session forgets it. A second call takes the place of one that is blocked, as
 // the older one's connection is most likely dead.
 func (s *Session) next(w *waiter) (r reply, now bool) {
-	r, now, older := s.takeOrWait(w)
-	if older != nil {
-		older.answer(s.refuseStep(ready, stepNext))
+	r, now, todo := s.takeOrWait(w)
+	if todo.older != nil {
+		todo.older.answer(s.refuseStep(ready, stepNext))
+	}
+	if todo.whenReady != nil {
+		todo.whenReady()
 	}
 	return r, now
 }
 
-// takeOrWait takes the step to /next. older is a waiter that w has replaced.
-func (s *Session) takeOrWait(w *waiter) (r reply, now bool, older *waiter) {
+// unlocked is what a /next leaves to be done without the lock.
+type unlocked struct {
+	older     *waiter // has been replaced
+	whenReady func()  // was waited for: most calls are told here, without another goroutine
+}
+
+// takeOrWait takes the step to /next.
+func (s *Session) takeOrWait(w *waiter) (r reply, now bool, todo unlocked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	to, ok := s.state.after(stepNext)
 	if !ok {
-		return s.refuseStep(s.state, stepNext), true, nil
+		return s.refuseStep(s.state, stepNext), true, todo
 	}
 	s.state = to
 	if to == running {
-		return reply{status: http.StatusOK, event: s.current}, true, nil
+		return reply{status: http.StatusOK, event: s.current}, true, todo
 	}
 	if to == ready {
-		s.maybeReady()
+		todo.whenReady, s.whenReady = s.whenReady, nil
+		if !s.maybeReady() {
+			todo.whenReady, s.whenReady = nil, todo.whenReady
+		}
 		if s.current != nil && !s.current.settled {
 			s.handOver(s.current)
-			return reply{status: http.StatusOK, event: s.current}, true, nil
+			return reply{status: http.StatusOK, event: s.current}, true, todo
 		}
 	}
-	older, s.waiter = s.waiter, w
-	return reply{}, false, older
+	todo.older, s.waiter = s.waiter, w
+	return reply{}, false, todo
 }
 
 // forget makes w wait no longer; it is false when w has been taken, and will be

@@ -55,6 +55,7 @@ type Session struct {
 	extensions []*extension        // that have registered
 	last       *reply              // what those that want to know are told of the end
 	ready      chan struct{}       // see Ready
+	whenReady  func()              // to be called once when ready is closed; nil is nobody
 	gone       *sandbox.Failure    // set once no event can be taken any more
 	conns      map[closer]struct{} // open connections and the listener of Serve
 	serving    sync.WaitGroup      // one for each connection's goroutine
@@ -250,6 +251,21 @@ func (s *Session) Ready() <-chan struct{} {
 	return s.ready
 }
 
+// WhenReady has f called once, soon after the channel that Ready returns is closed,
+// by a goroutine of the session that f must not hold up. It is false, and f is not
+// called, if that is so already.
+func (s *Session) WhenReady(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ready:
+		return false
+	default:
+		s.whenReady = f
+		return true
+	}
+}
+
 // Exited tells the session that the runtime process is gone, and why. An event
 // that the runtime had taken gets f as its answer, one that it had not is
 // returned as an error. An answer whose upload has begun is still read to its
@@ -301,12 +317,18 @@ func (s *Session) endInit(f *sandbox.Failure) {
 	}
 }
 
-// signalReady closes ready, if it is open. The caller holds mu.
+// signalReady closes ready, if it is open. The caller holds mu. Close does so, too:
+// nobody has to be told once Serve waits for its goroutines.
 func (s *Session) signalReady() {
 	select {
 	case <-s.ready:
+		return
 	default:
-		close(s.ready)
+	}
+	close(s.ready)
+	if f := s.whenReady; f != nil {
+		s.whenReady = nil
+		s.serving.Go(f)
 	}
 }
 

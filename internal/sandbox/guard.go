@@ -174,6 +174,12 @@ func (g *guarded) Dial(ctx context.Context) (net.Conn, error) {
 	return d.Dial(ctx)
 }
 
+// WhenReady passes on; it is false for an instance that cannot.
+func (g *guarded) WhenReady(f func()) bool {
+	a, ok := g.Instance.(Announcer)
+	return ok && a.WhenReady(f)
+}
+
 // KeepTmp passes on; an instance that cannot has nothing to keep.
 func (g *guarded) KeepTmp() Tmp {
 	if k, ok := g.Instance.(Keeper); ok {

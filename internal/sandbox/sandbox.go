@@ -62,6 +62,15 @@ type Instance interface {
 	Stop(ctx context.Context) error
 }
 
+// Announcer is the optional ability to say by itself that Ready is closed, which
+// spares a goroutine that waits for it.
+type Announcer interface {
+	// WhenReady has f called once, soon after Ready is closed, and without waiting
+	// for what f does: it must not block. It is false, and f is not called, if Ready
+	// is closed already.
+	WhenReady(f func()) bool
+}
+
 // Freezer is the optional ability to halt an idle instance's processes.
 type Freezer interface {
 	Freeze() error

@@ -191,6 +191,7 @@ type Instance struct {
 
 	mu     sync.Mutex // guards the rest
 	ready  chan struct{}
+	when   func() // to be called when ready is closed
 	why    *sandbox.Failure
 	result sandbox.InitResult
 	fault  error // of Init
@@ -229,8 +230,13 @@ func (i *Instance) Die(f sandbox.Failure) {
 func (i *Instance) signal() {
 	select {
 	case <-i.ready:
+		return
 	default:
-		close(i.ready)
+	}
+	close(i.ready)
+	if i.when != nil {
+		i.work.Go(i.when)
+		i.when = nil
 	}
 }
 
@@ -349,6 +355,19 @@ func (i *Instance) Ready() <-chan struct{} {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.ready
+}
+
+// WhenReady has f called once when Ready is closed; it is false if it is already.
+func (i *Instance) WhenReady(f func()) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	select {
+	case <-i.ready:
+		return false
+	default:
+		i.when = f
+		return true
+	}
 }
 
 // Done is closed when the instance is dead.

@@ -341,6 +341,9 @@ func (a *application) Stop(ctx context.Context) error {
 // Ready is always: requests do not wait for each other.
 func (a *application) Ready() <-chan struct{} { return always }
 
+// WhenReady never has to wait.
+func (a *application) WhenReady(func()) bool { return false }
+
 var always = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)

@@ -52,9 +52,10 @@ type Instance struct {
 }
 
 var (
-	_ sandbox.Instance = (*Instance)(nil)
-	_ sandbox.Freezer  = (*Instance)(nil)
-	_ sandbox.Keeper   = (*Instance)(nil)
+	_ sandbox.Instance  = (*Instance)(nil)
+	_ sandbox.Announcer = (*Instance)(nil)
+	_ sandbox.Freezer   = (*Instance)(nil)
+	_ sandbox.Keeper    = (*Instance)(nil)
 )
 
 // run starts the instance's goroutines, beside those of the guest. Stop waits for
@@ -262,6 +263,9 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 
 // Ready is the session's.
 func (i *Instance) Ready() <-chan struct{} { return i.session.Ready() }
+
+// WhenReady is the session's, too.
+func (i *Instance) WhenReady(f func()) bool { return i.session.WhenReady(f) }
 
 // Done is closed when the process has ended or is being ended.
 func (i *Instance) Done() <-chan struct{} { return i.done }
