@@ -46,3 +46,59 @@ func TestMemoryIsLookedAtAsTheInstanceRuns(t *testing.T) {
 		call(time.Second, "", 40)
 	})
 }
+
+// TestOverdueIsEnded: an instance whose runtime is not back when the time of its call
+// is over is ended then, not later, and one that is back goes on.
+func TestOverdueIsEnded(t *testing.T) {
+	inPool(t, scripted{settle: 3 * time.Second}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		var leases []*Lease
+		for range 3 {
+			l, err := p.Acquire(context.Background(), v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Invoke(context.Background(), sandbox.Event{}); err != nil {
+				t.Fatal(err)
+			}
+			leases = append(leases, l)
+		}
+		now := time.Now()
+		for i, left := range []time.Duration{4 * time.Second, time.Second, 2 * time.Second} {
+			leases[i].Release(now.Add(left))
+		}
+		for _, want := range []int{3, 2, 1, 1} {
+			time.Sleep(900 * time.Millisecond)
+			if n := d.Live(); n != want {
+				t.Errorf("%v after the answers %d instances live, want %d", time.Since(now), n, want)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if s := p.Stats(); s.Idle != 1 || s.Busy != 0 {
+			t.Errorf("in the end %+v", s)
+		}
+	})
+}
+
+// TestCloseEndsWhatIsNotBack: the end of the server does not wait for runtimes that
+// are busy after their answer longer than it waits for calls.
+func TestCloseEndsWhatIsNotBack(t *testing.T) {
+	inPool(t, scripted{settle: time.Minute}, nil, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		l, err := p.Acquire(context.Background(), version("f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Invoke(context.Background(), sandbox.Event{}); err != nil {
+			t.Fatal(err)
+		}
+		l.Release(time.Now().Add(time.Hour))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := p.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if s := p.Stats(); s.Instances != 0 || s.Busy != 0 {
+			t.Errorf("after Close %+v", s)
+		}
+	})
+}
