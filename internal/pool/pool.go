@@ -459,22 +459,6 @@ func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 	return taken
 }
 
-// serveEarlierLocked gives an instance that is out of date to a call that came before
-// the change: it may still have what it has waited for. It tells whether there is
-// one.
-func (g *group) serveEarlierLocked(out outcome) bool {
-	i := slices.IndexFunc(g.waiters, func(w *waiter) bool { return w.print == out.m.print })
-	if i < 0 {
-		return false
-	}
-	w := g.waiters[i]
-	g.waiters = slices.Delete(g.waiters, i, i+1)
-	g.busy[out.m] = struct{}{}
-	out.m.leases++
-	w.out <- out
-	return true
-}
-
 // arrivedLocked ends what the instance of an outcome was until now.
 func (p *Pool) arrivedLocked(g *group, out outcome) {
 	if out.came != freed {

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"lambent.dev/lambent"
@@ -60,6 +61,22 @@ func (g *group) serveLocked(out outcome) {
 	}
 	clear(g.waiters[:n])
 	g.waiters = g.waiters[n:]
+}
+
+// serveEarlierLocked gives an instance that is out of date to a call that came before
+// the change: it may still have what it has waited for. It tells whether there is
+// one.
+func (g *group) serveEarlierLocked(out outcome) bool {
+	i := slices.IndexFunc(g.waiters, func(w *waiter) bool { return w.print == out.m.print })
+	if i < 0 {
+		return false
+	}
+	w := g.waiters[i]
+	g.waiters = slices.Delete(g.waiters, i, i+1)
+	g.busy[out.m] = struct{}{}
+	out.m.leases++
+	w.out <- out
+	return true
 }
 
 // giveBack ends one lease on m: the last one makes it idle.
