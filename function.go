@@ -60,6 +60,8 @@ type Settings struct {
 	// AllowLoops lets a chain of calls come through the function as often as it
 	// likes; else it ends after [MaxTurns].
 	AllowLoops bool
+	// HoldEvents has asynchronous calls wait; they are taken and age as always.
+	HoldEvents bool
 	// Scaling is how the number of instances follows the load.
 	Scaling Scaling
 }

@@ -14,12 +14,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
 
 // asyncCalls measures events: how fast they are taken, how fast they are run
 // against calls whose caller waits, how soon one is run, and what a long queue
-// costs. Whether the function may run is switched by its reserved concurrency.
+// costs. Events are held until so many are there.
 func asyncCalls(ctx context.Context, b *bed) ([]result, error) {
 	sync, _, err := pair(ctx, b)
 	if err != nil {
@@ -91,7 +90,7 @@ func soonStarted(later target, b *bed) (result, error) {
 // fillAndDrain sends events for a while, or so many of them, to a function that may
 // not run, then lets it run, and tells both rates.
 func (b *bed) fillAndDrain(ctx context.Context, later target, count int) (accepted, run float64, err error) {
-	if err := b.reserve(ctx, 0); err != nil {
+	if err := b.hold(ctx, true); err != nil {
 		return 0, 0, err
 	}
 	before, err := b.metrics()
@@ -110,7 +109,7 @@ func (b *bed) fillAndDrain(ctx context.Context, later target, count int) (accept
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := b.reserve(ctx, -1); err != nil {
+	if err := b.hold(ctx, false); err != nil {
 		return 0, 0, err
 	}
 	run, err = b.drainRate(before.sum("lambent_events_ended_total"), n)
@@ -151,7 +150,7 @@ func longQueue(ctx context.Context, b *bed, later target) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.reserve(ctx, 0); err != nil {
+	if err := b.hold(ctx, true); err != nil {
 		return nil, err
 	}
 	var s sample
@@ -172,7 +171,7 @@ func longQueue(ctx context.Context, b *bed, later target) ([]result, error) {
 		return nil, err
 	}
 	ready.add(float64(took.Milliseconds()))
-	if err := b.reserve(ctx, -1); err != nil {
+	if err := b.hold(ctx, false); err != nil {
 		return nil, err
 	}
 	time.Sleep(2 * time.Second) // the function is warm, and the first pause over
@@ -190,14 +189,21 @@ func longQueue(ctx context.Context, b *bed, later target) ([]result, error) {
 	return []result{accept, drain, memory, ready}, nil
 }
 
-// reserve sets the concurrency of the function echo; a negative one is none.
-func (b *bed) reserve(ctx context.Context, n int32) error {
-	if n < 0 {
-		_, err := b.sdk.DeleteFunctionConcurrency(ctx, &lambda.DeleteFunctionConcurrencyInput{FunctionName: ptr("echo")})
+// hold has the events of the function echo wait, or lets them go.
+func (b *bed) hold(ctx context.Context, on bool) error {
+	r, err := b.request(ctx, http.MethodPut, "/v1/functions/echo/settings", fmt.Appendf(nil, `{"holdEvents":%t}`, on))
+	if err != nil {
 		return err
 	}
-	_, err := b.sdk.PutFunctionConcurrency(ctx, &lambda.PutFunctionConcurrencyInput{FunctionName: ptr("echo"), ReservedConcurrentExecutions: &n})
-	return err
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }() // only read from
+	if resp.StatusCode != http.StatusOK {
+		return errors.New("hold events: " + resp.Status)
+	}
+	return nil
 }
 
 // drained waits until no more than n events wait or run.

@@ -29,7 +29,7 @@ const (
 // costs as much as the ends of ten events, the pages that all of them touch are written
 // once in each, and nobody waits for an end that is written a little later, but for the
 // next event of a key.
-const commitRest = 20 * time.Millisecond
+const commitRest = 10 * time.Millisecond
 
 // commit writes endings, as many at once as there are, until flush is closed and
 // there are no more, or ctx ends.

@@ -95,3 +95,32 @@ func TestStoppedFunctionIsNotTried(t *testing.T) {
 		}
 	})
 }
+
+// Held events wait, use up no retries, and can be cancelled meanwhile.
+func TestHeldEventsWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, works, nil)
+		hold := func(on bool) {
+			r.shelf.mu.Lock()
+			defer r.shelf.mu.Unlock()
+			r.shelf.settings.HoldEvents = on
+		}
+		hold(true)
+		id, other := r.accept("f", "1"), r.accept("f", "2")
+		time.Sleep(time.Hour)
+		if o, err := r.Get(t.Context(), ns, id); err != nil || o.Status != store.JobWaiting || r.spine.called(id) != 0 {
+			t.Fatalf("held: %v, %+v, %d calls", err, o, r.spine.called(id))
+		}
+		if _, err := r.Cancel(t.Context(), ns, other); err != nil {
+			t.Fatal(err)
+		}
+		hold(false)
+		if o := r.want(id, store.JobSucceeded); len(o.Attempts) != 1 {
+			t.Errorf("the attempts are %+v", o.Attempts)
+		}
+		r.want(other, store.JobCancelled)
+		if r.spine.called(other) != 0 {
+			t.Error("a cancelled call was run")
+		}
+	})
+}

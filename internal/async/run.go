@@ -43,14 +43,21 @@ func (s *Service) try(h *held, now time.Time) (ending, verdict) {
 		return e, verdict{}
 	}
 	if h.head.To != nil {
+		s.begin(h, now)
 		return s.deliver(h, now), verdict{}
 	}
-	inv, stopped := s.invocation(h)
-	if stopped {
+	f := s.function(h)
+	if f.Settings.HoldEvents {
+		return ending{}, verdict{busy: true, again: true}
+	}
+	s.begin(h, now)
+	if f.Reserved != nil && *f.Reserved == 0 {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.conclude(h, store.JobFailed, finish{condition: ZeroReservedConcurrency, errorType: ZeroReservedConcurrency}), verdict{}
 	}
+	inv := s.invocation(h)
+	inv.Timeout = f.Settings.AsyncTimeout
 	res, err := s.o.Invoker.Invoke(h.ctx, inv)
 	return s.judge(h, inv, attemptOf(inv, res, err, now, s.o.Now()), res, err)
 }
@@ -67,29 +74,39 @@ func (s *Service) before(h *held, now time.Time) (ending, bool) {
 	case s.tooOld(h, now):
 		return s.conclude(h, store.JobExpired, finish{condition: EventAgeExceeded, errorType: "EventAgeExceeded"}), true
 	}
+	return ending{}, false
+}
+
+// begin notes that a job runs now.
+func (s *Service) begin(h *held, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	h.started = now
 	s.changed(h.job.ID)
 	if len(h.state.Attempts) == 0 && h.state.Refused == 0 {
 		s.o.Metrics.EventStarted(now.Sub(later(h.job.Created, h.head.After)))
 	}
-	return ending{}, false
 }
 
-// invocation is the call that a job stands for; stopped tells that its function may not
-// be called at all.
-func (s *Service) invocation(h *held) (inv *lambent.Invocation, stopped bool) {
+// function is what is chosen for a job's function; nothing when it is gone, which the
+// call will tell.
+func (s *Service) function(h *held) (f lambent.Function) {
 	namespace, function := ownerOf(h.job.Lane)
-	inv = &lambent.Invocation{
+	if entry, err := s.o.Catalog.Get(namespace, function, ""); err == nil {
+		f = *entry.Function
+	}
+	return f
+}
+
+// invocation is the call that a job stands for.
+func (s *Service) invocation(h *held) *lambent.Invocation {
+	namespace, function := ownerOf(h.job.Lane)
+	return &lambent.Invocation{
 		RequestID: h.job.ID, Namespace: namespace, Function: function, Qualifier: h.head.Qualifier, Version: h.head.Version,
 		Payload: h.payload, ClientContext: h.head.Context, TraceID: h.head.Trace, Source: h.head.Source,
 		WantTail: true, Arrived: s.o.Now(), NoQueue: true, Stop: h.ctx,
 		Progress: func(report []byte) { s.progress(h, report) },
 	}
-	if entry, err := s.o.Catalog.Get(namespace, function, ""); err == nil {
-		inv.Timeout = entry.Function.Settings.AsyncTimeout
-		stopped = entry.Function.Reserved != nil && *entry.Function.Reserved == 0
-	}
-	return inv, stopped
 }
 
 // progress keeps what a function tells of how far it is.

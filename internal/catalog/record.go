@@ -46,12 +46,14 @@ type settingsRecord struct {
 	MinInstances map[string]int `json:"minInstances,omitempty"`
 	AsyncTimeout time.Duration  `json:"asyncTimeoutNs,omitempty"`
 	AllowLoops   bool           `json:"allowLoops,omitempty"`
+	HoldEvents   bool           `json:"holdEvents,omitempty"`
 
 	Scaling lambent.Scaling `json:"scaling,omitzero"`
 }
 
 func settingsRecordOf(s lambent.Settings) *settingsRecord {
-	if !s.NoReserve && !s.NoPrediction && len(s.MinInstances) == 0 && s.AsyncTimeout == 0 && !s.AllowLoops && s.Scaling == (lambent.Scaling{}) {
+	chosen := s.NoReserve || s.NoPrediction || len(s.MinInstances) > 0 || s.AsyncTimeout != 0 || s.AllowLoops || s.HoldEvents
+	if !chosen && s.Scaling == (lambent.Scaling{}) {
 		return nil
 	}
 	r := settingsRecord(s)

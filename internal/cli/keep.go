@@ -93,6 +93,7 @@ func (a *app) setCommand() *cobra.Command {
 			"  prediction=on|off     start instances ahead on a guess, or never\n" +
 			"  async-timeout=TIME    how long an asynchronous call may run, such as 2h; 0 is the function's timeout\n" +
 			"  loops=on|off          let chains of calls come back to it more than 16 times\n" +
+			"  hold-events=on|off    let its asynchronous calls wait, such as while a database that it needs is away\n" +
 			"  min-instances=N       keep N initialised instances of the version or alias\n" +
 			"and how the number of instances follows the load, where `default` is as the server has it:\n" +
 			"  scale.mode=MODE       by concurrency, rps, cpu or memory\n" +
@@ -142,6 +143,9 @@ func (a *app) set(cmd *cobra.Command, name string, assignments []string) error {
 	if s.AllowLoops != nil {
 		text = append(text, "loops=on")
 	}
+	if s.HoldEvents != nil {
+		text = append(text, "hold-events=on")
+	}
 	for _, member := range lambent.ScalingNames() {
 		if value, ok := s.Scaling[member]; ok {
 			text = append(text, "scale."+member+"="+printable(value))
@@ -175,6 +179,8 @@ func settings(qualifier string, assignments []string) (client.Settings, error) {
 			s.Prediction, err = parseSwitch(value)
 		case "loops":
 			s.AllowLoops, err = parseSwitch(value)
+		case "hold-events":
+			s.HoldEvents, err = parseSwitch(value)
 		case "async-timeout":
 			var d time.Duration
 			if d, err = time.ParseDuration(value); err != nil || d < 0 {
@@ -188,7 +194,7 @@ func settings(qualifier string, assignments []string) (client.Settings, error) {
 			}
 			s.MinInstances = map[string]int{cmp.Or(qualifier, lambent.Latest): n}
 		default:
-			err = errors.New("there is no such setting: want reserve, prediction, min-instances, async-timeout, loops or scale.NAME")
+			err = errors.New("there is no such setting: want reserve, prediction, min-instances, async-timeout, loops, hold-events or scale.NAME")
 		}
 		if err == nil && key != "min-instances" && qualifier != "" {
 			err = fmt.Errorf("it is a setting of the whole function: leave out :%s", qualifier)

@@ -217,9 +217,10 @@ type Settings struct {
 	Scaling map[string]string `json:"scaling,omitempty"`
 	// AsyncTimeoutSeconds is the limit of asynchronous calls in place of the
 	// function's own; 0 is none. AllowLoops lets chains of calls come through the
-	// function as often as they like.
+	// function as often as they like. HoldEvents has asynchronous calls wait.
 	AsyncTimeoutSeconds *float64 `json:"asyncTimeoutSeconds,omitempty"`
 	AllowLoops          *bool    `json:"allowLoops,omitempty"`
+	HoldEvents          *bool    `json:"holdEvents,omitempty"`
 }
 
 // Provision is a request for provisioned concurrency. Nil windows keep those

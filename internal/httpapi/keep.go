@@ -23,6 +23,9 @@ func settings(s lambent.Settings) client.Settings {
 	if s.AllowLoops {
 		out.AllowLoops = new(true)
 	}
+	if s.HoldEvents {
+		out.HoldEvents = new(true)
+	}
 	return out
 }
 
@@ -55,6 +58,9 @@ func (a *api) putSettings(c *call) error {
 		}
 		if in.AllowLoops != nil {
 			s.AllowLoops = *in.AllowLoops
+		}
+		if in.HoldEvents != nil {
+			s.HoldEvents = *in.HoldEvents
 		}
 		if s.MinInstances == nil {
 			s.MinInstances = map[string]int{}
