@@ -281,9 +281,9 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 		i.Die(e.Failure)
 		a, err = sandbox.Answer{Failure: &e.Failure, Took: a.Took}, nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		f := sandbox.Failure{Type: "Sandbox.Timedout", Message: fmt.Sprintf("Task timed out after %.2f seconds", a.Took.Seconds())}
-		i.Die(f)
-		a, err = sandbox.Answer{Failure: &f, Took: a.Took}, nil
+		f := sandbox.TimedOut(a.Took)
+		i.Die(*f)
+		a, err = sandbox.Answer{Failure: f, Took: a.Took}, nil
 	}
 	i.finish()
 	return a, err
