@@ -225,7 +225,8 @@ func New(o Options) *Pool {
 
 // Acquire returns a lease on an instance of v: an idle one, newest first, else
 // whichever comes first, one that is freed, one that is woken or a cold one. It fails with
-// CodeThrottled when the host has no room for another instance within MaxWait, and with ctx's error when the caller goes away.
+// CodeThrottled when the host has no room for another instance within MaxWait, and
+// with ctx's error when the caller goes away.
 func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) {
 	if p.o.Policy != nil {
 		p.o.Policy.Arrived(KeyOf(v), time.Now())
