@@ -189,7 +189,7 @@ func (s *Session) extensionNext(w *waiter, id string) (r reply, now bool) {
 	}
 	older := e.waiter
 	e.waiter = w
-	s.maybeReady()
+	s.tellSoon(s.maybeReady())
 	s.mu.Unlock()
 	if older != nil { // its connection is most likely dead
 		older.answer(refuseExtension("InvalidExtensionState", "Another request of this extension took its place"))
@@ -218,7 +218,7 @@ func (s *Session) extensionError(h extensionHead) reply {
 	}
 	s.opts.Log.Debug("extension failed", "type", h.errorType)
 	e.came, e.busy, e.invoke = true, false, false
-	s.maybeReady()
+	s.tellSoon(s.maybeReady())
 	return accepted
 }
 
@@ -284,25 +284,24 @@ func encode(v any) []byte {
 }
 
 // maybeReady ends the initialisation or the invocation once the runtime and all
-// extensions have asked for the next event, and tells whether they have. The caller
-// holds mu.
-func (s *Session) maybeReady() bool {
+// extensions have asked for the next event, and gives who is to be called then. The
+// caller holds mu.
+func (s *Session) maybeReady() (tell func()) {
 	if s.state != ready {
-		return false
+		return nil
 	}
 	for _, e := range s.extensions {
 		if !e.came || e.busy || e.next != nil {
-			return false
+			return nil
 		}
 	}
 	for _, name := range s.opts.Extensions {
 		if s.named(name) == nil {
-			return false
+			return nil
 		}
 	}
 	s.endInit(nil)
-	s.signalReady()
-	return true
+	return s.signalReady()
 }
 
 // Shutdown tells the extensions that want to know of the end of the instance, and

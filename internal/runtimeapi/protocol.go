@@ -90,10 +90,7 @@ func (s *Session) takeOrWait(w *waiter) (r reply, now bool, todo unlocked) {
 		return reply{status: http.StatusOK, event: s.current}, true, todo
 	}
 	if to == ready {
-		todo.whenReady, s.whenReady = s.whenReady, nil
-		if !s.maybeReady() {
-			todo.whenReady, s.whenReady = nil, todo.whenReady
-		}
+		todo.whenReady = s.maybeReady()
 		if s.current != nil && !s.current.settled {
 			s.handOver(s.current)
 			return reply{status: http.StatusOK, event: s.current}, true, todo
@@ -190,7 +187,7 @@ func (s *Session) finish(x *exchange, p *post, a sandbox.Answer, r reply) reply 
 	s.state = answered
 	if s.gone != nil {
 		s.state = exited
-		s.signalReady()
+		s.tellSoon(s.signalReady())
 	}
 	return r
 }

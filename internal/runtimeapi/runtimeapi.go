@@ -304,7 +304,7 @@ func (s *Session) die(f sandbox.Failure) {
 		s.gone = &f
 	}
 	s.endInit(&f)
-	s.signalReady()
+	s.tellSoon(s.signalReady())
 }
 
 // endInit ends the initialisation, if it has not ended. The caller holds mu.
@@ -317,17 +317,23 @@ func (s *Session) endInit(f *sandbox.Failure) {
 	}
 }
 
-// signalReady closes ready, if it is open. The caller holds mu. Close does so, too:
-// nobody has to be told once Serve waits for its goroutines.
-func (s *Session) signalReady() {
+// signalReady closes ready, if it is open, and gives who is to be called then; nil is
+// nobody. The caller holds mu.
+func (s *Session) signalReady() (tell func()) {
 	select {
 	case <-s.ready:
-		return
+		return nil
 	default:
 	}
 	close(s.ready)
-	if f := s.whenReady; f != nil {
-		s.whenReady = nil
+	tell, s.whenReady = s.whenReady, nil
+	return tell
+}
+
+// tellSoon calls f from a goroutine of the session. The caller holds mu. Close does so,
+// too: nobody has to be told once Serve waits for its goroutines.
+func (s *Session) tellSoon(f func()) {
+	if f != nil {
 		s.serving.Go(f)
 	}
 }

@@ -78,8 +78,8 @@ func (s *Session) stream(x *exchange, p *post) reply {
 }
 
 // sendAll passes the body on to its end. What is beyond lambent.MaxStreamed, for which
-// a prelude does not count, is not. It begins with the first byte: aws-lambda-ric sends the error of a handler
-// that has written nothing as the trailer of an empty stream.
+// a prelude does not count, is not. It begins with the first byte: aws-lambda-ric sends
+// the error of a handler that has written nothing as the trailer of an empty stream.
 func (s *Session) sendAll(x *exchange, p *post) error {
 	limit := lambent.MaxStreamed
 	if p.contentType == lambent.PreludeType {
