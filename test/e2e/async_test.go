@@ -65,11 +65,9 @@ def handler(event, context):
     return event
 `
 
-// The server is killed again and again, and so are instances, while numbered events
-// are sent; every acknowledged one is told of at its destination.
-func TestEventsOutliveTheServer(t *testing.T) {
-	const rounds, perRound = 10, 30
-	s := harness.Start(t, harness.Options{Args: []string{"--set", "async.pace=0.001"}})
+// deployNumbered makes the function "numbered", of whose events the witness hears.
+func deployNumbered(t *testing.T, s *harness.Server) *witness {
+	t.Helper()
 	s.Create(t, harness.Function{Name: "numbered", Runtime: "python3.11", Handler: "app.handler", Memory: 128, Zip: harness.Zip(t, map[string]string{"app.py": numberedHandler})})
 	c := newWitness(t)
 	to := aws.String("arn:aws:lambent:::" + c.URL)
@@ -80,6 +78,15 @@ func TestEventsOutliveTheServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// The server is killed again and again, and so are instances, while numbered events
+// are sent; every acknowledged one is told of at its destination.
+func TestEventsOutliveTheServer(t *testing.T) {
+	const rounds, perRound = 10, 30
+	s := harness.Start(t, harness.Options{Args: []string{"--set", "async.pace=0.001"}})
+	c := deployNumbered(t, s)
 	acked := map[string]bool{}
 	for round := range rounds {
 		pid := s.PID()

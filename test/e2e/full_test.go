@@ -28,16 +28,7 @@ func TestEventsOnFullDisk(t *testing.T) {
 	}
 	const rounds, perRound = 5, 8
 	s := harness.Start(t, harness.Options{Data: mount(t, "size=48m"), Args: []string{"--set", "async.pace=0.001"}})
-	s.Create(t, harness.Function{Name: "numbered", Runtime: "python3.11", Handler: "app.handler", Memory: 128, Zip: harness.Zip(t, map[string]string{"app.py": numberedHandler})})
-	c := newWitness(t)
-	to := aws.String("arn:aws:lambent:::" + c.URL)
-	_, err := s.Lambda().PutFunctionEventInvokeConfig(t.Context(), &lambda.PutFunctionEventInvokeConfigInput{
-		FunctionName: aws.String("numbered"), MaximumRetryAttempts: aws.Int32(1),
-		DestinationConfig: &types.DestinationConfig{OnSuccess: &types.OnSuccess{Destination: to}, OnFailure: &types.OnFailure{Destination: to}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := deployNumbered(t, s)
 	pid, sent, refused := s.PID(), 0, 0
 	acked := map[string]bool{}
 	send := func() error {
