@@ -191,19 +191,7 @@ func longQueue(ctx context.Context, b *bed, later target) ([]result, error) {
 
 // hold has the events of the function echo wait, or lets them go.
 func (b *bed) hold(ctx context.Context, on bool) error {
-	r, err := b.request(ctx, http.MethodPut, "/v1/functions/echo/settings", fmt.Appendf(nil, `{"holdEvents":%t}`, on))
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }() // only read from
-	if resp.StatusCode != http.StatusOK {
-		return errors.New("hold events: " + resp.Status)
-	}
-	return nil
+	return b.put(ctx, "/v1/functions/echo/settings", fmt.Appendf(nil, `{"holdEvents":%t}`, on))
 }
 
 // drained waits until no more than n events wait or run.

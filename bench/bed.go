@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -229,4 +230,22 @@ func zipped(files map[string][]byte) ([]byte, error) {
 	}
 	err := w.Close() // writes the directory, so it precedes Bytes
 	return buf.Bytes(), err
+}
+
+// put sends something to the API that has to be taken.
+func (b *bed) put(ctx context.Context, path string, body []byte) error {
+	r, err := b.request(ctx, http.MethodPut, path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close() // read to its end
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("put %s: %s: %w %.300s", path, resp.Status, err, answer)
+	}
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -135,18 +134,8 @@ func (b *bed) route(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r, err := b.request(ctx, http.MethodPut, "/v1/routes", body)
-		if err != nil {
+		if err := b.put(ctx, "/v1/routes", body); err != nil {
 			return err
-		}
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			return err
-		}
-		answer, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close() // read to its end
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("put routes: %s: %w %.300s", resp.Status, err, answer)
 		}
 	}
 	return nil
