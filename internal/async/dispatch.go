@@ -104,7 +104,8 @@ type dispatcher struct {
 
 func newDispatcher(s *Service, calls context.Context) *dispatcher {
 	return &dispatcher{
-		s: s, calls: calls, idle: make(chan call), leave: make(chan struct{}), lanes: map[string]*lane{}, spaces: map[string]*space{}, timers: map[*lane]*timedLane{},
+		s: s, calls: calls, idle: make(chan call), leave: make(chan struct{}),
+		lanes: map[string]*lane{}, spaces: map[string]*space{}, timers: map[*lane]*timedLane{},
 		ready: queue[*space]{less: func(a, b *space) bool { return fairer(a.running, b.running, a.served, b.served) }},
 		timed: queue[*timedLane]{less: func(a, b *timedLane) bool { return a.at.Before(b.at) }},
 	}
