@@ -117,6 +117,9 @@ func largeImage(t *testing.T, index func(t testing.TB, archive, to string) (v1.L
 	}
 
 	t.Run("registry is away", func(t *testing.T) {
+		if got := get("usr/bin/serve"); got.status != 200 { // all of it: the next instance may need other pages
+			t.Errorf("the program: %d", got.status)
+		}
 		refuses.Store(http.StatusServiceUnavailable)
 		began := time.Now()
 		got := get(fmt.Sprintf("sum/%d", twentieth+20))

@@ -41,6 +41,7 @@ type trees struct {
 	mu       sync.Mutex // guards the rest
 	listings map[uint64][]fuse.DirEntry
 	last     uint64                   // the number of the listing that was made last
+	missed   map[uint64]reading       // by file: what could not be read last
 	fault    error                    // why something could not be read; the first one
 	failed   func(f *sandbox.Failure) // told of it, once, with mu held; may be nil
 }
@@ -62,7 +63,7 @@ func CanMountTrees() error {
 // place among the layers. Owner is who an image's user or group is on the host.
 func newTrees(byPlace map[int]*filetree.Tree, owner func(id int) uint32) *trees {
 	t := &trees{RawFileSystem: fuse.NewDefaultRawFileSystem(), owner: owner, started: time.Now(),
-		served: make(chan struct{}), listings: map[uint64][]fuse.DirEntry{}}
+		served: make(chan struct{}), listings: map[uint64][]fuse.DirEntry{}, missed: map[uint64]reading{}}
 	top := filetree.New()
 	t.all, t.first = []*filetree.Tree{top}, []uint64{fuse.FUSE_ROOT_ID}
 	next := uint64(fuse.FUSE_ROOT_ID + 1)
@@ -245,8 +246,8 @@ func (i interruptible) Err() error {
 	}
 }
 
-// Read fetches what is missing. What cannot be had ends the instance: a program may
-// take an error of a read for anything.
+// Read fetches what is missing. What cannot be had, and is not only read ahead, ends
+// the instance: a program may take an error of a read for anything.
 func (t *trees) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	tree, n := t.node(in.NodeId)
 	if n == nil || tree.Read == nil {
@@ -262,10 +263,29 @@ func (t *trees) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.
 		if ctx.Err() != nil {
 			return nil, fuse.Status(syscall.EINTR)
 		}
-		t.fail(err)
+		if t.needed(in) {
+			t.fail(err)
+		}
 		return nil, fuse.EIO
 	}
 	return fuse.ReadResultData(p), fuse.OK
+}
+
+// reading is the part of a file that the kernel asked for.
+type reading struct{ from, to uint64 }
+
+// needed tells whether somebody waits for what could not be read. The kernel reads
+// ahead of programs, and around a page of theirs; when that fails, it asks once more
+// for what they do need, a page (or what it keeps in its stead) at a time
+// (mm/filemap.c, filemap_read_folio). So more than a page counts only if it
+// is part of what failed before, or if it goes to the program's own memory.
+func (t *trees) needed(in *fuse.ReadIn) bool {
+	asked := reading{in.Offset, in.Offset + uint64(in.Size)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.missed[in.NodeId]
+	t.missed[in.NodeId] = asked
+	return int(in.Size) <= os.Getpagesize() || in.Flags&unix.O_DIRECT != 0 || before.from <= asked.from && asked.to <= before.to
 }
 
 // OpenDir makes a listing, so that it stays the same while it is read.

@@ -18,13 +18,15 @@ import (
 	"lambent.dev/lambent/internal/sandbox/sandboxtest"
 )
 
-// memoryTree is a tree whose content is in memory; reading may be made to fail, or
-// to hang.
+// memoryTree is a tree whose content is in memory; reading may be made to fail, all
+// of it or of one file from some place on, or to hang.
 type memoryTree struct {
 	*filetree.Tree
 	content map[*filetree.Node][]byte
 	read    atomic.Int64 // bytes
 	fails   atomic.Bool
+	part    *filetree.Node // set before it is read
+	beyond  int64
 	hangs   atomic.Bool
 }
 
@@ -33,7 +35,7 @@ func newMemoryTree(t *testing.T, files map[string]string) *memoryTree {
 	m := &memoryTree{Tree: filetree.New(), content: map[*filetree.Node][]byte{}}
 	m.Read = func(ctx context.Context, n *filetree.Node, p []byte, at int64) error {
 		switch {
-		case m.fails.Load():
+		case m.fails.Load() && (m.part == nil || m.part == n && at+int64(len(p)) > m.beyond):
 			return lambent.Errorf(lambent.CodeTimeout, "The registry did not answer in time.")
 		case m.hangs.Load():
 			<-ctx.Done()
@@ -146,6 +148,19 @@ func TestImageThatStopsComing(t *testing.T) {
 		a := l.Invoke(sandboxtest.Command{Do: "read", Args: []string{"/file"}}, 10*time.Second)
 		if a.Failure == nil || a.Failure.Type != "Runtime.ImageUnreadable" || !strings.Contains(a.Failure.Message, "did not answer in time") {
 			t.Errorf("answer: %+v", a.Failure)
+		}
+	})
+	t.Run("ahead of what is read", func(t *testing.T) {
+		m := newMemoryTree(t, map[string]string{"bin/probe": probeProgram(t), "large": strings.Repeat("0123456789abcdef", 1<<14)})
+		m.part, m.beyond = m.Find("large"), 8<<10
+		l := sandboxtest.Start(t, d, comingSpec("ahead", image, m))
+		m.fails.Store(true)
+		if got := l.Do("read", 5000, "/large"); len(got) != 5000 || !strings.HasPrefix(got, "0123456789") {
+			t.Errorf("what is there: %.80q", got)
+		}
+		a := l.Invoke(sandboxtest.Command{Do: "read", Args: []string{"/large"}}, 10*time.Second)
+		if a.Failure == nil || a.Failure.Type != "Runtime.ImageUnreadable" {
+			t.Errorf("all of it: %+v", a.Failure)
 		}
 	})
 	t.Run("while it starts", func(t *testing.T) {

@@ -74,7 +74,7 @@ func run(e event) (any, error) {
 func files(e event, arg func(int) string) (any, error, bool) {
 	switch e.Do {
 	case "read":
-		b, err := os.ReadFile(arg(0))
+		b, err := read(arg(0), e.N)
 		return string(b), err, true
 	case "link":
 		target, err := os.Readlink(arg(0))
@@ -285,4 +285,18 @@ var errnos = map[string]syscall.Errno{
 	"EROFS": syscall.EROFS, "ENOSPC": syscall.ENOSPC, "EAFNOSUPPORT": syscall.EAFNOSUPPORT, "ESRCH": syscall.ESRCH,
 	"EINVAL": syscall.EINVAL, "EBADF": syscall.EBADF, "EFAULT": syscall.EFAULT, "ENODEV": syscall.ENODEV,
 	"ENXIO": syscall.ENXIO, "EAGAIN": syscall.EAGAIN, "EIO": syscall.EIO,
+}
+
+// read reads a file, or n bytes of it if n is not 0.
+func read(name string, n int) ([]byte, error) {
+	if n == 0 {
+		return os.ReadFile(name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, n)
+	_, err = io.ReadFull(f, b)
+	return b, errors.Join(err, f.Close())
 }
