@@ -38,6 +38,8 @@ type Driver struct {
 	library *library
 	handles *handles // of all instances
 	config  wazero.ModuleConfig
+	// mappings are of the guests' memories.
+	mappings mappings
 
 	live  sandbox.Registry[*Instance]
 	stops sync.WaitGroup // Stops that go on in the background
@@ -218,6 +220,7 @@ func (d *Driver) Close() error {
 		d.stops.Wait()
 	}
 	errs = append(errs, d.library.close())
+	d.mappings.close()
 	if err := errors.Join(errs...); err != nil {
 		return lambent.Errorf(lambent.CodeInternal, "close the wasm sandbox: %w", err)
 	}

@@ -7,8 +7,11 @@ import (
 	"lambent.dev/lambent/internal/sandbox"
 )
 
-// aboutOf is what lambent.context tells of an event.
+// aboutOf is what lambent.context tells of an event: nothing if there is none.
 func aboutOf(ev *sandbox.Event) []byte {
+	if ev == nil {
+		return nil
+	}
 	about := struct {
 		RequestID     string          `json:"requestId"`
 		FunctionARN   string          `json:"invokedFunctionArn"`

@@ -60,7 +60,7 @@ func (i *Instance) newGuest(ctx context.Context) (_ *guest, _ *ending, err error
 		return nil, nil, fmt.Errorf("a module of %d bytes in %d", i.mod.least, limit)
 	}
 	i.clears.Wait()
-	mem, err := newMemory(max(min(limit, i.mod.most), pageSize))
+	mem, err := i.driver.mappings.memory(max(min(limit, i.mod.most), pageSize))
 	if err != nil {
 		return nil, nil, lambent.Errorf(lambent.CodeUnavailable, "reserve memory for a module: %w", err)
 	}

@@ -142,7 +142,7 @@ func signature(f api.FunctionDefinition) string {
 // context.
 type call struct {
 	env    []string
-	about  []byte // the invocation as JSON; nil during initialisation
+	event  *sandbox.Event // nil during initialisation
 	report *reported
 }
 
@@ -222,7 +222,7 @@ func fail(ctx context.Context, mod api.Module, stack []uint64) {
 // describe is lambent.context(buffer, size): it writes as much as fits and gives
 // the whole size.
 func describe(ctx context.Context, mod api.Module, stack []uint64) {
-	about := callOf(ctx).about
+	about := aboutOf(callOf(ctx).event)
 	n := min(len(about), int(uint32(stack[1])))
 	if !mod.Memory().Write(uint32(stack[0]), about[:n]) {
 		panic(errors.New("lambent.context: pointer out of bounds"))

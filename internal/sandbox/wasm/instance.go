@@ -223,7 +223,7 @@ func (i *Instance) answer(ctx context.Context, begin time.Time, ev *sandbox.Even
 			return i.ended(ctx, begin, ev, end), nil
 		}
 	}
-	c := &call{env: i.env, about: aboutOf(ev)}
+	c := &call{env: i.env, event: ev}
 	if i.mod.resident {
 		b, failure, end := g.handle(ctx, c, ev.Payload)
 		i.note(g)
