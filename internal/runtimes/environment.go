@@ -73,7 +73,7 @@ func defaults(v *lambent.Version, r release) map[string]string {
 		"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
 	}
 	if l, ok := languages[r.family]; ok && l.env != nil {
-		maps.Copy(vars, l.env(r))
+		maps.Copy(vars, l.env(v, r))
 	}
 	switch r.family {
 	case familyProvided:

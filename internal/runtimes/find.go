@@ -48,6 +48,7 @@ func DefaultSearch() []string {
 		"/root/.nvm/versions/node/*",
 		"/root/.local/share/fnm/node-versions/*/installation",
 		"/root/.sdkman/candidates/java/*",
+		"/usr/share/dotnet/dotnet", "/usr/lib/dotnet/dotnet", "/usr/lib64/dotnet/dotnet", "/opt/dotnet*/dotnet", "/root/.dotnet/dotnet",
 		"/root/.rbenv/versions/*", "/root/.rubies/*", "/opt/rubies/*", "/root/.deno", "/root/.bun",
 		"/root/.asdf/installs/python/*", "/root/.asdf/installs/nodejs/*", "/root/.asdf/installs/java/*",
 		"/root/.local/share/mise/installs/python/*", "/root/.local/share/mise/installs/node/*",
@@ -68,8 +69,8 @@ func (c *Catalog) scan(ctx context.Context) []interpreter {
 		}
 		for _, place := range places {
 			for _, i := range candidates(place) {
-				if !seen[i.program] {
-					seen[i.program] = true
+				if !seen[i.key] {
+					seen[i.key] = true
 					all = append(all, i)
 				}
 			}
@@ -151,6 +152,10 @@ func candidates(place string) []interpreter {
 		}
 		c.program, c.prefix = program, filepath.Dir(filepath.Dir(program))
 		c.key = fmt.Sprintf("%s %d %d", program, info.Size(), info.ModTime().UnixNano())
+		if c.family == familyDotnet {
+			out = append(out, dotnets(c)...)
+			continue
+		}
 		out = append(out, c)
 	}
 	return out

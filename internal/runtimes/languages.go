@@ -28,6 +28,9 @@ type language struct {
 	// older tells that an older release of the same major version may serve where
 	// there is no newer one.
 	older bool
+	// rolls tells that a newer major version may serve where there is none of the
+	// release's own.
+	rolls bool
 	// folder has the bootstrap, among those that are laid out.
 	folder string
 	// launch completes the command, the control protocol and what else differs.
@@ -35,12 +38,16 @@ type language struct {
 	// blank lists the variables that keep a function from using a blank; nil where
 	// the bootstrap cannot be one.
 	blank *ownStart
+	// foreign tells that a version is started without the bootstrap; nil is never.
+	foreign func(v *lambent.Version) bool
 	// env are the variables that AWS sets for the language; a function may set
 	// them for itself. It may be nil.
-	env func(r release) map[string]string
-	// packages names what a distribution and npm have of it; either may be empty.
+	env func(v *lambent.Version, r release) map[string]string
+	// apt and npm name what a distribution and npm have of it; either may be nil.
 	apt func(r release, d distribution) string
 	npm func() npmPackage
+	// wheel names PyPI's package of a release, if it has one.
+	wheel func(r release) wheelPackage
 	// put says where a person puts the interpreter who has to do so by hand.
 	put string
 }
@@ -52,6 +59,8 @@ var languages = map[family]language{
 	familyDeno: denoLanguage,
 	familyBun:  bunLanguage,
 	familyBash: bashLanguage,
+
+	familyDotnet: dotnetLanguage,
 }
 
 // isDir tells whether there is such a folder on the host.
@@ -76,7 +85,7 @@ func familyOf(name string) family {
 // ask fills in the version of an interpreter in the table.
 func (l language) ask(ctx context.Context, i *interpreter) error {
 	text, err := output(ctx, i.program, l.probe...)
-	if err != nil {
+	if err != nil || i.version != "" { // known by where it is
 		return err
 	}
 	return i.setVersion(versionText.FindString(text))
@@ -90,12 +99,15 @@ func (i *interpreter) setMinor() {
 }
 
 // pickOf chooses the interpreter of a language for a release: the same version,
-// else the nearest newer one of the same major version, else, where older ones
-// may serve, the newest.
+// else the nearest newer one of the same major version, else, where older or newer
+// ones may serve, the newest or the nearest.
 func (l language) pickOf(found []interpreter, r release) (best interpreter, exact, ok bool) {
 	for _, i := range found {
 		if i.family == r.family && l.newest {
 			return i, true, true
+		}
+		if i.family == r.family && l.rolls && i.major > r.major && (!ok || i.major < best.major) {
+			best, ok = i, true
 		}
 		if i.family != r.family || i.major != r.major {
 			continue
@@ -135,7 +147,7 @@ func (l language) name(r release) string {
 }
 
 // languageInstaller finds the way to install a release of a language here, or
-// nil: the distribution's package, else npm's.
+// nil: the distribution's package, else npm's, else PyPI's.
 func (c *Catalog) languageInstaller(l language, r release) installer {
 	if l.apt != nil {
 		if pkg := l.apt(r, c.distribution); pkg != "" {
@@ -148,6 +160,13 @@ func (c *Catalog) languageInstaller(l language, r release) installer {
 		if pkg := l.npm(); pkg.name != "" {
 			return func(ctx context.Context, progress func(string)) error {
 				return c.installNPM(ctx, pkg, r, progress)
+			}
+		}
+	}
+	if l.wheel != nil {
+		if pkg := l.wheel(r); pkg.name != "" {
+			return func(ctx context.Context, progress func(string)) error {
+				return c.installWheel(ctx, pkg, r, progress)
 			}
 		}
 	}

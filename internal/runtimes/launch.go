@@ -61,7 +61,8 @@ func (c *Catalog) launch(v *lambent.Version, i interpreter, r release) sandbox.R
 // in the distribution's /usr. What is in /usr/local needs its library path, and
 // what is elsewhere is not visible at all.
 func ownPlace(i interpreter) bool {
-	return i.prefix == "/usr" || strings.HasPrefix(i.prefix, "/usr/lib/jvm/")
+	return i.prefix == "/usr" || strings.HasPrefix(i.prefix, "/usr/lib/jvm/") ||
+		i.family == familyDotnet && strings.HasPrefix(i.prefix, "/usr/") && !strings.HasPrefix(i.prefix, "/usr/local/")
 }
 
 // providedRuntime starts the program that the function or a layer brings.

@@ -65,7 +65,8 @@ var accepted = []release{
 	{"ruby4.0", familyRuby, 4, 0},
 }
 
-// own are the names that CreateFunction takes beyond AWS's.
+// own are the names that CreateFunction takes beyond AWS's. dotnetcore3.1 is one
+// that AWS has retired: it is served where somebody has put .NET Core on the host.
 var own = []release{
 	{Wasm, familyWasm, 0, 0},
 	{"php8.1", familyPHP, 8, 1},
@@ -76,6 +77,7 @@ var own = []release{
 	{"deno2", familyDeno, 2, 0},
 	{"bun1", familyBun, 1, 0},
 	{"bash", familyBash, 0, 0},
+	{"dotnetcore3.1", familyDotnet, 3, 1},
 }
 
 // known are all names that new functions can have.
@@ -118,8 +120,6 @@ func (r release) language() string {
 		return fmt.Sprintf("Node.js %d", r.major)
 	case familyJava:
 		return fmt.Sprintf("Java %d", r.major)
-	case familyDotnet:
-		return fmt.Sprintf(".NET %d", r.major)
 	default:
 		return "the operating system"
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"os"
@@ -154,7 +155,20 @@ func download(ctx context.Context, d dist, path string) error {
 	if !ok {
 		return fmt.Errorf("the registry gives no SHA-512 for %s", d.Tarball)
 	}
-	body, done, err := get(ctx, d.Tarball, "*/*")
+	return fetch(ctx, d.Tarball, path, checksum{hash: sha512.New(), want: want, name: "SHA-512", text: base64.StdEncoding.EncodeToString})
+}
+
+// checksum is what a download must have.
+type checksum struct {
+	hash hash.Hash
+	want string
+	name string              // of the hash
+	text func([]byte) string // how its sum is written
+}
+
+// fetch writes what is at url to path and checks it.
+func fetch(ctx context.Context, url, path string, sum checksum) error {
+	body, done, err := get(ctx, url, "*/*")
 	if err != nil {
 		return err
 	}
@@ -163,16 +177,15 @@ func download(ctx context.Context, d dist, path string) error {
 	if err != nil {
 		return fmt.Errorf("create the archive: %w", err)
 	}
-	hash := sha512.New()
-	n, err := io.Copy(io.MultiWriter(f, hash), io.LimitReader(body, maxTarball+1))
+	n, err := io.Copy(io.MultiWriter(f, sum.hash), io.LimitReader(body, maxTarball+1))
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("download %s: %w", d.Tarball, err)
+		return fmt.Errorf("download %s: %w", url, err)
 	}
 	if n > maxTarball {
-		return fmt.Errorf("%s is larger than %d bytes", d.Tarball, maxTarball)
+		return fmt.Errorf("%s is larger than %d bytes", url, maxTarball)
 	}
-	if got := base64.StdEncoding.EncodeToString(hash.Sum(nil)); got != want {
-		return fmt.Errorf("%s is not what the registry announced: SHA-512 %s, want %s", d.Tarball, got, want)
+	if got := sum.text(sum.hash.Sum(nil)); got != sum.want {
+		return fmt.Errorf("%s is not what the registry announced: %s %s, want %s", url, sum.name, got, sum.want)
 	}
 	return nil
 }

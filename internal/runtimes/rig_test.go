@@ -81,6 +81,9 @@ func TestMain(m *testing.M) {
 // sources is the folder of the functions that all tests share.
 func sources(t *testing.T, language string) string {
 	t.Helper()
+	if language == "dotnet" {
+		return dotnetFunctions(t)
+	}
 	dir, err := filepath.Abs(filepath.Join("../../test/runtimes/functions", language))
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func launchRuby(rt *sandbox.Runtime, v *lambent.Version, _ interpreter, program 
 
 // rubyEnv is where AWS looks for gems and libraries ("Using layers for Ruby Lambda
 // functions", AWS Lambda developer guide).
-func rubyEnv(r release) map[string]string {
+func rubyEnv(_ *lambent.Version, r release) map[string]string {
 	gems := fmt.Sprintf("%d.%d.0", r.major, r.minor)
 	return map[string]string{
 		"GEM_HOME": guestRuntime,

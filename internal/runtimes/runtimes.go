@@ -31,6 +31,9 @@ type Options struct {
 	// NPMRegistry is where Node.js is installed from; "" is
 	// https://registry.npmjs.org.
 	NPMRegistry string
+	// PythonIndex is where .NET Core is installed from; "" is
+	// https://pypi.org/simple.
+	PythonIndex string
 	Log         *slog.Logger
 }
 
@@ -84,6 +87,9 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	if o.NPMRegistry == "" {
 		o.NPMRegistry = defaultRegistry
 	}
+	if o.PythonIndex == "" {
+		o.PythonIndex = defaultIndex
+	}
 	dir, err := filepath.Abs(filepath.Join(o.DataDir, "runtimes"))
 	if err != nil {
 		return nil, fmt.Errorf("find the runtimes folder: %w", err)
@@ -125,9 +131,7 @@ func (c *Catalog) Check(name, arch string) (warning string, err error) {
 	b, built := builtIns[r.family]
 	switch {
 	case !ok && retired[name]:
-		return "", lambent.Errorf(lambent.CodeInvalid, "The runtime parameter of %s is no longer supported "+
-			"for creating or updating AWS Lambda functions. We recommend you use a supported runtime "+
-			"while creating or updating functions.", name).WithReason("UnknownRuntime")
+		return "", refusal(name)
 	case !ok:
 		return "", lambent.Errorf(lambent.CodeInvalid, "Value %s at 'runtime' failed to satisfy constraint: "+
 			"Member must satisfy enum value set: [%s] or be a valid ARN", name, enumSet).
@@ -136,6 +140,9 @@ func (c *Catalog) Check(name, arch string) (warning string, err error) {
 		return b.warning(arch), nil
 	}
 	i, exact, ok := c.serve(r)
+	if !ok && retired[name] {
+		return "", refusal(name)
+	}
 	if !ok {
 		return "", lambent.Errorf(lambent.CodeInvalid, "The runtime %s is not installed on this host. %s",
 			name, c.advice(r)).WithReason("RuntimeNotInstalled")
@@ -145,6 +152,13 @@ func (c *Catalog) Check(name, arch string) (warning string, err error) {
 			name, i.language(), i.version), nil
 	}
 	return foreign(arch), nil
+}
+
+// refusal is AWS's of a name that it has retired.
+func refusal(name string) error {
+	return lambent.Errorf(lambent.CodeInvalid, "The runtime parameter of %s is no longer supported "+
+		"for creating or updating AWS Lambda functions. We recommend you use a supported runtime "+
+		"while creating or updating functions.", name).WithReason("UnknownRuntime")
 }
 
 // serve picks the interpreter for a release and looks again when there is none.

@@ -91,12 +91,13 @@ func TestCheck(t *testing.T) {
 			reason:  "RuntimeNotInstalled",
 			message: "The runtime nodejs24.x is not installed on this host. Run on the server: lambent runtime install nodejs24.x",
 		},
-		"java21":   {reason: "RuntimeNotInstalled", message: "The runtime java21 is not installed on this host. "},
-		"dotnet8":  {reason: "RuntimeNotInstalled", message: "The runtime dotnet8 is not installed on this host. lambent has no runtime for .NET 8"},
-		"ruby3.3":  {reason: "RuntimeNotInstalled", message: "The runtime ruby3.3 is not installed on this host. "},
-		"java8":    {reason: "UnknownRuntime", message: "The runtime parameter of java8 " + retired},
-		"go1.x":    {reason: "UnknownRuntime", message: "The runtime parameter of go1.x " + retired},
-		"provided": {reason: "UnknownRuntime", message: "The runtime parameter of provided " + retired},
+		"java21":        {reason: "RuntimeNotInstalled", message: "The runtime java21 is not installed on this host. "},
+		"dotnet8":       {reason: "RuntimeNotInstalled", message: "The runtime dotnet8 is not installed on this host. "},
+		"dotnetcore3.1": {reason: "UnknownRuntime", message: "The runtime parameter of dotnetcore3.1 " + retired},
+		"ruby3.3":       {reason: "RuntimeNotInstalled", message: "The runtime ruby3.3 is not installed on this host. "},
+		"java8":         {reason: "UnknownRuntime", message: "The runtime parameter of java8 " + retired},
+		"go1.x":         {reason: "UnknownRuntime", message: "The runtime parameter of go1.x " + retired},
+		"provided":      {reason: "UnknownRuntime", message: "The runtime parameter of provided " + retired},
 		"PYTHON3.9": {
 			reason: "UnknownRuntime",
 			message: "Value PYTHON3.9 at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [nodejs20.x, " +
@@ -331,7 +332,7 @@ func TestInstallSaysWhatToDo(t *testing.T) {
 	c, _ := planted(t)
 	for name, want := range map[string]string{
 		"nodejs24.x": "fetch ", // the registry is not there
-		"dotnet8":    "package the function as a program named bootstrap",
+		"dotnet8":    "Put a .NET runtime into /usr/share/dotnet",
 		"go1.x":      "is no longer supported",
 		"nonsense":   "failed to satisfy constraint",
 		"python3.15": "uv python install 3.15",

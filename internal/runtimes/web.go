@@ -30,7 +30,7 @@ func launchDeno(rt *sandbox.Runtime, v *lambent.Version, _ interpreter, program 
 }
 
 // denoEnv keeps what Deno compiles where it can write.
-func denoEnv(release) map[string]string {
+func denoEnv(*lambent.Version, release) map[string]string {
 	return map[string]string{"DENO_DIR": "/tmp/.deno", "DENO_NO_UPDATE_CHECK": "1"}
 }
 

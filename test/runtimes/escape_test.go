@@ -341,7 +341,8 @@ func escapeFrom(t *testing.T, s *harness.Server, a attempt) {
 
 // handlers of the shared function.
 var handlers = map[string]string{"python": "main.handler", "nodejs": "index.handler", "java": "fn.Main", "provided": "bootstrap",
-	"ruby": "main.handler", "php": "main.handler", "deno": "main.handler", "bun": "main.handler", "bash": "main.handler"}
+	"ruby": "main.handler", "php": "main.handler", "deno": "main.handler", "bun": "main.handler", "bash": "main.handler",
+	"dotnet": "fn::Fn.Main::Handle"}
 
 func escape(t *testing.T, s *harness.Server, runtime, dir string, a attempt) {
 	name := "escape-" + strings.ReplaceAll(runtime, ".", "-")

@@ -80,6 +80,33 @@ func webLanguage(name string) language {
 	}
 }
 
+var dotnetLanguage = language{
+	name: "dotnet", thrown: "Custom", crash: true,
+	outOfMemory: failure{"OutOfMemoryException", "Exception of type 'System.OutOfMemoryException' was thrown."},
+	object: func(t *testing.T, _ string, m map[string]any) {
+		trace := strings.Join(texts(m["stackTrace"]), "\n")
+		cause, _ := m["cause"].(map[string]any) // nil fails below
+		if trace != "at Fn.Main.Handle(JsonElement e, ILambdaContext context)" || cause["errorMessage"] != "the cause" || len(m) != 4 {
+			t.Errorf("error object %v", m)
+		}
+	},
+	forms: map[string]form{
+		"fn::Fn.Forms::Static":     {`"low"`, `"LOW"`},
+		"fn::Fn.Forms::TaskOf":     {`{"name":"é"}`, `{"Name":"é","Count":0}`},
+		"fn::Fn.Forms::Streams":    {`{"any":  1}`, `"11"`},
+		"fn::Fn.Forms::Serialized": {`"raw"`, `"<"RAW">!"`},
+		"program":                  {`{"a":1}`, `{"program":{"a":1}}`},
+	},
+	broken: map[string]failure{
+		"fn::Fn.BrokenConstructor::Handle": {"TargetInvocationException", "Exception has been thrown by the target of an invocation."},
+		"fn::Fn.Absent::Handle":            {"LambdaValidationException", "Unable to load type 'Fn.Absent' from assembly 'fn'."},
+		"absent::Fn.Main::Handle":          {"LambdaValidationException", "Could not find the specified handler assembly with the file name 'absent, "},
+		"fn::Fn.Exits::Handle":             exited,
+	},
+	text: []string{instant + `Z\tID\tinfo\tprint hello`, instant + `Z\tID\tfail\tstderr hello`, instant + `Z\tID\tcrit\tcritical hello`},
+	json: []string{`\{.*"level":"Information","requestId":"ID","message":"print hello"\}`},
+}
+
 var bashLanguage = language{
 	name: "bash", thrown: "ExitStatus3", outOfMemory: killed,
 	object: func(t *testing.T, _ string, m map[string]any) {

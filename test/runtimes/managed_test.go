@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ var killed = failure{"Runtime.ExitError", "RequestId: ID Error: Runtime exited w
 var exited = failure{"Runtime.ExitError", "RequestId: ID Error: Runtime exited with error: exit status 3"}
 
 var languages = []language{pythonLanguage, nodeLanguage, javaLanguage, providedLanguage, rubyLanguage, phpLanguage,
-	webLanguage("deno"), webLanguage("bun"), bashLanguage}
+	webLanguage("deno"), webLanguage("bun"), bashLanguage, dotnetLanguage}
 
 const stamp = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`
 
@@ -175,6 +176,9 @@ func TestManagedRuntimes(t *testing.T) {
 		}
 		if l.name == "ruby" && len(runtimes) == 0 {
 			runtimes = []string{"ruby3.2"} // by whatever Ruby there is
+		}
+		if _, err := exec.LookPath("mcs"); l.name == "dotnet" && err != nil {
+			runtimes = nil // its functions cannot be compiled
 		}
 		if len(runtimes) == 0 {
 			t.Run(l.name, func(t *testing.T) { t.Skip("this host has no such runtime") })
@@ -307,7 +311,8 @@ func (c *contract) environment() {
 	for name := range env {
 		known := []string{"PYTHONPATH", "NODE_PATH", "GOMAXPROCS", "LC_CTYPE",
 			"GEM_HOME", "GEM_PATH", "RUBYLIB", "DENO_DIR", "DENO_NO_UPDATE_CHECK", "PWD", "OLDPWD", "SHLVL", "_",
-			"AWS_REQUEST_ID", "LAMBDA_DEADLINE_MS", "LAMBDA_INVOKED_FUNCTION_ARN", "LAMBDA_CLIENT_CONTEXT", "LAMBDA_COGNITO_IDENTITY"}
+			"AWS_REQUEST_ID", "LAMBDA_DEADLINE_MS", "COMPlus_EnableDiagnostics", "COMPlus_GCHeapHardLimit",
+			"DOTNET_EnableDiagnostics", "DOTNET_GCHeapHardLimit", "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "LAMBDA_INVOKED_FUNCTION_ARN", "LAMBDA_CLIENT_CONTEXT", "LAMBDA_COGNITO_IDENTITY"}
 		if _, ok := want[name]; !ok && !slices.Contains(known, name) {
 			c.Errorf("the function sees %s=%s too", name, env[name])
 		}

@@ -25,6 +25,8 @@ func TestRuntimeNames(t *testing.T) {
 	for _, r := range list {
 		t.Run(r.Name, func(t *testing.T) {
 			switch {
+			case r.State == "installable" && r.Name == "dotnetcore3.1": // AWS has retired it
+				wantRefused(t, s, harness.Function{Name: "absent", Runtime: r.Name}, "InvalidParameterValueException", "is no longer supported")
 			case r.State == "installable":
 				wantRefused(t, s, harness.Function{Name: "absent", Runtime: r.Name}, "InvalidParameterValueException",
 					"The runtime "+r.Name+" is not installed on this host.", "lambent runtime install "+r.Name)

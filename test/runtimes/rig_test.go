@@ -71,6 +71,15 @@ var javaFunction = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// dotnetFunction compiles the functions in C#.
+var dotnetFunction = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(harness.CacheDir(), "dotnet-function")
+	if out, err := exec.Command(filepath.Join(sourceDir("dotnet"), "build.sh"), dir).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compile the functions in C#: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
 // code is a copy of a language's function with the program that tries to get
 // out, for a test to add to.
 func code(t testing.TB, language string) string {
@@ -85,6 +94,10 @@ func code(t testing.TB, language string) string {
 		from = ""
 	case "java":
 		if from, err = javaFunction(); err != nil {
+			t.Fatal(err)
+		}
+	case "dotnet":
+		if from, err = dotnetFunction(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,0 +1,143 @@
+package runtimes
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	goruntime "runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
+)
+
+var dotnetLanguage = language{
+	title:   ".NET",
+	program: regexp.MustCompile(`^dotnet$`),
+	probe:   []string{"--list-runtimes"},
+	rolls:   true,
+	folder:  "dotnet",
+	launch:  launchDotnet,
+	foreign: isAssembly,
+	blank:   &ownStart{prefixes: []string{"DOTNET_", "COMPlus_", "CORECLR_"}},
+	env:     dotnetEnv,
+	apt:     dotnetPackage,
+	wheel:   dotnetWheel,
+	put:     "a .NET runtime into /usr/share/dotnet, or its dotnet and shared into the folder runtimes/dotnet/bin of the data directory",
+}
+
+// sharedFramework is where the versions of the runtime are, beside the dotnet
+// program ("dotnet --list-runtimes" reads the same names).
+const sharedFramework = "shared/Microsoft.NETCore.App"
+
+var dotnetVersion = regexp.MustCompile(`^[1-9][0-9]?\.[0-9]+\.[0-9]+$`)
+
+// oldestDotnet is what the bootstrap is made for.
+const oldestDotnet = "3.1.0"
+
+// dotnets are the runtimes that one dotnet program has, the newest first: the
+// program itself has no version that matters.
+func dotnets(program interpreter) []interpreter {
+	dir := filepath.Dir(program.program)
+	if filepath.Base(dir) != "bin" {
+		program.prefix = dir
+	}
+	var out []interpreter
+	for _, name := range list(filepath.Join(dir, sharedFramework)) {
+		i := program
+		if !dotnetVersion.MatchString(name) || compareVersions(name, oldestDotnet) < 0 || i.setVersion(name) != nil {
+			continue // a preview, or too old for the bootstrap
+		}
+		i.key += " " + name
+		out = append(out, i)
+	}
+	slices.SortStableFunc(out, func(a, b interpreter) int { return compareVersions(b.version, a.version) })
+	return out
+}
+
+// compareVersions compares dotted numbers of equally many parts.
+func compareVersions(a, b string) int {
+	return slices.CompareFunc(strings.Split(a, "."), strings.Split(b, "."), func(x, y string) int {
+		if len(x) != len(y) {
+			return len(x) - len(y)
+		}
+		return strings.Compare(x, y)
+	})
+}
+
+// launchDotnet starts a class library by the bootstrap, on the very runtime that
+// was picked, and a program of the function's own by what its runtimeconfig.json
+// asks for ("Define Lambda function handler in C#", AWS Lambda developer guide).
+func launchDotnet(rt *sandbox.Runtime, v *lambent.Version, i interpreter, program string) {
+	if isAssembly(v) {
+		rt.Command = []string{program, "exec", "--roll-forward", "Major", "/var/task/" + strings.TrimSuffix(v.Handler, ".dll") + ".dll"}
+		return
+	}
+	rt.Command = []string{program, "exec", "--fx-version", i.version, guestRuntime + "/bootstrap.dll"}
+}
+
+// isAssembly tells whether a handler names only an assembly: a program that speaks
+// the Runtime API itself.
+func isAssembly(v *lambent.Version) bool { return !strings.Contains(v.Handler, "::") }
+
+// dotnetEnv is what the runtime reads when it starts. It cannot see the sandbox's
+// limit: the heap gets the share of the memory that it takes of a container's
+// ("System.GC.HeapHardLimitPercent", .NET documentation). Its debugger's pipes
+// would be in the function's /tmp.
+func dotnetEnv(v *lambent.Version, r release) map[string]string {
+	prefix := "DOTNET_"
+	if r.major < 5 {
+		prefix = "COMPlus_" // which newer ones know as well
+	}
+	vars := map[string]string{prefix + "EnableDiagnostics": "0"}
+	if v.MemoryMB > 0 {
+		vars[prefix+"GCHeapHardLimit"] = strconv.FormatInt(int64(v.MemoryMB)<<20*3/4, 16)
+	}
+	if !slices.ContainsFunc(icuVersions(), func(n int) bool { return r.major >= 5 || n <= 70 }) {
+		vars["DOTNET_SYSTEM_GLOBALIZATION_INVARIANT"] = "1"
+	}
+	return vars
+}
+
+// icuVersions are the releases of ICU on this host, where sandboxes see them. .NET
+// Core 3.1 looks for 50 to 70, newer ones for any.
+var icuVersions = sync.OnceValue(func() []int {
+	var out []int
+	for _, pattern := range []string{"/usr/lib/libicuuc.so.*", "/usr/lib64/libicuuc.so.*", "/usr/lib/*-linux-gnu/libicuuc.so.*"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			continue // the patterns are well formed
+		}
+		for _, f := range files {
+			if n, err := strconv.Atoi(strings.TrimPrefix(filepath.Ext(f), ".")); err == nil && n >= 50 {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+})
+
+// dotnetReleases are the versions that the distributions have, by packages.ubuntu.com.
+var dotnetReleases = map[distribution][]int{
+	{"ubuntu", "22.04"}: {6, 8}, {"ubuntu", "24.04"}: {8},
+}
+
+func dotnetPackage(r release, d distribution) string {
+	if slices.Contains(dotnetReleases[d], r.major) {
+		return fmt.Sprintf("dotnet-runtime-%d.0", r.major)
+	}
+	return ""
+}
+
+// dotnetWheel is Microsoft's own package of the runtime on PyPI; there is none of
+// a newer one, and none for other processors.
+func dotnetWheel(r release) wheelPackage {
+	if r.major != 3 || goruntime.GOARCH != "amd64" {
+		return wheelPackage{}
+	}
+	return wheelPackage{title: ".NET Core", name: "dotnetcore2", version: "3.1.", platform: "manylinux1_x86_64",
+		folder: "dotnetcore2/bin", at: "bin", program: "dotnet"}
+}

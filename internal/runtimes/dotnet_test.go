@@ -1,0 +1,139 @@
+package runtimes_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"lambent.dev/lambent"
+)
+
+// dotnetFunctions is the folder of the compiled functions; without a .NET Core 3.1 and
+// a compiler for it the test is skipped.
+func dotnetFunctions(t *testing.T) string {
+	t.Helper()
+	if _, err := host(); err != nil { // makes the folder that TestMain removes
+		t.Fatal(err)
+	}
+	for _, program := range []string{"dotnet", "mcs"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir, err := compileDotnet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var compileDotnet = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(hostDir, "dotnet")
+	out, err := exec.Command("../../test/runtimes/functions/dotnet/build.sh", dir).CombinedOutput()
+	if err != nil {
+		return "", errors.Join(err, errors.New(string(out)))
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "broken.dll"), []byte("no assembly"), 0o644)
+})
+
+func dotnetStart(t *testing.T, handler string) *rig {
+	t.Helper()
+	r := start(t, function{runtime: "dotnetcore3.1", handler: handler, dir: dotnetFunctions(t)})
+	r.expect("ready")
+	return r
+}
+
+func TestDotnetHandlerForms(t *testing.T) {
+	const order = `{"name":"é","COUNT":1,"prices":[1.5],"other":0}`
+	for handler, want := range map[string][2]string{
+		"fn::Fn.Forms::Static":                  {`"low"`, `"LOW"`},
+		"fn::Fn.Forms::Nothing":                 {`{"any":1}`, `1`},
+		"fn::Fn.Derived::Nothing":               {`{"any":1}`, `1`},
+		"fn::Fn.Forms::OnlyContext":             {`{}`, `"context"`},
+		"fn::Fn.Forms::Poco":                    {order, `{"Name":"é","Count":2,"Prices":[1.5]}`},
+		"fn::Fn.Forms::Void":                    {order, ``},
+		"fn::Fn.Forms::Task":                    {order, ``},
+		"fn::Fn.Forms::TaskOf":                  {order, `{"Name":"é","Count":1,"Prices":[1.5]}`},
+		"fn::Fn.Forms::Streams":                 {`{"any":  1}`, `"11"`},
+		"fn::Fn.Forms::Serialized":              {`raw`, `"<RAW>!"`},
+		"fn::Fn.Forms::ByName":                  {`{}`, `true`},
+		"fn::Fn.Forms::Hidden":                  {`{}`, `"hidden"`},
+		"fn::Fn.Forms::Int32 Overloaded(Int32)": {`7`, `7`},
+	} {
+		t.Run(handler, func(t *testing.T) {
+			t.Parallel()
+			if got := dotnetStart(t, handler).invoke("response", want[0]); got.body != want[1] {
+				t.Errorf("answer %s, want %s", got.body, want[1])
+			}
+		})
+	}
+}
+
+// What goes wrong within a task or a serializer is the function's own exception.
+func TestDotnetErrors(t *testing.T) {
+	m := decode(t, dotnetStart(t, "fn::Fn.Forms::TaskFails").invoke("error", `{}`).body)
+	if m["errorType"] != "Custom" || m["errorMessage"] != "late" || !strings.HasPrefix(stackTrace(m), "at Fn.Forms") {
+		t.Errorf("error object %v", m)
+	}
+	m = decode(t, dotnetStart(t, "fn::Fn.Forms::Serialized").invoke("error", `{}`).body)
+	if m["errorType"] != "FormatException" || m["errorMessage"] != "not for me" {
+		t.Errorf("error object %v", m)
+	}
+	r := dotnetStart(t, "fn::Fn.Main::Handle")
+	m = decode(t, r.invoke("error", `{"do": "error"}`).body)
+	cause, _ := m["cause"].(map[string]any) // nil fails below
+	if cause["errorType"] != "InvalidOperationException" || cause["errorMessage"] != "the cause" || strings.Contains(stackTrace(m), "Lambent") {
+		t.Errorf("error object %v", m)
+	}
+	if m := decode(t, r.invoke("error", `{"do": "oom"}`).body); m["errorType"] != "OutOfMemoryException" {
+		t.Errorf("error object %v", m)
+	}
+	r.expect("exit")
+}
+
+// A handler that names only an assembly is a program that speaks the Runtime API.
+func TestDotnetProgram(t *testing.T) {
+	r := start(t, function{runtime: "dotnetcore3.1", handler: "program", dir: dotnetFunctions(t)})
+	r.expect("ready")
+	id := r.send(`{"a":1}`, nil)
+	if got := r.expect("response"); got.id != id || got.body != `{"program":{"a":1}}` {
+		t.Errorf("answer %s to %s", got.body, got.id)
+	}
+}
+
+func TestDotnetLogAsJSON(t *testing.T) {
+	r := start(t, function{runtime: "dotnetcore3.1", handler: "fn::Fn.Main::Handle", dir: dotnetFunctions(t),
+		logging: lambent.Logging{Format: "JSON", ApplicationLevel: "INFO"}})
+	r.expect("ready")
+	id := r.invoke("response", `{"do": "say"}`).id
+	r.matches(`^\{"timestamp":"[-0-9T:.]+Z","level":"Information","requestId":"` + id + `","message":"print hello"\}$`)
+	r.matches(`^\{"timestamp":"[-0-9T:.]+Z","level":"Error","requestId":"` + id + `","message":"error hello","errorType":"Custom","errorMessage":"odd",`)
+	if strings.Contains(r.log.String(), "debug hello") {
+		t.Errorf("log\n%s", r.log)
+	}
+}
+
+// The assembly in the tree is what its sources make.
+func TestDotnetBootstrapIsCurrent(t *testing.T) {
+	dotnetFunctions(t) // or skip
+	built := filepath.Join(t.TempDir(), "bootstrap.dll")
+	if out, err := exec.Command("../../runtimes/dotnet/build.sh", built).CombinedOutput(); err != nil {
+		t.Fatalf("build.sh: %v\n%s", err, out)
+	}
+	want, err := os.ReadFile(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, err := os.ReadFile("../../runtimes/dotnet/bootstrap.dll")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(want, have) {
+		t.Error("runtimes/dotnet/bootstrap.dll is stale: run runtimes/dotnet/build.sh")
+	}
+}
