@@ -60,6 +60,8 @@ var floors = map[string]int{
 
 	"internal/predict": 2,
 
+	"internal/runtimeapi/relay": 2,
+
 	"internal/catalog":    3,
 	"internal/image":      3,
 	"internal/runtimeapi": 3,

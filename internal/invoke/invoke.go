@@ -124,7 +124,7 @@ const maxAttempts = 3
 
 // run sends the invocation to the leased instance and records its result.
 func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version, inv *lambent.Invocation) (res *lambent.Result, err error) {
-	rec := begin(lease.Log(), v, inv)
+	rec := begin(lease, v, inv)
 	deadline := rec.began.Add(rec.limit)
 	// One place lets go of the instance and its log, whatever became of the call.
 	defer func() {

@@ -6,14 +6,18 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
 // record writes the platform's lines about one invocation into its instance's
-// log stream, around those of the function.
+// log stream, around those of the function. Programs in the instance that want to know
+// are told the same, as events.
 type record struct {
 	stream  logs.Stream
 	format  logs.Format
+	teller  sandbox.Teller // nil is nobody
+	events  logs.Format    // of what those programs get
 	request string
 	limit   time.Duration // the call's time
 	began   time.Time
@@ -21,10 +25,14 @@ type record struct {
 }
 
 // begin turns the stream to the invocation and writes START.
-func begin(stream logs.Stream, v *lambent.Version, inv *lambent.Invocation) *record {
-	r := &record{stream: stream, format: logs.FormatOf(v.Logging), request: inv.RequestID,
+func begin(lease *pool.Lease, v *lambent.Version, inv *lambent.Invocation) *record {
+	r := &record{stream: lease.Log(), format: logs.FormatOf(v.Logging), teller: lease.Teller(), request: inv.RequestID,
 		limit: cmp.Or(inv.Timeout, v.Timeout), began: time.Now(), line: make([]byte, 0, 256)}
-	stream.Begin(inv.RequestID, inv.WantTail)
+	r.stream.Begin(inv.RequestID, inv.WantTail)
+	if r.teller != nil {
+		r.events = logs.Format{JSON: true, Level: "DEBUG", Trace: inv.TraceID}
+		r.teller.Tell(r.events.Start(nil, r.began, r.request, v.Number))
+	}
 	r.write(r.began, r.format.Start(r.line, r.began, r.request, v.Number))
 	return r
 }
@@ -45,6 +53,10 @@ func (r *record) end(res *lambent.Result, a *sandbox.Answer) []byte {
 		reported = &other
 	}
 	r.write(now, r.format.Report(r.line, now, r.request, reported))
+	if r.teller != nil {
+		r.teller.Tell(r.events.End(nil, now, r.request, res))
+		r.teller.Tell(r.events.Report(nil, now, r.request, reported))
+	}
 	return r.stream.End()
 }
 

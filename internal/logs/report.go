@@ -21,6 +21,8 @@ type Format struct {
 	// Level is the least level of the JSON lines: DEBUG, INFO or WARN. Text has
 	// all lines.
 	Level string
+	// Trace, if set, is the tracing header that JSON lines about an invocation name.
+	Trace string
 }
 
 // FormatOf is the format that a version's logging configuration asks for.
@@ -77,7 +79,9 @@ func (f Format) Start(dst []byte, at time.Time, requestID, version string) []byt
 		dst = append(append(dst, "START RequestId: "...), requestID...)
 		return append(append(dst, " Version: "...), version...)
 	}
-	return f.event(dst, at, "INFO", "platform.start", map[string]any{"requestId": requestID, "version": version})
+	record := map[string]any{"requestId": requestID, "version": version}
+	f.trace(record)
+	return f.event(dst, at, "INFO", "platform.start", record)
 }
 
 // End is written when the runtime has answered.
@@ -220,7 +224,15 @@ func (f Format) record(requestID string, r *lambent.Result) map[string]any {
 	if errorType != "" {
 		record["errorType"] = errorType
 	}
+	f.trace(record)
 	return record
+}
+
+// trace adds what AWS calls a TraceContext, if there is one.
+func (f Format) trace(record map[string]any) {
+	if f.Trace != "" {
+		record["tracing"] = map[string]string{"type": "X-Amzn-Trace-Id", "value": f.Trace}
+	}
 }
 
 // levelOf is WARN for what the platform ended.

@@ -149,6 +149,9 @@ func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Fai
 		return nil, fmt.Errorf("initialise instance of %s: %w", v.Function, err)
 	}
 	m.cold.Init, m.cold.Origin = init.Took, cmp.Or(init.Origin, lambent.OriginStart)
+	if t, ok := inst.(sandbox.Teller); ok && t.Listening() {
+		m.teller = t
+	}
 	spans.add(lambent.StageInit, time.Now().Add(-init.Took), init.Took)
 	return init.Failure, nil
 }
@@ -171,7 +174,9 @@ func (p *Pool) gather(ctx context.Context, m *member, spans *spans) (sandbox.Spe
 	at := time.Now()
 	spans.add(lambent.StageCode, began, at.Sub(began))
 	provisioned := m.cold.Ahead == ReasonProvisioned
-	if line := logs.FormatOf(v.Logging).InitStart(nil, at, initStart(p.o.Region, rt, provisioned)); len(line) > 0 {
+	init := initStart(p.o.Region, rt, provisioned)
+	spec.Begun = sandbox.Begun(init)
+	if line := logs.FormatOf(v.Logging).InitStart(nil, at, init); len(line) > 0 {
 		m.stream.WriteLine(at, line)
 	}
 	spec.Env = p.o.Environment(v, m.cold.Stream, provisioned)

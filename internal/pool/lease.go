@@ -47,6 +47,10 @@ func (l *Lease) Log() logs.Stream {
 	return l.m.stream
 }
 
+// Teller is there when programs in the instance want to be told what the platform
+// reports of an invocation; nil otherwise.
+func (l *Lease) Teller() sandbox.Teller { return l.m.teller }
+
 // Invoke hands the event to the instance. See [sandbox.Instance.Invoke].
 func (l *Lease) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer, error) {
 	a, err := l.m.inst.Invoke(ctx, ev)

@@ -181,7 +181,8 @@ type member struct {
 	back     func()    // tells that it is
 	frozen   bool      // counts in Pool.frozen and Pool.frozenMB
 	frozenAt time.Time
-	release  func() // unpins code and layers
+	release  func()         // unpins code and layers
+	teller   sandbox.Teller // has programs in the instance that want to know; usually nil
 }
 
 // waiter is one call of Acquire that found nothing idle.

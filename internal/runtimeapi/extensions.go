@@ -52,7 +52,7 @@ type extension struct {
 // extensionRoute finds the operations beside the Runtime API.
 func extensionRoute(method, path string) operation {
 	switch path {
-	case telemetryPath:
+	case telemetryPath, telemetryPath + "/": // AWS's guide has both
 		return only(http.MethodPut, method, opTelemetry)
 	case logsPath:
 		return only(http.MethodPut, method, opLogs)
@@ -77,15 +77,6 @@ func only(want, method string, op operation) operation {
 		return opWrongMethod
 	}
 	return op
-}
-
-// unsupported is AWS's own answer for a place without telemetry and logs: a 202
-// that clients carry on after.
-func unsupported(op operation) reply {
-	if op == opTelemetry {
-		return refuse(http.StatusAccepted, "Telemetry.NotSupported", "Telemetry API is not supported")
-	}
-	return refuse(http.StatusAccepted, "Logs.NotSupported", "Logs API is not supported")
 }
 
 // extended does what a request of an extension asks for; now is false when its
@@ -150,6 +141,7 @@ func (s *Session) register(h extensionHead, p *post) reply {
 		return refuseExtension("TooManyExtensions", "Extension limit (10) reached")
 	}
 	s.extensions = append(s.extensions, e)
+	s.openRelay()
 	return reply{status: http.StatusOK, body: s.registered(h.accept), named: [2]string{headerExtensionID, e.id}}
 }
 
@@ -175,6 +167,9 @@ func (s *Session) extensionNext(w *waiter, id string) (r reply, now bool) {
 	if e == nil {
 		s.mu.Unlock()
 		return refuseUnregistered(id), true
+	}
+	if !e.came {
+		s.noteExtension(e, "Ready", "")
 	}
 	e.came, e.busy = true, false
 	if out := s.last; out != nil && e.end {
@@ -217,6 +212,11 @@ func (s *Session) extensionError(h extensionHead) reply {
 		return refuseUnregistered(h.id)
 	}
 	s.opts.Log.Debug("extension failed", "type", h.errorType)
+	state := "InitError"
+	if e.came {
+		state = "ExitError"
+	}
+	s.noteExtension(e, state, h.errorType)
 	e.came, e.busy, e.invoke = true, false, false
 	s.tellSoon(s.maybeReady())
 	return accepted

@@ -81,15 +81,19 @@ type unlocked struct {
 func (s *Session) takeOrWait(w *waiter) (r reply, now bool, todo unlocked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	to, ok := s.state.after(stepNext)
+	from := s.state
+	to, ok := from.after(stepNext)
 	if !ok {
-		return s.refuseStep(s.state, stepNext), true, todo
+		return s.refuseStep(from, stepNext), true, todo
 	}
 	s.state = to
 	if to == running {
 		return reply{status: http.StatusOK, event: s.current}, true, todo
 	}
 	if to == ready {
+		if from == starting {
+			s.noteInit("platform.initRuntimeDone", nil, 0)
+		}
 		todo.whenReady = s.maybeReady()
 		if s.current != nil && !s.current.settled {
 			s.handOver(s.current)
@@ -301,8 +305,8 @@ func (s *Session) do(op operation) reply {
 	switch op {
 	case opPing:
 		return reply{status: http.StatusOK, body: []byte("pong")}
-	case opTelemetry, opLogs:
-		return unsupported(op)
+	case opLogs: // the Telemetry API's predecessor; AWS's own answer where it is not there
+		return refuse(http.StatusAccepted, "Logs.NotSupported", "Logs API is not supported")
 	case opWrongMethod:
 		return refuse(http.StatusMethodNotAllowed, "InvalidMethod", "Method not allowed")
 	}

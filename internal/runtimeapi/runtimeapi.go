@@ -13,11 +13,13 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/runtimeapi/relay"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -31,6 +33,8 @@ type Options struct {
 	// Extensions are the names of programs that run beside the runtime: no event is
 	// handed out before each of them has registered and asked for one.
 	Extensions []string
+	// Telemetry is for extensions that want to be told of what happens.
+	Telemetry Telemetry
 	// Log gets what a runtime did wrong, at debug level; nil discards it.
 	Log *slog.Logger
 	// NewID makes the id of one hand-over (Lambda-Runtime-Invocation-Id); it must
@@ -44,6 +48,8 @@ type Session struct {
 	opts   Options
 	inited chan struct{} // closed when initialisation has ended
 	closed chan struct{} // closed by Close
+	// relay has what extensions are told by the Telemetry API; nil until one may come.
+	relay atomic.Pointer[relay.Relay]
 
 	// mu guards what follows.
 	mu         sync.Mutex
@@ -103,7 +109,7 @@ func NewSession(o Options) *Session {
 	if o.NewID == nil {
 		o.NewID = uuid.NewString
 	}
-	return &Session{
+	s := &Session{
 		opts:    o,
 		inited:  make(chan struct{}),
 		closed:  make(chan struct{}),
@@ -111,6 +117,10 @@ func NewSession(o Options) *Session {
 		started: time.Now(),
 		conns:   map[closer]struct{}{},
 	}
+	if len(o.Extensions) > 0 {
+		s.openRelay()
+	}
+	return s
 }
 
 // Init waits until the runtime has asked for its first event, has reported an
@@ -313,6 +323,13 @@ func (s *Session) endInit(f *sandbox.Failure) {
 	case <-s.inited:
 	default:
 		s.init = sandbox.InitResult{Took: time.Since(s.started), Failure: f}
+		if f != nil {
+			s.noteInit("platform.initRuntimeDone", f, 0)
+		}
+		s.noteInit("platform.initReport", f, s.init.Took)
+		if r := s.relay.Load(); r != nil {
+			r.Seal()
+		}
 		close(s.inited)
 	}
 }

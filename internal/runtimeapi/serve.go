@@ -130,4 +130,5 @@ func (s *Session) Close() {
 	for _, c := range open {
 		_ = c.Close() // it ends either way
 	}
+	s.closeRelay()
 }

@@ -133,6 +133,8 @@ func (l *line) respond() (out reply, now bool) {
 		return l.s.initError(l.readPost()), true
 	case opRegister, opExtensionNext, opExtensionError:
 		return l.s.extended(op, &l.waiter, l.extensionHead(), l.readPost())
+	case opTelemetry:
+		return l.s.subscribe(l.extensionHead(), l.readPost()), true
 	case opProgress:
 		return l.s.progress(id, l.readPost()), true
 	}

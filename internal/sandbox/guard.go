@@ -180,6 +180,19 @@ func (g *guarded) WhenReady(f func()) bool {
 	return ok && a.WhenReady(f)
 }
 
+// Listening passes on; in an instance that cannot tell, nobody listens.
+func (g *guarded) Listening() bool {
+	t, ok := g.Instance.(Teller)
+	return ok && t.Listening()
+}
+
+// Tell passes on.
+func (g *guarded) Tell(event []byte) {
+	if t, ok := g.Instance.(Teller); ok {
+		t.Tell(event)
+	}
+}
+
 // KeepTmp passes on; an instance that cannot has nothing to keep.
 func (g *guarded) KeepTmp() Tmp {
 	if k, ok := g.Instance.(Keeper); ok {

@@ -71,6 +71,17 @@ type Announcer interface {
 	WhenReady(f func()) bool
 }
 
+// Teller is the optional ability to tell programs in the instance what the platform
+// reports of it (AWS Lambda developer guide, "Lambda Telemetry API").
+type Teller interface {
+	// Listening tells whether there are any. Once Init has returned it does not change
+	// from false to true.
+	Listening() bool
+	// Tell passes on an event, JSON in that API's shape, which it keeps. It waits for
+	// nobody.
+	Tell(event []byte)
+}
+
 // Freezer is the optional ability to halt an idle instance's processes.
 type Freezer interface {
 	Freeze() error
@@ -165,6 +176,8 @@ type Spec struct {
 	// which the driver adds.
 	Env    []string
 	Output Output
+	// Begun is what programs in the instance are told of its start.
+	Begun Begun
 	// Cache, if set, is a directory mounted read-only at [CacheDir]: what was
 	// prepared for this version at publish time.
 	Cache string
@@ -180,6 +193,13 @@ type Spec struct {
 	// those of [lambent.Stages], up to the runtime's; it may be called until Init
 	// has returned.
 	Stage func(name string, start time.Time, took time.Duration)
+}
+
+// Begun describes the start of an initialisation, as INIT_START does.
+type Begun struct {
+	Runtime    string // "python:3.12.1"
+	RuntimeARN string
+	Type       string // "on-demand" or "provisioned-concurrency"
 }
 
 // Runtime is how a language runtime is started: found or installed by the

@@ -2,7 +2,6 @@ package linux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
@@ -285,43 +282,7 @@ func (a *application) dial(ctx context.Context, at netip.AddrPort) (net.Conn, er
 	if a.ended() {
 		return nil, net.ErrClosed
 	}
-	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()})
-	if at.Addr().Is4() {
-		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
-	}
-	fd, err := a.socket(family)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), "application")
-	defer func() { _ = f.Close() }() // the connection has a copy
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := f.SetDeadline(deadline); err != nil {
-			return nil, err
-		}
-	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var failed error
-	err = raw.Write(func(fd uintptr) bool {
-		failed = unix.Connect(int(fd), address)
-		return !errors.Is(failed, unix.EINPROGRESS) && !errors.Is(failed, unix.EALREADY)
-	})
-	if failed != nil && !errors.Is(failed, unix.EISCONN) {
-		err = errors.Join(err, os.NewSyscallError("connect", failed))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return net.FileConn(f)
-}
-
-// socket makes a socket in the instance's network, on a thread that is there for
-// that long.
-func (a *application) socket(family int) (fd int, err error) {
-	return socketIn(a.netns, family)
+	return dialIn(ctx, a.netns, at)
 }
 
 // stopGrace is how long an application may take to end its work by itself. The

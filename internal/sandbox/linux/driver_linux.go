@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/runtimeapi/relay"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -92,6 +93,8 @@ type Driver struct {
 	limits  sysLimits
 	lastCap int
 	about   sandbox.Description
+	// telemetry is the memory for what extensions are to be told.
+	telemetry *relay.Budget
 
 	live sandbox.Registry[*Instance]
 }
@@ -108,7 +111,7 @@ func New(o Options) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{opts: o, dir: filepath.Join(o.DataDir, "sandbox"), strays: strays{known: map[int]bool{}},
-		filter: seccompFilter(), lastCap: readLastCap(), about: sandbox.Description{Name: "linux", Network: "loopback"}}
+		filter: seccompFilter(), lastCap: readLastCap(), telemetry: relay.NewBudget(telemetryBudget), about: sandbox.Description{Name: "linux", Network: "loopback"}}
 	if err := d.prepare(); err != nil {
 		err = errors.Join(err, d.release())
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "prepare the linux sandbox: %w", err)

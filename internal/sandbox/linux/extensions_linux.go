@@ -99,13 +99,16 @@ func (b *builder) spawnExtensions() error {
 	if err := unix.Setns(b.process.pidfd, unix.CLONE_NEWPID); err != nil {
 		return os.NewSyscallError("setns pid", err)
 	}
+	if err := b.openAside(); err != nil {
+		return err
+	}
 	env := slices.DeleteFunc(b.environment(), func(v string) bool {
 		return slices.ContainsFunc(notForExtensions, func(prefix string) bool { return strings.HasPrefix(v, prefix) })
 	})
 	for _, name := range b.names {
 		s := spawnSpec{env: env, command: []string{extensionsDir + "/" + name}, beside: true}
 		b.complete(&s)
-		s.control, s.directory = -1, "/"
+		s.control, s.directory, s.output = -1, "/", int(b.asideWrite.Fd())
 		p, err := spawnPatiently(s)
 		if err != nil {
 			return fmt.Errorf("start extension %s: %w", name, err)
@@ -119,6 +122,15 @@ func (b *builder) spawnExtensions() error {
 		}
 	}
 	return nil
+}
+
+// openAside makes the extensions' own output pipe, so that what they write can be told
+// from what the function does.
+func (b *builder) openAside() (err error) {
+	if b.aside, b.asideWrite, err = newOutput(b.spec.Output); err == nil {
+		b.defers(func() { _ = b.aside.pipe.Close() })
+	}
+	return err
 }
 
 func (b *builder) adoptExtension(name string, p spawned) error {
@@ -172,6 +184,7 @@ func (i *Instance) sayGoodbye(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	_ = i.group.freeze(false)
+	i.lastTelemetry(ctx)
 	told := i.session.Shutdown("spindown", deadline)
 	for _, e := range i.extensions {
 		if !slices.Contains(told, e.name) {
@@ -182,6 +195,9 @@ func (i *Instance) sayGoodbye(ctx context.Context) {
 		case <-i.exited:
 		case <-ctx.Done():
 		}
+	}
+	if i.aside != nil {
+		i.aside.drain() // their last words come before the runtime's
 	}
 	i.bid(ctx, shutdownGrace)
 }

@@ -35,6 +35,8 @@ type Instance struct {
 	serving sync.WaitGroup
 
 	extensions []*extension
+	aside      *output                         // what extensions write; nil without any
+	writing    sync.Mutex                      // has the log's lines of output and aside come one after the other
 	parting    atomic.Bool                     // the instance is being ended
 	fault      atomic.Pointer[sandbox.Failure] // what has ended it, if not its runtime
 
@@ -56,6 +58,7 @@ var (
 	_ sandbox.Announcer = (*Instance)(nil)
 	_ sandbox.Freezer   = (*Instance)(nil)
 	_ sandbox.Keeper    = (*Instance)(nil)
+	_ sandbox.Teller    = (*Instance)(nil)
 )
 
 // run starts the instance's goroutines, beside those of the guest. Stop waits for
@@ -64,6 +67,9 @@ func (i *Instance) run() {
 	i.serving.Go(func() { _ = i.session.Serve(i.listener) })
 	if i.control != nil {
 		i.serving.Go(i.follow)
+	}
+	if i.aside != nil {
+		i.serving.Go(func() { i.aside.runUntil(i.exited) })
 	}
 	for _, e := range i.extensions {
 		i.serving.Go(func() { i.accompany(e) })
@@ -178,10 +184,13 @@ func (i *Instance) end(f *sandbox.Failure) {
 func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 	v := b.spec.Version
 	i := &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
-		session: runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
-			Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names}),
-		extensions: b.extensions,
-		done:       make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
+		extensions: b.extensions, aside: b.aside,
+		done: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
+	i.session = runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
+		Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names, Telemetry: i.telemetry(b.spec)})
+	if len(b.names) > 0 { // they may want to know what was written before they could ask
+		i.tap(b.spec.Output)
+	}
 	if b.spec.Background {
 		i.throughOnce.Do(func() {}) // it is not counted
 	}
@@ -200,7 +209,7 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 	}
 	r.Origin = i.origin
 	r.Took = max(0, i.made.Add(r.Took).Sub(i.awaitTurn()))
-	i.output.drain()
+	i.drain()
 	if r.Failure != nil {
 		if i.doubt != nil {
 			i.doubt()
@@ -257,8 +266,16 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 		case <-time.After(killTimeout):
 		}
 	}
-	i.output.drain()
+	i.drain()
 	return a, nil
+}
+
+// drain passes on all that has been written so far.
+func (i *Instance) drain() {
+	i.output.drain()
+	if i.aside != nil {
+		i.aside.drain()
+	}
 }
 
 // Ready is the session's.
@@ -310,7 +327,14 @@ func (i *Instance) KeepTmp() sandbox.Tmp {
 }
 
 // Freeze halts every process of the instance where it is.
-func (i *Instance) Freeze() error { return i.group.freeze(true) }
+func (i *Instance) Freeze() error {
+	i.holdTelemetry()
+	err := i.group.freeze(true)
+	if err != nil {
+		i.session.Resume()
+	}
+	return err
+}
 
 // Stop kills everything in the sandbox and gives back what it had on the host.
 // If ctx ends first, the rest is done in the background, and Close waits for it.
@@ -368,6 +392,9 @@ func (i *Instance) finish() {
 	}
 	i.mu.Unlock()
 
+	if i.aside != nil {
+		_ = i.aside.pipe.Close()
+	}
 	err := i.teardown()
 	if err != nil {
 		err = lambent.Errorf(lambent.CodeInternal, "clean up sandbox %s: %w", i.id, err)

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,26 +85,4 @@ func catches(pid int, signal unix.Signal) bool {
 	line, _, _ := strings.Cut(rest, "\n")
 	mask, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
 	return err == nil && mask&(1<<(uint(signal)-1)) != 0
-}
-
-// hostNetwork is the network that the server is in.
-var hostNetwork = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/ns/net") })
-
-// socketIn makes a TCP socket in another network. The calling thread is there only
-// for that: sockets stay where they were made.
-func socketIn(netns *os.File, family int) (fd int, err error) {
-	home, err := hostNetwork()
-	if err != nil {
-		return -1, err
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return -1, os.NewSyscallError("setns net", err)
-	}
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
-	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-		panic("a thread cannot leave an application's network: " + back.Error())
-	}
-	return fd, os.NewSyscallError("socket", err)
 }

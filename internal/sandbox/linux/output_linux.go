@@ -82,9 +82,36 @@ func (o *output) drain() {
 // written before goes to the one there was.
 func (o *output) direct(to sandbox.Output) {
 	o.drain()
+	o.redirect(to)
+}
+
+// redirect passes on to another receiver what has not been read yet.
+func (o *output) redirect(to sandbox.Output) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.lines.To = to
+}
+
+// runUntil is run for writers that have ended once over is closed: what the pipe holds
+// then is still passed on. A process outside the sandbox that came by a copy of the pipe
+// (a fork that nobody heard of again) does not hold anything up.
+func (o *output) runUntil(over <-chan struct{}) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		o.run()
+	}()
+	select {
+	case <-read:
+		return
+	case <-over:
+	}
+	select {
+	case <-read:
+	case <-time.After(lastWords):
+		_ = o.pipe.Close()
+		<-read
+	}
 }
 
 // pipeState is why a read stopped.

@@ -156,10 +156,12 @@ type builder struct {
 	users   imageUsers
 	trees   *trees // what of an image is still coming in; nil if nothing is
 	// names are the function's extensions, extensions those that have been started,
-	// and fault why they are of no use.
+	// and fault why they are of no use; aside and asideWrite are the ends of their output.
 	names      []string
 	extensions []*extension
 	fault      *sandbox.Failure
+	aside      *output
+	asideWrite *os.File
 	cleanup    []func()
 }
 
@@ -360,7 +362,7 @@ func (b *builder) openPipes(to sandbox.Output) (err error) {
 // used: the runtime has its own copies.
 func (b *builder) closeStartOnly() {
 	b.closeMounts()
-	for _, f := range []*os.File{b.write, b.far} {
+	for _, f := range []*os.File{b.write, b.far, b.asideWrite} {
 		if f != nil {
 			_ = f.Close()
 		}

@@ -17,6 +17,7 @@ func (i *Instance) Thaw() error {
 	if err := i.group.freeze(false); err != nil {
 		return err
 	}
+	i.session.Resume()
 	if doomed {
 		select {
 		case <-i.done:

@@ -1,26 +1,32 @@
-// Command extension is an external extension that tells what it is told.
+// Command extension is an external extension that tells what it is told. With TELEMETRY
+// set to types of events and a destination, it subscribes to those and prints them.
 package main
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-var api = "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2020-01-01/extension/"
+var api = "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API")
 
 func main() {
 	if os.Getenv("_HANDLER") != "" {
 		fmt.Println("witness: has the handler's name")
 	}
 	id := register()
+	if body := os.Getenv("TELEMETRY"); body != "" {
+		listen()
+		fmt.Printf("witness: subscribed: %s\n", ask(http.MethodPut, "/2022-07-01/telemetry", id, body))
+	}
 	for {
 		var event struct{ EventType, ShutdownReason string }
-		if err := json.Unmarshal(ask(http.MethodGet, "event/next", id, ""), &event); err != nil {
+		if err := json.Unmarshal(ask(http.MethodGet, "/2020-01-01/extension/event/next", id, ""), &event); err != nil {
 			panic(err)
 		}
 		fmt.Println("witness:", event.EventType, event.ShutdownReason)
@@ -33,8 +39,55 @@ func main() {
 	}
 }
 
+// listen prints the events that come: as arrays at port 4243, one by one at 4244.
+// Those of its own printing are left out, or there would be no end.
+func listen() {
+	posts, err := net.Listen("tcp", "sandbox.localdomain:4243")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		panic(http.Serve(posts, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var batch []json.RawMessage
+			if err := json.NewDecoder(r.Body).Decode(&batch); err != nil {
+				panic(err)
+			}
+			for _, e := range batch {
+				show(e)
+			}
+		})))
+	}()
+	lines, err := net.Listen("tcp", "sandbox.localdomain:4244")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		for {
+			c, err := lines.Accept()
+			if err != nil {
+				panic(err)
+			}
+			go func() {
+				for in := json.NewDecoder(c); ; {
+					var e json.RawMessage
+					if in.Decode(&e) != nil {
+						return
+					}
+					show(e)
+				}
+			}()
+		}
+	}()
+}
+
+func show(e json.RawMessage) {
+	if !strings.Contains(string(e), "told: ") {
+		fmt.Printf("told: %s\n", e)
+	}
+}
+
 func register() string {
-	req, err := http.NewRequest(http.MethodPost, api+"register", strings.NewReader(`{"events":["INVOKE","SHUTDOWN"]}`))
+	req, err := http.NewRequest(http.MethodPost, api+"/2020-01-01/extension/register", strings.NewReader(`{"events":["INVOKE","SHUTDOWN"]}`))
 	if err != nil {
 		panic(err)
 	}
