@@ -29,7 +29,11 @@ type rig struct {
 // newRig serves a session, of an instance with these extensions.
 func newRig(t *testing.T, extensions ...string) *rig {
 	t.Helper()
-	o := Options{FunctionName: "fn", FunctionVersion: "7", Handler: "h.h", AccountID: "000000000000", Extensions: extensions}
+	return newRigWith(t, Options{FunctionName: "fn", FunctionVersion: "7", Handler: "h.h", AccountID: "000000000000", Extensions: extensions})
+}
+
+func newRigWith(t *testing.T, o Options) *rig {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

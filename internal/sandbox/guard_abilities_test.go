@@ -15,6 +15,7 @@ type capable struct {
 	sandbox.Driver
 	expected []string
 	prepared []string
+	started  *capableInstance
 }
 
 func (d *capable) Expect(rt sandbox.Runtime)   { d.expected = append(d.expected, rt.Name) }
@@ -26,13 +27,19 @@ func (d *capable) Prepare(_ context.Context, s sandbox.Spec) error {
 
 func (d *capable) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
 	i, err := d.Driver.Start(ctx, spec)
-	return &capableInstance{Instance: i}, err
+	d.started = &capableInstance{Instance: i}
+	return d.started, err
 }
 
-type capableInstance struct{ sandbox.Instance }
+type capableInstance struct {
+	sandbox.Instance
+	told []string
+}
 
 func (*capableInstance) Freeze() error           { return nil }
 func (*capableInstance) Thaw() error             { return nil }
+func (*capableInstance) Listening() bool         { return true }
+func (i *capableInstance) Tell(event []byte)     { i.told = append(i.told, string(event)) }
 func (*capableInstance) PageOut() (int64, error) { return 7, nil }
 func (*capableInstance) Collect(name, _ string, _ int64) error {
 	return lambent.Errorf(lambent.CodeNotFound, "no %s", name)
@@ -59,6 +66,15 @@ func TestGuardPassesAbilities(t *testing.T) {
 	}
 	if err := i.(sandbox.Collector).Collect("f", "", 1); lambent.CodeOf(err) != lambent.CodeNotFound {
 		t.Errorf("collect: %v", err)
+	}
+
+	if teller := i.(sandbox.Teller); !teller.Listening() {
+		t.Error("nobody listens")
+	} else {
+		teller.Tell([]byte("event")) // must not be lost
+	}
+	if told := d.started.told; len(told) != 1 || told[0] != "event" {
+		t.Errorf("told %v", told)
 	}
 
 	plain := sandbox.Guard(struct{ sandbox.Driver }{fake.New(fake.Script{})})
