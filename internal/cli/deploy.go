@@ -272,6 +272,7 @@ func said[T comparable](v T) *T {
 var firstChoice = map[string]string{
 	project.Python: "python3.12", project.Node: "nodejs22.x", project.Java: "java17", project.Provided: "provided.al2023",
 	project.Ruby: "ruby3.3", project.PHP: "php8.2", project.Deno: "deno2", project.Bun: "bun1", project.Bash: "bash", project.Wasm: "wasm",
+	project.Dotnet: "dotnet8",
 }
 
 // chooseRuntime is what was asked for, else what the function has already if it

@@ -25,6 +25,7 @@ const (
 	Bun      = "bun"
 	Bash     = "bash"
 	Wasm     = "wasm"
+	Dotnet   = "dotnet"
 )
 
 // Build says how a tree becomes what can be deployed.
@@ -57,7 +58,7 @@ type Guess struct {
 
 // FamilyOf is the family of a runtime name: "python" of "python3.12".
 func FamilyOf(runtime string) string {
-	for _, family := range []string{Python, Node, Java, Provided, Ruby, PHP, Deno, Bun, Bash, Wasm} {
+	for _, family := range []string{Python, Node, Java, Provided, Ruby, PHP, Deno, Bun, Bash, Wasm, Dotnet} {
 		if strings.HasPrefix(runtime, family) {
 			return family
 		}
@@ -72,7 +73,7 @@ const maxSource = 1 << 20
 // is the one that is known already, or "". ok is false when there is no sign of it.
 type guesser func(tree fs.FS, family string) (g Guess, ok bool, err error)
 
-var guessers = []guesser{guessProvided, guessWasm, guessPython, guessNode, guessRuby, guessPHP, guessBash, guessJava, guessGo, guessRust}
+var guessers = []guesser{guessProvided, guessWasm, guessPython, guessNode, guessRuby, guessPHP, guessBash, guessJava, guessDotnet, guessGo, guessRust}
 
 // Look guesses the runtime and the handler of a tree. What the caller knows
 // already, the name of the runtime and the handler, is taken as given. Its errors
@@ -138,6 +139,7 @@ var handlerForms = map[string]string{
 	Bun:      "such as index.handler for the export handler of index.ts",
 	Bash:     "such as main.handler for the function handler of main.sh",
 	Wasm:     "the name of the module, such as bootstrap.wasm",
+	Dotnet:   "such as Assembly::Namespace.Class::Method",
 	"":       "in the form the runtime wants",
 }
 
@@ -152,6 +154,9 @@ func unknown(tree fs.FS) error {
 		if isFile(tree, hint.file) {
 			return lambent.Errorf(lambent.CodeInvalid, "%s", hint.text)
 		}
+	}
+	if err := unpublished(tree); err != nil {
+		return err
 	}
 	return lambent.Errorf(lambent.CodeInvalid, "cannot tell what to run: there is no %s with a handler, no jar and no program named bootstrap; name both --runtime and --handler",
 		strings.Join([]string{pythonFiles[0], pythonFiles[1], nodeFiles[1]}, ", "))
