@@ -137,3 +137,40 @@ func TestDotnetBootstrapIsCurrent(t *testing.T) {
 		t.Error("runtimes/dotnet/bootstrap.dll is stale: run runtimes/dotnet/build.sh")
 	}
 }
+
+// What a blank has gone over before it has a function is not to be seen later.
+func TestDotnetOverBlanks(t *testing.T) {
+	t.Run("forms", TestDotnetHandlerForms)
+	t.Run("errors", TestDotnetErrors)
+	t.Run("log", TestDotnetLogAsJSON)
+	t.Run("surroundings", dotnetSurroundings)
+}
+
+func TestDotnetSurroundings(t *testing.T) { dotnetSurroundings(t) }
+
+func dotnetSurroundings(t *testing.T) {
+	t.Helper()
+	dir := dotnetFunctions(t)
+	r := start(t, function{runtime: "dotnetcore3.1", handler: "fn::Fn.Main::Handle", dir: dir, env: map[string]string{"TZ": "Asia/Tokyo", "OWN": "é"}})
+	r.expect("ready")
+	if m := decode(t, r.invoke("response", `{"do": "where"}`).body); m["zone"] != "Asia/Tokyo" || m["cwd"] != dir {
+		t.Errorf("surroundings %v", m)
+	}
+	m := decode(t, r.invoke("response", `{"do": "env"}`).body)
+	for _, name := range []string{"REHEARSAL", "LAMBENT_BLANK", "LAMBENT_CONTROL"} {
+		if _, ok := m[name]; ok {
+			t.Errorf("the function sees %s", name)
+		}
+	}
+	if m["OWN"] != "é" || m["TZ"] != "Asia/Tokyo" {
+		t.Errorf("environment %v", m)
+	}
+	// Native code, and what a function starts, have the same.
+	if got := decode(t, `{"out":`+r.invoke("response", `{"do": "run", "command": ["/usr/bin/env"]}`).body+`}`)["out"].(string); !strings.Contains(got, "OWN=é\n") ||
+		strings.Contains(got, "REHEARSAL") {
+		t.Errorf("a child's environment\n%s", got)
+	}
+	if strings.Contains(r.log.String(), "\tinfo\t") {
+		t.Errorf("the rehearsal is in the log:\n%s", r.log)
+	}
+}

@@ -52,6 +52,12 @@ namespace Lambent
             common = "Host: " + address + "\r\nUser-Agent: lambent-dotnet/" + Environment.Version + "\r\n";
         }
 
+        /// <summary>A client that is connected already.</summary>
+        internal Client(string address, int socket) : this(address)
+        {
+            this.socket = socket;
+        }
+
         internal Answer Next()
         {
             Answer a = RoundTrip("GET " + Api + "/invocation/next HTTP/1.1\r\n" + common + "\r\n", null);

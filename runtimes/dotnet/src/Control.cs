@@ -64,10 +64,11 @@ namespace Lambent
                 throw new IOException("the driver's message has " + size + " bytes");
             }
             byte[] text = Exactly(size);
-            if (text == null)
-            {
-                return null;
-            }
+            return text == null ? null : Parse(text);
+        }
+
+        internal static Dictionary<string, string> Parse(byte[] text)
+        {
             var env = new Dictionary<string, string>();
             using (JsonDocument message = JsonDocument.Parse(new ReadOnlyMemory<byte>(text)))
             {

@@ -22,6 +22,7 @@ namespace Lambent
         private static bool json;
         private static bool plain;
         private static int threshold;
+        private static int target = 1;
 
         private readonly int level;
         private readonly StringBuilder pending = new StringBuilder(); // the console's wrapper has a lock around it
@@ -34,6 +35,12 @@ namespace Lambent
         internal static string RequestId
         {
             set { requestId = value; }
+        }
+
+        /// <summary>Where records go.</summary>
+        internal static int Target
+        {
+            set { target = value; }
         }
 
         /// <summary>Takes the console's place.</summary>
@@ -160,7 +167,7 @@ namespace Lambent
             {
                 try
                 {
-                    Native.Write(1, line, line.Length);
+                    Native.Write(target, line, line.Length);
                 }
                 catch (IOException)
                 {

@@ -10,7 +10,7 @@ namespace Lambent
     internal static class Native
     {
         private const int Interrupted = 4; // EINTR, errno(3)
-        private const int Internet = 2, Stream = 1, CloseOnExec = 0x80000, Tcp = 6, NoDelay = 1; // socket(2), tcp(7)
+        private const int Local = 1, Internet = 2, Stream = 1, CloseOnExec = 0x80000, Tcp = 6, NoDelay = 1; // socket(2), tcp(7)
         private const int SetFlags = 2; // F_SETFD, fcntl(2)
 
         [DllImport("libc", SetLastError = true)]
@@ -27,6 +27,9 @@ namespace Lambent
 
         [DllImport("libc", SetLastError = true)]
         private static extern int socket(int domain, int type, int protocol);
+
+        [DllImport("libc", SetLastError = true)]
+        private static extern unsafe int socketpair(int domain, int type, int protocol, int* pair);
 
         [DllImport("libc", SetLastError = true)]
         private static extern unsafe int setsockopt(int fd, int level, int name, int* value, int size);
@@ -119,6 +122,17 @@ namespace Lambent
                 throw e;
             }
             return fd;
+        }
+
+        /// <summary>Makes a connection within the process.</summary>
+        internal static unsafe int[] Pair()
+        {
+            int* pair = stackalloc int[2];
+            if (socketpair(Local, Stream | CloseOnExec, 0, pair) < 0)
+            {
+                throw Failure("socketpair");
+            }
+            return new[] { pair[0], pair[1] };
         }
 
         /// <summary>Gives native code another environment and time zone.</summary>

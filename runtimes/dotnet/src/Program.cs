@@ -12,13 +12,13 @@ namespace Lambent
             try
             {
                 Control control = Control.Open();
+                Log.Install();
                 if (Environment.GetEnvironmentVariable("LAMBENT_BLANK") != null && !Blank.Become(control))
                 {
                     return 0;
                 }
                 Control.Tidy();
                 Log.Configure();
-                Log.Install();
                 var client = new Client(Environment.GetEnvironmentVariable("AWS_LAMBDA_RUNTIME_API") ?? "");
                 if (control != null)
                 {
@@ -31,7 +31,7 @@ namespace Lambent
                 }
                 while (handler != null)
                 {
-                    Answer(client, handler);
+                    Answer(client, handler, client.Next());
                 }
                 return 1;
             }
@@ -66,9 +66,9 @@ namespace Lambent
             }
         }
 
-        private static void Answer(Client client, Handler handler)
+        /// <summary>Answers one event.</summary>
+        internal static void Answer(Client client, Handler handler, Client.Answer next)
         {
-            Client.Answer next = client.Next();
             var invocation = new Invocation(next);
             Log.RequestId = invocation.RequestId;
             Environment.SetEnvironmentVariable("_X_AMZN_TRACE_ID", next["Lambda-Runtime-Trace-Id"]);
