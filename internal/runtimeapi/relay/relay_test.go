@@ -128,6 +128,14 @@ func (g *rig) subscribe(name, types, more string) {
 
 func (g *rig) add(kind Kind, name string) { g.r.Add(kind, Encode(time.Now(), name, struct{}{})) }
 
+// buffered is what the first subscriber has not been given.
+func (g *rig) buffered() (held, lost int) {
+	s := g.r.subscribers[0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held), s.lost
+}
+
 func (g *rig) want(want string) {
 	g.Helper()
 	if got := g.batches(); got != want {
@@ -251,8 +259,8 @@ func TestDropped(t *testing.T) {
 			lost += len(Encode(time.Now(), "function", struct{}{}))
 		}
 		synctest.Wait()
-		if s := g.r.subscribers[0]; len(s.held) > 2000 {
-			g.Errorf("%d held, %d lost", len(s.held), s.lost)
+		if held, lost := g.buffered(); held > 2000 {
+			g.Errorf("%d held, %d lost", held, lost)
 		}
 		time.Sleep(10 * time.Second)
 		g.mu.Lock()
@@ -293,8 +301,8 @@ func TestBudget(t *testing.T) {
 		for range 10 {
 			g.add(Function, "function")
 		}
-		if s := g.r.subscribers[0]; len(s.held) >= 10 || len(s.held)+s.lost != 10 {
-			g.Errorf("%d held, %d lost", len(s.held), s.lost)
+		if held, lost := g.buffered(); held >= 10 || held+lost != 10 {
+			g.Errorf("%d held, %d lost", held, lost)
 		}
 		g.r.Flush(g.Context())
 		if left := budget.left.Load(); left != 300 {
