@@ -88,4 +88,17 @@ func (s *Service) follow(a arrival) {
 	}
 }
 
+// catchUp learns from the calls that have come so far, and makes nothing ready: the
+// service is about to end.
+func (s *Service) catchUp() {
+	for {
+		select {
+		case a := <-s.arrivals:
+			s.o.Habits.predictor.Arrived(predict.Key(a.key), a.at)
+		default:
+			return
+		}
+	}
+}
+
 var _ pool.Policy = (*Habits)(nil)

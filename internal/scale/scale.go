@@ -150,6 +150,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			s.catchUp()
 			return nil
 		case <-save.C:
 			s.remember()

@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,6 +173,47 @@ func killInstances(ctx context.Context, s *harness.Server) (n int) {
 		pids := s.Processes()
 		if len(pids) > 0 && syscall.Kill(pids[rand.IntN(len(pids))], syscall.SIGKILL) == nil {
 			n++
+		}
+	}
+}
+
+// TestReplacedRemembers: what a server has learned from calls its successor knows.
+func TestReplacedRemembers(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	deployProbe(t, s, harness.Function{Name: "probe"})
+	const calls = 4
+	for range calls {
+		s.Invoke(t, "probe", `{"do":"echo"}`)
+		time.Sleep(5 * time.Millisecond) // calls of one moment count as one
+	}
+	seen := func() int {
+		t.Helper()
+		var file struct {
+			Learned []struct {
+				Function string
+				Calls    int
+			}
+		}
+		b, err := os.ReadFile(filepath.Join(s.Data, "learned.json"))
+		if err != nil || json.Unmarshal(b, &file) != nil {
+			t.Fatalf("learned: %s, %v", b, err)
+		}
+		for _, l := range file.Learned {
+			if l.Function == "probe" {
+				return l.Calls
+			}
+		}
+		return 0
+	}
+	for n, more := range []int{0, 0, 1} { // the second one has it from the first, and a third goes on from there
+		for range more {
+			s.Invoke(t, "probe", `{"do":"echo"}`)
+		}
+		if out, stderr, err := s.CLI("", "replace"); err != nil {
+			t.Fatalf("%v\n%s%s", err, out, stderr)
+		}
+		if got := seen(); got != calls+more {
+			t.Errorf("after %d replacements %d calls are known, want %d", n+1, got, calls+more)
 		}
 	}
 }
