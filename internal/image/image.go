@@ -239,11 +239,16 @@ func (r *Room) failed(ctx context.Context, reference string, err error) error {
 	var answer *transport.Error
 	var slow net.Error
 	e := &lambent.Error{Code: lambent.CodeInvalid, Reason: ReasonInvalid, Cause: err}
+	registry := registryOf(reference)
+	lost := unreachable(registry, err)
 	switch {
 	case errors.As(err, &ours):
 		return ours
 	case errors.Is(err, errStalled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
-		e.Code, e.Reason, e.Message = lambent.CodeTimeout, "", "The registry of the source image "+reference+" did not answer in time."
+		e.Code, e.Reason, e.Message = lambent.CodeTimeout, "", capital(registry)+" did not answer in time, when it was asked for the source image "+reference+"."
+		if strings.Contains(lost, "(DNS)") {
+			e.Message = lost
+		}
 	case errors.Is(ctx.Err(), context.Canceled):
 		e.Code, e.Reason, e.Message = lambent.CodeCanceled, "", "The image "+reference+" was not pulled to its end."
 	case errors.Is(err, errPrivate), strings.Contains(err.Error(), "SSRF protection"): // which the library has for itself, without a type
@@ -257,11 +262,22 @@ func (r *Room) failed(ctx context.Context, reference string, err error) error {
 		e.Reason, e.Message = ReasonMissing, "Source image "+reference+" does not exist. Provide a valid source image."
 	case errors.As(err, &answer):
 		e.Message = "The registry of the source image " + reference + " answers " + http.StatusText(answer.StatusCode) + "."
+	case lost != "":
+		e.Message = "The source image " + reference + " cannot be read. " + lost
 	default:
 		e.Message = "The source image " + reference + " cannot be read from its registry."
 	}
 	r.o.Log.Warn("an image cannot be had", "image", reference, "err", err)
 	return e
+}
+
+// registryOf is how the registry that a reference names is called.
+func registryOf(reference string) string {
+	ref, err := parse(reference)
+	if err != nil {
+		return "the registry"
+	}
+	return "the registry " + ref.Context().RegistryStr()
 }
 
 // platform is what an image's index calls the architecture of a function.

@@ -137,7 +137,10 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	res, err := s.transport.RoundTrip(req)
-	if err != nil {
+	switch {
+	case err != nil && req.URL.Host != s.host:
+		return nil, fmt.Errorf("%w: %w", errElsewhere, err)
+	case err != nil:
 		return nil, err
 	}
 	if !strings.Contains(req.URL.Path, "/blobs/") && req.URL.Host == s.host {
