@@ -16,9 +16,12 @@ import (
 type tasks struct {
 	proc   string   // a proc(5)
 	groups []string // that the server is in, with the pids controller or without
+	user   string   // the server's, if it is one with a limit
 }
 
-func hostTasks() tasks { return tasks{proc: "/proc", groups: ownGroups("pids")} }
+func hostTasks() tasks {
+	return tasks{proc: "/proc", groups: ownGroups("pids"), user: limitedUser("/proc")}
+}
 
 // taskRoom is how many tasks there are and may be where the fewest are left.
 type taskRoom struct{ have, most int }
@@ -29,8 +32,8 @@ func (r taskRoom) spare() int { return min(max(r.most/8, 256), r.most/4) }
 // left is how many functions can still have; negative when that is too many already.
 func (r taskRoom) left() int { return r.most - r.spare() - r.have }
 
-// room reads the host's limits (proc_sys_kernel(5): threads-max, pid_max) and those of the
-// groups (kernel documentation, pids.rst). It is not ok where none can be told.
+// room reads the host's limits (proc_sys_kernel(5): threads-max, pid_max), those of the
+// groups (kernel documentation, pids.rst) and the user's. It is not ok where none can be told.
 func (t tasks) room() (tightest taskRoom, ok bool) {
 	look := func(have, most int) {
 		r := taskRoom{have: have, most: most}
@@ -44,6 +47,7 @@ func (t tasks) room() (tightest taskRoom, ok bool) {
 	for _, dir := range t.groups {
 		look(fileNumber(dir, "pids.current"), fileNumber(dir, "pids.max"))
 	}
+	look(t.ofUser())
 	return tightest, ok
 }
 

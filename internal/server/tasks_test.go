@@ -22,7 +22,20 @@ func hostOf(t *testing.T, files map[string]string) tasks {
 			t.Fatal(err)
 		}
 	}
-	return tasks{proc: dir, groups: []string{filepath.Join(dir, "group"), filepath.Join(dir, "nothing")}}
+	return tasks{proc: dir, groups: []string{filepath.Join(dir, "group"), filepath.Join(dir, "nothing")}, user: limitedUser(dir)}
+}
+
+// user is a host whose server has a user, capabilities and a limit, and whose other
+// processes belong to user 1000 and to somebody else.
+func user(uid, caps, limit string) map[string]string {
+	status := func(uid, threads string) string {
+		return "Name:\tx\nUid:\t" + uid + "\t0\t0\t0\nThreads:\t" + threads + "\nCapEff:\t" + caps
+	}
+	return map[string]string{
+		"loadavg": "0.1 0.2 0.3 2/1000 77", "sys/kernel/pid_max": "32768",
+		"self/status": status(uid, "9"), "7/status": status(uid, "9"), "8/status": status("1000", "5"), "9/status": status("1001", "70"), "bus/status": status(uid, "5"),
+		"self/limits": "Limit                     Soft Limit           Hard Limit           Units\nMax processes             " + limit + "                  200                  processes",
+	}
 }
 
 func TestTaskRoom(t *testing.T) {
@@ -40,8 +53,13 @@ func TestTaskRoom(t *testing.T) {
 			taskRoom{150, 400}, 150, 300},
 		"group without limit": {map[string]string{"loadavg": "0.1 0.2 0.3 2/1000 77", "sys/kernel/pid_max": "32768", "group/pids.max": "max", "group/pids.current": "150"},
 			taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
-		"nothing known": {nil, taskRoom{}, 0, 0},
-		"nonsense":      {map[string]string{"loadavg": "1 2", "sys/kernel/pid_max": "many"}, taskRoom{}, 0, 0},
+		"user":                       {user("1000", "0000000000000000", "100"), taskRoom{14, 100}, 100 - 25 - 14, 75},
+		"root":                       {user("0", "0000000000000000", "100"), taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
+		"user with CAP_SYS_RESOURCE": {user("1000", "0000000001000000", "100"), taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
+		"user with CAP_SYS_ADMIN":    {user("1000", "0000000000200000", "100"), taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
+		"user without limit":         {user("1000", "0000000000000000", "unlimited"), taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
+		"nothing known":              {nil, taskRoom{}, 0, 0},
+		"nonsense":                   {map[string]string{"loadavg": "1 2", "sys/kernel/pid_max": "many"}, taskRoom{}, 0, 0},
 	} {
 		h := hostOf(t, c.files)
 		r, ok := h.room()
