@@ -1,7 +1,9 @@
 package runtimes
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	goruntime "runtime"
@@ -68,6 +70,10 @@ func compareVersions(a, b string) int {
 	})
 }
 
+// fxVersion names the one version of the runtime to start with ("dotnet" command,
+// .NET documentation).
+const fxVersion = "--fx-version"
+
 // launchDotnet starts a class library by the bootstrap, on the very runtime that
 // was picked, and a program of the function's own by what its runtimeconfig.json
 // asks for ("Define Lambda function handler in C#", AWS Lambda developer guide).
@@ -76,12 +82,70 @@ func launchDotnet(rt *sandbox.Runtime, v *lambent.Version, i interpreter, progra
 		rt.Command = []string{program, "exec", "--roll-forward", "Major", "/var/task/" + strings.TrimSuffix(v.Handler, ".dll") + ".dll"}
 		return
 	}
-	rt.Command = []string{program, "exec", "--fx-version", i.version, guestRuntime + "/bootstrap.dll"}
+	rt.Command = []string{program, "exec", fxVersion, i.version, guestRuntime + "/bootstrap.dll"}
 }
 
 // isAssembly tells whether a handler names only an assembly: a program that speaks
 // the Runtime API itself.
 func isAssembly(v *lambent.Version) bool { return !strings.Contains(v.Handler, "::") }
+
+// dotnetConfig is what matters of a runtimeconfig.json.
+type dotnetConfig struct {
+	Options struct {
+		Framework  dotnetFramework   `json:"framework"`
+		Frameworks []dotnetFramework `json:"frameworks"`
+		Properties map[string]any    `json:"configProperties"`
+	} `json:"runtimeOptions"`
+}
+
+type dotnetFramework struct {
+	Name string `json:"name"`
+}
+
+// plainProperties are those of the bootstrap's own runtimeconfig.json, and what the
+// SDK writes into every one.
+var plainProperties = map[string]any{
+	"System.GC.Server": false, "System.GC.Concurrent": false, "System.Runtime.TieredPGO": false,
+	"System.Reflection.Metadata.MetadataUpdater.IsSupported":                false,
+	"System.Runtime.Serialization.EnableUnsafeBinaryFormatterSerialization": false,
+}
+
+// plain tells that nothing in it makes a difference.
+func (c dotnetConfig) plain() bool {
+	for _, f := range append(c.Options.Frameworks, c.Options.Framework) {
+		if f.Name != "" && f.Name != "Microsoft.NETCore.App" {
+			return false
+		}
+	}
+	for name, value := range c.Options.Properties {
+		if want, ok := plainProperties[name]; !ok || value != want {
+			return false
+		}
+	}
+	return true
+}
+
+// fitDotnet starts a class library with its own runtimeconfig.json, as AWS does,
+// where that asks for ASP.NET or for settings: the runtime reads them first.
+func fitDotnet(rt *sandbox.Runtime, v *lambent.Version, code string) {
+	at := slices.Index(rt.Command, fxVersion)
+	if at < 0 {
+		return // a program: dotnet reads its configuration
+	}
+	root, err := os.OpenRoot(code)
+	if err != nil {
+		return // the bootstrap says what is missing
+	}
+	defer func() { _ = root.Close() }() // read only
+	assembly, _, _ := strings.Cut(v.Handler, "::")
+	name := assembly + ".runtimeconfig.json"
+	var config dotnetConfig
+	if json.Unmarshal([]byte(readText(root, name)), &config) != nil || config.plain() {
+		return // one that is damaged settles nothing
+	}
+	rt.Blank = nil
+	rt.Command = slices.Concat(rt.Command[:at], []string{"--runtimeconfig", "/var/task/" + name, "--roll-forward", "Major"}, rt.Command[at+2:])
+}
 
 // dotnetEnv is what the runtime reads when it starts. It cannot see the sandbox's
 // limit: the heap gets the share of the memory that it takes of a container's

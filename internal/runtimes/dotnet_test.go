@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,59 @@ func TestDotnetLogAsJSON(t *testing.T) {
 	r.matches(`^\{"timestamp":"[-0-9T:.]+Z","level":"Error","requestId":"` + id + `","message":"error hello","errorType":"Custom","errorMessage":"odd",`)
 	if strings.Contains(r.log.String(), "debug hello") {
 		t.Errorf("log\n%s", r.log)
+	}
+}
+
+// A runtimeconfig.json that makes a difference is used, and one that makes none leaves
+// the function its blank.
+func TestDotnetRuntimeConfig(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(dotnetFunctions(t))); err != nil {
+		t.Fatal(err)
+	}
+	c, err := host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &lambent.Version{
+		Namespace: "000000000000", Function: "fn", Number: lambent.Latest, Runtime: "dotnetcore3.1", Handler: "fn::Fn.Forms::Setting", MemoryMB: 512,
+	}
+	const framework = `{"runtimeOptions": {"framework": {"name": "Microsoft.NETCore.App", "version": "3.1.0"}`
+	for config, plain := range map[string]bool{
+		"":               true,
+		`{"runtimeOpt`:   true,
+		framework + "}}": true,
+		framework + `, "configProperties": {"System.GC.Server": false}}}`:                                true,
+		`{"runtimeOptions": {"frameworks": [{"name": "Microsoft.AspNetCore.App", "version": "8.0.0"}]}}`: false,
+		framework + `, "configProperties": {"System.GC.Server": true}}}`:                                 false,
+		framework + `, "configProperties": {"Own.Setting": ["on"]}}}`:                                    false,
+	} {
+		write(t, dir, "fn.runtimeconfig.json", config)
+		rt := resolved(t, v)
+		if rt.Blank == nil {
+			t.Fatal("there is no blank at first")
+		}
+		if c.Fit(&rt, v, dir, nil); (rt.Blank != nil) != plain || slices.Contains(rt.Command, "--runtimeconfig") == plain {
+			t.Errorf("%s: %q, %v", config, rt.Command, rt.Blank)
+		}
+	}
+	write(t, dir, "fn.runtimeconfig.json", framework+`, "configProperties": {"Own.Setting": "on"}}}`)
+	rt := resolved(t, v)
+	c.Fit(&rt, v, dir, nil)
+	r := startWith(t, rt, v, dir, 0)
+	r.expect("ready")
+	if got := r.invoke("response", `{}`); got.body != `"on"` {
+		t.Errorf("the setting is %s", got.body)
+	}
+}
+
+// What the runtime reads first makes a function start from nothing.
+func TestDotnetVariables(t *testing.T) {
+	for name, blank := range map[string]bool{"OWN": true, "ASPNETCORE_ENVIRONMENT": true, "DOTNET_gcServer": false, "COMPlus_GCgen0size": false, "LANG": false} {
+		rt := resolved(t, &lambent.Version{Runtime: "dotnetcore3.1", Handler: "a::b::c", MemoryMB: 512, Env: map[string]string{name: "1"}})
+		if (rt.Blank != nil) != blank {
+			t.Errorf("%s: blank %v", name, rt.Blank)
+		}
 	}
 }
 

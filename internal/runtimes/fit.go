@@ -27,7 +27,11 @@ const (
 // or takes the blank away where the function must have a start of its own. code and
 // layers are the unpacked directories, as in [sandbox.Spec]; they must not change
 // under the same path, for they are read once. rt's blank itself is not written to.
+// A .NET function with settings of its own gets a command that has them.
 func (c *Catalog) Fit(rt *sandbox.Runtime, v *lambent.Version, code string, layers []string) {
+	if r, ok := lookup(v.Runtime); ok && r.family == familyDotnet {
+		fitDotnet(rt, v, code)
+	}
 	if rt.Blank == nil {
 		return
 	}

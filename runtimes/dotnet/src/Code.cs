@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.IO;
 using System.Reflection;
 using System.Runtime.Loader;
@@ -11,6 +12,7 @@ namespace Lambent
     /// </summary>
     internal sealed class Code : AssemblyLoadContext
     {
+        private static readonly Dictionary<string, string> framework = Platform();
         private readonly string folder;
         private readonly AssemblyDependencyResolver resolver; // null without files for several systems
 
@@ -72,8 +74,22 @@ namespace Lambent
         /// <summary>Tells whether the framework has the assembly at path, as new or newer.</summary>
         private static bool Framework(AssemblyName name, string path)
         {
-            string own = Path.Combine(Path.GetDirectoryName(typeof(object).Assembly.Location), name.Name + ".dll");
-            return File.Exists(own) && GetAssemblyName(own).Version >= GetAssemblyName(path).Version;
+            return framework.TryGetValue(name.Name, out string own) && GetAssemblyName(own).Version >= GetAssemblyName(path).Version;
+        }
+
+        /// <summary>The assemblies of the frameworks that the host has put together, by name.</summary>
+        private static Dictionary<string, string> Platform()
+        {
+            var all = new Dictionary<string, string>();
+            string paths = (string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") ?? "";
+            foreach (string path in paths.Split(Path.PathSeparator))
+            {
+                if (path.Length > 0 && path != typeof(Code).Assembly.Location)
+                {
+                    all[Path.GetFileNameWithoutExtension(path)] = path;
+                }
+            }
+            return all;
         }
     }
 }

@@ -80,6 +80,11 @@ namespace Fn
             return Assembly.Load("Amazon.Lambda.Core") == typeof(ILambdaContext).Assembly && Type.GetType("Fn.Order, fn") == typeof(Order);
         }
 
+        public object Setting()
+        {
+            return AppContext.GetData("Own.Setting");
+        }
+
         public int Overloaded(int n)
         {
             return n;
