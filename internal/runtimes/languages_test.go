@@ -125,40 +125,6 @@ var spokens = []spoken{
 	dotnetSpoken,
 }
 
-// dotnetSpoken is C#.
-var dotnetSpoken = spoken{
-	runtime: "dotnetcore3.1", folder: "dotnet", handler: "fn::Fn.Main::Handle", thrown: "Custom", trace: stackTrace,
-	traceHas: "at Fn.Main.Handle(JsonElement e, ILambdaContext context)",
-	raised:   `^` + clock + `Z\t[0-9a-f-]{36}\tfail\tFn.Custom: boom é\r? ---> System.InvalidOperationException: the cause\r`,
-	exit:     exitsWith(`{"do": "exit", "code": 7}`, 7), memory: 512.0,
-	inits: map[string]initFault{
-		"fn::Fn.Main":                      {"LambdaValidationException", "Invalid lambda function handler: 'fn::Fn.Main'. The valid format is 'ASSEMBLY::TYPE::METHOD'.", 1},
-		"fn::Fn.Main::":                    {"LambdaValidationException", "Invalid lambda function handler: 'fn::Fn.Main::', the method is missing. ", 1},
-		"::Fn.Main::Handle":                {"LambdaValidationException", "Invalid lambda function handler: '::Fn.Main::Handle', the assembly is missing. ", 1},
-		"absent::Fn.Main::Handle":          {"LambdaValidationException", "Could not find the specified handler assembly with the file name 'absent, Culture=neutral, PublicKeyToken=null'.", 1},
-		"../dotnet/fn::Fn.Main::Handle":    {"LambdaValidationException", "Could not find the specified handler assembly", 1},
-		"fn::Fn.Absent::Handle":            {"LambdaValidationException", "Unable to load type 'Fn.Absent' from assembly 'fn'.", 1},
-		"fn::Fn.Main::Absent":              {"LambdaValidationException", "Unable to find method 'Absent' in type 'Fn.Main' from assembly 'fn': Found no methods", 1},
-		"fn::Fn.Forms::Overloaded":         {"LambdaValidationException", "The method 'Overloaded' in type 'Fn.Forms' appears to have a number of overloads.", 1},
-		"fn::Fn.Forms::AsyncVoid":          {"LambdaValidationException", "The method 'AsyncVoid' cannot be used as a Lambda Handler because it is an 'async void' method.", 1},
-		"fn::Fn.Forms::Three":              {"LambdaValidationException", "Method 'Three' of type 'Fn.Forms' is not supported: the method has more than 2 parameters.", 1},
-		"fn::Fn.Forms::Two":                {"LambdaValidationException", "Method 'Two' of type 'Fn.Forms' is not supported: the method has 2 parameters, but", 1},
-		"fn::Fn.Forms::Generic":            {"LambdaValidationException", "The method 'Generic' cannot be used as a Lambda Handler because it is a generic method.", 1},
-		"fn::Fn.Abstract::Handle":          {"LambdaValidationException", "The instance method 'Handle' cannot be used as a Lambda Handler because its type", 1},
-		"fn::Fn.BrokenConstructor::Handle": {"TargetInvocationException", "Exception has been thrown by the target of an invocation.", 1},
-		"fn::Fn.BrokenType::Handle":        {"TypeInitializationException", "The type initializer for 'Fn.BrokenType' threw an exception.", 1},
-		"broken::Fn.Main::Handle":          {"LambdaValidationException", "Unable to load assembly 'broken'.", 1},
-		"fn::Fn.Exits::Handle":             {"", "", 3},
-		"fn::Fn.Forms::Hidden":             {},
-		"fn::Fn.Derived::Nothing":          {},
-	},
-	say: []string{stampOf("info") + "print hello$", stampOf("fail") + "stderr hello$", stampOf("info") + "in parts hello$", stampOf("info") + "two\rlines$",
-		stampOf("info") + "log hello$", stampOf("dbug") + "debug hello$", stampOf("crit") + "critical hello$",
-		stampOf("warn") + "warning hello of 007$", stampOf("fail") + "error hello\rFn.Custom: odd"},
-}
-
-func stampOf(level string) string { return webStamp + level + "\t" }
-
 var webInits = map[string]initFault{
 	"main":                     {"Runtime.MalformedHandlerName", "Bad handler 'main'", 1},
 	"../main.handler":          {"Runtime.MalformedHandlerName", "Bad handler '../main.handler'", 1},
