@@ -47,7 +47,7 @@ func (t tasks) room() (tightest taskRoom, ok bool) {
 	for _, dir := range t.groups {
 		look(fileNumber(dir, "pids.current"), fileNumber(dir, "pids.max"))
 	}
-	look(t.ofUser())
+	look(t.ofUser(have))
 	return tightest, ok
 }
 

@@ -54,6 +54,7 @@ func TestTaskRoom(t *testing.T) {
 		"group without limit": {map[string]string{"loadavg": "0.1 0.2 0.3 2/1000 77", "sys/kernel/pid_max": "32768", "group/pids.max": "max", "group/pids.current": "150"},
 			taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
 		"user":                       {user("1000", "0000000000000000", "100"), taskRoom{14, 100}, 100 - 25 - 14, 75},
+		"user with room":             {user("1000", "0000000000000000", "2000"), taskRoom{1000, 2000}, 2000 - 256 - 1000, 2000 - 256},
 		"root":                       {user("0", "0000000000000000", "100"), taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
 		"user with CAP_SYS_RESOURCE": {user("1000", "0000000001000000", "100"), taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},
 		"user with CAP_SYS_ADMIN":    {user("1000", "0000000000200000", "100"), taskRoom{1000, 32768}, 32768 - 4096 - 1000, 32768 - 4096},

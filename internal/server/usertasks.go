@@ -25,13 +25,15 @@ func limitedUser(proc string) string {
 	return user
 }
 
-// ofUser is how many tasks the user has and may have; most is 0 without a limit.
-func (t tasks) ofUser() (have, most int) {
+// ofUser is how many tasks the user has and may have; most is 0 without a limit. As long
+// as all that the host has would leave the user room, they count as the user's: nobody
+// looks at each of them then.
+func (t tasks) ofUser(all int) (have, most int) {
 	if t.user == "" {
 		return 0, 0
 	}
-	if most = t.userLimit(); most == 0 {
-		return 0, 0
+	if most = t.userLimit(); most == 0 || all <= most/2 {
+		return all, most
 	}
 	dirs, err := os.ReadDir(t.proc)
 	if err != nil {
