@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -168,19 +169,14 @@ func (s *Store) scrub(ctx context.Context, d lambent.Digest) (size int64, err er
 	return s.sizeOf(d), err
 }
 
-// Trim removes unpacked code until the cache holds at most limit bytes, the
-// longest unused first, and returns the bytes it freed. Pinned code is never
-// touched, so that the cache may stay above its limit. The code itself stays:
-// its next use unpacks it again.
+// Trim removes unpacked code until the cache holds at most limit bytes, and returns the
+// bytes it freed. Pinned code is never touched, so that the cache may stay above its
+// limit. The code itself stays: its next use unpacks it again.
 func (s *Store) Trim(ctx context.Context, limit int64) (freed int64, err error) {
 	if err := s.discover(ctx); err != nil {
 		return 0, fault("look through the unpacked code", err)
 	}
-	excess := s.CacheBytes() - limit
-	for _, d := range s.oldestFirst(func(t *tree) time.Time { return t.used }) {
-		if excess <= freed {
-			break
-		}
+	for _, d := range dispensable(s.unpinned(), s.CacheBytes()-limit, time.Now()) {
 		n, err := s.evict(ctx, d)
 		freed += n
 		if err != nil {
@@ -188,6 +184,51 @@ func (s *Store) Trim(ctx context.Context, limit int64) (freed int64, err error) 
 		}
 	}
 	return freed, nil
+}
+
+// unpinned are the trees that nobody has mounted.
+func (s *Store) unpinned() map[lambent.Digest]tree {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[lambent.Digest]tree{}
+	for d, t := range s.trees {
+		if it := s.items[d]; it == nil || it.pins == 0 {
+			all[d] = *t
+		}
+	}
+	return all
+}
+
+// slowTree is the size of a tree, in bytes, that takes a second or two to unpack. One
+// that a call waits longer for is kept for longer: a millisecond that many calls wait is
+// not noticed, ten seconds of one are.
+const slowTree = 128 << 20
+
+// dispensable are the trees to drop for so many bytes: those whose time without use,
+// divided by how dear they are to bring back, is longest; and of these no more than it
+// takes.
+func dispensable(trees map[lambent.Digest]tree, excess int64, now time.Time) []lambent.Digest {
+	idle := func(d lambent.Digest) time.Duration {
+		t := trees[d]
+		return now.Sub(t.used) / time.Duration(1+t.size/slowTree)
+	}
+	order := slices.SortedFunc(maps.Keys(trees), func(a, b lambent.Digest) int { return cmp.Compare(idle(b), idle(a)) })
+	var drop []lambent.Digest
+	for _, d := range order {
+		if excess <= 0 {
+			break
+		}
+		drop = append(drop, d)
+		excess -= trees[d].size
+	}
+	// The last one may have made room enough for some that are before it.
+	for i := len(drop) - 1; i >= 0; i-- {
+		if size := trees[drop[i]].size; size <= -excess {
+			excess += size
+			drop = slices.Delete(drop, i, i+1)
+		}
+	}
+	return drop
 }
 
 func (s *Store) evict(ctx context.Context, d lambent.Digest) (int64, error) {
