@@ -40,15 +40,11 @@ func held(t *testing.T, d *Driver, dir string) map[string]int {
 		}
 	}
 	for _, dir := range d.cgroups.dirs() {
-		entries, err := os.ReadDir(dir)
+		ids, err := groupsOf(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range entries {
-			if e.IsDir() {
-				count["groups"]++
-			}
-		}
+		count["groups"] += len(ids)
 	}
 	count["goroutines"] = runtime.NumGoroutine()
 	count["namespaces"] = len(namespaces(t, d))
