@@ -271,7 +271,7 @@ func (h *Host) give(instances, mb int) {
 }
 
 // hostEvery is how long the host's figure is good for.
-const hostEvery = 20 * time.Millisecond
+const hostEvery = 50 * time.Millisecond
 
 // shortLocked is how many MB are lacking for mb more; starts tells that they are
 // a new instance's, which the host must have.

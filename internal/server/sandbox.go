@@ -18,7 +18,7 @@ const initCPUs = 2
 
 // newDriver makes the driver that the configuration names, with the one that runs
 // modules beside it. Drivers are listed here and nowhere else.
-func newDriver(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
+func newDriver(c config.Config, rush func(on bool), log *slog.Logger) (sandbox.Driver, error) {
 	if c.Sandbox.Driver != "linux" {
 		return nil, fmt.Errorf("sandbox driver %q: this version has linux", c.Sandbox.Driver)
 	}
@@ -28,7 +28,8 @@ func newDriver(c config.Config, log *slog.Logger) (sandbox.Driver, error) {
 	}
 	processes, err := linux.New(linux.Options{
 		DataDir: c.Data, CgroupRoot: c.Sandbox.CgroupRoot, NetworkPool: prefix,
-		InitCPUs: initCPUs, NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Tasks: hostTasks().bound(), Log: log,
+		InitCPUs: initCPUs, NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Tasks: hostTasks().bound(),
+		Rush: rush, Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)

@@ -52,6 +52,9 @@ type Hooks struct {
 	Point func(name string)
 	// Driver replaces the sandbox driver, for fault injection.
 	Driver sandbox.Driver
+	// Rush is told when there are more cold starts at once than processors, and when
+	// that is over; nil is nobody.
+	Rush func(on bool)
 	// Sockets are those that an earlier server had, to be taken over by name.
 	Sockets Sockets
 }
@@ -227,7 +230,7 @@ func (s *Server) openLogs(ctx context.Context) (err error) {
 func (s *Server) openDriver(ctx context.Context) (err error) {
 	s.driver = s.hooks.Driver
 	if s.driver == nil {
-		if s.driver, err = newDriver(s.config, s.log); err != nil {
+		if s.driver, err = newDriver(s.config, s.hooks.Rush, s.log); err != nil {
 			return err
 		}
 	}

@@ -80,6 +80,10 @@ func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
 		bl.discard(d.opts.Log)
 		return nil, fmt.Errorf("wait for a blank of %s: %w", s.rt.Blank.Key, err)
 	}
+	if bl.listener, err = acceptEarly(bl.listener); err != nil {
+		bl.discard(d.opts.Log)
+		return nil, fmt.Errorf("accept the connection of a blank of %s: %w", s.rt.Blank.Key, err)
+	}
 	bl.group.settle()
 	return bl, nil
 }
@@ -216,7 +220,7 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 		return nil, err
 	}
 	i.tmp = bl.shell.takeTmp()
-	bl.shell.finish()
+	b.driver.traffic.afterwards(bl.shell.finish)
 	i.run()
 	return i, nil
 }
@@ -247,7 +251,7 @@ func (b *builder) turn(i *Instance, bl *blank, deadline time.Time) error {
 		i.doubt = func() { r.keepCode(rt.Blank.Key, name, []byte{}) }
 	}
 	if say.brief {
-		i.control.close() // it has said all that it will
+		b.driver.traffic.afterwards(i.control.close) // it has said all that it will
 		i.control = nil
 		return nil
 	}

@@ -60,7 +60,10 @@ type Options struct {
 	// Tasks is how many processes and threads all instances together may have, so that
 	// the server is left some; 0 is no bound.
 	Tasks int
-	Log   *slog.Logger
+	// Rush is told when there are more cold starts at once than processors, and when
+	// that is over; nil is nobody.
+	Rush func(on bool)
+	Log  *slog.Logger
 }
 
 // Defaults of Options.
@@ -193,7 +196,7 @@ func (d *Driver) prepare() error {
 		d.warn("/tmp counts against the function's memory here: " + err.Error())
 		d.scratch = nil
 	}
-	d.traffic = newTraffic()
+	d.traffic = newTraffic(d.opts.Rush)
 	d.reserve = newReserve(d, int64(max(d.opts.ReserveMB, 0))<<20)
 	d.shells = newShells(d, max(d.opts.Ready, 0))
 	d.reserve.open()
@@ -428,6 +431,9 @@ func (d *Driver) Close() error {
 // release gives back whatever prepare got.
 func (d *Driver) release() error {
 	var errs []error
+	if d.traffic != nil {
+		d.traffic.close()
+	}
 	if d.reserve != nil {
 		d.reserve.close()
 	}

@@ -216,9 +216,12 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 		}
 		return r, nil
 	}
-	if err := i.confine(); err != nil && !i.ended() {
-		return r, lambent.Errorf(lambent.CodeInternal, "limit the processor: %w", err)
-	}
+	i.driver.traffic.afterwards(func() {
+		if err := i.confine(); err != nil && !i.ended() {
+			i.driver.opts.Log.Error("an instance ends for lack of a limit", "inst", i.id, "err", err)
+			i.fail(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox could not limit its processor"})
+		}
+	})
 	return r, nil
 }
 

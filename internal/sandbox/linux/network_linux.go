@@ -275,11 +275,11 @@ func loopbackUp() error {
 	return os.NewSyscallError("bring lo up", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req))
 }
 
-// listen opens the Runtime API's listener in the calling thread's namespace. The
+// listen opens a Runtime API's listener in the calling thread's namespace. The
 // descriptor works from every thread.
-func listen(ctx context.Context) (net.Listener, error) {
+func listen(ctx context.Context, address string) (net.Listener, error) {
 	var c net.ListenConfig
 	c.SetMultipathTCP(false) // costs, and loopback has one path
 	c.KeepAlive = -1         // costs too, and who is at the other end ends with the sandbox
-	return c.Listen(ctx, "tcp4", runtimeAPIAddress)
+	return c.Listen(ctx, "tcp4", address)
 }

@@ -28,26 +28,21 @@ type roots struct {
 
 	mu       sync.Mutex // guards the rest; held while one is built
 	byKey    map[string]*os.File
-	resolver string // the /etc/resolv.conf that all of them have
-	built    int    // grows when that changes
+	resolver string    // the /etc/resolv.conf that all of them have
+	looked   time.Time // when it was read last
+	built    int       // grows when that changes
 }
 
 // get gives the namespace for these runtime mounts, which the caller closes, and
 // a number that changes when copies that were made before are out of date.
 func (r *roots) get(mounts []sandbox.Mount) (*os.File, int, error) {
-	resolver := resolvConf()
 	var key strings.Builder
 	for _, m := range mounts {
 		fmt.Fprintf(&key, "%s\x00%s\x00", m.Host, m.Guest)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if resolver != r.resolver {
-		// The host moved to another network: functions shall find its resolver.
-		r.forget()
-		r.resolver = resolver
-		r.built++
-	}
+	r.lookAtResolver()
 	f := r.byKey[key.String()]
 	if f == nil {
 		var err error
@@ -62,6 +57,24 @@ func (r *roots) get(mounts []sandbox.Mount) (*os.File, int, error) {
 		return nil, 0, os.NewSyscallError("dup", err)
 	}
 	return os.NewFile(uintptr(fd), "root"), r.built, nil
+}
+
+// resolverEvery is how often the host's resolver is looked for.
+const resolverEvery = 100 * time.Millisecond
+
+// lookAtResolver notices that the host has moved to another network: functions shall
+// find its resolver. It is called with mu held.
+func (r *roots) lookAtResolver() {
+	now := time.Now()
+	if now.Sub(r.looked) < resolverEvery {
+		return
+	}
+	r.looked = now
+	if resolver := resolvConf(); resolver != r.resolver {
+		r.forget()
+		r.resolver = resolver
+		r.built++
+	}
 }
 
 // forget closes all. It is called with mu held.

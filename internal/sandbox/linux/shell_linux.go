@@ -162,7 +162,7 @@ func (s *shell) makeNetwork(n *network) error {
 	if err := loopbackUp(); err != nil {
 		return err
 	}
-	l, err := listen(context.Background())
+	l, err := listen(context.Background(), runtimeAPIAddress)
 	if err != nil {
 		return fmt.Errorf("open the Runtime API: %w", err)
 	}

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,7 +11,7 @@ import (
 // TestTraffic: what is made ahead waits for cold starts, but not for ever.
 func TestTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := newTraffic()
+		tr := newTraffic(nil)
 		tr.processors = 2
 		never := make(chan struct{})
 		waited := func() time.Duration {
@@ -35,8 +36,8 @@ func TestTraffic(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			tr.end()
 		}()
-		if d := waited(); d != 130*time.Millisecond {
-			t.Errorf("waited %v for both", d)
+		if d := waited(); d != 130*time.Millisecond+trafficRest {
+			t.Errorf("waited %v for both, and for their answers", d)
 		}
 		tr.begin()
 		if d := waited(); d != trafficLook {
@@ -49,13 +50,59 @@ func TestTraffic(t *testing.T) {
 		close(stop)
 		tr.wait(stop)
 		tr.end()
+		tr.close()
+	})
+}
+
+// TestCrowd: who is told of more starts than processors hears of the end of it as well,
+// once, and what nobody waits for is done then, or after its patience.
+func TestCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []bool
+		tr := newTraffic(func(on bool) { told = append(told, on) })
+		tr.processors = 2
+		done := 0
+		after := func() { tr.afterwards(func() { done++ }) }
+		tr.begin()
+		tr.begin()
+		if after(); done != 1 || len(told) > 0 {
+			t.Fatalf("of two starts: %d done, told %v", done, told)
+		}
+		tr.begin()
+		tr.begin()
+		if after(); done != 1 || !slices.Equal(told, []bool{true}) {
+			t.Fatalf("of four starts: %d done, told %v", done, told)
+		}
+		time.Sleep(afterPatience)
+		synctest.Wait()
+		if done != 2 {
+			t.Fatalf("%d done after the patience", done)
+		}
+		after()
+		for range 4 {
+			tr.end()
+		}
+		time.Sleep(trafficRest / 2)
+		tr.begin() // it is not calm yet
+		tr.end()
+		time.Sleep(trafficRest / 2)
+		synctest.Wait()
+		if done != 2 || len(told) != 1 {
+			t.Fatalf("before it is calm: %d done, told %v", done, told)
+		}
+		time.Sleep(trafficRest)
+		synctest.Wait()
+		if done != 3 || !slices.Equal(told, []bool{true, false}) {
+			t.Fatalf("when it is calm: %d done, told %v", done, told)
+		}
+		tr.close()
 	})
 }
 
 // TestLanes: so many at a time, in the order of coming; who gives up goes on.
 func TestLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := newTraffic()
+		tr := newTraffic(nil)
 		var leave []func()
 		for range cap(tr.lanes) {
 			leave = append(leave, tr.enter(t.Context()))
