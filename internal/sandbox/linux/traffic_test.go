@@ -2,7 +2,7 @@ package linux
 
 import (
 	"context"
-	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,26 +58,32 @@ func TestTraffic(t *testing.T) {
 // once, and what nobody waits for is done then, or after its patience.
 func TestCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told []bool
-		tr := newTraffic(func(on bool) { told = append(told, on) })
+		var told atomic.Int32 // odd: of a crowd
+		tr := newTraffic(func(on bool) {
+			if n := told.Add(1); on != (n%2 == 1) {
+				t.Errorf("the %d. thing that it is told is %v", n, on)
+			}
+		})
 		tr.processors = 2
-		done := 0
-		after := func() { tr.afterwards(func() { done++ }) }
-		tr.begin()
-		tr.begin()
-		if after(); done != 1 || len(told) > 0 {
-			t.Fatalf("of two starts: %d done, told %v", done, told)
+		var done atomic.Int32
+		after := func() { tr.afterwards(func() { done.Add(1) }) }
+		check := func(when string, wantDone, wantTold int32) {
+			t.Helper()
+			synctest.Wait()
+			if done.Load() != wantDone || told.Load() != wantTold {
+				t.Fatalf("%s: %d done, want %d; told %d times, want %d", when, done.Load(), wantDone, told.Load(), wantTold)
+			}
 		}
 		tr.begin()
 		tr.begin()
-		if after(); done != 1 || !slices.Equal(told, []bool{true}) {
-			t.Fatalf("of four starts: %d done, told %v", done, told)
-		}
+		after()
+		check("two starts", 1, 0)
+		tr.begin()
+		tr.begin()
+		after()
+		check("four starts", 1, 1)
 		time.Sleep(afterPatience)
-		synctest.Wait()
-		if done != 2 {
-			t.Fatalf("%d done after the patience", done)
-		}
+		check("after the patience", 2, 1)
 		after()
 		for range 4 {
 			tr.end()
@@ -86,15 +92,9 @@ func TestCrowd(t *testing.T) {
 		tr.begin() // it is not calm yet
 		tr.end()
 		time.Sleep(trafficRest / 2)
-		synctest.Wait()
-		if done != 2 || len(told) != 1 {
-			t.Fatalf("before it is calm: %d done, told %v", done, told)
-		}
+		check("before it is calm", 2, 1)
 		time.Sleep(trafficRest)
-		synctest.Wait()
-		if done != 3 || !slices.Equal(told, []bool{true, false}) {
-			t.Fatalf("when it is calm: %d done, told %v", done, told)
-		}
+		check("when it is calm", 3, 2)
 		tr.close()
 	})
 }
