@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,8 +69,8 @@ func expect(t *testing.T, came <-chan string, want ...string) {
 
 func TestTelemetry(t *testing.T) {
 	dial, came := listener(t)
-	tapped := 0
-	r := newRigWith(t, Options{FunctionName: "fn", Extensions: []string{"witness"}, Telemetry: Telemetry{Dial: dial, Port: 9001, Tap: func() { tapped++ }}})
+	var tapped atomic.Int64
+	r := newRigWith(t, Options{FunctionName: "fn", Extensions: []string{"witness"}, Telemetry: Telemetry{Dial: dial, Port: 9001, Tap: func() { tapped.Add(1) }}})
 	if got := r.subscribe("", wanted); got.status != 403 || got.errorType() != "Extension.MissingExtensionIdentifier" {
 		t.Errorf("without an identifier: %d %s", got.status, got.body)
 	}
@@ -90,8 +91,8 @@ func TestTelemetry(t *testing.T) {
 			t.Errorf("subscribe: %d %s", got.status, got.body)
 		}
 	}
-	if tapped != 1 || !r.s.Listening() {
-		t.Errorf("tapped %d times", tapped)
+	if tapped.Load() != 1 || !r.s.Listening() {
+		t.Errorf("tapped %d times", tapped.Load())
 	}
 	expect(t, came, "platform.initStart", "extension", "platform.telemetrySubscription", "platform.telemetrySubscription")
 	first, told := r.runtimeNext(), r.extensionNext(id)
