@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds bootstrap.dll with mcs (Debian's mono-mcs) against a .NET Core 3.1 runtime:
+# Builds bootstrap.dll with mcs 6.8 (Debian's mono-mcs) against a .NET Core 3.1 runtime:
 # the same bytes every time. Newer runtimes run it as it is.
 #
 # Usage: build.sh [OUTPUT]     DOTNET_ROOT, or the dotnet that is found, has the runtime.
