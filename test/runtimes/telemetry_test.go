@@ -210,11 +210,14 @@ func TestTelemetryInside(t *testing.T) {
 		if frozen(t, s) {
 			break
 		}
-		if time.Since(began) > 8*time.Second {
+		if time.Since(began) > 20*time.Second {
 			t.Fatal("the instance is not frozen")
 		}
 	}
 	got := decode[answer](t, s.Invoke(t, "inside", `{}`))
+	for began := time.Now(); got[2] == "" && time.Since(began) < 5*time.Second; time.Sleep(100 * time.Millisecond) { // it may be slow
+		got = decode[answer](t, s.Invoke(t, "inside", `{}`))
+	}
 	if want := "platform.initStart platform.telemetrySubscription platform.extension platform.initRuntimeDone platform.initReport platform.start function platform.runtimeDone platform.report"; sorted(got[2]) != sorted(want) {
 		t.Errorf("told %q, want %q", got[2], want)
 	}

@@ -184,7 +184,7 @@ func (i *Instance) sayGoodbye(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	_ = i.group.freeze(false)
-	i.lastTelemetry(ctx)
+	i.lastTelemetry(ctx, grace/2)
 	told := i.session.Shutdown("spindown", deadline)
 	for _, e := range i.extensions {
 		if !slices.Contains(told, e.name) {

@@ -55,11 +55,8 @@ func (i *Instance) Listening() bool { return i.session.Listening() }
 // Tell is the session's, too.
 func (i *Instance) Tell(event []byte) { i.session.Tell(event) }
 
-// Patience with extensions that do not take what they have asked for.
-const (
-	freezePatience = time.Second
-	partPatience   = 300 * time.Millisecond
-)
+// freezePatience is for extensions that do not take what they have asked for.
+const freezePatience = time.Second
 
 // holdTelemetry has extensions get what there is before they are frozen.
 func (i *Instance) holdTelemetry() {
@@ -68,9 +65,9 @@ func (i *Instance) holdTelemetry() {
 	i.session.Pause(ctx)
 }
 
-// lastTelemetry has them get it before they are told of the end.
-func (i *Instance) lastTelemetry(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, partPatience)
+// lastTelemetry has them get it before they are told of the end, for at most so long.
+func (i *Instance) lastTelemetry(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	i.session.Resume()
 	i.session.Flush(ctx)
