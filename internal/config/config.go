@@ -184,8 +184,7 @@ type Sandbox struct {
 	// function says otherwise.
 	Outbound bool `yaml:"outbound" doc:"instances may reach out through the host's address"`
 	// CgroupRoot is the folder below each controller, or below the v2 mount, in
-	// which lambent makes its groups. On v1, groups for processor time go directly below
-	// the controller as long as this is "lambent".
+	// which lambent makes its groups.
 	CgroupRoot string `yaml:"cgroup_root" doc:"folder of the control groups, below each controller"`
 }
 

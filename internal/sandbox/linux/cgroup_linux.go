@@ -43,8 +43,8 @@ type hierarchy interface {
 	name() string
 	// create makes the group of one instance, with its limits.
 	create(id string, l limits) (group, error)
-	// dirs are the holders of the instances' groups, see [groupPath]; made are the
-	// directories above them that had to be made.
+	// dirs are the directories that hold the instances' groups; made are those
+	// above them that had to be made.
 	dirs() []string
 	made() []string
 }
@@ -154,7 +154,7 @@ func findHierarchy(s cgroupSpec) (hierarchy, error) {
 	for _, c := range v1Controllers {
 		for _, m := range mounts {
 			if m.fstype == "cgroup" && slices.Contains(m.controllers, c) {
-				dirs[c] = m.holder(s, member[c])
+				dirs[c] = filepath.Join(m.place(s, member[c]), s.name)
 			}
 		}
 	}
@@ -203,53 +203,6 @@ func (m mountPoint) place(s cgroupSpec, own string) string {
 		return filepath.Join(m.dir, filepath.Clean("/"+s.parent))
 	}
 	return m.under(own)
-}
-
-// usualRoot is the parent that no operator has chosen, see package config.
-const usualRoot = "lambent"
-
-// holder is where the groups of instances go, see [groupPath]. Of processor time they
-// have none above them that they share: with one, each switch between two instances
-// has its weight reckoned anew, and the host's other tasks interrupt all of them. An
-// operator's own parent may be there for its limits, and is kept.
-func (m mountPoint) holder(s cgroupSpec, own string) string {
-	chosen := s.parent != "" && s.parent != usualRoot
-	more := func(c string) bool { return slices.Contains(m.controllers, c) }
-	if chosen || !more("cpu") && !more("cpuacct") || more("memory") || more("pids") || more("freezer") {
-		return filepath.Join(m.place(s, own), s.name)
-	}
-	beside := m.dir
-	if s.parent == "" {
-		beside = m.under(own)
-	}
-	return filepath.Join(beside, s.name) + "-"
-}
-
-// groupPath is the directory of an instance's group: in holder, or, if that ends with
-// "-", beside others with the same beginning.
-func groupPath(holder, id string) string {
-	if strings.HasSuffix(holder, "-") {
-		return holder + id
-	}
-	return filepath.Join(holder, id)
-}
-
-// groupsOf lists the ids of the groups that a holder has.
-func groupsOf(holder string) (ids []string, err error) {
-	dir, prefix := holder, ""
-	if strings.HasSuffix(holder, "-") {
-		dir, prefix = filepath.Split(holder)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	for _, e := range entries {
-		if id, ours := strings.CutPrefix(e.Name(), prefix); ours && e.IsDir() {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
 }
 
 // writeFile writes a control file in one write, without creating it.

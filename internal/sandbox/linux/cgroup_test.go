@@ -52,47 +52,6 @@ broken line - cgroup
 	}
 }
 
-// TestHolder: groups for processor time lie beside each other, unless an operator has
-// chosen a root or the mount has other controllers, too.
-func TestHolder(t *testing.T) {
-	const name = "lambent-1"
-	cpu, memory := []string{"rw", "cpu", "cpuacct"}, []string{"rw", "memory"}
-	for _, c := range []struct {
-		parent      string
-		controllers []string
-		want        string
-	}{
-		{usualRoot, cpu, "/m/lambent-1-x"},
-		{usualRoot, memory, "/m/lambent/lambent-1/x"},
-		{usualRoot, append(memory, "cpu"), "/m/lambent/lambent-1/x"},
-		{"chosen", cpu, "/m/chosen/lambent-1/x"},
-		{"", cpu, "/m/own/lambent-1-x"},
-		{"", memory, "/m/own/lambent-1/x"},
-	} {
-		m := mountPoint{dir: "/m", root: "/", controllers: c.controllers}
-		if got := groupPath(m.holder(cgroupSpec{parent: c.parent, name: name}, "/own"), "x"); got != c.want {
-			t.Errorf("%q, %v: %s, want %s", c.parent, c.controllers, got, c.want)
-		}
-	}
-}
-
-func TestGroupsOf(t *testing.T) {
-	dir := t.TempDir()
-	for _, d := range []string{"tag/a", "tag-b", "tag-c", "tage-d"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "tag-file"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for holder, want := range map[string][]string{"tag": {"a"}, "tag-": {"b", "c"}, "none": nil, "none/tag-": nil} {
-		if got, err := groupsOf(filepath.Join(dir, holder)); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %q, %v; want %q", holder, got, err, want)
-		}
-	}
-}
-
 func TestCPUMax(t *testing.T) {
 	for cpus, want := range map[float64]string{1: "20000 20000", 128.0 / 1769: "1447 20000", 5.79: "115800 20000", 0.001: "1000 20000"} {
 		if got := cpuMax(cpus); got != want {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +16,7 @@ import (
 
 // v1 is one directory per controller (cgroups(7), "Cgroups version 1").
 type v1 struct {
-	byController map[string]string // the holder on each; co-mounted ones share it
+	byController map[string]string // our directory on each; co-mounted ones share it
 	unique       []string
 	above        []string
 	swap         bool // memory.memsw is there
@@ -31,9 +30,6 @@ func newV1(s cgroupSpec, dirs map[string]string) (*v1, error) {
 	}
 	h := &v1{byController: dirs, unique: distinct(dirs)}
 	for _, dir := range h.unique {
-		if strings.HasSuffix(dir, "-") {
-			continue // no directory
-		}
 		h.above = append(h.above, missing(dir)...)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make cgroup: %w", err)
@@ -65,8 +61,8 @@ func (h *v1) made() []string { return h.above }
 
 func (h *v1) create(id string, l limits) (group, error) {
 	g := &v1Group{byController: make(map[string]string, len(h.byController)), swap: h.swap}
-	for c, holder := range h.byController {
-		g.byController[c] = groupPath(holder, id)
+	for c, dir := range h.byController {
+		g.byController[c] = filepath.Join(dir, id)
 	}
 	g.unique = distinct(g.byController)
 	for i, dir := range g.unique {
@@ -78,7 +74,6 @@ func (h *v1) create(id string, l limits) (group, error) {
 	}
 	period := strconv.FormatInt(cpuPeriod.Microseconds(), 10)
 	err := writeFile(g.file("cpu", "cfs_period_us"), period)
-	_ = writeFile(g.file("cpu", "shares"), usualShares)
 	if err == nil {
 		err = g.limit(l)
 	}
@@ -151,12 +146,11 @@ func (g *v1Group) limitMemory(bytes string) error {
 }
 
 // Weights in the sharing out of processors: of what is to spare, and the usual one
-// (Documentation/scheduler/sched-design-CFS.rst). The server, as any process of its
-// host, has 1024: four functions that calculate together have as much. What is to
-// spare has an eighth, not nothing: while the host is busy it shall come to an end too.
+// (Documentation/scheduler/sched-design-CFS.rst). It is an eighth, not nothing:
+// while the host is busy it shall come to an end too.
 const (
-	spareShares = "32"
-	usualShares = "256"
+	spareShares = "128"
+	usualShares = "1024"
 )
 
 func (g *v1Group) settle() {

@@ -30,8 +30,7 @@ type Options struct {
 	// that servers with different directories do not touch each other's.
 	DataDir string
 	// CgroupRoot is where, below each cgroup mount, the driver's directory goes;
-	// "" is the group that the server is in. On v1 the groups for processor time go
-	// directly below the mount unless another root than "lambent" is chosen.
+	// "" is the group that the server is in.
 	CgroupRoot string
 	// NetworkPool has the addresses of instances; IPv4, /16 to /24. Servers on one
 	// host may share it. The zero value is 10.201.0.0/16.
@@ -270,7 +269,7 @@ func (d *Driver) readNote() cgroupNote {
 		return dir != filepath.Clean(dir) || !strings.HasPrefix(dir, "/sys/fs/cgroup/")
 	}
 	n.Groups = slices.DeleteFunc(n.Groups, func(dir string) bool {
-		return foreign(dir) || strings.TrimSuffix(filepath.Base(dir), "-") != "lambent-"+tag[:8]
+		return foreign(dir) || filepath.Base(dir) != "lambent-"+tag[:8]
 	})
 	n.Made = slices.DeleteFunc(n.Made, foreign)
 	return n
@@ -350,23 +349,25 @@ func (d *Driver) Recover(ctx context.Context) (int, error) {
 	return ended, nil
 }
 
-// removeLeftovers ends and removes every group of the holders dirs, and counts the instances
+// removeLeftovers ends and removes every group in dirs, and counts the instances
 // among them: what never had a function has no limit. The directories of one group go together: a process that is frozen by
 // one of them does not die by another.
 func removeLeftovers(ctx context.Context, dirs []string) (int, error) {
 	groups := map[string][]string{}
 	for _, dir := range dirs {
-		ids, err := groupsOf(dir)
-		if err != nil {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return 0, err
 		}
-		for _, id := range ids {
-			groups[id] = append(groups[id], groupPath(dir, id))
+		for _, e := range entries {
+			if e.IsDir() {
+				groups[e.Name()] = append(groups[e.Name()], filepath.Join(dir, e.Name()))
+			}
 		}
 	}
 	ended := 0
-	for id, paths := range groups {
-		counts := !strings.HasPrefix(id, reservePrefix) || limited(paths)
+	for _, paths := range groups {
+		counts := !strings.HasPrefix(filepath.Base(paths[0]), reservePrefix) || limited(paths)
 		if err := removeGroup(ctx, paths); err != nil {
 			return ended, err
 		}

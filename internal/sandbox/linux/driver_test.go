@@ -88,7 +88,7 @@ func traces(t *testing.T, dir string) []string {
 		}
 	}
 	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/*/"} {
-		groups, _ := filepath.Glob(pattern + "lambent-" + tag[:8] + "*")
+		groups, _ := filepath.Glob(pattern + "lambent-" + tag[:8])
 		for _, g := range groups {
 			list = append(list, "cgroup "+g)
 		}
