@@ -143,7 +143,7 @@ func (s *Store) Scrub(ctx context.Context, bytes int64) error {
 	if err := s.discover(ctx); err != nil {
 		return fault("look through the unpacked code", err)
 	}
-	for _, d := range s.oldestFirst(func(t *tree) time.Time { return t.checked }) {
+	for _, d := range s.longestUnchecked() {
 		if bytes <= 0 {
 			return nil
 		}
@@ -275,13 +275,13 @@ func (s *Store) forgetTree(d lambent.Digest) {
 	delete(s.trees, d)
 }
 
-// oldestFirst lists the trees by the time that of gives.
-func (s *Store) oldestFirst(of func(*tree) time.Time) []lambent.Digest {
+// longestUnchecked lists the trees, that which was not checked for longest first.
+func (s *Store) longestUnchecked() []lambent.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := make(map[lambent.Digest]time.Time, len(s.trees))
 	for d, t := range s.trees {
-		at[d] = of(t)
+		at[d] = t.checked
 	}
 	return slices.SortedFunc(maps.Keys(at), func(a, b lambent.Digest) int { return at[a].Compare(at[b]) })
 }
