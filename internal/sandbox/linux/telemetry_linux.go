@@ -14,14 +14,16 @@ import (
 // for extensions that take telemetry, in bytes. What exceeds it is dropped, and told of.
 const telemetryBudget = 64 << 20
 
+// runtimeAPI is runtimeAPIAddress.
+var runtimeAPI = netip.MustParseAddrPort(runtimeAPIAddress)
+
 // telemetry is what the session needs to serve the Telemetry API.
 func (i *Instance) telemetry(spec sandbox.Spec) runtimeapi.Telemetry {
-	api := netip.MustParseAddrPort(runtimeAPIAddress)
-	return runtimeapi.Telemetry{Port: int(api.Port()), Budget: i.driver.telemetry, Begun: spec.Begun,
+	return runtimeapi.Telemetry{Port: int(runtimeAPI.Port()), Budget: i.driver.telemetry, Begun: spec.Begun,
 		Objects: spec.Version.Logging.Format == "JSON",
 		Dial: func(ctx context.Context, port int) (net.Conn, error) {
 			// The runtime's process stands for the network: no descriptor is kept for it.
-			return dialIn(ctx, i.pidfd, netip.AddrPortFrom(api.Addr(), uint16(port)))
+			return dialIn(ctx, i.pidfd, netip.AddrPortFrom(runtimeAPI.Addr(), uint16(port)))
 		},
 		Tap: func() { i.tap(spec.Output) },
 	}
