@@ -64,7 +64,7 @@ func httpApp(ctx context.Context, b *bed) ([]result, error) {
 			results[2*j].add(p50(j) - p50(0))
 		}
 	}
-	out, err := b.offered(ctx, "HTTP application", ours, direct)
+	out, err := b.offered(ctx, "HTTP application", ratio.Bar, sides{ours, direct})
 	for i := len(results) - 1; i >= 0; i-- {
 		out = append([]result{*results[i]}, out...)
 	}

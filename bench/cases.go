@@ -113,7 +113,7 @@ func warmThroughput(ctx context.Context, b *bed) ([]result, error) {
 		ratio.add(with.rate() / base.rate())
 		rate.add(with.rate())
 	}
-	more, err := b.offered(ctx, "warm invoke", ours, direct)
+	more, err := b.offered(ctx, "warm invoke", ratio.Bar, sides{ours, direct})
 	return append([]result{ratio, rate}, more...), err
 }
 

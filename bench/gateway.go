@@ -50,7 +50,7 @@ func gateway(ctx context.Context, b *bed) ([]result, error) {
 		rate.add(withs[1].rate())
 	}
 	out := []result{ratio, rate, added}
-	more, err := b.offered(ctx, "function URL", ours, direct)
+	more, err := b.offered(ctx, "function URL", ratio.Bar, sides{ours, direct})
 	if err != nil {
 		return nil, err
 	}

@@ -18,12 +18,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// sides are a target and the bare handler that it is compared with.
+type sides struct{ ours, bare target }
+
 // offered loads a target in two other ways than closedLoop does: with wrk, where
-// it is installed, beside the bare handler; and at fixed rates, whatever the
-// answers do.
-func (b *bed) offered(ctx context.Context, name string, ours, direct target) ([]result, error) {
+// it is installed, beside the bare handler, for the same bar; and at fixed rates,
+// whatever the answers do.
+func (b *bed) offered(ctx context.Context, name string, bar float64, t sides) ([]result, error) {
 	const last = time.Second
-	byWrk := result{Name: name + ": throughput against the bare handler, 32 connections, by wrk", Unit: "x"}
+	byWrk := result{Name: name + ": throughput against the bare handler, 32 connections, by wrk", Unit: "x", Bar: bar}
 	rates := []int{500, 2000}
 	var p50, p99 []result
 	for _, rate := range rates {
@@ -32,10 +35,10 @@ func (b *bed) offered(ctx context.Context, name string, ours, direct target) ([]
 	}
 	absent := ""
 	for range min(b.rounds, 3) {
-		base, err := b.wrk(ctx, direct, last)
+		base, err := b.wrk(ctx, t.bare, b.last)
 		with := 0.0
 		if err == nil {
-			with, err = b.wrk(ctx, ours, last)
+			with, err = b.wrk(ctx, t.ours, b.last)
 		}
 		switch {
 		case err == nil:
@@ -46,7 +49,7 @@ func (b *bed) offered(ctx context.Context, name string, ours, direct target) ([]
 			return nil, err
 		}
 		for i, rate := range rates {
-			s, err := openLoop(ours, 32, rate, last)
+			s, err := openLoop(t.ours, 32, rate, last)
 			if err != nil {
 				return nil, err
 			}

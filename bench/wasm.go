@@ -88,6 +88,6 @@ func wasm(ctx context.Context, b *bed) ([]result, error) {
 		byURL.add(many[2].rate() / many[0].rate())
 		added.add(micros(one[1].quantile(.5)) - micros(one[0].quantile(.5)))
 	}
-	more, err := b.offered(ctx, "resident module", ours, direct)
+	more, err := b.offered(ctx, "resident module", ratio.Bar, sides{ours, direct})
 	return append([]result{ratio, rate, byURL, added}, more...), err
 }
