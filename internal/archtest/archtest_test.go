@@ -34,6 +34,7 @@ var floors = map[string]int{
 
 	"internal/lambdaapi": 7,
 	"internal/logsapi":   7,
+	"internal/stsapi":    7,
 	"internal/httpapi":   7,
 	"internal/gateway":   7,
 

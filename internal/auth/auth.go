@@ -86,8 +86,8 @@ type MiddlewareOptions struct {
 	// Operation names what r asks for, for the message about too large a body;
 	// nil leaves it out.
 	Operation func(r *http.Request) string
-	// Refuse answers a request that failed; nil answers as AWS does. The error's
-	// Reason is the name of AWS's exception.
+	// Refuse answers a request that failed; [Refuse] when nil. The error's Reason
+	// is the name of AWS's exception.
 	Refuse func(w http.ResponseWriter, r *http.Request, e *lambent.Error)
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time

@@ -38,7 +38,7 @@ func (k *Keys) Middleware(next http.Handler, o MiddlewareOptions) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Refuse == nil {
-		o.Refuse = func(w http.ResponseWriter, r *http.Request, e *lambent.Error) { refuse(w, r, e) }
+		o.Refuse = Refuse
 	}
 	return &gate{keys: k, next: next, o: o}
 }

@@ -52,9 +52,9 @@ func drain(w http.ResponseWriter, r *http.Request, most int64) {
 	_, _ = io.CopyN(io.Discard, r.Body, most)
 }
 
-// refuse answers in the protocol the client speaks: awsJson, told by its target
+// Refuse answers in the protocol the client speaks: awsJson, told by its target
 // header, or restJson1.
-func refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
+func Refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
 	h := w.Header()
 	h.Set("X-Amzn-Requestid", uuid.NewString())
 	h.Set("X-Amzn-Errortype", e.Reason)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/gateway"
 	"lambent.dev/lambent/internal/gateway/proxy"
@@ -12,6 +13,7 @@ import (
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/stsapi"
 )
 
 // apiHandler is the map of the API address: what is open, and the doors behind
@@ -25,6 +27,7 @@ func (s *Server) apiHandler() http.Handler {
 	doors := dialects{
 		lambda: lambda,
 		logs:   logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
+		sts:    stsapi.New(),
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
@@ -38,7 +41,7 @@ func (s *Server) apiHandler() http.Handler {
 		}),
 	}
 	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{
-		Region: s.config.Region, Operation: lambdaapi.Operation, Log: s.log,
+		Region: s.config.Region, Operation: lambdaapi.Operation, Log: s.log, Refuse: refuse,
 	})
 
 	mux := http.NewServeMux()
@@ -49,9 +52,10 @@ func (s *Server) apiHandler() http.Handler {
 	mux.HandleFunc("GET /{$}", s.welcome)
 	mux.Handle("/", signed)
 	// Nothing that is open lies below the Lambda API's own paths: they skip the
-	// mux, which would cost more than the signature's parsing.
+	// mux, which would cost more than the signature's parsing. A query is a presigned
+	// request of STS, and not a browser that wants to be welcomed.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/20") {
+		if strings.HasPrefix(r.URL.Path, "/20") || r.URL.Path == "/" && r.URL.RawQuery != "" {
 			signed.ServeHTTP(w, r)
 			return
 		}
@@ -84,17 +88,32 @@ func (s *Server) welcome(w http.ResponseWriter, _ *http.Request) {
 
 // dialects picks the door of a signed request by its target header, its path,
 // or else by what the signature names.
-type dialects struct{ lambda, logs, own http.Handler }
+type dialects struct{ lambda, logs, sts, own http.Handler }
 
 func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target := r.Header.Get("X-Amz-Target")
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/v1/"):
 		d.own.ServeHTTP(w, r)
-	case strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_"):
+	case strings.HasPrefix(target, "Logs_"):
 		d.logs.ServeHTTP(w, r)
+	case target != "":
+		auth.Refuse(w, r, lambent.Errorf(lambent.CodeUnsupported, "%.100s is not implemented by lambent yet", target).
+			WithReason("UnknownOperationException"))
+	case stsapi.Speaks(r):
+		d.sts.ServeHTTP(w, r)
 	default:
 		d.lambda.ServeHTTP(w, r)
 	}
+}
+
+// refuse answers a request whose signature does not hold, in its dialect.
+func refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
+	if stsapi.Speaks(r) {
+		stsapi.Refuse(w, e)
+		return
+	}
+	auth.Refuse(w, r, e)
 }
 
 // gatewayHandler answers on the gateway address, where nothing of the API is.
