@@ -26,6 +26,7 @@ import (
 	"lambent.dev/lambent/internal/async"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/client"
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/logs"
@@ -48,7 +49,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               startServer,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"publish": publish, "later": later},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"later": later},
 	})
 }
 
@@ -127,17 +128,6 @@ func (s spine) Invoke(_ context.Context, inv *lambent.Invocation) (*lambent.Resu
 		r.FunctionError, r.ErrorType, r.Payload = "Unhandled", "ValueError", []byte(`{"errorMessage":"bad value","errorType":"ValueError"}`)
 	}
 	return r, nil
-}
-
-// publish makes version 1 of a function and the alias live, which the command line
-// cannot.
-func publish(ts *testscript.TestScript, _ bool, args []string) {
-	cat := ts.Value("catalog").(*catalog.Catalog)
-	const ns = "000000000000"
-	_, err := cat.PublishVersion(context.Background(), catalog.PublishVersion{Namespace: ns, Function: args[0]})
-	ts.Check(err)
-	_, err = cat.CreateAlias(context.Background(), lambent.Alias{Namespace: ns, Function: args[0], Name: "live", Version: "1"})
-	ts.Check(err)
 }
 
 // later puts a call of a function off by an hour, and its id into ID.
@@ -332,6 +322,25 @@ func TestExit(t *testing.T) {
 		a := &app{State: &State{Stderr: out}}
 		if got := a.exit(tt.ctx, tt.err); got != tt.want || out.String() != tt.text {
 			t.Errorf("%s: status %d, %q", name, got, out)
+		}
+	}
+}
+
+func TestFailureHint(t *testing.T) {
+	for _, tt := range []struct {
+		kind, message string
+		used          int // MB of 128
+		want          string
+	}{
+		{"ValueError", "no such order", 31, ""},
+		{"Sandbox.Timedout", "Task timed out after 3.00 seconds", 31, "--timeout"},
+		{"Runtime.ExitError", "Runtime exited with error: signal: killed", 128, "all of its 128 MB; it gets more when it is deployed with --memory"},
+		{"Runtime.ExitError", "Runtime exited with error: signal: killed", 31, "lambent logs hello --request r1"},
+		{"Runtime.ExitError", "Runtime exited with error: exit status 3", 128, "lambent logs hello --request r1"},
+	} {
+		r := client.Invocation{RequestID: "r1", Error: &client.FunctionError{Type: tt.kind, Message: tt.message}, Report: client.Report{MemoryMB: 128, MaxMemoryMB: tt.used}}
+		if got := failureHint("hello", r); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %s: the hint is %q, want %q", tt.kind, tt.message, got, tt.want)
 		}
 	}
 }

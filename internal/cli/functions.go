@@ -2,8 +2,10 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,9 +56,9 @@ func (a *app) list(cmd *cobra.Command) error {
 func (a *app) deleteCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
-		Use:               "delete NAME...",
+		Use:               "delete NAME[:VERSION]...",
 		Aliases:           []string{"rm"},
-		Short:             "Delete functions with all their versions and aliases",
+		Short:             "Delete functions with all their versions and aliases, or single versions",
 		Args:              atLeastOne("the names of functions"),
 		ValidArgsFunction: a.completeFunctions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.delete(cmd, args, yes) },
@@ -74,7 +76,7 @@ func (a *app) delete(cmd *cobra.Command, names []string, yes bool) error {
 		return err
 	}
 	if !yes && a.StdinTerminal && a.StderrTerminal {
-		_, _ = fmt.Fprintf(a.Stderr, "Delete %s with all versions and aliases? [y/N] ", strings.Join(names, ", "))
+		_, _ = fmt.Fprintf(a.Stderr, "Delete %s%s? [y/N] ", strings.Join(names, ", "), wholly(names))
 		// The end of the input is a no.
 		answer, _ := bufio.NewReader(a.Stdin).ReadString('\n')
 		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
@@ -82,12 +84,24 @@ func (a *app) delete(cmd *cobra.Command, names []string, yes bool) error {
 		}
 	}
 	for _, name := range names {
-		if err := c.Delete(cmd.Context(), name); err != nil {
+		remove := c.Delete
+		if base, number, ok := strings.Cut(name, ":"); ok {
+			remove = func(ctx context.Context, _ string) error { return c.DeleteVersion(ctx, base, number) }
+		}
+		if err := remove(cmd.Context(), name); err != nil {
 			return err
 		}
 		a.note("deleted %s", name)
 	}
 	return nil
+}
+
+// wholly says what goes with the functions that are named without a version.
+func wholly(names []string) string {
+	if slices.ContainsFunc(names, func(name string) bool { return !strings.Contains(name, ":") }) {
+		return " with all versions and aliases"
+	}
+	return ""
 }
 
 // completeFunctions offers the names of functions to the shell.

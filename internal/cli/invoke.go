@@ -79,16 +79,38 @@ func (a *app) invoke(cmd *cobra.Command, name string, f invokeFlags) error {
 	if err := a.printInvocation(result); err != nil {
 		return err
 	}
-	if result.Error != nil {
-		return statusError(exitFunctionError)
+	if result.Error == nil {
+		return nil
 	}
-	return nil
+	if hint := failureHint(name, result); hint != "" && !a.json {
+		a.note("%s", printable(hint))
+	}
+	return statusError(exitFunctionError)
 }
 
-// missing adds to the error of a function that does not exist what to do.
+// failureHint says what to do about a failure of which the answer tells little: the
+// function's process is gone, so that nobody could write a stack trace.
+func failureHint(name string, r client.Invocation) string {
+	killed := strings.Contains(r.Error.Message, "signal: killed")
+	switch {
+	case r.Error.Type == "Sandbox.Timedout":
+		return "it may take longer when it is deployed with --timeout"
+	case r.Error.Type != "Runtime.ExitError":
+		return ""
+	case killed && r.Report.MaxMemoryMB >= r.Report.MemoryMB:
+		return fmt.Sprintf("it has used all of its %d MB; it gets more when it is deployed with --memory", r.Report.MemoryMB)
+	}
+	return fmt.Sprintf("what it wrote before its end: lambent logs %s --request %s", name, r.RequestID)
+}
+
+// missing adds to the error of a function, or of a version or an alias of it, that
+// does not exist what to do.
 func (a *app) missing(err error, name string) error {
-	if lambent.CodeOf(err) != lambent.CodeNotFound {
+	switch {
+	case lambent.CodeOf(err) != lambent.CodeNotFound:
 		return err
+	case strings.Contains(err.Error(), ":function:"+name+":") && !strings.Contains(err.Error(), ":"+lambent.Latest):
+		return lambent.Errorf(lambent.CodeNotFound, "%w (`lambent versions %s` shows what there is of it)", err, name)
 	}
 	return lambent.Errorf(lambent.CodeNotFound, "%w (`lambent list` shows the functions, `lambent deploy DIR --name %s` makes this one)", err, name)
 }
@@ -145,7 +167,7 @@ func (a *app) printInvocation(r client.Invocation) error {
 		}
 	}
 	if r.Error != nil {
-		a.note("the function failed: %s", printable(strings.TrimSuffix(r.Error.Type+": "+r.Error.Message, ": ")))
+		a.note("the function failed: %s", terminalText(strings.TrimSpace(strings.TrimSuffix(r.Error.Type+": "+r.Error.Message, ": "))))
 	}
 	a.note("%s", reportLine(r))
 	return nil

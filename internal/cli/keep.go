@@ -302,7 +302,7 @@ func provisionRequest(qualifier string, args []string, f provisionFlags) (p clie
 		return p, false, nil
 	}
 	if qualifier == "" {
-		return p, false, usageError{errors.New("want FUNCTION:QUALIFIER: a published version or an alias")}
+		return p, false, usageError{errors.New("want FUNCTION:QUALIFIER, a published version or an alias: `lambent publish FUNCTION --alias live` makes both")}
 	}
 	if args[0] == "off" {
 		return p, true, nil

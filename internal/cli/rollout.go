@@ -256,7 +256,13 @@ func (a *app) alias(cmd *cobra.Command, args []string, f aliasFlags) error {
 	if err != nil {
 		return a.missing(err, name)
 	}
-	return a.printAliases(name, slices.DeleteFunc(all, func(x client.Alias) bool { return len(args) > 1 && x.Name != args[1] }))
+	if len(args) > 1 {
+		all = slices.DeleteFunc(all, func(x client.Alias) bool { return x.Name != args[1] })
+		if len(all) == 0 {
+			return lambent.Errorf(lambent.CodeNotFound, "%s has no alias %s: `lambent alias %s %s VERSION` makes it", name, args[1], name, args[1])
+		}
+	}
+	return a.printAliases(name, all)
 }
 
 // change is what the command line asks for.
@@ -328,7 +334,7 @@ func (a *app) printAliases(name string, all []client.Alias) error {
 		return a.printJSON(all)
 	}
 	if len(all) == 0 {
-		a.note("there is no such alias of %s", name)
+		a.note("%s has no aliases: `lambent publish %s --alias live` makes a version and one that leads to it", name, name)
 		return nil
 	}
 	rows := [][]string{{"ALIAS", "VERSION", "WEIGHTS", "RULES"}}

@@ -2,28 +2,17 @@ package httpapi
 
 import (
 	"net/http"
-	"strconv"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/client"
 )
 
-// Pages of a list, in functions.
-const (
-	defaultPage = 100
-	maxPage     = 1000
-)
-
 func (a *api) listFunctions(c *call) error {
-	limit := defaultPage
-	if text := c.URL.Query().Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			return lambent.Errorf(lambent.CodeInvalid, "limit %q: want a number from 1 to %d", text, maxPage)
-		}
-		limit = n
+	after, limit, err := c.page()
+	if err != nil {
+		return err
 	}
-	items, next := a.o.Catalog.List(c.id.AccountID, false, c.URL.Query().Get("after"), limit)
+	items, next := a.o.Catalog.List(c.id.AccountID, false, after, limit)
 	page := client.FunctionList{Functions: make([]client.Function, 0, len(items)), Next: next}
 	for _, v := range items {
 		page.Functions = append(page.Functions, a.function(v, nil))

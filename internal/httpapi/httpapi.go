@@ -152,6 +152,7 @@ func (a *api) routes() {
 	a.route("GET", "/v1/functions/{name}/urls", mayRead, maxControlBody, a.listURLs)
 	a.route("PUT", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.putURL)
 	a.route("DELETE", "/v1/functions/{name}/urls/{qualifier}", mayWrite, maxControlBody, a.deleteURL)
+	a.versionRoutes()
 	a.gatewayRoutes()
 	a.invocationRoutes()
 	a.scaleRoutes()
