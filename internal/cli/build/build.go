@@ -117,7 +117,7 @@ func (b Builder) run(ctx context.Context, c command) (string, error) {
 		if text := strings.TrimSpace(all.text.String()); text != "" {
 			b.Say(text)
 		}
-		return "", fmt.Errorf("build %s: %s %s: %w", b.Dir, filepath.Base(c.program), first(c.args), err)
+		return "", fmt.Errorf("build %s: %s %s: %w", b.Dir, filepath.Base(c.program), verb(c.args), err)
 	}
 	return out.String(), nil
 }
@@ -136,11 +136,17 @@ func (t *transcript) Write(p []byte) (int, error) {
 	return t.text.Write(p)
 }
 
-func first(args []string) string {
-	if len(args) == 0 {
-		return ""
+// verb is what a tool was to do: the first of its arguments that is no flag.
+func verb(args []string) string {
+	if len(args) > 2 && args[0] == "-m" { // a module of Python, and what that was to do
+		return strings.Join(args[:3], " ")
 	}
-	return args[0]
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") {
+			return arg
+		}
+	}
+	return ""
 }
 
 // hints are dependencies that are not fetched here: of which file, where they would

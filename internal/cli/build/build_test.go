@@ -122,6 +122,16 @@ func TestGoFaults(t *testing.T) {
 	}
 }
 
+func TestVerb(t *testing.T) {
+	for line, want := range map[string]string{
+		"build -o x .": "build", "--batch-mode -DskipTests package": "package", "-m pip install --quiet": "-m pip install", "--version": "", "": "",
+	} {
+		if got := verb(strings.Fields(line)); got != want {
+			t.Errorf("of %q the verb is %q, want %q", line, got, want)
+		}
+	}
+}
+
 // Without the tool, the error says what to do.
 func TestNoTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())

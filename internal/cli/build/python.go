@@ -54,7 +54,7 @@ func (b Builder) PythonPackages(ctx context.Context) (string, error) {
 	args = append(args, "--target", tmp, "-r", "requirements.txt")
 	b.Say("running pip install -r requirements.txt, wheels for " + strings.TrimPrefix(b.Runtime+" on ", " on ") + machine)
 	if _, err := b.run(ctx, command{program: python, args: args, quiet: true, env: []string{"PIP_ROOT_USER_ACTION=ignore"}}); err != nil {
-		return "", fmt.Errorf("%w (a package without a wheel has to be built: put it beside the source with pip install -t)", err)
+		return "", fmt.Errorf("%w (a package that has no wheel has to be built: pip install -t puts it beside the source)", err)
 	}
 	if err := errors.Join(os.Chmod(tmp, 0o755), os.Rename(tmp, target)); err != nil {
 		return "", fmt.Errorf("keep packages: %w", err)

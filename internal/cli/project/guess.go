@@ -105,7 +105,11 @@ func Look(tree fs.FS, runtime, handler string) (Guess, error) {
 		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "the files suggest both %s (%s) and %s (%s): choose with --runtime and --handler",
 			found[0].Family, cmp.Or(found[0].Handler, "not built yet"), found[1].Family, cmp.Or(found[1].Handler, "not built yet"))
 	case runtime == "":
-		return Guess{}, unknown(tree)
+		known, ok := byHandler(tree, handler)
+		if !ok {
+			return Guess{}, unknown(tree)
+		}
+		g = known
 	}
 	if runtime != "" {
 		g.Runtime = runtime
@@ -141,25 +145,6 @@ var handlerForms = map[string]string{
 	Wasm:     "the name of the module, such as bootstrap.wasm",
 	Dotnet:   "such as Assembly::Namespace.Class::Method",
 	"":       "in the form the runtime wants",
-}
-
-// unknown explains a tree that no guesser knows.
-func unknown(tree fs.FS) error {
-	for _, hint := range []struct{ file, text string }{
-		{"build.gradle", "there is no jar yet: run gradle build first"},
-		{"build.gradle.kts", "there is no jar yet: run gradle build first"},
-		{"tsconfig.json", "this is TypeScript, but none of " + strings.Join(typeScriptFiles[:4], ", ") + " exports a handler: name it with --runtime and --handler, such as src/run.handler"},
-		{"index.ts", "index.ts exports no handler: export const handler = ..."},
-	} {
-		if isFile(tree, hint.file) {
-			return lambent.Errorf(lambent.CodeInvalid, "%s", hint.text)
-		}
-	}
-	if err := unpublished(tree); err != nil {
-		return err
-	}
-	return lambent.Errorf(lambent.CodeInvalid, "cannot tell what to run: there is no %s with a handler, no jar and no program named bootstrap; name both --runtime and --handler",
-		strings.Join([]string{pythonFiles[0], pythonFiles[1], nodeFiles[1]}, ", "))
 }
 
 func isFile(tree fs.FS, name string) bool {

@@ -71,6 +71,8 @@ func TestLook(t *testing.T) {
 		"maven":                              {tree: files("pom.xml", ""), want: Guess{Family: Java, Build: BuildMaven}},
 		"python with its own infrastructure": {tree: files("app.py", "def handler(e, c): 1", "index.ts", "export const handler = 1"), want: Guess{Family: Python, Handler: "app.handler"}},
 		"handler known":                      {tree: files("x.py", ""), runtime: "python3.12", handler: "x.go", want: Guess{Family: Python, Runtime: "python3.12", Handler: "x.go"}},
+		"handler alone":                      {tree: files("src/run.py", "", "README", ""), handler: "src.run.go", want: Guess{Family: Python, Handler: "src.run.go"}},
+		"handler alone, typescript":          {tree: files("src/run.ts", ""), handler: "src/run.go", want: Guess{Family: Node, Handler: "src/run.go", Build: BuildTypeScript, Entry: "src/run.ts"}},
 		"java in lib":                        {tree: files("lib/a.jar", "", "example/H.class", string(classFile("example/H", 0x21, handlerInterfaces[0]))), want: Guess{Family: Java, Handler: "example.H::handleRequest"}},
 		"java jar": {tree: files("META-INF/MANIFEST.MF", "", "H.class", string(classFile("H", 0x21, handlerInterfaces[1])), "I.class", string(classFile("I", 0x621, handlerInterfaces[1]))),
 			want: Guess{Family: Java, Handler: "H::handleRequest"}},
@@ -104,6 +106,12 @@ func TestLookRefuses(t *testing.T) {
 		"two sources":     {tree: files("go.mod", "", "pom.xml", ""), want: "suggest both java (not built yet) and provided (bootstrap)"},
 		"damaged jar":     {tree: files("target/x.jar", "nope"), want: "target/x.jar is damaged"},
 		"two java":        {tree: files("META-INF/MANIFEST.MF", "", "A.class", string(classFile("A", 1, handlerInterfaces[0])), "B.class", string(classFile("B", 1, handlerInterfaces[0]))), want: "--handler, such as example.Handler::handleRequest"},
+		"another name":    {tree: files("lambda_function.py", "import os\n\ndef handle(event, context): pass"), want: "cannot tell what to run: lambda_function.py has no handler; if it is handle, say so with --handler lambda_function.handle"},
+		"another export":  {tree: files("index.js", "exports.main = async () => 1"), want: "--handler index.main"},
+		"no function":     {tree: files("app.rb", "puts 1"), want: "app.rb has no handler; name one with --handler, such as app.handler"},
+		"further below":   {tree: files("README", "", "src/app.py", "def handler(e, c): 1"), want: "there is nothing to run at the top, but there is in src: deploy that directory"},
+		"two below":       {tree: files("a/app.py", "def handler(e, c): 1", "b/app.py", "def handler(e, c): 1"), want: "there is no lambda_function.py"},
+		"handler of two":  {tree: files("app.py", "", "app.js", ""), handler: "app.run", want: "app.py has no handler"},
 		"handler, no way": {tree: files("x", ""), handler: "a.b", want: "cannot tell what to run"},
 	} {
 		t.Run(name, func(t *testing.T) {
