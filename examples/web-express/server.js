@@ -1,5 +1,7 @@
 import express from 'express';
 
 const app = express();
-app.get('/hello/:name', (request, response) => response.json({ message: `Hello, ${request.params.name}!` }));
+const hello = (request, response) => response.json({ message: `Hello, ${request.params.name ?? 'stranger'}!` });
+app.get('/', hello);
+app.get('/hello/:name', hello);
 app.listen(process.env.PORT);
