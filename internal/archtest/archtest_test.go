@@ -109,7 +109,6 @@ var fences = []struct {
 	{"github.com/prometheus/", []string{"internal/telemetry"}, "metrics are on one page"},
 	{"go.opentelemetry.io/", []string{"internal/telemetry"}, "spans are made in one place"},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/artifact"}, "code comes in through one door"},
-	{"github.com/robfig/cron", []string{"internal/cron"}, "one grammar of schedules"},
 	{"github.com/google/go-containerregistry", []string{"internal/image"}, "images come in through one room"},
 	{"github.com/containerd/stargz-snapshotter/estargz", []string{"internal/artifact"}, "one reader of layers"},
 	{"github.com/hanwen/go-fuse", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},

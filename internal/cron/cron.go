@@ -1,6 +1,7 @@
-// Package cron reads schedules: five fields of cron, or AWS's six, cron(...) and
-// rate(...). It owns their grammar; it refuses to keep time, which its callers,
-// such as the scale room, bring along. Everything is in UTC.
+// Package cron reads schedules: five fields of cron, or AWS's six, cron(...),
+// rate(...) and at(...), and tells their moments in a time zone. It owns their
+// grammar; it refuses to keep time, which its callers, such as the scale and the
+// trigger rooms, bring along.
 package cron
 
 import (
@@ -8,30 +9,25 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"lambent.dev/lambent"
 )
 
-// Schedule is a sequence of moments.
+// Schedule is a sequence of moments, in UTC until [Schedule.In] says otherwise.
 type Schedule struct {
-	fields cron.Schedule // nil for a rate
-	years  []bool        // from firstYear on; nil is all
+	fields *fields // nil for a rate and for one moment
 	rate   time.Duration
+	at     time.Time // the one moment, as a clock on the wall shows it
+	zone   *time.Location
 }
 
-// Bounds of AWS's grammar (Amazon EventBridge user guide, "Cron expressions
-// reference").
-const (
-	firstYear = 1970
-	lastYear  = 2199
-	maxLength = 256
-)
+// maxLength bounds an expression, in bytes, as the Scheduler API does.
+const maxLength = 256
 
 // Parse reads "m h dom mon dow", "m h dom mon dow year" as AWS has it (days of
-// the week are 1 to 7 from Sunday, and one of the two day fields is ?), the same
-// in cron(...), or rate(5 minutes). AWS's L, W and # are not supported. The error
-// is CodeInvalid and says what is wrong.
+// the week are 1 to 7 from Sunday, one of the two day fields is ?, and the other may
+// have L, W or #; Amazon EventBridge user guide, "Cron expressions reference"), the
+// same in cron(...), rate(5 minutes), or at(2026-11-23T05:00:00). The error is
+// CodeInvalid and says what is wrong.
 func Parse(expression string) (Schedule, error) {
 	text := strings.TrimSpace(expression)
 	if len(text) > maxLength {
@@ -40,19 +36,22 @@ func Parse(expression string) (Schedule, error) {
 	if inner, ok := call(text, "rate"); ok {
 		return parseRate(inner)
 	}
+	if inner, ok := call(text, "at"); ok {
+		return parseAt(inner)
+	}
 	inner, aws := call(text, "cron")
 	if !aws {
 		inner = text
 	}
-	switch fields := strings.Fields(inner); {
-	case len(fields) == 6:
-		return parseAWS(fields)
-	case len(fields) == 5 && !aws:
-		return parseFields(fields)
+	switch parts := strings.Fields(inner); {
+	case len(parts) == 6:
+		return parseAWS(parts)
+	case len(parts) == 5 && !aws:
+		return parsePlain(parts)
 	case aws:
-		return Schedule{}, invalid("cron(...) has six fields, %q has %d", expression, len(fields))
+		return Schedule{}, invalid("cron(...) has six fields, %q has %d", expression, len(parts))
 	default:
-		return Schedule{}, invalid("%q is no schedule: want five fields of cron, cron(...) or rate(...)", expression)
+		return Schedule{}, invalid("%q is no schedule: want five fields of cron, cron(...), rate(...) or at(...)", expression)
 	}
 }
 
@@ -75,7 +74,7 @@ var units = map[string]time.Duration{"minute": time.Minute, "hour": time.Hour, "
 func parseRate(inner string) (Schedule, error) {
 	number, unit, _ := strings.Cut(strings.TrimSpace(inner), " ")
 	n, err := strconv.Atoi(number)
-	if err != nil || n < 1 || n > 1_000_000 {
+	if err != nil || n < 1 || n > 100_000 {
 		return Schedule{}, invalid("rate(%s): want a whole number and minutes, hours or days", inner)
 	}
 	one, plural := strings.CutSuffix(strings.TrimSpace(unit), "s")
@@ -86,125 +85,94 @@ func parseRate(inner string) (Schedule, error) {
 	return Schedule{rate: time.Duration(n) * each}, nil
 }
 
-// parser reads the five common fields. It knows a time zone prefix too, which
-// allowed keeps from it.
-var parser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
-
-func parseFields(fields []string) (Schedule, error) {
-	for _, f := range fields {
-		if i := strings.IndexFunc(f, notAllowed); i >= 0 {
-			return Schedule{}, invalid("%q has %q, which is not supported", strings.Join(fields, " "), f[i:i+1])
-		}
+func parseAt(inner string) (Schedule, error) {
+	at, err := time.Parse("2006-01-02T15:04:05", strings.TrimSpace(inner))
+	if err != nil || strings.Contains(inner, ".") { // Parse takes fractions that the layout has not
+		return Schedule{}, invalid("at(%s): want a time such as at(2026-11-23T05:00:00)", inner)
 	}
-	s, err := parser.Parse(strings.Join(fields, " "))
-	if err != nil {
-		return Schedule{}, invalid("%q: %w", strings.Join(fields, " "), err)
-	}
-	return Schedule{fields: s}, nil
+	return Schedule{at: at}, nil
 }
 
-func notAllowed(r rune) bool {
-	letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-	digit := r >= '0' && r <= '9'
-	return !letter && !digit && !strings.ContainsRune("*?,-/", r)
+// In is the schedule with its fields read in a time zone. A rate has none.
+func (s Schedule) In(zone *time.Location) Schedule {
+	s.zone = zone
+	return s
 }
 
-func parseAWS(fields []string) (Schedule, error) {
-	if (fields[2] == "?") == (fields[4] == "?") {
-		return Schedule{}, invalid("%q: exactly one of day-of-month and day-of-week is ?", strings.Join(fields, " "))
-	}
-	days, err := fromSunday(fields[4])
-	if err != nil {
-		return Schedule{}, err
-	}
-	s, err := parseFields([]string{fields[0], fields[1], fields[2], fields[3], days})
-	if err != nil {
-		return Schedule{}, err
-	}
-	s.years, err = parseYears(fields[5])
-	return s, err
-}
-
-// fromSunday turns AWS's days of the week, 1 to 7 from Sunday, into cron's, 0 to
-// 6. Names are the same in both.
-func fromSunday(field string) (string, error) {
-	items := strings.Split(field, ",")
-	for i, item := range items {
-		days, step, stepped := strings.Cut(item, "/")
-		low, high, ranged := strings.Cut(days, "-")
-		for _, end := range []*string{&low, &high} {
-			n, err := strconv.Atoi(*end)
-			if err != nil {
-				continue // a name, * or ?
-			}
-			if n < 1 || n > 7 {
-				return "", invalid("day of the week %q is not from 1 to 7", *end)
-			}
-			*end = strconv.Itoa(n - 1)
-		}
-		items[i] = low
-		if ranged {
-			items[i] += "-" + high
-		}
-		if stepped {
-			items[i] += "/" + step
-		}
-	}
-	return strings.Join(items, ","), nil
-}
-
-// parseYears reads *, or years, ranges and steps, separated by commas.
-func parseYears(field string) ([]bool, error) {
-	if field == "*" {
-		return nil, nil
-	}
-	years := make([]bool, lastYear-firstYear+1)
-	for item := range strings.SplitSeq(field, ",") {
-		span, every, stepped := strings.Cut(item, "/")
-		low, high, ranged := strings.Cut(span, "-")
-		if low == "*" {
-			low = strconv.Itoa(firstYear)
-		}
-		if !ranged {
-			high = low
-			if stepped {
-				high = strconv.Itoa(lastYear)
-			}
-		}
-		if !stepped {
-			every = "1"
-		}
-		from, err1 := strconv.Atoi(low)
-		to, err2 := strconv.Atoi(high)
-		step, err3 := strconv.Atoi(every)
-		if err1 != nil || err2 != nil || err3 != nil || from < firstYear || to > lastYear || from > to || step < 1 {
-			return nil, invalid("year %q is not from %d to %d", item, firstYear, lastYear)
-		}
-		for y := from; y <= to; y += step {
-			years[y-firstYear] = true
-		}
-	}
-	return years, nil
-}
+// Once tells whether there is one moment only.
+func (s Schedule) Once() bool { return !s.at.IsZero() }
 
 // Next is the first moment after t; a rate counts from anchor. It is the zero
-// time when there is none.
+// time when there is none. A time of day that a change of the clocks leaves out is
+// left out, and one that comes twice counts the first time only ("Daylight savings
+// time", EventBridge Scheduler user guide).
 func (s Schedule) Next(t, anchor time.Time) time.Time {
-	if s.rate > 0 {
+	zone := s.zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	switch {
+	case s.rate > 0:
 		if t.Before(anchor) {
 			return anchor
 		}
 		return anchor.Add((t.Sub(anchor)/s.rate + 1) * s.rate)
+	case s.Once():
+		if at, _ := onWall(s.at, zone); at.After(t) {
+			return at
+		}
+		return time.Time{}
+	case s.fields == nil:
+		return time.Time{}
 	}
-	for t = t.UTC(); ; {
-		t = s.fields.Next(t)
-		if t.IsZero() || t.Year() > lastYear {
+	local := t.In(zone)
+	wall := time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), 0, 0, time.UTC)
+	for {
+		wall = s.fields.next(wall)
+		if wall.IsZero() {
 			return time.Time{}
 		}
-		if s.years == nil || t.Year() >= firstYear && s.years[t.Year()-firstYear] {
-			return t
+		if at, exists := onWall(wall, zone); exists && at.After(t) {
+			return at
 		}
-		// The last second of the year: nothing before it can be meant.
-		t = time.Date(t.Year(), time.December, 31, 23, 59, 59, 0, time.UTC)
 	}
+}
+
+// Last is the latest moment that is after one time and not after another; zero when
+// there is none. A rate counts from anchor.
+func (s Schedule) Last(after, until, anchor time.Time) time.Time {
+	// The nearest of the windows that double in length and hold a moment holds few.
+	var last time.Time
+	for back := time.Minute; last.IsZero(); back *= 2 {
+		from := until.Add(-back)
+		if back > 1<<61 || !from.After(after) {
+			from = after
+		}
+		for at := s.Next(from, anchor); !at.IsZero() && !at.After(until); at = s.Next(at, anchor) {
+			last = at
+		}
+		if !from.After(after) {
+			break
+		}
+	}
+	return last
+}
+
+// onWall is the moment at which the clocks of a zone first show what wall says, and
+// whether they do at all; where they skip it, the moment is one close to it.
+func onWall(wall time.Time, zone *time.Location) (at time.Time, exists bool) {
+	at = time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, zone)
+	if at.Hour() != wall.Hour() || at.Minute() != wall.Minute() {
+		return at, false
+	}
+	begin, _ := at.ZoneBounds()
+	if begin.IsZero() {
+		return at, true
+	}
+	_, now := at.Zone()
+	_, before := begin.Add(-1).Zone()
+	if first := at.Add(time.Duration(now-before) * time.Second); before > now && first.Before(begin) {
+		return first, true
+	}
+	return at, true
 }
