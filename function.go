@@ -91,8 +91,8 @@ type Allocation struct {
 // instances is provisioned. Where several are open the largest count holds, and
 // it holds even when it is below Requested.
 type Window struct {
-	// Start is when it opens, in UTC: five fields of cron, or AWS's cron(...) or
-	// rate(...).
+	// Start is when it opens, in UTC: five fields of cron, or AWS's cron(...),
+	// rate(...) or at(...).
 	Start    string
 	Duration time.Duration
 	Count    int

@@ -36,7 +36,11 @@ var floors = map[string]int{
 	"internal/logsapi":   7,
 	"internal/stsapi":    7,
 	"internal/httpapi":   7,
-	"internal/gateway":   7,
+	"internal/trigger":   7,
+
+	"internal/schedulerapi": 7,
+
+	"internal/gateway": 7,
 
 	"internal/gateway/proxy": 7,
 

@@ -76,6 +76,9 @@ func (p *Pool) idleFor(m *member) time.Duration {
 // to make an instance ready again.
 func (p *Pool) overLocked(g *group, m *member, now time.Time) bool {
 	h := &g.habit
+	if m.ahead == ReasonTimer {
+		return now.After(g.expected)
+	}
 	if g.target.Managed { // what is beyond its target goes
 		return true
 	}

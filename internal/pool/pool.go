@@ -152,6 +152,7 @@ type group struct {
 	trouble  trouble
 	lastIdle time.Time // when an instance last went idle after a call
 	habit    habit
+	expected time.Time         // until when unused instances that were made ready for a timer are kept
 	near     map[uint64]string // instances of callers that stay, by the hash of their key
 	held     Held
 }

@@ -15,6 +15,7 @@ const (
 	ReasonSibling     = "alias-weights"
 	ReasonHistogram   = "histogram"
 	ReasonLoad        = "autoscaler"
+	ReasonTimer       = "timer"
 )
 
 // Target is how many initialised instances of a version there shall be at least,

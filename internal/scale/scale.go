@@ -67,6 +67,7 @@ type Pool interface {
 	Provisioned(k pool.Key) (allocated, available int, failure string)
 	InUse(k pool.Key, now time.Time) time.Time
 	Warm(v *lambent.Version, reason string) bool
+	Expect(v *lambent.Version, at time.Time) bool
 	Watched
 }
 
@@ -78,20 +79,16 @@ type Watched interface {
 }
 
 // Call is one that is known beforehand.
-type Call struct{ Namespace, Function, Qualifier string }
+type Call struct {
+	Namespace, Function, Qualifier string
+	At                             time.Time
+}
 
-// Reasons that are given to [pool.Pool.Warm].
-const (
-	reasonGraph = "call-graph"
-	reasonTimer = "timer"
-)
+// reasonGraph is given to [pool.Pool.Warm].
+const reasonGraph = "call-graph"
 
-// every is the time between two looks at everything. lead is how long before a
-// timer's call an instance is made ready: longer than most cold starts take.
-const (
-	every = time.Second
-	lead  = 5 * time.Second
-)
+// every is the time between two looks at everything.
+const every = time.Second
 
 // Service is safe for use from any goroutine.
 type Service struct {
@@ -213,9 +210,9 @@ func (s *Service) expect(now time.Time) {
 	if s.o.Timers == nil || !s.o.Guess.Timer {
 		return
 	}
-	for _, c := range s.o.Timers(now, now.Add(lead)) {
+	for _, c := range s.o.Timers(now, now.Add(pool.LongestLead)) {
 		if v := s.version(c.Namespace, c.Function, c.Qualifier); v != nil {
-			s.o.Pool.Warm(v, reasonTimer)
+			s.o.Pool.Expect(v, c.At)
 		}
 	}
 }

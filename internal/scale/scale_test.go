@@ -98,6 +98,9 @@ func (b *basin) Warm(v *lambent.Version, reason string) bool {
 	b.warmed = append(b.warmed, v.Function+" "+reason)
 	return true
 }
+func (b *basin) Expect(v *lambent.Version, at time.Time) bool {
+	return time.Until(at) <= 5*time.Second && b.Warm(v, pool.ReasonTimer)
+}
 
 // reasons takes what was made ready so far.
 func (b *basin) reasons() []string {
@@ -237,7 +240,7 @@ func TestRunFollowsTheClockAndKicks(t *testing.T) {
 				if due.Before(from) || due.After(to) {
 					return nil
 				}
-				return []Call{{account, "timed", lambent.Latest}}
+				return []Call{{account, "timed", lambent.Latest, due}}
 			}})
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup

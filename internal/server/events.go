@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"lambent.dev/lambent/internal/async"
+	"lambent.dev/lambent/internal/trigger"
 )
 
 // openEvents makes the room of asynchronous calls, and the memory of the others.
@@ -21,4 +22,12 @@ func (s *Server) openEvents(context.Context) error {
 	s.keeper = s.events.NewKeeper(c.Sample)
 	s.metrics.WatchEvents(s.events.Counts)
 	return nil
+}
+
+// openTriggers opens the room that makes such calls at the times of schedules.
+func (s *Server) openTriggers(ctx context.Context) (err error) {
+	s.triggers, err = trigger.Open(ctx, trigger.Options{
+		Records: s.records, Queue: s.events, Region: s.config.Region, Metrics: s.metrics, Log: s.log, Point: s.hooks.Point,
+	})
+	return err
 }

@@ -74,6 +74,7 @@ func (s *Server) openPool(context.Context) error {
 		Loads: s.loads, Scaling: c.Scale.Scaling(), Every: c.Scale.Every,
 		Memory: filepath.Join(s.config.Data, "learned.json"),
 		Guess:  scale.Guess{Alias: c.Prediction.Alias, Graph: c.Prediction.Graph, Timer: c.Prediction.Cron},
+		Timers: func(from, to time.Time) []scale.Call { return s.triggers.Soon(from, to) }, // opened before it is asked
 	})
 	s.metrics.WatchVersions(s.scale.Versions)
 	s.invoke = invoke.New(invoke.Options{

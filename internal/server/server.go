@@ -41,6 +41,7 @@ import (
 	"lambent.dev/lambent/internal/scale"
 	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/telemetry"
+	"lambent.dev/lambent/internal/trigger"
 )
 
 // Hooks are what a caller may attach to a server. All may be nil.
@@ -93,6 +94,7 @@ type Server struct {
 	proxy     *proxy.Proxy
 	events    *async.Service
 	keeper    *async.Keeper // the spine for callers who wait
+	triggers  *trigger.Room
 
 	api, gateway net.Listener
 	tls          net.Listener   // nil when there is none
@@ -110,7 +112,7 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
-		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents,
+		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents, s.openTriggers,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -263,6 +265,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.prepare.Run(ctx) })
 	group.Go(func() error { return s.events.Run(ctx) })
 	group.Go(func() error { return s.keeper.Run(ctx) })
+	group.Go(func() error { return s.triggers.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serveAPI(ctx, s.api) })
 	front := s.gatewayHandler() // one for both listeners, because it counts callers

@@ -32,6 +32,7 @@ type Metrics struct {
 	wasted      *prometheus.CounterVec
 	spans       *prometheus.CounterVec
 	events      *events
+	schedules   *schedules
 }
 
 // The buckets are in seconds. Warm calls sit at the low end of the first, the
@@ -76,6 +77,7 @@ func NewMetrics() *Metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	m.events = newEvents(m.registry)
+	m.schedules = newSchedules(m.registry)
 	return m
 }
 

@@ -1,0 +1,195 @@
+package trigger
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/store"
+)
+
+// The records, as JSON under these keys:
+//
+//	schedule/<ns>/<group>/<name>   lambent.Schedule
+//	schedulegroup/<ns>/<name>      lambent.ScheduleGroup
+//	fired/<ns>/<group>/<name>      the last time that it has called for, RFC 3339
+//
+// A schedule's record changes with the schedule only: the times that pass leave its
+// revision as it is.
+
+// commitTimeout bounds how long a write waits for the store.
+const commitTimeout = 30 * time.Second
+
+// Open reads the schedules that there are. What is due is looked at by [Room.Run].
+func Open(ctx context.Context, o Options) (*Room, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Room{o: o, wake: make(chan struct{}, 1), of: map[key]*entry{}, groups: map[groupKey]*group{}, count: map[string]int{}}
+	if err := r.loadGroups(ctx); err != nil {
+		return nil, err
+	}
+	fired, err := r.loadMarks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for rec, err := range o.Records.Scan(ctx, "schedule/") {
+		if err != nil {
+			return nil, fmt.Errorf("read schedules: %w", err)
+		}
+		k, ok := parseKey(rec.Key)
+		var s lambent.Schedule
+		if err := json.Unmarshal(rec.Value, &s); err != nil || !ok {
+			o.Log.Error("read schedule", "key", rec.Key, "err", err)
+			continue
+		}
+		p, err := planOf(&s)
+		if err != nil {
+			o.Log.Error("read schedule", "key", rec.Key, "err", err)
+			continue
+		}
+		r.mu.Lock()
+		r.install(k, &s, p, rec.Revision)
+		e := r.of[k]
+		e.fired = fired[k]
+		r.arrange(e)
+		r.mu.Unlock()
+		delete(fired, k)
+	}
+	return r, r.dropMarks(ctx, fired)
+}
+
+func (r *Room) loadMarks(ctx context.Context) (map[key]time.Time, error) {
+	fired := map[key]time.Time{}
+	for rec, err := range r.o.Records.Scan(ctx, "fired/") {
+		if err != nil {
+			return nil, fmt.Errorf("read the times of schedules: %w", err)
+		}
+		at, err := time.Parse(time.RFC3339, string(rec.Value))
+		k, ok := parseKey(rec.Key)
+		if err != nil || !ok {
+			r.o.Log.Error("read the time of a schedule", "key", rec.Key, "err", err)
+			continue
+		}
+		fired[k] = at
+	}
+	return fired, nil
+}
+
+// dropMarks forgets the times of schedules that were deleted while they were called.
+func (r *Room) dropMarks(ctx context.Context, left map[key]time.Time) error {
+	var ops []store.Op
+	for k := range left {
+		ops = append(ops, store.Op{Key: k.mark(), Delete: true})
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	_, err := r.o.Records.Commit(ctx, ops...)
+	return err
+}
+
+// parseKey reads the key of a schedule's record, or of its mark.
+func parseKey(text string) (key, bool) {
+	parts := strings.Split(text, "/")
+	if len(parts) != 4 {
+		return key{}, false
+	}
+	return key{parts[1], parts[2], parts[3]}, true
+}
+
+// install makes s what the schedule of a key is. The caller holds mu.
+func (r *Room) install(k key, s *lambent.Schedule, p plan, rev int64) {
+	e := r.of[k]
+	if e == nil {
+		e = &entry{place: -1}
+		r.of[k] = e
+		r.count[k.namespace]++
+	}
+	if rev >= e.rev { // else a later change has overtaken this one
+		e.s, e.plan, e.rev = s, p, rev
+		r.arrange(e)
+	}
+}
+
+// forget takes a schedule out, if it is there. The caller holds mu.
+func (r *Room) forget(k key) {
+	if e := r.of[k]; e != nil {
+		r.queue.drop(e)
+		delete(r.of, k)
+		r.count[k.namespace]--
+	}
+}
+
+// commit makes s what the schedule of its name is, in the store first; rev is the
+// revision that it takes the place of, 0 for none.
+func (r *Room) commit(ctx context.Context, s *lambent.Schedule, p plan, rev int64) error {
+	value, err := json.Marshal(s)
+	if err != nil {
+		return &lambent.Error{Code: lambent.CodeInternal, Message: "the schedule could not be written", Cause: err}
+	}
+	k := keyOf(s)
+	return r.write(ctx, k, func(revision int64) { r.install(k, s, p, revision) }, store.Op{Key: k.record(), Value: value, Check: true, If: rev})
+}
+
+// remove deletes a schedule that has a revision.
+func (r *Room) remove(ctx context.Context, k key, rev int64) error {
+	return r.write(ctx, k, func(int64) { r.forget(k) },
+		store.Op{Key: k.record(), Delete: true, Check: true, If: rev}, store.Op{Key: k.mark(), Delete: true})
+}
+
+// write commits a change of one schedule and applies it. After a failure the store
+// alone knows whether it was applied, and is asked.
+func (r *Room) write(ctx context.Context, k key, apply func(revision int64), ops ...store.Op) error {
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	revision, err := r.o.Records.Commit(bound, ops...)
+	if err != nil {
+		r.refresh(bound, k)
+		return failed(err, "Schedule "+k.name)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	apply(revision)
+	return nil
+}
+
+// refresh brings a schedule back to what the store has.
+func (r *Room) refresh(ctx context.Context, k key) {
+	rec, err := r.o.Records.Get(ctx, k.record())
+	var s lambent.Schedule
+	var p plan
+	if err == nil {
+		err = json.Unmarshal(rec.Value, &s)
+	}
+	if err == nil {
+		p, err = planOf(&s)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.install(k, &s, p, rec.Revision)
+	case errors.Is(err, store.ErrNotFound):
+		r.forget(k)
+	default:
+		r.o.Log.Error("reread schedule after a failed write", "schedule", k.name, "group", k.group, "err", err)
+	}
+}
+
+// failed is the error of a write.
+func failed(err error, what string) error {
+	if errors.Is(err, store.ErrConflict) {
+		return &lambent.Error{Code: lambent.CodeConflict, Message: what + " is being changed by another request.", Cause: err}
+	}
+	return &lambent.Error{
+		Code: lambent.CodeUnavailable, Reason: lambent.ReasonOf(err), Cause: err,
+		Message: cmp.Or(what, "The schedule") + " could not be written.",
+	}
+}
