@@ -199,7 +199,7 @@ func parseMonthDays(text string) (d monthDays, err error) {
 // parseWeekDays reads days from 1, Sunday, or 5L, L, 3#2.
 func parseWeekDays(text string) (d weekDays, err error) {
 	day, nth, numbered := strings.Cut(text, "#")
-	one := 0
+	var one int
 	switch {
 	case anyDay(text):
 		d.any = true
