@@ -13,6 +13,7 @@ import (
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/schedulerapi"
 	"lambent.dev/lambent/internal/stsapi"
 )
 
@@ -25,9 +26,10 @@ func (s *Server) apiHandler() http.Handler {
 		Provisioner: s.scale, Optimizer: s.prepare, FunctionURL: s.functionURL,
 	})
 	doors := dialects{
-		lambda: lambda,
-		logs:   logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
-		sts:    stsapi.New(),
+		lambda:    lambda,
+		logs:      logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
+		sts:       stsapi.New(),
+		scheduler: schedulerapi.New(schedulerapi.Options{Schedules: s.triggers, Groups: s.triggers, Region: s.config.Region, Log: s.log}),
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
@@ -88,7 +90,7 @@ func (s *Server) welcome(w http.ResponseWriter, _ *http.Request) {
 
 // dialects picks the door of a signed request by its target header, its path,
 // or else by what the signature names.
-type dialects struct{ lambda, logs, sts, own http.Handler }
+type dialects struct{ lambda, logs, sts, scheduler, own http.Handler }
 
 func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	target := r.Header.Get("X-Amz-Target")
@@ -102,6 +104,8 @@ func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			WithReason("UnknownOperationException"))
 	case stsapi.Speaks(r):
 		d.sts.ServeHTTP(w, r)
+	case schedulerapi.Speaks(r):
+		d.scheduler.ServeHTTP(w, r)
 	default:
 		d.lambda.ServeHTTP(w, r)
 	}

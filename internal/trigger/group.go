@@ -12,9 +12,9 @@ import (
 	"lambent.dev/lambent/internal/store"
 )
 
-// maxTags is how many tags a group may have ("Tagging", EventBridge Scheduler API
+// maxTags is how many tags a group may have (TagList, EventBridge Scheduler API
 // reference).
-const maxTags = 50
+const maxTags = 200
 
 // group is a group in memory, guarded by Room.mu.
 type group struct {
