@@ -9,11 +9,15 @@ import (
 // Encode makes an event: JSON in the shape of "Lambda Telemetry API Event schema
 // reference". Record must be something that encodes.
 func Encode(at time.Time, kind string, record any) []byte {
+	return encode(at.UTC().Format("2006-01-02T15:04:05.000Z"), kind, record)
+}
+
+func encode(at, kind string, record any) []byte {
 	b, err := json.Marshal(struct {
 		Time   string `json:"time"`
 		Type   string `json:"type"`
 		Record any    `json:"record"`
-	}{at.UTC().Format("2006-01-02T15:04:05.000Z"), kind, record})
+	}{at, kind, record})
 	if err != nil {
 		panic("telemetry event: " + err.Error())
 	}

@@ -1,7 +1,7 @@
 // Package relay hands what happens in one instance to the programs in it that have
 // asked for it by the Telemetry API (AWS Lambda developer guide, "Accessing real-time
-// telemetry data for extensions using the Telemetry API"): it checks subscriptions,
-// buffers events for each subscriber within bounds, counts what it has to drop, and
+// telemetry data for extensions using the Telemetry API") or its predecessor, the Logs
+// API: it checks subscriptions, buffers events for each subscriber within bounds, counts what it has to drop, and
 // delivers batches to a port inside the instance. It decides nothing about the instance
 // and makes no events of its own but those about itself; its neighbour is the session
 // above it.
@@ -121,20 +121,22 @@ func (r *Relay) Seal() {
 // Subscribe takes the subscription in body for the extension of that name. A second
 // one replaces the first. first tells that nobody had subscribed before; refused is
 // why there is no subscription, or nil.
-func (r *Relay) Subscribe(name string, body []byte) (first bool, refused *Refusal) {
+func (r *Relay) Subscribe(api API, name string, body []byte) (first bool, refused *Refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sealed || r.ctx.Err() != nil {
-		return false, &Refusal{http.StatusForbidden, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed"}
+		return false, api.closed("is closed")
 	}
-	want, refused := parse(body, r.o.Reserved)
+	want, refused := parse(api, body, r.o.Reserved)
 	if refused != nil {
 		return false, refused
 	}
 	first = len(r.subscribers) == 0
 	state := "Already subscribed"
 	if s := r.named(name); s != nil {
-		s.change(want)
+		if !s.change(want) {
+			return false, api.closed("is closed: the extension has subscribed by the other one")
+		}
 	} else {
 		state = "Subscribed"
 		s = newSubscriber(r, name, want)
@@ -144,7 +146,7 @@ func (r *Relay) Subscribe(name string, body []byte) (first bool, refused *Refusa
 		r.subscribers = append(r.subscribers, s)
 		r.work.Go(s.run)
 	}
-	r.addLocked(Platform, Encode(time.Now(), "platform.telemetrySubscription", struct {
+	r.addLocked(Platform, Encode(time.Now(), api.event(), struct {
 		Name  string   `json:"name"`
 		State string   `json:"state"`
 		Types []string `json:"types"`

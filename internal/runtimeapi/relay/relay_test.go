@@ -121,7 +121,7 @@ func (g *rig) batches() string {
 func (g *rig) subscribe(name, types, more string) {
 	g.Helper()
 	body := `{"schemaVersion":"2022-12-13","types":[` + types + `],"destination":{"protocol":"HTTP","URI":"http://sandbox.localdomain:4243/in?x=1"}` + more + `}`
-	if _, refused := g.r.Subscribe(name, []byte(body)); refused != nil {
+	if _, refused := g.r.Subscribe(Telemetry, name, []byte(body)); refused != nil {
 		g.Fatalf("subscribe: %+v", refused)
 	}
 }
@@ -157,7 +157,7 @@ func TestBatches(t *testing.T) {
 	bubble(t, nil, func(g *rig) {
 		g.add(Platform, "platform.initStart")
 		g.add(Function, "function") // nobody will have asked for it
-		first, refused := g.r.Subscribe("a", []byte(`{"schemaVersion":"2022-07-01","types":["platform","extension"],"destination":{"protocol":"HTTP","URI":"http://sandbox:4243"}}`))
+		first, refused := g.r.Subscribe(Telemetry, "a", []byte(`{"schemaVersion":"2022-07-01","types":["platform","extension"],"destination":{"protocol":"HTTP","URI":"http://sandbox:4243"}}`))
 		if !first || refused != nil {
 			g.Errorf("first %v, refused %+v", first, refused)
 		}
@@ -181,7 +181,7 @@ func TestBatches(t *testing.T) {
 		}
 		g.want("initStart telemetrySubscription | extension start | report")
 		g.r.Flush(ctx) // of nothing
-		if _, refused := g.r.Subscribe("late", []byte(`{}`)); refused == nil || refused.Status != 403 || refused.Type != "Telemetry.SubscriptionClosed" {
+		if _, refused := g.r.Subscribe(Telemetry, "late", []byte(`{}`)); refused == nil || refused.Status != 403 || refused.Type != "Telemetry.SubscriptionClosed" {
 			g.Errorf("a late subscription: %+v", refused)
 		}
 	})
@@ -341,7 +341,7 @@ func TestPause(t *testing.T) {
 
 func TestLines(t *testing.T) {
 	bubble(t, nil, func(g *rig) {
-		if _, refused := g.r.Subscribe("a", []byte(`{"schemaVersion":"2022-12-13","types":["function"],"destination":{"protocol":"TCP","port":99}}`)); refused != nil {
+		if _, refused := g.r.Subscribe(Telemetry, "a", []byte(`{"schemaVersion":"2022-12-13","types":["function"],"destination":{"protocol":"TCP","port":99}}`)); refused != nil {
 			g.Fatalf("%+v", refused)
 		}
 		for n := range 3 {

@@ -49,7 +49,7 @@ func (s *subscriber) send(ctx context.Context, b batch) error {
 
 // post delivers to a listener that speaks HTTP. Where it sends us is not followed.
 func (s *subscriber) post(ctx context.Context, b batch) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.want.url, bytes.NewReader(b.array()))
+	req, err := http.NewRequestWithContext(ctx, b.want.method, b.want.url, bytes.NewReader(b.array()))
 	if err != nil {
 		return err
 	}

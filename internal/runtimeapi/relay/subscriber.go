@@ -34,21 +34,35 @@ func newSubscriber(r *Relay, name string, want subscription) *subscriber {
 	return &subscriber{relay: r, name: name, want: want, wake: make(chan struct{}, 1)}
 }
 
-// change has it get something else, or get it elsewhere, from now on.
-func (s *subscriber) change(want subscription) {
+// change has it get something else, or get it elsewhere, from now on. It is false, and
+// nothing changes, if that is asked for by another API.
+func (s *subscriber) change(want subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.want.api != want.api {
+		return false
+	}
 	s.want = want
 	s.poke()
+	return true
 }
 
 // add takes an event if it is of a kind that is wanted.
 func (s *subscriber) add(kind Kind, json []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.want.kinds[kind] {
-		return
+	switch {
+	case !s.want.kinds[kind]:
+	case s.want.api == Logs:
+		for _, e := range older(s.want.schema, json) {
+			s.addLocked(e)
+		}
+	default:
+		s.addLocked(json)
 	}
+}
+
+func (s *subscriber) addLocked(json []byte) {
 	if len(s.held) >= 2*s.want.items || s.size+len(json) > 2*s.want.bytes || !s.relay.o.Budget.take(len(json)) {
 		s.lost++
 		s.lostSum += len(json)

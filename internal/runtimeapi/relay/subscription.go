@@ -11,6 +11,42 @@ import (
 	"time"
 )
 
+// API is one of those by which an extension subscribes: by one of them only, as on AWS.
+type API uint8
+
+const (
+	Telemetry API = iota
+	Logs
+)
+
+func (a API) String() string { return [...]string{"Telemetry", "Logs"}[a] }
+
+// event is the type of the event that tells of a subscription.
+func (a API) event() string {
+	return [...]string{"platform.telemetrySubscription", "platform.logsSubscription"}[a]
+}
+
+func (a API) closed(why string) *Refusal {
+	return &Refusal{http.StatusForbidden, a.String() + ".SubscriptionClosed", a.String() + " API subscription " + why}
+}
+
+// Invalid refuses what is wrong with a subscription.
+func (a API) Invalid(message string) *Refusal {
+	kind := "ValidationError"
+	if a == Logs {
+		kind = "Logs.ValidationError"
+	}
+	return &Refusal{http.StatusBadRequest, kind, message}
+}
+
+// schemas are the versions of the events that can be asked for.
+func (a API) schemas() []string {
+	if a == Logs {
+		return logsSchemas
+	}
+	return schemas
+}
+
 // MaxSubscription is the largest body of a subscription, in bytes.
 const MaxSubscription = 64 << 10
 
@@ -29,8 +65,7 @@ const (
 	defaultTimeout         = 1000
 )
 
-// schemas are the versions of the events that can be asked for. What differs is in
-// members that extensions ignore where they do not know them.
+// schemas are the versions of the Telemetry API's events. What differs is in members that extensions ignore where they do not know them.
 var schemas = []string{"2022-07-01", "2022-12-13", "2025-01-29"}
 
 // hosts are names of the instance in a destination.
@@ -38,12 +73,15 @@ var hosts = []string{"sandbox.localdomain", "sandbox"}
 
 // subscription is what a subscriber wants.
 type subscription struct {
+	api     API
+	schema  string
 	kinds   [kinds]bool
 	items   int
 	bytes   int
 	timeout time.Duration
 	port    int
 	url     string // of an HTTP listener; "" is lines of JSON over TCP
+	method  string // by which it is told
 }
 
 func (s *subscription) types() []string {
@@ -58,7 +96,7 @@ func (s *subscription) types() []string {
 
 // parse reads the body of a subscription. All that is wrong with it is said at once,
 // as AWS does. Reserved is a port that is not the extension's.
-func parse(body []byte, reserved int) (subscription, *Refusal) {
+func parse(api API, body []byte, reserved int) (subscription, *Refusal) {
 	var in struct {
 		Schema    string   `json:"schemaVersion"`
 		Types     []string `json:"types"`
@@ -67,17 +105,13 @@ func parse(body []byte, reserved int) (subscription, *Refusal) {
 			Bytes   *int `json:"maxBytes"`
 			Timeout *int `json:"timeoutMs"`
 		} `json:"buffering"`
-		Destination struct {
-			Protocol string `json:"protocol"`
-			URI      string `json:"URI"`
-			Port     int    `json:"port"`
-		} `json:"destination"`
+		Destination destination `json:"destination"`
 	}
 	if len(body) > MaxSubscription {
-		return subscription{}, invalid("the request is too large")
+		return subscription{}, api.Invalid("the request is too large")
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
-		return subscription{}, invalid("failed to parse JSON: " + err.Error())
+		return subscription{}, api.Invalid("failed to parse JSON: " + err.Error())
 	}
 	var wrong []string
 	fail := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
@@ -90,21 +124,14 @@ func parse(body []byte, reserved int) (subscription, *Refusal) {
 		}
 		return *v
 	}
-	if !slices.Contains(schemas, in.Schema) {
-		fail("schemaVersion should be one of %s", strings.Join(schemas, ", "))
+	if api == Logs && in.Schema == "" {
+		in.Schema = logsSchemas[0]
 	}
-	var s subscription
-	switch in.Destination.Protocol {
-	case "HTTP":
-		s.port, s.url = httpDestination(in.Destination.URI, fail)
-	case "TCP":
-		s.port = in.Destination.Port
-		if s.port <= 0 || s.port > 65535 {
-			fail("port is not provided")
-		}
-	default:
-		fail("protocol should be HTTP or TCP")
+	if known := api.schemas(); !slices.Contains(known, in.Schema) {
+		fail("schemaVersion should be one of %s", strings.Join(known, ", "))
 	}
+	s := subscription{api: api, schema: in.Schema, method: http.MethodPost}
+	s.deliverTo(in.Destination, fail)
 	if s.port == reserved && reserved != 0 {
 		fail("port %d is reserved", reserved)
 	}
@@ -123,13 +150,35 @@ func parse(body []byte, reserved int) (subscription, *Refusal) {
 	s.bytes = number("maxBytes", in.Buffering.Bytes, minBytes, maxBytes, minBytes)
 	s.timeout = time.Duration(number("timeoutMs", in.Buffering.Timeout, minTimeout, maxTimeout, defaultTimeout)) * time.Millisecond
 	if len(wrong) > 0 {
-		return subscription{}, invalid(strings.Join(wrong, "; "))
+		return subscription{}, api.Invalid(strings.Join(wrong, "; "))
 	}
 	return s, nil
 }
 
-func invalid(message string) *Refusal {
-	return &Refusal{http.StatusBadRequest, "ValidationError", message}
+// destination is a listener as a subscription names it.
+type destination struct {
+	Protocol string `json:"protocol"`
+	URI      string `json:"URI"`
+	Method   string `json:"method"`
+	Port     int    `json:"port"`
+}
+
+// deliverTo checks where events are to go.
+func (s *subscription) deliverTo(d destination, fail func(format string, args ...any)) {
+	switch d.Protocol {
+	case "HTTP":
+		s.port, s.url = httpDestination(d.URI, fail)
+		if s.api == Logs && d.Method == http.MethodPut {
+			s.method = http.MethodPut
+		}
+	case "TCP":
+		s.port = d.Port
+		if s.port <= 0 || s.port > 65535 {
+			fail("port is not provided")
+		}
+	default:
+		fail("protocol should be HTTP or TCP")
+	}
 }
 
 // httpDestination checks the URI of a listener: one inside the instance.

@@ -9,15 +9,15 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	s, refused := parse([]byte(`{"schemaVersion":"2025-01-29","types":["platform","function"],
+	s, refused := parse(Telemetry, []byte(`{"schemaVersion":"2025-01-29","types":["platform","function"],
 		"buffering":{"maxItems":1000,"maxBytes":1048576,"timeoutMs":25},
 		"destination":{"protocol":"HTTP","URI":"http://me@sandbox.localdomain:8080/a/b?c#d"}}`), 9001)
 	want := subscription{kinds: [kinds]bool{true, true, false}, items: 1000, bytes: 1 << 20, timeout: 25 * time.Millisecond,
-		port: 8080, url: "http://sandbox.localdomain:8080/a/b?c"}
+		port: 8080, url: "http://sandbox.localdomain:8080/a/b?c", schema: "2025-01-29", method: "POST"}
 	if refused != nil || s != want {
 		t.Errorf("%+v, %+v; want %+v", s, refused, want)
 	}
-	s, refused = parse([]byte(`{"schemaVersion":"2022-07-01","types":["extension"],"destination":{"protocol":"HTTP","URI":"http://sandbox:1"}}`), 9001)
+	s, refused = parse(Telemetry, []byte(`{"schemaVersion":"2022-07-01","types":["extension"],"destination":{"protocol":"HTTP","URI":"http://sandbox:1"}}`), 9001)
 	if refused != nil || s.items != 10000 || s.bytes != 262144 || s.timeout != time.Second {
 		t.Errorf("without buffering: %+v, %+v", s, refused)
 	}
@@ -48,7 +48,7 @@ func TestRefusals(t *testing.T) {
 		to(""):                                 "URI is not provided",
 		strings.Repeat(" ", MaxSubscription+1): "the request is too large",
 	} {
-		_, refused := parse([]byte(body), 9001)
+		_, refused := parse(Telemetry, []byte(body), 9001)
 		if refused == nil || refused.Status != 400 || refused.Type != "ValidationError" || !strings.HasPrefix(refused.Message, want) {
 			t.Errorf("%.120s: %+v, want %s", body, refused, want)
 		}
@@ -73,7 +73,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s, refused := parse(body, 9001)
+		s, refused := parse(Telemetry, body, 9001)
 		if refused != nil {
 			if refused.Message == "" || refused.Status != 400 {
 				t.Errorf("%q: %+v", body, refused)
