@@ -137,6 +137,9 @@ func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Fai
 		return nil, fmt.Errorf("start instance of %s: %w", v.Function, err)
 	}
 	m.inst = inst
+	if l, ok := inst.(sandbox.Lingerer); ok {
+		m.lingers = l.Lingers()
+	}
 	init, err := inst.Init(ctx)
 	if p.life.Err() != nil {
 		return nil, errStopping()

@@ -27,7 +27,14 @@ func (p *Pool) roomLocked(mb int, c claim, starts bool) bool {
 		return false
 	}
 	short := p.shortLocked(mb, starts)
-	return short <= 0 || c != forGuess && p.evictLocked(short, c)
+	if short <= 0 {
+		return true
+	}
+	if c == forGuess || !p.evictLocked(short-p.leaving, c) {
+		return false
+	}
+	// What lingers gives its memory later, and tells those who wait for it.
+	return p.leaving == 0 || p.usedMB+mb <= p.o.MemoryMB
 }
 
 // evictLocked ends instances until mb are free: frozen ones first, then idle ones,

@@ -104,6 +104,7 @@ type Pool struct {
 	groups  map[Key]*group
 	targets map[*group]struct{} // those with a target
 	usedMB  int
+	leaving int      // MB of usedMB that instances have which end, but not at once
 	starved []*group // with waiters that wait for memory or for a start
 	rate    startRate
 	gate    gate
@@ -182,6 +183,7 @@ type member struct {
 	back     func()    // tells that it is
 	frozen   bool      // counts in Pool.frozen and Pool.frozenMB
 	frozenAt time.Time
+	lingers  bool           // takes a while to end, and its memory until then
 	release  func()         // unpins code and layers
 	teller   sandbox.Teller // has programs in the instance that want to know; usually nil
 }

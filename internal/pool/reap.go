@@ -145,8 +145,9 @@ func (p *Pool) end(m *member, reason string) {
 	p.fillLocked(time.Now())
 }
 
-// endLocked gives up m: its memory is free at once, and offering it to others is
-// the caller's business; its sandbox is taken down in a goroutine of the pool.
+// endLocked gives up m: its memory is free at once, unless it lingers, and offering it
+// to others is the caller's business; its sandbox is taken down in a goroutine of the
+// pool.
 func (p *Pool) endLocked(m *member, reason string) {
 	m.ended = true
 	delete(m.group.busy, m)
@@ -154,8 +155,12 @@ func (p *Pool) endLocked(m *member, reason string) {
 	if m.frozen {
 		p.unfreezeLocked(m)
 	}
-	p.usedMB -= m.charged
-	p.instance--
+	if m.lingers {
+		p.leaving += m.charged
+	} else {
+		p.usedMB -= m.charged
+		p.instance--
+	}
 	now := time.Now()
 	p.wg.Go(func() {
 		p.wasted(m, now)
@@ -170,8 +175,22 @@ func (p *Pool) endLocked(m *member, reason string) {
 			m.release()
 		}
 		p.closeLog(m)
+		if m.lingers {
+			p.left(m)
+		}
 		p.o.Log.Debug("instance ended", "fn", m.version.Function, "inst", m.cold.ID, "reason", reason)
 	})
+}
+
+// left frees the memory of an instance that has lingered.
+func (p *Pool) left(m *member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving -= m.charged
+	p.usedMB -= m.charged
+	p.instance--
+	p.feedLocked()
+	p.fillLocked(time.Now())
 }
 
 func (p *Pool) closeLog(m *member) {

@@ -2,12 +2,15 @@ package runtimeapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // Paths of the Extensions, Telemetry and Logs APIs (AWS Lambda developer guide,
@@ -54,7 +57,7 @@ func extensionRoute(method, path string) operation {
 	switch path {
 	case telemetryPath, telemetryPath + "/": // AWS's guide has both
 		return only(http.MethodPut, method, opTelemetry)
-	case logsPath:
+	case logsPath, logsPath + "/":
 		return only(http.MethodPut, method, opLogs)
 	}
 	verb, ok := strings.CutPrefix(path, extensionPath)
@@ -141,12 +144,15 @@ func (s *Session) register(h extensionHead, p *post) reply {
 		return refuseExtension("TooManyExtensions", "Extension limit (10) reached")
 	}
 	s.extensions = append(s.extensions, e)
+	if external && !slices.ContainsFunc(s.opts.Extensions, func(name string) bool { return s.named(name) == nil }) {
+		close(s.registered) // each registers once
+	}
 	s.openRelay()
-	return reply{status: http.StatusOK, body: s.registered(h.accept), named: [2]string{headerExtensionID, e.id}}
+	return reply{status: http.StatusOK, body: s.aboutFunction(h.accept), named: [2]string{headerExtensionID, e.id}}
 }
 
-// registered is what an extension learns of its function.
-func (s *Session) registered(accept string) []byte {
+// aboutFunction is what an extension learns when it registers.
+func (s *Session) aboutFunction(accept string) []byte {
 	out := struct {
 		Function string `json:"functionName"`
 		Version  string `json:"functionVersion"`
@@ -199,8 +205,8 @@ func refuseUnregistered(id string) reply {
 	return refuseExtension("UnknownExtensionIdentifier", "Unknown Extension Identifier")
 }
 
-// extensionError takes what an extension says before it gives up. It is its
-// runtime's business to end; what the extension leaves undone holds nothing up.
+// extensionError takes what an extension says before it gives up. The driver ends the
+// instance then, as AWS does; what the extension leaves undone holds nothing up.
 func (s *Session) extensionError(h extensionHead) reply {
 	if h.errorType == "" {
 		return refuseExtension("MissingHeader", "Lambda-Extension-Function-Error-Type not found")
@@ -217,7 +223,12 @@ func (s *Session) extensionError(h extensionHead) reply {
 		state = "ExitError"
 	}
 	s.noteExtension(e, state, h.errorType)
-	e.came, e.busy, e.invoke = true, false, false
+	e.came, e.busy, e.invoke, e.next = true, false, false, nil
+	if s.opts.GiveUp != nil {
+		f := sandbox.Failure{Type: "Extension." + state, Message: fmt.Sprintf("Extension %s failed: %.128s", e.name, h.errorType)}
+		s.tellSoon(func() { s.opts.GiveUp(f) })
+		return accepted
+	}
 	s.tellSoon(s.maybeReady())
 	return accepted
 }
@@ -295,10 +306,10 @@ func (s *Session) maybeReady() (tell func()) {
 			return nil
 		}
 	}
-	for _, name := range s.opts.Extensions {
-		if s.named(name) == nil {
-			return nil
-		}
+	select {
+	case <-s.registered:
+	default:
+		return nil
 	}
 	s.endInit(nil)
 	return s.signalReady()
@@ -340,6 +351,9 @@ func (s *Session) forgetExtension(w *waiter) bool {
 	}
 	return false
 }
+
+// AllRegistered is closed when each of [Options.Extensions] has registered.
+func (s *Session) AllRegistered() <-chan struct{} { return s.registered }
 
 // Registered tells whether an extension has registered: the runtime is told of its
 // end then, and has a moment (AWS Lambda developer guide, "Lambda execution

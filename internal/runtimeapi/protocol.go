@@ -305,8 +305,6 @@ func (s *Session) do(op operation) reply {
 	switch op {
 	case opPing:
 		return reply{status: http.StatusOK, body: []byte("pong")}
-	case opLogs: // the Telemetry API's predecessor; AWS's own answer where it is not there
-		return refuse(http.StatusAccepted, "Logs.NotSupported", "Logs API is not supported")
 	case opWrongMethod:
 		return refuse(http.StatusMethodNotAllowed, "InvalidMethod", "Method not allowed")
 	}

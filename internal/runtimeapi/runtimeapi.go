@@ -33,6 +33,9 @@ type Options struct {
 	// Extensions are the names of programs that run beside the runtime: no event is
 	// handed out before each of them has registered and asked for one.
 	Extensions []string
+	// GiveUp, if set, is called when an extension has reported that it cannot go on; it
+	// does not block.
+	GiveUp func(f sandbox.Failure)
 	// Telemetry is for extensions that want to be told of what happens.
 	Telemetry Telemetry
 	// Log gets what a runtime did wrong, at debug level; nil discards it.
@@ -48,6 +51,8 @@ type Session struct {
 	opts   Options
 	inited chan struct{} // closed when initialisation has ended
 	closed chan struct{} // closed by Close
+	// registered is closed when all of opts.Extensions have, with mu held.
+	registered chan struct{}
 	// relay has what extensions are told by the Telemetry API; nil until one may come.
 	relay atomic.Pointer[relay.Relay]
 
@@ -110,15 +115,19 @@ func NewSession(o Options) *Session {
 		o.NewID = uuid.NewString
 	}
 	s := &Session{
-		opts:    o,
-		inited:  make(chan struct{}),
-		closed:  make(chan struct{}),
-		ready:   make(chan struct{}),
-		started: time.Now(),
-		conns:   map[closer]struct{}{},
+		opts:   o,
+		inited: make(chan struct{}),
+		closed: make(chan struct{}),
+		ready:  make(chan struct{}),
+
+		registered: make(chan struct{}),
+		started:    time.Now(),
+		conns:      map[closer]struct{}{},
 	}
 	if len(o.Extensions) > 0 {
 		s.openRelay()
+	} else {
+		close(s.registered)
 	}
 	return s
 }

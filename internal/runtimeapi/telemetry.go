@@ -47,11 +47,11 @@ func (s *Session) openRelay() {
 	s.relay.Store(r)
 }
 
-// subscribe takes PUT /telemetry, which extensions can do until the initialisation is
-// over.
-func (s *Session) subscribe(h extensionHead, p *post) reply {
+// subscribe takes PUT /telemetry and /logs, which extensions can do until the
+// initialisation is over.
+func (s *Session) subscribe(api relay.API, h extensionHead, p *post) reply {
 	if s.opts.Telemetry.Dial == nil {
-		return refuse(http.StatusAccepted, "Telemetry.NotSupported", "Telemetry API is not supported")
+		return refuse(http.StatusAccepted, api.String()+".NotSupported", api.String()+" API is not supported")
 	}
 	s.mu.Lock()
 	e, r := s.extension(h.id), s.relay.Load()
@@ -61,17 +61,19 @@ func (s *Session) subscribe(h extensionHead, p *post) reply {
 	}
 	body, err := receive(p, relay.MaxSubscription)
 	if err != nil {
-		return refuse(http.StatusBadRequest, "ValidationError", "Failed to read request body: "+err.Error())
+		return refuseSubscription(api.Invalid("Failed to read request body: " + err.Error()))
 	}
-	first, refused := r.Subscribe(e.name, body)
+	first, refused := r.Subscribe(api, e.name, body)
 	if refused != nil {
-		return refuse(refused.Status, refused.Type, refused.Message)
+		return refuseSubscription(refused)
 	}
 	if first && s.opts.Telemetry.Tap != nil {
 		s.opts.Telemetry.Tap()
 	}
 	return reply{status: http.StatusOK, body: []byte(`"OK"`)}
 }
+
+func refuseSubscription(r *relay.Refusal) reply { return refuse(r.Status, r.Type, r.Message) }
 
 // note tells subscribers of an event of the platform. It waits for nobody, so that it
 // may be called with mu held, which keeps events in their order.

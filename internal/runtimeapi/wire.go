@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent/internal/httpwire"
+	"lambent.dev/lambent/internal/runtimeapi/relay"
 )
 
 // Names of the headers of an event, in Go's canonical form.
@@ -134,7 +135,9 @@ func (l *line) respond() (out reply, now bool) {
 	case opRegister, opExtensionNext, opExtensionError:
 		return l.s.extended(op, &l.waiter, l.extensionHead(), l.readPost())
 	case opTelemetry:
-		return l.s.subscribe(l.extensionHead(), l.readPost()), true
+		return l.s.subscribe(relay.Telemetry, l.extensionHead(), l.readPost()), true
+	case opLogs:
+		return l.s.subscribe(relay.Logs, l.extensionHead(), l.readPost()), true
 	case opProgress:
 		return l.s.progress(id, l.readPost()), true
 	}

@@ -193,6 +193,12 @@ func (g *guarded) Tell(event []byte) {
 	}
 }
 
+// Lingers passes on; an instance that cannot ends at once.
+func (g *guarded) Lingers() bool {
+	l, ok := g.Instance.(Lingerer)
+	return ok && l.Lingers()
+}
+
 // KeepTmp passes on; an instance that cannot has nothing to keep.
 func (g *guarded) KeepTmp() Tmp {
 	if k, ok := g.Instance.(Keeper); ok {

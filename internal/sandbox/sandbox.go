@@ -82,6 +82,13 @@ type Teller interface {
 	Tell(event []byte)
 }
 
+// Lingerer is the optional ability to have programs in the instance that are given a
+// while after its end: Stop takes as long.
+type Lingerer interface {
+	// Lingers tells whether there are any. It does not change once there is an instance.
+	Lingers() bool
+}
+
 // Freezer is the optional ability to halt an idle instance's processes.
 type Freezer interface {
 	Freeze() error

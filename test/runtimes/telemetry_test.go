@@ -246,3 +246,32 @@ func frozen(t *testing.T, s *harness.Server) bool {
 }
 
 var frozenMemory = regexp.MustCompile(`(?m)^lambent_frozen_memory_bytes [1-9]`)
+
+// TestLogs has an extension subscribe by the Telemetry API's predecessor.
+func TestLogs(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	layer := publish(t, s, "witness", map[string]string{"extensions/witness!": witness(t)})
+	s.Create(t, harness.Function{Name: "older", Runtime: "provided.al2023", Handler: "h", Zip: harness.ZipDir(t, code(t, "provided")), Layers: []string{layer}, Timeout: 1,
+		Env: map[string]string{"LOGS": `{"schemaVersion":"2021-03-18","types":["platform","function"],"buffering":{"timeoutMs":25},"destination":{"protocol":"HTTP","URI":"http://sandbox:4243","method":"PUT"}}`}})
+	if out := s.Invoke(t, "older", `{"do":"say","value":"mine"}`); out.FunctionError != nil {
+		t.Fatalf("%s", out.Payload)
+	}
+	all := awaitTold(t, s, "older", "platform.report")
+	types := typesOf(all)
+	slices.Sort(types)
+	if want := "end extension function function logsSubscription report runtimeDone start"; strings.Join(types, " ") != want {
+		t.Errorf("told %v, want %s", types, want)
+	}
+	for kind, want := range map[string]string{
+		"platform.logsSubscription": `{"name":"witness","state":"Subscribed","types":["platform","function"]}`,
+		"function":                  `"print \"mine\"\n"`,
+	} {
+		if got := recordOf(t, all, kind); got != want {
+			t.Errorf("%s: %s, want %s", kind, got, want)
+		}
+	}
+	if out := s.Invoke(t, "older", `{"do":"exit","code":1}`); out.FunctionError == nil {
+		t.Fatalf("%s", out.Payload)
+	}
+	awaitTold(t, s, "older", "platform.fault")
+}

@@ -7,9 +7,10 @@
 // that is package runtimeapi, whose Session it serves to each instance. Its main
 // type is [Driver].
 //
-// There is no init process and no helper binary. A goroutine on its own thread
-// enters fresh namespaces, forks the runtime from there and lets the thread die,
-// so that everything it made lives exactly as long as the instance.
+// There is no helper binary, and no init process where the runtime is alone. A
+// goroutine on its own thread enters fresh namespaces, forks the runtime from there
+// and lets the thread die, so that everything it made lives exactly as long as the
+// instance.
 //
 // A cold start looks for a blank first: a runtime that was started, or forked from
 // a warm interpreter, before anybody knew for which function. Its thread is still

@@ -92,6 +92,7 @@ type Driver struct {
 	cgroups hierarchy
 	network *network // nil: loopback only
 	null    *os.File
+	anchor  *os.File // the program of anchors
 	filter  []unix.SockFilter
 	limits  sysLimits
 	lastCap int
@@ -174,6 +175,9 @@ func (d *Driver) prepare() error {
 	}
 	var err error
 	if d.null, err = os.Open(os.DevNull); err != nil {
+		return err
+	}
+	if d.anchor, err = openAnchorProgram(); err != nil {
 		return err
 	}
 	if d.limits, err = readLimits(); err != nil {
@@ -455,6 +459,9 @@ func (d *Driver) release() error {
 	}
 	if d.null != nil {
 		errs = append(errs, d.null.Close())
+	}
+	if d.anchor != nil {
+		errs = append(errs, d.anchor.Close())
 	}
 	return errors.Join(errs...)
 }

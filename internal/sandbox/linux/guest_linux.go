@@ -26,6 +26,7 @@ type guest struct {
 	output   *output
 	control  *control // nil if the runtime does not speak it
 	process  spawned
+	anchor   *anchor // nil where the runtime is the first process
 	pidfd    *os.File
 	trees    *trees // what of its image is fetched when it is read; nil if nothing is
 
@@ -38,6 +39,12 @@ type guest struct {
 func (g *guest) watch() {
 	// Functions go before the server does when the host runs out of memory.
 	_ = writeFile("/proc/"+strconv.Itoa(g.process.pid)+"/oom_score_adj", "500")
+	if a := g.anchor; a != nil {
+		g.work.Go(func() {
+			reap(a.pid, a.pidfd)
+			g.driver.strays.drop(a.pid)
+		})
+	}
 	read := make(chan struct{})
 	g.work.Go(func() {
 		defer close(read)
@@ -45,6 +52,9 @@ func (g *guest) watch() {
 	})
 	g.work.Go(func() {
 		defer close(g.exited)
+		if g.anchor != nil {
+			killGroup(g.process.pid, g.pidfd)
+		}
 		g.status = reap(g.process.pid, g.pidfd)
 		g.driver.strays.drop(g.process.pid)
 		// Every writer is dead, so the pipe ends; what it holds comes first, so
@@ -85,9 +95,26 @@ func reap(pid int, pidfd *os.File) syscall.WaitStatus {
 	return status
 }
 
+// kill ends everything in the sandbox.
 func (g *guest) kill() {
+	if g.anchor != nil {
+		g.anchor.kill()
+	}
+	g.killRuntime()
+}
+
+// killRuntime ends the runtime, and with it all that is not an extension.
+func (g *guest) killRuntime() {
 	_ = unix.PidfdSendSignal(g.process.pidfd, unix.SIGKILL, nil, 0)
 	_ = g.group.freeze(false) // a frozen process of cgroup v1 cannot die
+}
+
+// network is a process that stands for the guest's network: no descriptor is kept for it.
+func (g *guest) network() *os.File {
+	if g.anchor != nil { // the runtime may be dead while others still listen
+		return g.anchor.pidfd
+	}
+	return g.pidfd
 }
 
 // dead tells whether the process has ended.
@@ -109,6 +136,9 @@ func (g *guest) teardown() error {
 	_ = g.listener.Close()
 	_ = g.output.pipe.Close()
 	_ = g.pidfd.Close()
+	if g.anchor != nil {
+		_ = g.anchor.pidfd.Close()
+	}
 	if g.control != nil {
 		g.control.close()
 	}

@@ -59,6 +59,7 @@ var (
 	_ sandbox.Freezer   = (*Instance)(nil)
 	_ sandbox.Keeper    = (*Instance)(nil)
 	_ sandbox.Teller    = (*Instance)(nil)
+	_ sandbox.Lingerer  = (*Instance)(nil)
 )
 
 // run starts the instance's goroutines, beside those of the guest. Stop waits for
@@ -69,10 +70,13 @@ func (i *Instance) run() {
 		i.serving.Go(i.follow)
 	}
 	if i.aside != nil {
-		i.serving.Go(func() { i.aside.runUntil(i.exited) })
-	}
-	for _, e := range i.extensions {
-		i.serving.Go(func() { i.accompany(e) })
+		alone := make(chan struct{})
+		i.serving.Go(func() {
+			defer close(alone)
+			i.accompanyAll()
+		})
+		i.serving.Go(func() { i.aside.runUntil(alone) })
+		i.serving.Go(i.letRun)
 	}
 	i.serving.Go(func() {
 		defer close(i.over)
@@ -187,7 +191,8 @@ func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 		extensions: b.extensions, aside: b.aside,
 		done: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
 	i.session = runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
-		Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names, Telemetry: i.telemetry(b.spec)})
+		Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names, Telemetry: i.telemetry(b.spec),
+		GiveUp: func(f sandbox.Failure) { i.fail(&f) }})
 	if len(b.names) > 0 { // they may want to know what was written before they could ask
 		i.tap(b.spec.Output)
 	}
@@ -265,7 +270,7 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 	if f := a.Failure; f != nil && (f.Type == "Sandbox.Timedout" || f.Type == "Sandbox.Failure") {
 		// The process is somewhere in the middle of it, and stays there.
 		i.end(f)
-		i.kill()
+		i.killRuntime()
 		select {
 		case <-i.over:
 		case <-time.After(killTimeout):
@@ -345,8 +350,9 @@ func (i *Instance) Freeze() error {
 // If ctx ends first, the rest is done in the background, and Close waits for it.
 func (i *Instance) Stop(ctx context.Context) error {
 	i.stopOnce.Do(func() {
+		reason := i.shutdownReason()
 		i.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
-		i.sayGoodbye(ctx)
+		i.sayGoodbye(ctx, reason)
 		i.kill()
 		i.through()
 		go func() {
@@ -365,6 +371,18 @@ func (i *Instance) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return lambent.Errorf(lambent.CodeTimeout, "stop sandbox %s: %w", i.id, ctx.Err())
 	}
+}
+
+// shutdownReason is what extensions are told of why the instance ends, in AWS's words
+// ("Using the Lambda Extensions API", "Shutdown phase").
+func (i *Instance) shutdownReason() string {
+	switch why := i.Why(); {
+	case why == nil:
+		return "spindown"
+	case why.Type == "Sandbox.Timedout":
+		return "timeout"
+	}
+	return "failure"
 }
 
 // shutdownGrace is how long a runtime with an internal extension has after it was

@@ -74,6 +74,9 @@ type spawnSpec struct {
 	// beside makes it a process of the pid namespace that the calling thread has
 	// entered, next to the first one, which has mounted that namespace's proc.
 	beside bool
+	// anchor makes it the first process of a sandbox in which others run, with the
+	// program that control is.
+	anchor bool
 	// apart makes it with memory of its own: what it executes may have to be fetched.
 	apart bool
 	// refused, if set, is why nothing is executed: the process that is made ends at
@@ -114,12 +117,15 @@ func spawn(s spawnSpec) (spawned, error) {
 	if s.refused != nil {
 		return s.refuse(p)
 	}
+	if s.anchor {
+		ignoreChildren(p)
+	}
 	s.lockDown(p)
 	if s.beside {
 		return s.execute(p, 0)
 	}
-	// The pid namespace is made by the fork itself, so the runtime is process 1 in
-	// it, and when it ends the kernel ends everything else in there.
+	// The pid namespace is made by the fork itself, so the runtime, or the anchor, is
+	// process 1 in it, and when it ends the kernel ends everything else in there.
 	return s.execute(p, unix.CLONE_NEWPID)
 }
 
@@ -167,7 +173,11 @@ func (s *spawnSpec) execute(p *program, flags uint64) (spawned, error) {
 		clock = told.clock()
 	}
 	p.do("read the clock", unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, clock)
-	p.do("execve", unix.SYS_EXECVE, text(s.command[0]), texts(s.command), texts(s.env))
+	if s.anchor {
+		p.do("execveat", unix.SYS_EXECVEAT, controlFD, text(""), texts(s.command), texts(s.env), unix.AT_EMPTY_PATH)
+	} else {
+		p.do("execve", unix.SYS_EXECVE, text(s.command[0]), texts(s.command), texts(s.env))
+	}
 	c := newChild(p)
 	// CLONE_VM and CLONE_VFORK: no copy of the server's page tables.
 	c.clone.flags = unix.CLONE_VM | unix.CLONE_VFORK | flags

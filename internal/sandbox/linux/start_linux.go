@@ -152,11 +152,14 @@ type builder struct {
 	far     *os.File // the runtime's end of control
 	process spawned
 	pidfd   *os.File
+	anchor  *anchor  // nil where the runtime is the first process
 	netns   *os.File // an application's network
 	users   imageUsers
 	trees   *trees // what of an image is still coming in; nil if nothing is
-	// names are the function's extensions, extensions those that have been started,
-	// and fault why they are of no use; aside and asideWrite are the ends of their output.
+	// extended tells that there may be extensions. names are those of the function,
+	// extensions those that have been started, and fault why they are of no use; aside
+	// and asideWrite are the ends of their output.
+	extended   bool
 	names      []string
 	extensions []*extension
 	fault      *sandbox.Failure
@@ -193,9 +196,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	if err := b.collectMounts(); err != nil {
 		return nil, err
 	}
-	if err := b.findExtensions(); err != nil {
-		return nil, err
-	}
+	b.expectExtensions()
 	b.done(lambent.StageNetwork)
 	if i := b.fromReserve(ctx, edition); i != nil {
 		return i, nil
@@ -234,19 +235,7 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 		return nil, err
 	}
 	b.done(lambent.StageNetwork)
-	b.shell.run(func() {
-		s := spawnSpec{env: b.environment(), slack: timerSlack(b.spec.Version)}
-		s.command, s.absent = chooseProgram(b.spec.Runtime)
-		if b.spec.Version.Image != nil {
-			b.asImage(&s)
-		}
-		if err = b.spawn(s); err != nil && b.unreadable(&s) {
-			err = b.spawn(s)
-		}
-		if err == nil {
-			err = b.spawnExtensions()
-		}
-	})
+	b.shell.run(func() { err = b.launch() })
 	if err != nil {
 		return nil, err
 	}
@@ -461,7 +450,7 @@ func (b *builder) environment() []string {
 // guest is what the builder has made so far.
 func (b *builder) guest() *guest {
 	return &guest{driver: b.driver, group: b.group, slot: b.shell.slot, link: b.shell.link, listener: b.shell.listener,
-		output: b.output, control: b.control, process: b.process, pidfd: b.pidfd, trees: b.trees, exited: make(chan struct{})}
+		output: b.output, control: b.control, process: b.process, pidfd: b.pidfd, anchor: b.anchor, trees: b.trees, exited: make(chan struct{})}
 }
 
 // finish makes the instance, which owns everything from here on.
@@ -488,6 +477,6 @@ func (b *builder) finish() (*Instance, error) {
 	if b.fault != nil {
 		i.fail(b.fault)
 	}
-	i.trees.whenFailed(func(f *sandbox.Failure) { i.end(f); i.kill() })
+	i.trees.whenFailed(func(f *sandbox.Failure) { i.end(f); i.killRuntime() })
 	return i, nil
 }

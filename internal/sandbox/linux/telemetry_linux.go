@@ -22,8 +22,7 @@ func (i *Instance) telemetry(spec sandbox.Spec) runtimeapi.Telemetry {
 	return runtimeapi.Telemetry{Port: int(runtimeAPI.Port()), Budget: i.driver.telemetry, Begun: spec.Begun,
 		Objects: spec.Version.Logging.Format == "JSON",
 		Dial: func(ctx context.Context, port int) (net.Conn, error) {
-			// The runtime's process stands for the network: no descriptor is kept for it.
-			return dialIn(ctx, i.pidfd, netip.AddrPortFrom(runtimeAPI.Addr(), uint16(port)))
+			return dialIn(ctx, i.network(), netip.AddrPortFrom(runtimeAPI.Addr(), uint16(port)))
 		},
 		Tap: func() { i.tap(spec.Output) },
 	}

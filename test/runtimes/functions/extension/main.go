@@ -1,5 +1,6 @@
 // Command extension is an external extension that tells what it is told. With TELEMETRY
-// set to types of events and a destination, it subscribes to those and prints them.
+// or LOGS set to types of events and a destination, it subscribes to those and prints
+// them. WITNESS says how it behaves otherwise.
 package main
 
 import (
@@ -11,18 +12,31 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 var api = "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API")
 
 func main() {
-	if os.Getenv("_HANDLER") != "" {
-		fmt.Println("witness: has the handler's name")
+	for _, name := range []string{"_HANDLER", "LAMBDA_TASK_ROOT", "AWS_LAMBDA_LOG_GROUP_NAME"} {
+		if os.Getenv(name) != "" {
+			fmt.Println("witness: has the runtime's", name)
+		}
 	}
+	behaves := os.Getenv("WITNESS")
+	if behaves == "late" {
+		time.Sleep(200 * time.Millisecond)
+	}
+	listen()
 	id := register()
+	if behaves == "init/error" {
+		giveUp(id, behaves)
+	}
 	if body := os.Getenv("TELEMETRY"); body != "" {
-		listen()
 		fmt.Printf("witness: subscribed: %s\n", ask(http.MethodPut, "/2022-07-01/telemetry", id, body))
+	}
+	if body := os.Getenv("LOGS"); body != "" {
+		fmt.Printf("witness: subscribed: %s\n", ask(http.MethodPut, "/2020-08-15/logs", id, body))
 	}
 	for {
 		var event struct{ EventType, ShutdownReason string }
@@ -32,11 +46,31 @@ func main() {
 		fmt.Println("witness:", event.EventType, event.ShutdownReason)
 		switch {
 		case event.EventType == "SHUTDOWN":
+			if behaves == "lingers" {
+				time.Sleep(time.Second)
+			}
+			fmt.Println("witness: at rest")
 			return
-		case os.Getenv("WITNESS") == "crash":
+		case behaves == "crash":
 			os.Exit(3)
+		case behaves == "exit/error":
+			giveUp(id, behaves)
 		}
 	}
+}
+
+// giveUp reports an error and stays.
+func giveUp(id, verb string) {
+	req, err := http.NewRequest(http.MethodPost, api+"/2020-01-01/extension/"+verb, strings.NewReader("{}"))
+	if err != nil {
+		panic(err)
+	}
+	req.Header.Set("Lambda-Extension-Identifier", id)
+	req.Header.Set("Lambda-Extension-Function-Error-Type", "Extension.Boom")
+	if _, err := http.DefaultClient.Do(req); err != nil {
+		panic(err)
+	}
+	select {}
 }
 
 // listen prints the events that come: as arrays at port 4243, one by one at 4244.
