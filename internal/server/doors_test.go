@@ -35,7 +35,7 @@ func TestDialects(t *testing.T) {
 
 // A service that lambent does not have says so in the shape that its clients read.
 func TestUnknownService(t *testing.T) {
-	r := httptest.NewRequest("POST", "/", nil)
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("X-Amz-Target", "DynamoDB_20120810.ListTables")
 	w := httptest.NewRecorder()
 	dialects{}.ServeHTTP(w, r)

@@ -124,10 +124,10 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestSpeaks(t *testing.T) {
-	form := httptest.NewRequest("POST", "/", strings.NewReader("Action=GetCallerIdentity"))
-	targeted := httptest.NewRequest("POST", "/", nil)
+	form := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("Action=GetCallerIdentity"))
+	targeted := httptest.NewRequest(http.MethodPost, "/", nil)
 	targeted.Header.Set("X-Amz-Target", "Logs_20140328.GetLogEvents")
-	if !Speaks(form) || Speaks(targeted) || Speaks(httptest.NewRequest("GET", "/2015-03-31/functions", nil)) {
+	if !Speaks(form) || Speaks(targeted) || Speaks(httptest.NewRequest(http.MethodGet, "/2015-03-31/functions", nil)) {
 		t.Error("the dialect of a request is not told by its path and its target")
 	}
 }
