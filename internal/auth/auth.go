@@ -75,9 +75,9 @@ type Options struct {
 type MiddlewareOptions struct {
 	// Region that the scope must name; "" accepts every region.
 	Region string
-	// Services that the scope may name; empty accepts every service. The first
-	// is the one that a request without an X-Amz-Target is expected to name.
-	Services []string
+	// Service names the one that the scope of r must name, "" for any; nil accepts
+	// every service.
+	Service func(r *http.Request) string
 	// Unsigned are the services that may leave the body out of the signature
 	// (UNSIGNED-PAYLOAD and STREAMING-UNSIGNED-PAYLOAD-TRAILER), as S3 does.
 	Unsigned []string

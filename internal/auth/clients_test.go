@@ -56,7 +56,7 @@ func TestBoto3(t *testing.T) {
 	if exec.CommandContext(ctx, "python3", "-c", "import boto3").Run() != nil {
 		t.Skip("boto3 is not installed")
 	}
-	url, reached := calls(t, MiddlewareOptions{Region: "us-east-1", Services: []string{"lambda"}})
+	url, reached := calls(t, MiddlewareOptions{Region: "us-east-1", Service: func(*http.Request) string { return "lambda" }})
 	cmd := exec.CommandContext(ctx, "python3", "-c", boto3Calls)
 	cmd.Env = append(os.Environ(), "ENDPOINT="+url, "AK="+docAccess, "SK="+docSecret)
 	out, err := cmd.CombinedOutput()

@@ -37,6 +37,9 @@ func (k *Keys) Middleware(next http.Handler, o MiddlewareOptions) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Service == nil {
+		o.Service = func(*http.Request) string { return "" }
+	}
 	if o.Refuse == nil {
 		o.Refuse = Refuse
 	}
@@ -67,7 +70,7 @@ func (g *gate) admit(r *http.Request) (Identity, *lambent.Error) {
 	if refusal != nil {
 		return Identity{}, refusal
 	}
-	if refusal := c.checkScope(g.o.Region, g.o.Services, expectedService(r, g.o.Services)); refusal != nil {
+	if refusal := c.checkScope(g.o.Region, g.o.Service(r)); refusal != nil {
 		return Identity{}, refusal
 	}
 	if refusal := c.checkTime(g.o.Now()); refusal != nil {

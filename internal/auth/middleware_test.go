@@ -104,9 +104,20 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 })
 
+// serviceOf is as a server with two services has it.
+func serviceOf(r *http.Request) string {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/2015-03-31/"):
+		return "lambda"
+	case strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_"):
+		return "logs"
+	}
+	return ""
+}
+
 func handler(change ...func(*MiddlewareOptions)) http.Handler {
 	o := MiddlewareOptions{
-		Region: "us-east-1", Services: []string{"lambda", "logs", "s3"}, Unsigned: []string{"s3"},
+		Region: "us-east-1", Service: serviceOf, Unsigned: []string{"s3"},
 		Now: func() time.Time { return testTime },
 	}
 	for _, c := range change {
@@ -239,7 +250,7 @@ func TestRefusals(t *testing.T) {
 
 func TestRefusesInJSONProtocol(t *testing.T) {
 	c := call{target: "/", service: "lambda", header: map[string]string{"X-Amz-Target": "Logs_20140328.DescribeLogGroups"}}
-	h := handler(func(o *MiddlewareOptions) { o.Services = []string{"logs"} })
+	h := handler()
 	w := serve(h, c.signed(t))
 	want := `{"__type":"InvalidSignatureException","message":"Credential should be scoped to correct service: 'logs'. "}`
 	if w.Code != http.StatusBadRequest || w.Body.String() != want || w.Header().Get("Content-Type") != "application/x-amz-json-1.1" {

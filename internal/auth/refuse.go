@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -85,14 +84,6 @@ func Refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
 
 // isTargeted tells an awsJson request.
 func isTargeted(r *http.Request) bool { return len(r.Header["X-Amz-Target"]) > 0 }
-
-// expectedService names the service that a request should have been signed for.
-func expectedService(r *http.Request, services []string) string {
-	if strings.HasPrefix(first(r.Header["X-Amz-Target"]), "Logs_") {
-		return "logs"
-	}
-	return first(services)
-}
 
 func logRefusal(ctx context.Context, log *slog.Logger, r *http.Request, e *lambent.Error) {
 	log.LogAttrs(ctx, slog.LevelDebug, "request refused",

@@ -89,9 +89,9 @@ func skew(service string) time.Duration {
 
 // checkScope holds the credential's scope against the request's date and what
 // the server serves.
-func (c *claim) checkScope(region string, services []string, expected string) *lambent.Error {
-	if len(services) > 0 && !contains(services, c.service) {
-		return denied(reasonInvalid, "Credential should be scoped to correct service: '"+expected+"'. ")
+func (c *claim) checkScope(region, service string) *lambent.Error {
+	if service != "" && c.service != service {
+		return denied(reasonInvalid, "Credential should be scoped to correct service: '"+service+"'. ")
 	}
 	if region != "" && c.region != region {
 		return denied(reasonInvalid, "Credential should be scoped to a valid region, not '"+clip(c.region)+"'. ")

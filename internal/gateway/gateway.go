@@ -84,7 +84,8 @@ func New(o Options) *Gateway {
 		limiter: route.NewLimiter(), keySets: newKeySets(o.Now),
 	}
 	g.signed = o.Keys.Middleware(http.HandlerFunc(g.identified), auth.MiddlewareOptions{
-		Region: o.Region, Services: []string{"lambda"}, MaxBody: lambent.MaxPayload, Refuse: refuseSignature, Now: o.Now, Log: o.Log,
+		Region: o.Region, Service: func(*http.Request) string { return "lambda" },
+		MaxBody: lambent.MaxPayload, Refuse: refuseSignature, Now: o.Now, Log: o.Log,
 	})
 	return g
 }

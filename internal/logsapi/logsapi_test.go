@@ -47,7 +47,7 @@ func start(t *testing.T) server {
 		t.Fatal(err)
 	}
 	door := New(Options{Reader: store, Groups: store, Region: "us-east-1"})
-	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{Region: "us-east-1", Services: []string{"logs"}}))
+	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{Region: "us-east-1", Service: func(*http.Request) string { return "logs" }}))
 	t.Cleanup(srv.Close)
 	key := keys.Default()
 	client := cwl.New(cwl.Options{

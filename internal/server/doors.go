@@ -43,7 +43,7 @@ func (s *Server) apiHandler() http.Handler {
 		}),
 	}
 	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{
-		Region: s.config.Region, Operation: lambdaapi.Operation, Log: s.log, Refuse: refuse,
+		Region: s.config.Region, Service: signedFor, Operation: lambdaapi.Operation, Log: s.log, Refuse: refuse,
 	})
 
 	mux := http.NewServeMux()
@@ -109,6 +109,18 @@ func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		d.lambda.ServeHTTP(w, r)
 	}
+}
+
+// signedFor names the service that a request must be signed for: a signature that
+// was made for one service must not work at another.
+func signedFor(r *http.Request) string {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/20"):
+		return "lambda"
+	case strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_"):
+		return "logs"
+	}
+	return ""
 }
 
 // refuse answers a request whose signature does not hold, in its dialect.
