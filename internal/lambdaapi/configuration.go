@@ -153,18 +153,14 @@ func (x extra) keep(v *lambent.Version) error {
 func createExtra(in *wire.CreateFunctionRequest) extra {
 	return extra{
 		"VpcConfig": in.VpcConfig, "DeadLetterConfig": in.DeadLetterConfig, "KMSKeyArn": in.KMSKeyArn,
-		"FileSystemConfigs": in.FileSystemConfigs, "TenancyConfig": in.TenancyConfig,
-		"CapacityProviderConfig": in.CapacityProviderConfig, "DurableConfig": in.DurableConfig,
-		"RuntimeConfig": in.RuntimeConfig, "AcceleratorConfig": in.AcceleratorConfig,
+		"FileSystemConfigs": in.FileSystemConfigs, "RuntimeConfig": in.RuntimeConfig, "AcceleratorConfig": in.AcceleratorConfig,
 	}
 }
 
 func updateExtra(in *wire.UpdateFunctionConfigurationRequest) extra {
 	return extra{
 		"VpcConfig": in.VpcConfig, "DeadLetterConfig": in.DeadLetterConfig, "KMSKeyArn": in.KMSKeyArn,
-		"FileSystemConfigs":      in.FileSystemConfigs,
-		"CapacityProviderConfig": in.CapacityProviderConfig, "DurableConfig": in.DurableConfig,
-		"RuntimeConfig": in.RuntimeConfig, "AcceleratorConfig": in.AcceleratorConfig,
+		"FileSystemConfigs": in.FileSystemConfigs, "RuntimeConfig": in.RuntimeConfig, "AcceleratorConfig": in.AcceleratorConfig,
 	}
 }
 
@@ -172,9 +168,7 @@ func updateExtra(in *wire.UpdateFunctionConfigurationRequest) extra {
 func restore(v *lambent.Version, out *wire.FunctionConfiguration) {
 	for name, dst := range map[string]any{
 		"DeadLetterConfig": &out.DeadLetterConfig, "KMSKeyArn": &out.KMSKeyArn,
-		"FileSystemConfigs": &out.FileSystemConfigs, "TenancyConfig": &out.TenancyConfig,
-		"CapacityProviderConfig": &out.CapacityProviderConfig, "DurableConfig": &out.DurableConfig,
-		"RuntimeConfig": &out.RuntimeConfig, "AcceleratorConfig": &out.AcceleratorConfig,
+		"FileSystemConfigs": &out.FileSystemConfigs, "RuntimeConfig": &out.RuntimeConfig, "AcceleratorConfig": &out.AcceleratorConfig,
 	} {
 		if raw, ok := v.Extra[name]; ok {
 			_ = json.Unmarshal(raw, dst)

@@ -44,8 +44,12 @@ var statuses = map[lambent.Code]int{
 	lambent.CodeUnavailable: http.StatusServiceUnavailable,
 }
 
+// noSigningConfig begins the message about a code signing configuration.
+const noSigningConfig = "The Lambda code signing configuration "
+
 // untyped are messages that AWS was recorded to answer without a Type.
 var untyped = []string{
+	noSigningConfig,
 	"$LATEST is not supported for an alias pointing to more than 1 version",
 	"Specified ReservedConcurrentExecutions for function decreases account's",
 	"Specified ConcurrentExecutions for function ",

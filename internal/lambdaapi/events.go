@@ -2,7 +2,6 @@ package lambdaapi
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -42,12 +41,9 @@ func (h *handler) invokeAsync(ctx context.Context, c caller, in *wire.InvokeAsyn
 	if err != nil {
 		return nil, err
 	}
-	payload := in.InvokeArgs
-	if len(payload) == 0 {
-		payload = noPayload
-	}
-	if !json.Valid(payload) {
-		return nil, notJSON(payload)
+	payload, err := checkEvent(in.InvokeArgs)
+	if err != nil {
+		return nil, err
 	}
 	if h.Events == nil {
 		return nil, notImplemented("InvokeAsync")

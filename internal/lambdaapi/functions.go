@@ -62,17 +62,27 @@ func (h *handler) createFunction(ctx context.Context, c caller, in *wire.CreateF
 	return h.detail(made, ""), nil
 }
 
-// unsupported refuses what would change how a function is made or signed, and
+// unsupported refuses what would change how a function is made, signed or run, and
 // must not be passed over.
 func unsupported(in *wire.CreateFunctionRequest) error {
 	switch {
 	case in.PublishTo != nil:
 		return notImplemented("PublishTo")
+	case in.TenancyConfig != nil:
+		return notImplemented("TenancyConfig")
 	case deref(in.CodeSigningConfigArn) != "":
-		return &lambent.Error{
-			Code: lambent.CodeNotFound, Reason: "CodeSigningConfigNotFoundException",
-			Message: "The code signing configuration cannot be found. Check that the provided configuration is not deleted: " + *in.CodeSigningConfigArn + ".",
-		}
+		return signingNotFound(*in.CodeSigningConfigArn)
+	}
+	return unsupportedRun(in.DurableConfig, in.CapacityProviderConfig)
+}
+
+// unsupportedRun refuses ways of running a function that lambent does not have.
+func unsupportedRun(durable *wire.DurableConfig, capacity *wire.CapacityProviderConfig) error {
+	switch {
+	case durable != nil:
+		return notImplemented("DurableConfig")
+	case capacity != nil:
+		return notImplemented("CapacityProviderConfig")
 	}
 	return nil
 }
@@ -183,6 +193,9 @@ func publishedNumber(v *lambent.Version) string {
 func (h *handler) updateFunctionConfiguration(ctx context.Context, c caller, in *wire.UpdateFunctionConfigurationRequest) (*wire.FunctionConfiguration, error) {
 	function, err := h.function(c, *in.FunctionName)
 	if err != nil {
+		return nil, err
+	}
+	if err := unsupportedRun(in.DurableConfig, in.CapacityProviderConfig); err != nil {
 		return nil, err
 	}
 	up := catalog.UpdateConfig{

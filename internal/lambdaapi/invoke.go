@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
@@ -107,6 +108,9 @@ func (h *handler) invocation(r *http.Request, c call) (inv *lambent.Invocation, 
 	if err != nil {
 		return nil, "", err
 	}
+	if err := unsupportedCall(r.Header); err != nil {
+		return nil, "", err
+	}
 	inv = &lambent.Invocation{
 		RequestID: c.requestID, Namespace: c.namespace, Function: t.function, Qualifier: t.qualifier,
 		TraceID: telemetry.Caller(r.Header), Source: "lambda", WantTail: logType == "Tail", Arrived: h.Now(),
@@ -133,6 +137,20 @@ func checkInvoke(c call, kind, logType string) error {
 	})
 }
 
+// unsupportedCall refuses headers that are for functions of kinds that lambent does
+// not have: an event must not reach what was started for another tenant, and a
+// second call with the same execution name must not run again (AWS Lambda
+// developer guide, "Troubleshooting tenant isolation").
+func unsupportedCall(h http.Header) error {
+	switch {
+	case len(h["X-Amz-Tenant-Id"]) > 0:
+		return invalid("The function does not have tenant isolation. Call it without a tenant ID.")
+	case len(h["X-Amz-Durable-Execution-Name"]) > 0:
+		return invalid("The function is not a durable function. Call it without an execution name.")
+	}
+	return nil
+}
+
 var noPayload = []byte("{}")
 
 // payload reads the event, which must be JSON of at most lambent.MaxPayload
@@ -156,10 +174,20 @@ func payload(r *http.Request) ([]byte, error) {
 		return nil, tooLarge()
 	case err != nil:
 		return nil, err
+	}
+	return checkEvent(body)
+}
+
+// checkEvent checks what a function is called with: JSON, in UTF-8 (RFC 8259, section
+// 8.1). Nothing at all is an empty object.
+func checkEvent(body []byte) ([]byte, error) {
+	switch {
 	case len(body) == 0:
 		return noPayload, nil
 	case !json.Valid(body):
 		return nil, notJSON(body)
+	case !utf8.Valid(body):
+		return nil, refusedPayload("it is not UTF-8")
 	}
 	return body, nil
 }
@@ -170,6 +198,10 @@ func notJSON(body []byte) error {
 	if err := json.Unmarshal(body, &v); err != nil {
 		detail = err.Error()
 	}
+	return refusedPayload(detail)
+}
+
+func refusedPayload(detail string) error {
 	return &lambent.Error{
 		Code: lambent.CodeInvalid, Reason: "InvalidRequestContentException",
 		Message: "Could not parse request body into json: Could not parse payload into json: " + detail,

@@ -109,6 +109,9 @@ func TestInvokeRefuses(t *testing.T) {
 	}{
 		{path, nil, `{"a":`, 400, "InvalidRequestContentException", "Could not parse request body into json: "},
 		{path, nil, "{}\x00", 400, "InvalidRequestContentException", "Could not parse request body into json: "},
+		{path, nil, "\"\xff\"", 400, "InvalidRequestContentException", "Could not parse payload into json: it is not UTF-8"},
+		{path, map[string]string{"X-Amz-Tenant-Id": "blue"}, "{}", 400, "InvalidParameterValueException", "The function does not have tenant isolation."},
+		{path, map[string]string{"X-Amz-Durable-Execution-Name": "one"}, "{}", 400, "InvalidParameterValueException", "The function is not a durable function."},
 		{path, map[string]string{"X-Amz-Client-Context": "%%%"}, "{}", 400, "InvalidRequestContentException", "Client context must be"},
 		{path, map[string]string{"X-Amz-Client-Context": "W10="}, "{}", 400, "InvalidRequestContentException", "Client context must be"}, // []
 		{path, map[string]string{"X-Amz-Client-Context": long}, "{}", 400, "InvalidRequestContentException", "Client context must be at most 3583"},
@@ -163,7 +166,7 @@ func TestUnknownAndMissing(t *testing.T) {
 	}
 	wantError(t, send(h, "GET", "/2015-03-31/nothing"), 404, "UnknownOperationException", "No operation")
 	wantError(t, send(h, "PATCH", "/2015-03-31/functions/f"), 404, "UnknownOperationException", "No operation")
-	wantError(t, send(h, "GET", "/2015-03-31/event-source-mappings"), 501, "ServiceException", "ListEventSourceMappings is not implemented by lambent yet")
+	wantError(t, send(h, "GET", "/2025-12-01/durable-execution-callbacks/x/heartbeat"), 404, "UnknownOperationException", "No operation")
 	bare := lambdaapi.New(lambdaapi.Options{Region: region})
 	wantError(t, send(bare, "GET", "/2015-03-31/functions"), 403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 	wantError(t, send(bare, "POST", "/2015-03-31/functions/f/invocations"), 403, "MissingAuthenticationTokenException", "Missing Authentication Token")

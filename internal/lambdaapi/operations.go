@@ -1,11 +1,21 @@
 package lambdaapi
 
-import "context"
+import (
+	"context"
+	"maps"
+)
 
-// table names the operations that lambent has. All others of the model are
+// table names the operations that are answered. All others of the model are
 // decoded and checked, and then answered with "not implemented". Invoke and
 // InvokeWithResponseStream are not here: they have ways of their own.
 func (h *handler) table() map[string]operation {
+	all := h.present()
+	maps.Copy(all, h.absent())
+	return all
+}
+
+// present are the operations on what lambent has.
+func (h *handler) present() map[string]operation {
 	return map[string]operation{
 		"CreateFunction":              bind(h.createFunction),
 		"GetFunction":                 bind(h.getFunction),

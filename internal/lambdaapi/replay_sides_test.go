@@ -84,6 +84,15 @@ func sideScenarios() map[string]scenario {
 			s.do("delete_function_csc_fnnotfound", "DeleteFunctionCodeSigningConfig", m{"FunctionName": "csc-test-doesnotexist"})
 			s.do("get_function_csc_fnwithoutcsc", "GetFunctionCodeSigningConfig", m{"FunctionName": s.fn})
 			s.do("get_function_csc_nonexistingfn", "GetFunctionCodeSigningConfig", m{"FunctionName": "csc-test-doesnotexist"})
+			gone := m{"CodeSigningConfigArn": "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0"}
+			s.do("delete_csc_notfound", "DeleteCodeSigningConfig", gone)
+			s.do("update_csc_invalid_csc_arn", "UpdateCodeSigningConfig", gone)
+			s.do("get_csc_invalid", "GetCodeSigningConfig", gone)
+			s.do("list_functions_by_csc_invalid_cscarn", "ListFunctionsByCodeSigningConfig", gone)
+			gone["FunctionName"] = s.fn
+			s.do("put_function_csc_invalid_csc_arn", "PutFunctionCodeSigningConfig", gone)
+			gone["FunctionName"] = "csc-test-doesnotexist"
+			s.do("put_function_csc_invalid_both", "PutFunctionCodeSigningConfig", gone)
 		},
 		"TestLambdaRecursion::test_put_function_recursion_config_default_terminate": func(s *session) {
 			s.fixture("", nil)

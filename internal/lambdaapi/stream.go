@@ -25,18 +25,18 @@ func (h *handler) invokeStream(w http.ResponseWriter, r *http.Request, c caller,
 	if err != nil {
 		return err
 	}
+	if err := unsupportedCall(r.Header); err != nil {
+		return err
+	}
 	inv := &lambent.Invocation{
 		RequestID: w.Header()["X-Amzn-Requestid"][0], Namespace: c.namespace, Function: t.function, Qualifier: t.qualifier,
-		Payload: in.Payload, TraceID: telemetry.Caller(r.Header), Source: "lambda", WantTail: deref(in.LogType) == "Tail", Arrived: h.Now(),
+		TraceID: telemetry.Caller(r.Header), Source: "lambda", WantTail: deref(in.LogType) == "Tail", Arrived: h.Now(),
 	}
 	if inv.ClientContext, err = clientContext(deref(in.ClientContext)); err != nil {
 		return err
 	}
-	switch {
-	case len(inv.Payload) == 0:
-		inv.Payload = noPayload
-	case !json.Valid(inv.Payload):
-		return notJSON(inv.Payload)
+	if inv.Payload, err = checkEvent(in.Payload); err != nil {
+		return err
 	}
 	if deref(in.InvocationType) == "DryRun" {
 		return h.namingVersion(h.dryRun(w, inv), inv)

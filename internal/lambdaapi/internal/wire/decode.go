@@ -127,7 +127,8 @@ func unmarshal(body []byte, in any) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &wrong):
-		return serialization(fmt.Sprintf("%s_VALUE can not be converted to %s at '%s'", strings.ToUpper(wrong.Value), javaType(wrong.Type), wrong.Field))
+		kind, _, _ := strings.Cut(wrong.Value, " ") // "number 1.5"
+		return serialization(fmt.Sprintf("%s_VALUE can not be converted to %s at '%s'", strings.ToUpper(kind), javaType(wrong.Type), wrong.Field))
 	case strings.Contains(err.Error(), "base64"):
 		return serialization("the value of a blob is not base64")
 	}

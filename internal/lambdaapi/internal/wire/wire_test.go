@@ -171,6 +171,7 @@ func TestDecodeRefuses(t *testing.T) {
 		reason, message              string
 	}{
 		{"AddPermission", policy, "", `{`, "InvalidRequestContentException", "Could not parse request body into json: "},
+		{"PutFunctionConcurrency", "/2017-10-31/functions/f/concurrency", "", `{"ReservedConcurrentExecutions": 1.5}`, "SerializationException", "NUMBER_VALUE can not be converted to an Integer at 'ReservedConcurrentExecutions'"},
 		{"AddPermission", policy, "", `[]`, "SerializationException", "ARRAY_VALUE can not be converted to an Object"},
 		{"AddPermission", policy, "", `{"StatementId": 7}`, "SerializationException", "NUMBER_VALUE can not be converted to a String at 'StatementId'"},
 		{"AddPermission", policy, "", ``, "ValidationException", "3 validation errors detected: Value null at 'statementId' failed to satisfy constraint: Member must not be null; "},

@@ -1,0 +1,67 @@
+package lambdaapi_test
+
+import (
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+)
+
+// What cannot be made is not there, and making it is not implemented.
+func TestAbsent(t *testing.T) {
+	c, _ := client(t)
+	ctx := t.Context()
+	name := aws.String("hello")
+	create(t, c, *name)
+	signing := aws.String("arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0")
+	uuid := aws.String("01234567-0123-0123-0123-012345678901")
+
+	mappings := must[*awslambda.ListEventSourceMappingsOutput](t)(c.ListEventSourceMappings(ctx, &awslambda.ListEventSourceMappingsInput{FunctionName: name}))
+	signings := must[*awslambda.ListCodeSigningConfigsOutput](t)(c.ListCodeSigningConfigs(ctx, &awslambda.ListCodeSigningConfigsInput{}))
+	providers := must[*awslambda.ListCapacityProvidersOutput](t)(c.ListCapacityProviders(ctx, &awslambda.ListCapacityProvidersInput{}))
+	runs := must[*awslambda.ListDurableExecutionsByFunctionOutput](t)(c.ListDurableExecutionsByFunction(ctx, &awslambda.ListDurableExecutionsByFunctionInput{FunctionName: name}))
+	if mappings.EventSourceMappings == nil || signings.CodeSigningConfigs == nil || providers.CapacityProviders == nil || runs.DurableExecutions == nil {
+		t.Error("an empty list was left out")
+	}
+
+	_, err := c.GetEventSourceMapping(ctx, &awslambda.GetEventSourceMappingInput{UUID: uuid})
+	wantCode(t, err, "ResourceNotFoundException")
+	_, err = c.DeleteEventSourceMapping(ctx, &awslambda.DeleteEventSourceMappingInput{UUID: uuid})
+	wantCode(t, err, "ResourceNotFoundException")
+	_, err = c.GetCodeSigningConfig(ctx, &awslambda.GetCodeSigningConfigInput{CodeSigningConfigArn: signing})
+	wantCode(t, err, "ResourceNotFoundException")
+	_, err = c.PutFunctionCodeSigningConfig(ctx, &awslambda.PutFunctionCodeSigningConfigInput{FunctionName: name, CodeSigningConfigArn: signing})
+	wantCode(t, err, "CodeSigningConfigNotFoundException")
+	_, err = c.ListDurableExecutionsByFunction(ctx, &awslambda.ListDurableExecutionsByFunctionInput{FunctionName: aws.String("gone")})
+	wantCode(t, err, "ResourceNotFoundException")
+
+	_, err = c.CreateEventSourceMapping(ctx, &awslambda.CreateEventSourceMappingInput{FunctionName: name, EventSourceArn: aws.String("arn:aws:sqs:us-east-1:000000000000:q")})
+	wantCode(t, err, "ServiceException")
+}
+
+// A function that would be run in a way that lambent does not have is refused, and
+// not run in another one.
+func TestUnsupportedKinds(t *testing.T) {
+	c, _ := client(t)
+	ctx := t.Context()
+	input := func() *awslambda.CreateFunctionInput {
+		return &awslambda.CreateFunctionInput{
+			FunctionName: aws.String("kind"), Role: aws.String(role), Runtime: types.RuntimePython312, Handler: aws.String("index.handler"),
+			Code: &types.FunctionCode{ZipFile: archive("index.py", "def handler(event, context): return event")},
+		}
+	}
+	durable := &types.DurableConfig{ExecutionTimeout: aws.Int32(60), RetentionPeriodInDays: aws.Int32(1)}
+	tenants, long := input(), input()
+	tenants.TenancyConfig = &types.TenancyConfig{TenantIsolationMode: types.TenantIsolationModePerTenant}
+	long.DurableConfig = durable
+	for _, in := range []*awslambda.CreateFunctionInput{tenants, long} {
+		_, err := c.CreateFunction(ctx, in)
+		wantCode(t, err, "ServiceException")
+	}
+	create(t, c, "kind")
+	_, err := c.UpdateFunctionConfiguration(ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("kind"), DurableConfig: durable})
+	wantCode(t, err, "ServiceException")
+	_, err = c.InvokeWithResponseStream(ctx, &awslambda.InvokeWithResponseStreamInput{FunctionName: aws.String("kind"), TenantId: aws.String("blue")})
+	wantCode(t, err, "InvalidParameterValueException")
+}
