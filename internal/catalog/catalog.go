@@ -44,9 +44,12 @@ type Options struct {
 	Runtimes  Runtimes
 	Images    Images // functions with images are refused when nil
 	Region    string
-	Log       *slog.Logger     // discarded when nil
-	Now       func() time.Time // time.Now when nil
-	NewID     func() string    // makes revision ids; random UUIDs when nil
+	// Concurrency is the account's limit of simultaneous invocations;
+	// [lambent.DefaultConcurrency] when zero.
+	Concurrency int
+	Log         *slog.Logger     // discarded when nil
+	Now         func() time.Time // time.Now when nil
+	NewID       func() string    // makes revision ids; random UUIDs when nil
 	// OnChange, when set, is called after a version changed or went away, so
 	// that its instances can be retired. It is called without locks held.
 	OnChange func(ns, function, number string)
@@ -167,6 +170,9 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = lambent.DefaultConcurrency
 	}
 	if o.Now == nil {
 		o.Now = time.Now

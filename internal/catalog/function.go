@@ -81,8 +81,8 @@ func (c *Catalog) newHead(in CreateFunction) (head *lambent.Version, warning str
 	if err := checkConfig(&v); err != nil {
 		return nil, "", err
 	}
-	if len(in.Tags) > maxTags {
-		return nil, "", tooManyTags()
+	if err := checkTags(in.Tags); err != nil {
+		return nil, "", err
 	}
 	if warning, err = c.checkRuntime(&v); err != nil {
 		return nil, "", err

@@ -53,6 +53,7 @@ func TestCreateFunctionRefusals(t *testing.T) {
 		"no code":       {func(in *CreateFunction) { in.Source = artifact.Source{} }, lambent.CodeInvalid, "Please provide a source for function code."},
 		"not a zip":     {func(in *CreateFunction) { in.Source.Zip = []byte("bad") }, lambent.CodeInvalid, "Could not unzip uploaded file. Please check your file, then try to upload again."},
 		"many tags":     {func(in *CreateFunction) { in.Tags = many }, lambent.CodeInvalid, "Number of tags exceeds resource tag limit."},
+		"reserved tag":  {func(in *CreateFunction) { in.Tags = map[string]string{"AWS:x": "v"} }, lambent.CodeInvalid, "aws: prefixed tag key names are not allowed for external use."},
 		"little memory": {func(in *CreateFunction) { in.Version.MemoryMB = 64 }, lambent.CodeInvalid, "MemorySize must be from 128 to 10240, not 64"},
 		"large tmp":     {func(in *CreateFunction) { in.Version.EphemeralMB = 10241 }, lambent.CodeInvalid, "EphemeralStorage.Size must be from 512 to 10240, not 10241"},
 		"long timeout":  {func(in *CreateFunction) { in.Version.Timeout = 901 * time.Second }, lambent.CodeInvalid, "Timeout must be from 1 to 900, not 901"},
@@ -359,6 +360,16 @@ func TestTags(t *testing.T) {
 		many[strings.Repeat("k", i+1)] = "v"
 	}
 	x.refused(x.Tag(t.Context(), ns, "f", many), lambent.CodeInvalid, "Number of tags exceeds resource tag limit.")
+}
+
+// What may be reserved follows the account's limit.
+func TestSetReservedOfALargeAccount(t *testing.T) {
+	x := open(t)
+	x.o.Concurrency = 5000
+	x.create("f")
+	x.ok(x.SetReserved(t.Context(), ns, "f", ptr(4900)))
+	x.refused(x.SetReserved(t.Context(), ns, "f", ptr(4901)), lambent.CodeInvalid,
+		"Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [100].")
 }
 
 func TestSetReserved(t *testing.T) {

@@ -26,9 +26,6 @@ type PutProvisioned struct {
 	Requested           int    // 0 only where there are windows
 	// Windows replaces the windows; nil keeps them.
 	Windows *[]lambent.Window
-	// Concurrency is the account's limit of simultaneous invocations;
-	// [lambent.DefaultConcurrency] when zero.
-	Concurrency int
 }
 
 // most is the largest number of instances that in asks for at any time.
@@ -47,10 +44,7 @@ func (in PutProvisioned) most(windows []lambent.Window) int {
 // account's unreserved one.
 func (c *Catalog) PutProvisioned(ctx context.Context, in PutProvisioned) (*lambent.Provisioned, error) {
 	k := id{in.Namespace, in.Function}
-	if in.Concurrency == 0 {
-		in.Concurrency = lambent.DefaultConcurrency
-	}
-	if err := checkWindows(in.Windows, in.Concurrency); err != nil {
+	if err := checkWindows(in.Windows, c.o.Concurrency); err != nil {
 		return nil, err
 	}
 	// The sum over all functions must hold, so one at a time in a namespace.
@@ -157,7 +151,7 @@ func (c *Catalog) checkRoom(k id, f *function, in PutProvisioned, n int) error {
 		}
 		return nil
 	}
-	unreserved := in.Concurrency - c.reservedBesides(k) - f.provisionedSum(in.Qualifier) - c.provisionedBesides(k)
+	unreserved := c.o.Concurrency - c.reservedBesides(k) - f.provisionedSum(in.Qualifier) - c.provisionedBesides(k)
 	switch {
 	case n > unreserved:
 		return invalid("UnreservedTooLow", "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [%d].", max(unreserved, 0))

@@ -3,14 +3,16 @@ package catalog
 import (
 	"context"
 	"maps"
+	"strings"
 
 	"lambent.dev/lambent"
 )
 
-const (
-	maxTags       = 50  // of one resource
-	minUnreserved = 100 // concurrent executions that no function may reserve
-)
+const maxTags = 50 // of one resource
+
+// minUnreserved is how much concurrency functions without a reservation keep (AWS
+// Lambda developer guide, "Configuring reserved concurrency").
+const minUnreserved = 100
 
 // Tag adds tags to a function, or replaces their values.
 func (c *Catalog) Tag(ctx context.Context, ns, name string, tags map[string]string) error {
@@ -27,8 +29,8 @@ func (c *Catalog) Tag(ctx context.Context, ns, name string, tags map[string]stri
 			merged = map[string]string{}
 		}
 		maps.Copy(merged, tags)
-		if len(merged) > maxTags {
-			return nil, tooManyTags()
+		if err := checkTags(merged); err != nil {
+			return nil, err
 		}
 		return c.tagged(old, merged), nil
 	})
@@ -62,8 +64,18 @@ func (c *Catalog) tagged(f *function, tags map[string]string) *function {
 	return next
 }
 
-func tooManyTags() *lambent.Error {
-	return invalid("TooManyTags", "Number of tags exceeds resource tag limit.")
+// checkTags checks all tags of one resource. Keys that begin with "aws:" are AWS's
+// own (AWS General Reference, "Tagging AWS resources").
+func checkTags(tags map[string]string) error {
+	if len(tags) > maxTags {
+		return invalid("TooManyTags", "Number of tags exceeds resource tag limit.")
+	}
+	for key := range tags {
+		if len(key) >= 4 && strings.EqualFold(key[:4], "aws:") {
+			return invalid("ReservedTag", "aws: prefixed tag key names are not allowed for external use.")
+		}
+	}
+	return nil
 }
 
 // SetReserved sets the reserved concurrency of a function; nil ends it.
@@ -79,7 +91,7 @@ func (c *Catalog) SetReserved(ctx context.Context, ns, name string, n *int) erro
 		if old == nil {
 			return nil, c.functionNotFound(k, lambent.Latest)
 		}
-		if n != nil && (*n < 0 || *n > 0 && c.reservedBesides(k)+c.provisionedBesides(k)+*n > lambent.DefaultConcurrency-minUnreserved) {
+		if n != nil && (*n < 0 || *n > 0 && c.reservedBesides(k)+c.provisionedBesides(k)+*n > c.o.Concurrency-minUnreserved) {
 			return nil, invalid("UnreservedTooLow", "Specified ReservedConcurrentExecutions for function decreases account's "+
 				"UnreservedConcurrentExecution below its minimum value of [%d].", minUnreserved)
 		}

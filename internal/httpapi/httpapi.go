@@ -94,8 +94,6 @@ type Options struct {
 	Domains Domains
 	// ReserveBytes is the memory that the reserves may use.
 	ReserveBytes int64
-	// Concurrency is the account's limit; lambent.DefaultConcurrency when zero.
-	Concurrency int
 	// Events keeps calls; there are none when it is nil.
 	Events Events
 }

@@ -127,7 +127,7 @@ func (a *api) putProvisioned(c *call) error {
 	}
 	put := catalog.PutProvisioned{
 		Namespace: c.id.AccountID, Function: name, Qualifier: c.PathValue("qualifier"),
-		Requested: in.Count, Concurrency: a.o.Concurrency,
+		Requested: in.Count,
 	}
 	if put.Windows, err = windows(in.Windows); err != nil {
 		return err

@@ -66,7 +66,7 @@ func (h *handler) putProvisionedConcurrencyConfig(ctx context.Context, c caller,
 	}
 	p, err := h.Catalog.PutProvisioned(ctx, catalog.PutProvisioned{
 		Namespace: c.namespace, Function: t.function, Qualifier: t.qualifier,
-		Requested: int(*in.ProvisionedConcurrentExecutions), Concurrency: h.Concurrency,
+		Requested: int(*in.ProvisionedConcurrentExecutions),
 	})
 	if err != nil {
 		return nil, err

@@ -2,15 +2,10 @@ package lambdaapi
 
 import (
 	"context"
-	"fmt"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
 )
-
-// minUnreserved is how much concurrency functions without a reservation keep
-// (AWS Lambda developer guide, "Configuring reserved concurrency").
-const minUnreserved = 100
 
 func (h *handler) getAccountSettings(_ context.Context, c caller, _ *wire.GetAccountSettingsRequest) (*wire.GetAccountSettingsResponse, error) {
 	functions, size := h.Catalog.Usage(c.namespace)
@@ -47,11 +42,6 @@ func (h *handler) putFunctionConcurrency(ctx context.Context, c caller, in *wire
 	f, err := h.wholeFunction(c, *in.FunctionName, lambent.Latest)
 	if err != nil {
 		return nil, err
-	}
-	most := int64(h.Concurrency - h.Catalog.Taken(c.namespace, f.Name) - minUnreserved)
-	if n := *in.ReservedConcurrentExecutions; n > 0 && n > most {
-		return nil, invalid(fmt.Sprintf("Specified ReservedConcurrentExecutions for function decreases account's "+
-			"UnreservedConcurrentExecution below its minimum value of [%d].", minUnreserved))
 	}
 	n := int(*in.ReservedConcurrentExecutions)
 	if err := h.Catalog.SetReserved(ctx, c.namespace, f.Name, &n); err != nil {

@@ -37,7 +37,6 @@ func (s *Server) apiHandler() http.Handler {
 			Scaler: s.scale, Roller: s.rollouts,
 			FunctionURL:  s.functionURL,
 			ReserveBytes: int64(s.config.Instances.Reserve),
-			Concurrency:  s.config.Instances.Concurrency,
 			Domains:      s.domains(),
 			Backup:       s.backup,
 		}),
