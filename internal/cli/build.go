@@ -36,11 +36,16 @@ func expect(_ context.Context, src source) (string, error) {
 // produce builds what has to be built, fetches what has to be fetched, and packs it.
 func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source, choose chooser) error {
 	b := build.Builder{Dir: path, Environ: a.Environ, Arch: src.manifest.Arch, Web: src.guess.App != nil, Busy: a.spin, Say: func(line string) { a.note("%s", line) }}
-	if src.guess.Build == project.BuildMaven {
+	switch src.guess.Build {
+	case project.BuildMaven:
 		if err := b.Maven(ctx); err != nil {
 			return err
 		}
 		if err := src.rebuilt(tree); err != nil {
+			return err
+		}
+	case project.BuildScript:
+		if err := b.NodeScript(ctx); err != nil {
 			return err
 		}
 	}

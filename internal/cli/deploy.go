@@ -394,9 +394,9 @@ func (a *app) printDeployed(src source, d client.Deployed) error {
 		a.note("note: %s", printable(f.StateReason))
 	}
 	if f.App != nil {
-		a.note("next: lambent url %s create   for an address, then lambent logs %s --follow", f.Name, f.Name)
+		a.note("next: lambent url %s create --public   for an address, then lambent logs %s --follow", f.Name, f.Name)
 		return nil
 	}
-	a.note("next: lambent invoke %[1]s -d '{}'   lambent logs %[1]s --follow   lambent url %[1]s create", f.Name)
+	a.note("next: lambent invoke %[1]s -d '{}'   lambent logs %[1]s --follow   lambent url %[1]s create --public", f.Name)
 	return nil
 }

@@ -67,7 +67,13 @@ func (a *app) url(cmd *cobra.Command, args []string, f urlFlags) error {
 		if err != nil {
 			return a.missing(err, name)
 		}
-		return a.showURLs(name, []client.URL{u})
+		if err := a.showURLs(name, []client.URL{u}); err != nil {
+			return err
+		}
+		if u.Auth == client.AuthIAM && !f.iam {
+			a.note("only signed requests are answered; --public lets everybody in")
+		}
+		return nil
 	case "delete":
 		if err := c.DeleteURL(cmd.Context(), name, qualifier); err != nil {
 			return err

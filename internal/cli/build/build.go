@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	goruntime "runtime"
 	"strings"
 	"sync"
@@ -163,7 +164,13 @@ func (b Builder) Hint() {
 			b.Say("hint: there is a " + h.file + " and no " + h.where + ": what it names is not in the function; run " + h.command)
 		}
 	}
+	if needsOf.MatchString(b.read("pyproject.toml")) && !b.has("requirements.txt") {
+		b.Say("hint: packages are fetched by requirements.txt, and there is only a pyproject.toml: what it names is not in the function; run uv pip compile pyproject.toml -o requirements.txt")
+	}
 }
+
+// needsOf finds packages in a pyproject.toml: those of PEP 621, or of Poetry.
+var needsOf = regexp.MustCompile(`(?m)^dependencies\s*=\s*\[\s*["']|^\[tool\.poetry\.dependencies\]`)
 
 // has tells whether the source has a file, or a directory, of that name.
 func (b Builder) has(name string) bool {

@@ -260,6 +260,20 @@ func TestNodePackages(t *testing.T) {
 	}
 }
 
+func TestNodeScript(t *testing.T) {
+	if _, err := exec.LookPath("npm"); err != nil || testing.Short() {
+		t.Skip("needs npm")
+	}
+	b := project(t, map[string]string{"package.json": `{"scripts": {"build": "mkdir dist && echo 1 > dist/server.js"}}`})
+	if err := b.NodeScript(t.Context()); err != nil || !b.has("dist/server.js") {
+		t.Errorf("error %v, said %q", err, b.text())
+	}
+	// The directory is there already.
+	if err := b.NodeScript(t.Context()); err == nil || !strings.Contains(err.Error(), "npm run: exit status 1") || !strings.Contains(b.text(), "dist") {
+		t.Errorf("error %v, said %q", err, b.text())
+	}
+}
+
 func TestPythonPackages(t *testing.T) {
 	if exec.Command("python3", "-m", "pip", "--version").Run() != nil || testing.Short() {
 		t.Skip("needs pip and an index")
@@ -294,6 +308,19 @@ func TestHint(t *testing.T) {
 	b.Hint()
 	if len(b.lines) != 1 || !strings.Contains(b.text(), "hint: there is a Gemfile and no vendor/bundle") {
 		t.Errorf("said %q", b.lines)
+	}
+}
+
+func TestHintOfPyproject(t *testing.T) {
+	for text, want := range map[string]bool{
+		"[project]\ndependencies = [\n  \"flask\",\n]\n": true, "[tool.poetry.dependencies]\npython = \"^3.12\"\n": true,
+		"[project]\ndependencies = []\n": false, "[tool.ruff]\n": false,
+	} {
+		b := project(t, map[string]string{"pyproject.toml": text})
+		b.Hint()
+		if got := strings.Contains(b.text(), "requirements.txt"); got != want {
+			t.Errorf("of %q said %q", text, b.lines)
+		}
 	}
 }
 

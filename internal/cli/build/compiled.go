@@ -96,7 +96,7 @@ func (b Builder) Rust(ctx context.Context) (*Output, error) {
 	if _, err := b.run(ctx, command{program: cargo, args: []string{"build", "--release", "--bin", name}}); err != nil {
 		return nil, err
 	}
-	if text := b.read("Cargo.toml"); !strings.Contains(text, "lambda_runtime") && !strings.Contains(text, "lambda_http") {
+	if text := b.read("Cargo.toml"); !b.Web && !strings.Contains(text, "lambda_runtime") && !strings.Contains(text, "lambda_http") {
 		b.Say("hint: Cargo.toml does not name lambda_runtime: the program has to speak the Runtime API itself")
 	}
 	return output(func(dir string) error {

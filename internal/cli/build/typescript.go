@@ -132,6 +132,20 @@ func (b Builder) packageJSON() packageJSON {
 // NodePackages fetches what a JavaScript project depends on, if that is missing.
 func (b Builder) NodePackages(ctx context.Context) error { return b.nodePackages(ctx, false) }
 
+// NodeScript runs the build script of a JavaScript project, with all its packages; its
+// files are in the source's directory afterwards.
+func (b Builder) NodeScript(ctx context.Context) error {
+	if err := b.nodePackages(ctx, true); err != nil {
+		return err
+	}
+	npm, err := tool("install Node.js with npm, or run its build script elsewhere", "npm")
+	if err != nil {
+		return fmt.Errorf("%s has a build script, and %w", b.Dir, err)
+	}
+	_, err = b.run(ctx, command{program: npm, args: []string{"run", "build"}})
+	return err
+}
+
 // nodePackages puts packages where npm puts them; what is only needed for
 // development is left out unless it may be bundled.
 func (b Builder) nodePackages(ctx context.Context, development bool) error {

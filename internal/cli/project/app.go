@@ -40,7 +40,7 @@ func LookApp(tree fs.FS, m Manifest) (g Guess, ok bool, err error) {
 	if m.Handler != "" {
 		return Guess{}, false, nil
 	}
-	for _, look := range []func(fs.FS) (Guess, bool, error){appGo, appPython, appNode, appSpring, appPHP, appStatic} {
+	for _, look := range []func(fs.FS) (Guess, bool, error){appGo, appRust, appPython, appNode, appSpring, appPHP, appStatic} {
 		g, ok, err := look(tree)
 		if ok || err != nil {
 			return g.fit(m), ok, err
@@ -55,6 +55,9 @@ func LookApp(tree fs.FS, m Manifest) (g Guess, ok bool, err error) {
 		return g.fit(m), true, nil
 	case isFile(tree, "go.mod"):
 		g = Guess{Family: Provided, Build: BuildGo, Because: []string{"go.mod makes it a Go program"}, App: &App{}}
+		return g.fit(m), true, nil
+	case isFile(tree, "Cargo.toml"):
+		g = Guess{Family: Provided, Build: BuildRust, Because: []string{"Cargo.toml makes it a Rust program"}, App: &App{}}
 		return g.fit(m), true, nil
 	}
 	return Guess{}, false, lambent.Errorf(lambent.CodeInvalid, "cannot tell how to start the application: name it with --command, such as --command 'python3 server.py'")
@@ -133,9 +136,26 @@ func appGo(tree fs.FS) (Guess, bool, error) {
 	return Guess{}, false, nil
 }
 
+// webRust finds the crates of programs that listen; webRustNot those of functions.
+var (
+	webRust    = regexp.MustCompile(`(?m)^(?:axum|actix-web|rocket|warp|poem|salvo|tide|hyper)\b`)
+	webRustNot = regexp.MustCompile(`(?m)^(?:lambda_runtime|lambda_http)\b`)
+)
+
+func appRust(tree fs.FS) (Guess, bool, error) {
+	manifest := source(tree, "Cargo.toml")
+	crate := webRust.FindString(manifest)
+	if crate == "" || webRustNot.MatchString(manifest) {
+		return Guess{}, false, nil
+	}
+	return Guess{Family: Provided, Runtime: "provided.al2023", Build: BuildRust, App: &App{},
+		Because: []string{"Cargo.toml makes it a Rust program and names " + crate}}, true, nil
+}
+
 var (
 	pythonApp  = regexp.MustCompile(`(?m)^(\w+)[ \t]*(?::[^=\n]*)?=[ \t]*(?:\w+\.)?(Flask|FastAPI|Starlette|Quart|Litestar|create_app)\(`)
-	pythonRoot = []string{"app.py", "main.py", "wsgi.py", "asgi.py", "server.py", "application.py"}
+	pythonRoot = []string{"app.py", "main.py", "wsgi.py", "asgi.py", "server.py", "application.py",
+		"app/main.py", "app/app.py", "src/main.py", "src/app.py", "api/main.py"}
 )
 
 // appPython knows Flask, FastAPI and what is built like them, and Django.
@@ -154,7 +174,7 @@ func appPython(tree fs.FS) (Guess, bool, error) {
 		if m == nil || pythonHandler.MatchString(text) {
 			continue
 		}
-		name := strings.TrimSuffix(file, ".py") + ":" + m[1]
+		name := strings.ReplaceAll(strings.TrimSuffix(file, ".py"), "/", ".") + ":" + m[1]
 		g.Because = append(g.Because, file+" has "+m[1]+" = "+m[2]+"(...)")
 		async := m[2] != "Flask" && m[2] != "create_app"
 		command, err := pythonServer(needs, name, async)
@@ -200,8 +220,8 @@ func appNode(tree fs.FS) (Guess, bool, error) {
 		Scripts      map[string]string `json:"scripts"`
 		Dependencies map[string]string `json:"dependencies"`
 	}
-	if json.Unmarshal([]byte(source(tree, "package.json")), &pkg) != nil {
-		return Guess{}, false, nil //nolint:nilerr // no package: whatever this is, it is no application of ours
+	if text := source(tree, "package.json"); text != "" && json.Unmarshal([]byte(text), &pkg) != nil {
+		return Guess{}, false, nil
 	}
 	if _, isFunction, err := guessJavaScript(tree); isFunction || err != nil {
 		return Guess{}, false, nil //nolint:nilerr // a function that cannot be guessed is reported as one
@@ -222,20 +242,47 @@ func appNode(tree fs.FS) (Guess, bool, error) {
 	switch {
 	case start != "":
 		g.Because = append(g.Because, "package.json has the start script "+start)
-	case framework != "":
+	default:
 		for _, file := range []string{pkg.Main, "server.js", "app.js", "index.js", "server.mjs", "index.mjs"} {
-			if file != "" && isFile(tree, path.Clean(file)) {
-				start = "node " + path.Clean(file)
-				g.Because = append(g.Because, "package.json names "+framework)
-				break
+			if file = path.Clean(file); !isFile(tree, file) || framework == "" && !webNode.MatchString(source(tree, file)) {
+				continue
 			}
+			because := file + " makes a server"
+			if framework != "" {
+				because = "package.json names " + framework
+			}
+			start, g.Because = "node "+file, append(g.Because, because)
+			break
 		}
 	}
 	if start == "" {
 		return Guess{}, false, nil
 	}
+	if pkg.Scripts["build"] != "" && unbuilt(tree, start) {
+		g.Build = BuildScript
+		g.Because = append(g.Because, "what it starts is built by "+pkg.Scripts["build"])
+	}
 	g.App.Command = Shell(start)
 	return g, true, nil
+}
+
+// webNode finds a program that listens without a framework.
+var webNode = regexp.MustCompile(`(?:require\(|from\s*)['"](?:node:)?(?:http|http2)['"]`)
+
+// started is a file that a start script runs.
+var started = regexp.MustCompile(`\bnode\s+(?:--\S+\s+)*(\S+)`)
+
+// unbuilt tells that what a start script runs is not there yet.
+func unbuilt(tree fs.FS, start string) bool {
+	if strings.HasPrefix(start, "next start") {
+		return !isFile(tree, ".next/BUILD_ID")
+	}
+	m := started.FindStringSubmatch(start)
+	if m == nil {
+		return false
+	}
+	file := path.Clean(m[1])
+	return fs.ValidPath(file) && !isFile(tree, file) && !isFile(tree, file+".js") && !isFile(tree, path.Join(file, "index.js"))
 }
 
 // appSpring knows a Spring Boot archive, unpacked as all code is.

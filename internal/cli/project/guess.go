@@ -38,6 +38,8 @@ const (
 	BuildRust       Build = "rust"
 	BuildMaven      Build = "maven"
 	BuildTypeScript Build = "typescript"
+	// BuildScript is what package.json calls so; its files come into the tree.
+	BuildScript Build = "script"
 )
 
 // Guess is what the files of a tree suggest.

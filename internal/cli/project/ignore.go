@@ -17,7 +17,7 @@ const IgnoreFile = ".lambentignore"
 var leftOut = []string{
 	".git/", ".hg/", ".svn/", ".github/", ".DS_Store", ".idea/", ".vscode/",
 	"__pycache__/", "*.pyc", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".venv/", "/venv/",
-	"/node_modules/.cache/", "/.lambent/", ".gitignore", "/" + IgnoreFile, "/" + ManifestFile,
+	"/node_modules/.cache/", "/node_modules/@next/swc-*/", "/.next/cache/", "/.lambent/", ".gitignore", "/" + IgnoreFile, "/" + ManifestFile,
 }
 
 // Ignore decides which files of a tree are left out.

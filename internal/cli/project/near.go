@@ -120,8 +120,14 @@ func unknown(tree fs.FS) error {
 	if err := unpublished(tree); err != nil {
 		return err
 	}
+	if isFile(tree, "config.ru") {
+		return lambent.Errorf(lambent.CodeInvalid, "config.ru makes it a Rack application: name what starts it with --command, such as 'bundle exec puma -b tcp://0.0.0.0:$PORT'")
+	}
 	if text := nearHandler(tree); text != "" {
 		return lambent.Errorf(lambent.CodeInvalid, "cannot tell what to run: %s", text)
+	}
+	if isFile(tree, "Dockerfile") {
+		return lambent.Errorf(lambent.CodeInvalid, "there is a Dockerfile and nothing that runs without it: build the image, and deploy that with --image, such as docker-archive:FILE of docker save")
 	}
 	return lambent.Errorf(lambent.CodeInvalid, "cannot tell what to run: there is no %s with a handler, no jar and no program named bootstrap; name both --runtime and --handler",
 		strings.Join([]string{pythonFiles[0], pythonFiles[1], nodeFiles[1]}, ", "))

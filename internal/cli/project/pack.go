@@ -3,6 +3,7 @@ package project
 import (
 	"archive/zip"
 	"bytes"
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
@@ -49,7 +50,7 @@ func Pack(tree fs.FS, ignore *Ignore) (Archive, error) {
 		a.Files++
 		a.Bytes += n
 		if err == nil && a.Bytes > lambent.MaxUnzipped {
-			return lambent.Errorf(lambent.CodeTooLarge, "the files have more than %d bytes, the limit for a function: leave some out with %s", lambent.MaxUnzipped, IgnoreFile)
+			return lambent.Errorf(lambent.CodeTooLarge, "the files have more than %d bytes, the limit for a function: leave some out with %s%s", lambent.MaxUnzipped, IgnoreFile, largest(tree, ignore))
 		}
 		return err
 	})
@@ -64,6 +65,35 @@ func Pack(tree fs.FS, ignore *Ignore) (Archive, error) {
 	}
 	a.Zip = out.Bytes()
 	return a, CheckSize(int64(len(a.Zip)))
+}
+
+// largest says which directory of a tree has most, for a message.
+func largest(tree fs.FS, ignore *Ignore) string {
+	sizes := map[string]int64{}
+	most := ""
+	// What cannot be read is not the largest.
+	_ = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || name == ".":
+			return nil //nolint:nilerr // see above
+		case ignore.Match(name, d.IsDir()) && d.IsDir():
+			return fs.SkipDir
+		case d.IsDir() || ignore.Match(name, false):
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil //nolint:nilerr // see above
+		}
+		// A package, not all of node_modules.
+		parts := strings.Split(name, "/")
+		in := strings.Join(parts[:min(2, max(1, len(parts)-1))], "/")
+		if sizes[in] += info.Size(); sizes[in] > sizes[most] {
+			most = in
+		}
+		return nil
+	})
+	return fmt.Sprintf("; %s has most, %d MB", most, sizes[most]>>20)
 }
 
 // CheckSize refuses a zip that is too large to be sent, in bytes.

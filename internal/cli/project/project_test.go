@@ -111,6 +111,8 @@ func TestLookRefuses(t *testing.T) {
 		"no function":     {tree: files("app.rb", "puts 1"), want: "app.rb has no handler; name one with --handler, such as app.handler"},
 		"further below":   {tree: files("README", "", "src/app.py", "def handler(e, c): 1"), want: "there is nothing to run at the top, but there is in src: deploy that directory"},
 		"two below":       {tree: files("a/app.py", "def handler(e, c): 1", "b/app.py", "def handler(e, c): 1"), want: "there is no lambda_function.py"},
+		"rack":            {tree: files("config.ru", "", "app.rb", ""), want: "name what starts it with --command, such as 'bundle exec puma"},
+		"docker":          {tree: files("Dockerfile", "FROM x", "x.c", ""), want: "deploy that with --image"},
 		"handler of two":  {tree: files("app.py", "", "app.js", ""), handler: "app.run", want: "app.py has no handler"},
 		"handler, no way": {tree: files("x", ""), handler: "a.b", want: "cannot tell what to run"},
 	} {
@@ -275,6 +277,18 @@ func TestPackRefuses(t *testing.T) {
 	}
 	if err := CheckSize(lambent.MaxZipUpload + 1); lambent.CodeOf(err) != lambent.CodeTooLarge {
 		t.Error(err)
+	}
+}
+
+func TestLargest(t *testing.T) {
+	ignore := &Ignore{}
+	if err := ignore.add("/cache/"); err != nil {
+		t.Fatal(err)
+	}
+	tree := files("app.py", "some text", "node_modules/small/a.js", "x", "node_modules/large/lib/a.js", strings.Repeat("x", 3<<20), "node_modules/large/b.js", "x",
+		"cache/y", strings.Repeat("x", 4<<20))
+	if got, want := largest(tree, ignore), "; node_modules/large has most, 3 MB"; got != want {
+		t.Errorf("said %q, want %q", got, want)
 	}
 }
 
