@@ -34,6 +34,7 @@ import (
 	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/trigger"
 )
 
 func TestMain(m *testing.M) {
@@ -86,9 +87,15 @@ func startServer(env *testscript.Env) error {
 	events := async.New(async.Options{Jobs: store.NewMemory(), Invoker: spine{cat}, Catalog: cat, Region: "us-east-1", Pace: 1e-4, Alone: true})
 	run.Go(func() { _ = events.Run(ctx) })
 	env.Values["events"] = events
+	schedules, err := trigger.Open(ctx, trigger.Options{Records: store.NewMemory(), Queue: events, Region: "us-east-1"})
+	if err != nil {
+		cancel()
+		return err
+	}
 	door := httpapi.New(httpapi.Options{
-		Events:  events,
-		Catalog: cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1",
+		Schedules: schedules,
+		Events:    events,
+		Catalog:   cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1",
 		Instances: s, Reserver: s, Provisioner: s, ReserveBytes: 150e6,
 		Scaler: &watch{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, Roller: &rolls{},
 	})

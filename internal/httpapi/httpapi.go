@@ -96,6 +96,8 @@ type Options struct {
 	ReserveBytes int64
 	// Events keeps calls; there are none when it is nil.
 	Events Events
+	// Schedules calls functions at set times; nil has no such routes.
+	Schedules Schedules
 }
 
 // api is the door.
@@ -154,6 +156,9 @@ func (a *api) routes() {
 	a.gatewayRoutes()
 	a.invocationRoutes()
 	a.scaleRoutes()
+	if a.o.Schedules != nil {
+		a.scheduleRoutes()
+	}
 	// What the reserves have learned comes from the functions of all namespaces.
 	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)
 	a.route("GET", "/v1/backup", mayAdmin, maxControlBody, a.backup)

@@ -38,6 +38,7 @@ func (s *Server) apiHandler() http.Handler {
 			FunctionURL:  s.functionURL,
 			ReserveBytes: int64(s.config.Instances.Reserve),
 			Domains:      s.domains(),
+			Schedules:    s.triggers,
 			Backup:       s.backup,
 		}),
 	}
