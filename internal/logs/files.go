@@ -27,9 +27,10 @@ type files struct {
 
 // groupFile holds what is known of a group beside its events.
 type groupFile struct {
-	Name          string    `json:"name"`
-	Created       time.Time `json:"created"`
-	RetentionDays int       `json:"retentionDays,omitempty"`
+	Name          string            `json:"name"`
+	Created       time.Time         `json:"created"`
+	RetentionDays int               `json:"retentionDays,omitempty"`
+	Tags          map[string]string `json:"tags,omitempty"`
 }
 
 const groupFileName = "group.json"
@@ -52,14 +53,14 @@ func writeGroupFile(dir string, gf groupFile) error {
 }
 
 // create makes the group's folder unless it is there, and tells whether it did.
-func (f *files) create(name string, now time.Time) (bool, error) {
+func (f *files) create(name string, now time.Time, tags map[string]string) (bool, error) {
 	if _, err := os.Stat(filepath.Join(f.dir, groupFileName)); err == nil {
 		return false, nil
 	}
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {
 		return false, err
 	}
-	return true, writeGroupFile(f.dir, groupFile{Name: name, Created: now.UTC()})
+	return true, writeGroupFile(f.dir, groupFile{Name: name, Created: now.UTC(), Tags: tags})
 }
 
 // begin makes the segment of a cut the one that grows, and tells how large it is
@@ -216,7 +217,7 @@ func (g *group) writeOut(buf []byte, cuts []cut) error {
 		}
 		start = c.off
 		if c.resume {
-			if _, err := f.create(g.name, g.store.now()); err != nil {
+			if _, err := f.create(g.name, g.store.now(), nil); err != nil {
 				return err
 			}
 		}

@@ -18,15 +18,15 @@ func TestGroups(t *testing.T) {
 	ctx := context.Background()
 	long := "/" + strings.Repeat("a", 400)
 	for _, name := range []string{"/b", "/a", long + "1", long + "2", "..", "."} {
-		if err := s.CreateGroup(ctx, ns, name); err != nil {
+		if err := s.CreateGroup(ctx, ns, name, nil); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
-	if err := s.CreateGroup(ctx, ns, "/a"); lambent.ReasonOf(err) != "ResourceAlreadyExistsException" {
+	if err := s.CreateGroup(ctx, ns, "/a", nil); lambent.ReasonOf(err) != "ResourceAlreadyExistsException" {
 		t.Errorf("error %v", err)
 	}
 	for _, bad := range []string{"", "a b", "ü", strings.Repeat("a", 513), "a\x00"} {
-		if err := s.CreateGroup(ctx, ns, bad); lambent.CodeOf(err) != lambent.CodeInvalid {
+		if err := s.CreateGroup(ctx, ns, bad, nil); lambent.CodeOf(err) != lambent.CodeInvalid {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -50,6 +50,7 @@ type Group struct {
 	Created       time.Time
 	Bytes         int64
 	RetentionDays int // 0 is the server's default
+	Tags          map[string]string
 }
 
 // StreamInfo describes a log stream.

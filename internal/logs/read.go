@@ -248,7 +248,7 @@ func (s *Store) Groups(ctx context.Context, namespace, prefix string) ([]Group, 
 		if !strings.HasPrefix(gf.Name, prefix) {
 			return nil
 		}
-		g := Group{Name: gf.Name, Created: gf.Created, RetentionDays: gf.RetentionDays}
+		g := Group{Name: gf.Name, Created: gf.Created, RetentionDays: gf.RetentionDays, Tags: gf.Tags}
 		segs, err := listSegments(dir)
 		for _, seg := range segs {
 			if info, err := os.Stat(seg.path()); err == nil {

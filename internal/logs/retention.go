@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"lambent.dev/lambent"
 )
@@ -18,12 +21,15 @@ import (
 var retentions = []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 
 // CreateGroup makes an empty group. One that exists is a conflict.
-func (s *Store) CreateGroup(_ context.Context, namespace, name string) error {
+func (s *Store) CreateGroup(_ context.Context, namespace, name string, tags map[string]string) error {
 	if err := checkGroup(name); err != nil {
 		return err
 	}
+	if err := checkTags(tags); err != nil {
+		return err
+	}
 	return s.withGroup(namespace, name, func(g *group) error {
-		made, err := g.files.create(name, s.now())
+		made, err := g.files.create(name, s.now(), tags)
 		if err == nil && !made {
 			return hasGroup()
 		}
@@ -53,6 +59,53 @@ func (s *Store) SetRetention(_ context.Context, namespace, name string, days int
 	if days != 0 && !slices.Contains(retentions, days) {
 		return lambent.Errorf(lambent.CodeInvalid, "retentionInDays must be one of %v", retentions).WithReason("InvalidParameterException")
 	}
+	return s.editGroup(namespace, name, func(gf *groupFile) error {
+		gf.RetentionDays = days
+		return nil
+	})
+}
+
+// maxTags is how many tags a group may have, and how long, in characters, a tag's
+// key and its value may be (CloudWatch Logs API reference, TagResource).
+const (
+	maxTags     = 50
+	maxTagKey   = 128
+	maxTagValue = 256
+)
+
+// Tag adds tags to a group, or replaces their values, and removes others.
+func (s *Store) Tag(_ context.Context, namespace, name string, add map[string]string, remove []string) error {
+	return s.editGroup(namespace, name, func(gf *groupFile) error {
+		if gf.Tags == nil {
+			gf.Tags = map[string]string{}
+		}
+		maps.Copy(gf.Tags, add)
+		for _, key := range remove {
+			delete(gf.Tags, key)
+		}
+		return checkTags(gf.Tags)
+	})
+}
+
+func checkTags(tags map[string]string) error {
+	if len(tags) > maxTags {
+		return lambent.Errorf(lambent.CodeInvalid, "A log group can have at most %d tags.", maxTags).WithReason("TooManyTagsException")
+	}
+	for key, value := range tags {
+		switch {
+		case key == "" || utf8.RuneCountInString(key) > maxTagKey || utf8.RuneCountInString(value) > maxTagValue:
+			return lambent.Errorf(lambent.CodeInvalid, "A tag has a key of 1 to %d characters and a value of at most %d.", maxTagKey, maxTagValue).
+				WithReason("InvalidParameterException")
+		case len(key) >= 4 && strings.EqualFold(key[:4], "aws:"):
+			return lambent.Errorf(lambent.CodeInvalid, "aws: prefixed tag key names are not allowed for external use.").
+				WithReason("InvalidParameterException")
+		}
+	}
+	return nil
+}
+
+// editGroup changes what is known of a group beside its events.
+func (s *Store) editGroup(namespace, name string, edit func(*groupFile) error) error {
 	return s.withGroup(namespace, name, func(g *group) error {
 		gf, err := readGroupFile(g.files.dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -61,7 +114,9 @@ func (s *Store) SetRetention(_ context.Context, namespace, name string, days int
 		if err != nil {
 			return fmt.Errorf("read log group %s: %w", name, err)
 		}
-		gf.RetentionDays = days
+		if err := edit(&gf); err != nil {
+			return err
+		}
 		return writeGroupFile(g.files.dir, gf)
 	})
 }

@@ -160,11 +160,11 @@ func (p *conditions) comparison(path []any) (condition, bool) {
 	}
 	for _, op := range []string{"!=", "<=", ">=", "=", "<", ">"} {
 		if p.take(op) {
-			value, ok := p.value()
+			value, text, ok := p.value()
 			if !ok {
 				return nil, false
 			}
-			return compare(path, op, value), true
+			return compare(path, op, value, text), true
 		}
 	}
 	return nil, false
@@ -180,12 +180,18 @@ func (p *conditions) literal(path []any) (condition, bool) {
 	return nil, false
 }
 
-// value reads a quoted text or a word.
-func (p *conditions) value() (string, bool) {
-	if strings.HasPrefix(p.peek(), `"`) {
+// value reads a quoted text, a %regular expression% or a word, and gives what
+// matches it.
+func (p *conditions) value() (string, matcher, bool) {
+	switch p.peek(); {
+	case strings.HasPrefix(p.rest, `"`):
 		text, rest, err := quoted(p.rest)
 		p.rest = rest
-		return text, err == nil
+		return text, wildcard(text), err == nil
+	case strings.HasPrefix(p.rest, "%"):
+		matches, rest, err := parseTerm(p.rest)
+		p.rest = rest
+		return "", matches, err == nil
 	}
 	end := strings.IndexAny(p.rest, " \t\r\n&|()")
 	if end < 0 {
@@ -193,15 +199,14 @@ func (p *conditions) value() (string, bool) {
 	}
 	word := p.rest[:end]
 	p.rest = p.rest[end:]
-	return word, word != ""
+	return word, wildcard(word), word != ""
 }
 
 // compare makes the test of one comparison. Numbers are compared as such when
 // both sides are numbers; a selector that finds nothing fails every test.
-func compare(path []any, op, value string) condition {
+func compare(path []any, op, value string, text matcher) condition {
 	number, err := strconv.ParseFloat(value, 64)
 	numeric := err == nil && !math.IsNaN(number)
-	text := wildcard(value)
 	return func(o any) bool {
 		got, ok := lookup(o, path)
 		if !ok {

@@ -33,10 +33,15 @@ func (g reference) name() (string, error) {
 	case g.LogGroupIdentifier == "":
 		return "", invalid("1 validation error detected: Value null at 'logGroupName' failed to satisfy constraint: Member must not be null")
 	}
-	if _, name, ok := strings.Cut(g.LogGroupIdentifier, ":log-group:"); ok {
-		return strings.TrimSuffix(name, ":*"), nil
+	return groupName(g.LogGroupIdentifier), nil
+}
+
+// groupName is the name in an identifier of a log group.
+func groupName(identifier string) string {
+	if _, name, ok := strings.Cut(identifier, ":log-group:"); ok {
+		return strings.TrimSuffix(name, ":*")
 	}
-	return g.LogGroupIdentifier, nil
+	return identifier
 }
 
 func (c caller) groupARN(name string) string {
@@ -44,7 +49,10 @@ func (c caller) groupARN(name string) string {
 }
 
 func (d *door) createLogGroup(ctx context.Context, c caller, body []byte) (any, error) {
-	var in reference
+	var in struct {
+		reference
+		Tags map[string]string `json:"tags"`
+	}
 	if err := decode(body, &in); err != nil {
 		return nil, err
 	}
@@ -52,7 +60,7 @@ func (d *door) createLogGroup(ctx context.Context, c caller, body []byte) (any, 
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, d.o.Groups.CreateGroup(ctx, c.namespace, name)
+	return empty{}, d.o.Groups.CreateGroup(ctx, c.namespace, name, in.Tags)
 }
 
 func (d *door) deleteLogGroup(ctx context.Context, c caller, body []byte) (any, error) {
@@ -97,11 +105,6 @@ func (d *door) deleteRetentionPolicy(ctx context.Context, c caller, body []byte)
 	return empty{}, d.o.Groups.SetRetention(ctx, c.namespace, name, 0)
 }
 
-// listTags answers that a group has no tags; none can be set.
-func listTags(context.Context, caller, []byte) (any, error) {
-	return map[string]any{"tags": empty{}}, nil
-}
-
 // groupOut is LogGroup of the API.
 type groupOut struct {
 	LogGroupName      string `json:"logGroupName"`
@@ -123,8 +126,10 @@ func (d *door) describeLogGroups(ctx context.Context, c caller, body []byte) (an
 	var in struct {
 		LogGroupNamePrefix  string `json:"logGroupNamePrefix"`
 		LogGroupNamePattern string `json:"logGroupNamePattern"`
-		NextToken           string `json:"nextToken"`
-		Limit               *int   `json:"limit"`
+		// LogGroupIdentifiers are names or ARNs of the only groups that are wanted.
+		LogGroupIdentifiers []string `json:"logGroupIdentifiers"`
+		NextToken           string   `json:"nextToken"`
+		Limit               *int     `json:"limit"`
 	}
 	if err := decode(body, &in); err != nil {
 		return nil, err
@@ -139,6 +144,11 @@ func (d *door) describeLogGroups(ctx context.Context, c caller, body []byte) (an
 	list, err := d.o.Reader.Groups(ctx, c.namespace, in.LogGroupNamePrefix)
 	if err != nil {
 		return nil, err
+	}
+	if wanted := in.LogGroupIdentifiers; wanted != nil {
+		list = slices.DeleteFunc(list, func(g logs.Group) bool {
+			return !slices.ContainsFunc(wanted, func(id string) bool { return groupName(id) == g.Name })
+		})
 	}
 	out := groupsOut{LogGroups: []groupOut{}}
 	for _, g := range list {

@@ -22,9 +22,10 @@ import (
 
 // Groups changes log groups. The log room's store is one.
 type Groups interface {
-	CreateGroup(ctx context.Context, namespace, name string) error
+	CreateGroup(ctx context.Context, namespace, name string, tags map[string]string) error
 	DeleteGroup(ctx context.Context, namespace, name string) error
 	SetRetention(ctx context.Context, namespace, name string, days int) error
+	Tag(ctx context.Context, namespace, name string, add map[string]string, remove []string) error
 }
 
 // Options configure [New].
@@ -68,9 +69,13 @@ func New(o Options) http.Handler {
 		"DescribeLogStreams":    d.describeLogStreams,
 		"FilterLogEvents":       d.filterLogEvents,
 		"GetLogEvents":          d.getLogEvents,
-		"ListTagsForResource":   listTags,
-		"ListTagsLogGroup":      listTags,
+		"ListTagsForResource":   d.listTags,
+		"ListTagsLogGroup":      d.listTags,
 		"PutRetentionPolicy":    d.putRetentionPolicy,
+		"TagLogGroup":           d.tag,
+		"TagResource":           d.tag,
+		"UntagLogGroup":         d.untag,
+		"UntagResource":         d.untag,
 	}
 	return d
 }
@@ -101,7 +106,7 @@ func (d *door) serve(r *http.Request) (any, error) {
 	name, known := strings.CutPrefix(r.Header.Get("X-Amz-Target"), target)
 	op := d.ops[name]
 	if !known || op == nil || r.Method != http.MethodPost {
-		return nil, failure(lambent.CodeUnsupported, "UnknownOperationException", "")
+		return nil, lambent.Errorf(lambent.CodeUnsupported, "%.100s is not implemented by lambent yet", name).WithReason("UnknownOperationException")
 	}
 	if r.ContentLength > maxRequest {
 		return nil, failure(lambent.CodeTooLarge, "InvalidParameterException", "The request is too large.")

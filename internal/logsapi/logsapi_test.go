@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -122,13 +123,48 @@ func TestGroupsThroughSDK(t *testing.T) {
 	}
 	_, err = s.client.DeleteLogGroup(ctx, &cwl.DeleteLogGroupInput{LogGroupName: aws.String("/g/07")})
 	wantException(t, err, "ResourceNotFoundException", "The specified log group does not exist.")
-	tags, err := s.client.ListTagsForResource(ctx, &cwl.ListTagsForResourceInput{ResourceArn: aws.String("arn:aws:logs:us-east-1:000000000000:log-group:/g/08")})
-	if err != nil || len(tags.Tags) != 0 {
-		t.Errorf("tags %v, error %v", tags, err)
+	chosen, err := s.client.DescribeLogGroups(ctx, &cwl.DescribeLogGroupsInput{LogGroupIdentifiers: []string{"/g/08", "arn:aws:logs:us-east-1:000000000000:log-group:/g/09"}})
+	if err != nil || len(chosen.LogGroups) != 2 {
+		t.Errorf("groups %+v, error %v", chosen, err)
 	}
 	_, err = s.client.PutMetricFilter(ctx, &cwl.PutMetricFilterInput{FilterName: aws.String("f"), FilterPattern: aws.String(""), LogGroupName: aws.String("/g/08"),
 		MetricTransformations: []types.MetricTransformation{{MetricName: aws.String("m"), MetricNamespace: aws.String("n"), MetricValue: aws.String("1")}}})
-	wantException(t, err, "UnknownOperationException", "")
+	wantException(t, err, "UnknownOperationException", "PutMetricFilter is not implemented by lambent yet")
+}
+
+func TestTagsThroughSDK(t *testing.T) {
+	s, ctx := start(t), context.Background()
+	name, arn := aws.String("/tagged"), aws.String("arn:aws:logs:us-east-1:000000000000:log-group:/tagged")
+	want := func(want map[string]string) {
+		t.Helper()
+		got, err := s.client.ListTagsForResource(ctx, &cwl.ListTagsForResourceInput{ResourceArn: arn})
+		if err != nil || !maps.Equal(got.Tags, want) {
+			t.Errorf("tags %v, error %v, want %v", got, err, want)
+		}
+	}
+	_, err := s.client.ListTagsForResource(ctx, &cwl.ListTagsForResourceInput{ResourceArn: arn})
+	wantException(t, err, "ResourceNotFoundException", "The specified log group does not exist.")
+	if _, err := s.client.CreateLogGroup(ctx, &cwl.CreateLogGroupInput{LogGroupName: name, Tags: map[string]string{"team": "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	want(map[string]string{"team": "a"})
+	if _, err := s.client.TagResource(ctx, &cwl.TagResourceInput{ResourceArn: arn, Tags: map[string]string{"team": "b", "cost": "1"}}); err != nil {
+		t.Error(err)
+	}
+	want(map[string]string{"team": "b", "cost": "1"})
+	if _, err := s.client.UntagResource(ctx, &cwl.UntagResourceInput{ResourceArn: arn, TagKeys: []string{"team", "none"}}); err != nil {
+		t.Error(err)
+	}
+	want(map[string]string{"cost": "1"})
+	_, err = s.client.TagResource(ctx, &cwl.TagResourceInput{ResourceArn: arn, Tags: map[string]string{"aws:x": "1"}})
+	wantException(t, err, "InvalidParameterException", "aws: prefixed tag key names are not allowed for external use.")
+	many := map[string]string{}
+	for i := range 50 {
+		many[fmt.Sprint(i)] = "v"
+	}
+	_, err = s.client.TagResource(ctx, &cwl.TagResourceInput{ResourceArn: arn, Tags: many})
+	wantException(t, err, "TooManyTagsException", "at most 50 tags")
+	want(map[string]string{"cost": "1"})
 }
 
 func TestStreamsThroughSDK(t *testing.T) {

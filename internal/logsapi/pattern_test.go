@@ -33,6 +33,9 @@ func TestPattern(t *testing.T) {
 		{`{ $.level = "error" }`, object, true},
 		{`{ $.level = "ERROR" }`, object, false},
 		{`{ $.level = err* }`, object, true},
+		{`{ $.level = %^e.*r$% }`, object, true},
+		{`{ $.level = %^r% && $.ok IS TRUE }`, object, false},
+		{`{ $.level != %^r% }`, object, true},
 		{`{ $.level != "info" }`, object, true},
 		{`{ $.ms > 12 && $.ms <= 12.5 }`, object, true},
 		{`{ $.ms >= 13 || $.ok IS TRUE }`, object, true},
@@ -60,7 +63,7 @@ func TestPattern(t *testing.T) {
 func TestPatternRefused(t *testing.T) {
 	for _, bad := range []string{
 		`"open`, "%open", "%(%", "[a,b]", "-", "?", "a - b", strings.Repeat("a", maxPattern+1),
-		"{", "{}", "{ level = 1 }", "{ $.a }", "{ $.a = }", "{ $ = 1 }", "{ $.a = 1 && }", "{ ($.a = 1 }", "{ $.a IS MAYBE }", "{ $.a = 1 } x", "{ $.a[x] = 1 }",
+		"{", "{}", "{ level = 1 }", "{ $.a }", "{ $.a = }", "{ $ = 1 }", "{ $.a = 1 && }", "{ ($.a = 1 }", "{ $.a IS MAYBE }", "{ $.a = 1 } x", "{ $.a = %( }", "{ $.a[x] = 1 }",
 		"{ " + strings.Repeat("(", 100) + "$.a = 1" + strings.Repeat(")", 100) + " }",
 	} {
 		if _, err := parsePattern(bad); err == nil {
