@@ -1,6 +1,7 @@
 package runtimes_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net/http/httptest"
@@ -342,8 +343,16 @@ func TestLanguageControl(t *testing.T) {
 		r.expect("ready")
 		select {
 		case got := <-text:
-			if got != "L" {
-				t.Errorf("said %q, want L and the end", got)
+			var now unix.Timespec
+			if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+				t.Fatal(err)
+			}
+			if stamp, ok := strings.CutPrefix(got, "T"); ok && len(stamp) == 8 {
+				if age := time.Duration(uint64(now.Nano()) - binary.BigEndian.Uint64([]byte(stamp))); age < 0 || age > 5*time.Second {
+					t.Errorf("the time that it said was %v ago", age)
+				}
+			} else if got != "L" {
+				t.Errorf("said %q, want L or T and the time, and the end", got)
 			}
 		case <-time.After(5 * time.Second):
 			t.Error("the control socket is still open")

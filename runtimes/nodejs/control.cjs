@@ -24,7 +24,9 @@ function forget(env) {
 function start() {
   if (!listens) return;
   listens = false;
-  tell('L');
+  const word = Buffer.from('T        ');
+  word.writeBigUInt64BE(process.hrtime.bigint(), 1);
+  tell(word);
   try {
     fs.closeSync(CONTROL);
   } catch {

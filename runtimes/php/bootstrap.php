@@ -55,7 +55,7 @@ final class Control
     public function turnToFunction(): void
     {
         if ($this->stream !== null) {
-            fwrite($this->stream, 'L');
+            fwrite($this->stream, 'T' . pack('J', hrtime(true)));
         }
     }
 

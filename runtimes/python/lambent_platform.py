@@ -3,6 +3,7 @@ and what the sandbox's driver is told of it.
 """
 import os
 import sys
+import time
 
 # The socket to the sandbox's driver, if there is one (README.md, "The control
 # protocol").
@@ -181,7 +182,7 @@ class Ear:
             code = lambent_code.compiled(handler)
             self._tell(b"C" + len(code).to_bytes(4, "big") + code)
         self._before = len(sys.modules)
-        self._tell(b"L")
+        self._tell(b"T" + time.monotonic_ns().to_bytes(8, "big"))
         return code
 
     def end(self, dumps):

@@ -29,7 +29,7 @@ module LambentRuntime
       Random.srand
     end
 
-    def turn_to_function = @io&.syswrite('L')
+    def turn_to_function = @io&.syswrite(['T', Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond)].pack('aQ>'))
 
     def close
       @io&.close

@@ -239,11 +239,11 @@ func (b *builder) turn(i *Instance, bl *blank, deadline time.Time) error {
 	}
 	b.done(lambent.StageFiles)
 	i.began = b.stage
-	code, err := bl.control.turn(say.asks, deadline)
+	at, code, err := bl.control.turn(say.asks, deadline)
 	if err != nil {
 		return err
 	}
-	i.turnedAt(time.Now())
+	i.turnedAt(at)
 	if code != nil {
 		r.keepCode(rt.Blank.Key, name, code)
 	}

@@ -70,6 +70,7 @@ const (
 	saidBlank   = 'B' // a blank is up
 	saidCode    = 'C' // the function's module, compiled; before saidTurn, if asked for
 	saidTurn    = 'L' // it turns to the function's code
+	saidTurnAt  = 'T' // it did, at a time by the host's clock; read as saidTurn
 	saidModules = 'M' // what the function has imported
 	saidError   = 'E' // a step between fork and the blank failed
 )
@@ -77,6 +78,7 @@ const (
 // word is one thing that the runtime says.
 type word struct {
 	kind    byte
+	at      time.Time // of saidTurn; now, if it does not say
 	modules []string
 	code    []byte
 	text    string // of an error
@@ -90,10 +92,16 @@ func (c *control) next() (word, error) {
 	if err != nil {
 		return word{}, err
 	}
-	w := word{kind: kind}
+	w := word{kind: kind, at: time.Now()}
 	switch kind {
 	case saidBlank, saidTurn:
 		return w, nil
+	case saidTurnAt:
+		var stamp [8]byte
+		if _, err := io.ReadFull(c.in, stamp[:]); err != nil {
+			return word{}, err
+		}
+		return word{kind: saidTurn, at: timeOf(binary.BigEndian.Uint64(stamp[:]))}, nil
 	case saidCode:
 		w.code, err = c.body(maxCode)
 		return w, err
@@ -109,6 +117,16 @@ func (c *control) next() (word, error) {
 		return w, err
 	}
 	return word{}, errControl
+}
+
+// timeOf is when the host's monotonic clock was at ns. A time that is yet to come is now.
+func timeOf(ns uint64) time.Time {
+	var ts unix.Timespec
+	now := time.Now()
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil || ns > uint64(ts.Nano()) {
+		return now
+	}
+	return now.Add(-time.Duration(uint64(ts.Nano()) - ns))
 }
 
 // body reads a length and as many bytes.
@@ -160,9 +178,9 @@ func (c *control) await(deadline time.Time, kinds ...byte) (w word, err error) {
 	return w, c.sock.SetReadDeadline(time.Time{})
 }
 
-// turn waits until the runtime turns to the function's code, and gives what it has said
-// before if it was asked.
-func (c *control) turn(asked bool, deadline time.Time) (code []byte, err error) {
+// turn waits until the runtime turns to the function's code, and gives when that was, and
+// what it has said before if it was asked.
+func (c *control) turn(asked bool, deadline time.Time) (at time.Time, code []byte, err error) {
 	kinds := []byte{saidTurn}
 	if asked {
 		kinds = append(kinds, saidCode)
@@ -170,9 +188,9 @@ func (c *control) turn(asked bool, deadline time.Time) (code []byte, err error) 
 	w, err := c.await(deadline, kinds...)
 	if err == nil && w.kind == saidCode {
 		code = w.code
-		_, err = c.await(deadline, saidTurn)
+		w, err = c.await(deadline, saidTurn)
 	}
-	return code, err
+	return w.at, code, err
 }
 
 // told is what a blank is told of its function, apart from its environment.

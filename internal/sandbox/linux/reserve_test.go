@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -511,6 +512,7 @@ func TestHostileControl(t *testing.T) {
 // FuzzControl reads whatever a runtime may say.
 func FuzzControl(f *testing.F) {
 	f.Add([]byte("BLM\x00\x00\x00\x08[\"json\"]"))
+	f.Add([]byte("BT\x00\x00\x00\x00\x00\x00\x00\x01M\x00\x00\x00\x02[]"))
 	f.Add([]byte("E\x00\x00\x00\x04oops"))
 	f.Add([]byte("M\x00\x00\x40\x01"))
 	f.Fuzz(func(t *testing.T, said []byte) {
@@ -536,6 +538,39 @@ func FuzzControl(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTurnIsStamped: when a runtime turned to the function's code is known although the
+// word of it is read later, and a runtime cannot turn to it in the future, or before it was.
+func TestTurnIsStamped(t *testing.T) {
+	var clock unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &clock); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for name, c := range map[string]struct {
+		stamp    uint64
+		from, to time.Duration // after began
+	}{
+		"late":        {uint64(clock.Nano()) + uint64(5*time.Millisecond), 0, 5 * time.Millisecond},
+		"never":       {^uint64(0), 20 * time.Millisecond, time.Minute},
+		"long before": {0, 0, 0},
+	} {
+		control, far, err := newControl()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := far.Write(binary.BigEndian.AppendUint64([]byte{saidTurnAt}, c.stamp)); err != nil {
+			t.Fatal(err)
+		}
+		_ = far.Close()
+		time.Sleep(20 * time.Millisecond) // so late it is read
+		i := &Instance{guest: &guest{control: control}, began: began, turned: make(chan struct{})}
+		i.follow()
+		if at := i.awaitTurn().Sub(began); at < c.from || at > c.to {
+			t.Errorf("%s: it turned after %v, want %v to %v", name, at, c.from, c.to)
+		}
+	}
 }
 
 // TestEnvironmentMessage: order and every character survive, and size is bounded.
