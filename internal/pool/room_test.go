@@ -348,3 +348,50 @@ func testFullHost(t *testing.T, short string, left func(left, live int) Host) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// lingering has instances that take two seconds to end.
+type lingering struct{ sandbox.Driver }
+
+type lingerer struct{ sandbox.Instance }
+
+func (d lingering) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Instance, error) {
+	i, err := d.Driver.Start(ctx, spec)
+	return lingerer{i}, err
+}
+
+func (lingerer) Lingers() bool { return true }
+
+func (l lingerer) Stop(ctx context.Context) error {
+	time.Sleep(2 * time.Second)
+	return l.Instance.Stop(ctx)
+}
+
+// What lingers keeps its memory until it is gone: who needs it waits for that, and does
+// not have others evicted meanwhile.
+func TestLingeringInstanceKeepsItsMemory(t *testing.T) {
+	linger := func(o *Options) {
+		o.MemoryMB = 256
+		o.Driver = lingering{sandbox.Guard(fake.New(fake.Script{Init: func(_ context.Context, i *fake.Instance) error {
+			i.SetUsage(sandbox.Usage{MaxMemoryBytes: 128 << 20})
+			return nil
+		}}))}
+	}
+	inPool(t, scripted{}, linger, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		served(t, p, version("f0"), 0)
+		served(t, p, version("f1"), 0)
+		begin := time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			if s := p.Stats(); s.MemoryMB != 256 || s.Instances != 2 || s.Idle != 1 {
+				t.Errorf("%+v while one lingers, want 256 MB, one idle", s)
+			}
+		}()
+		served(t, p, version("f2"), 0)
+		if waited := time.Since(begin); waited < 2*time.Second || waited > 2100*time.Millisecond {
+			t.Errorf("the call waited %v", waited)
+		}
+		if s := p.Stats(); s.MemoryMB != 256 || s.Idle != 2 {
+			t.Errorf("%+v, want two idle instances", s)
+		}
+	})
+}

@@ -340,6 +340,19 @@ func (s *Session) Shutdown(reason string, deadline time.Time) (told []string) {
 	return told
 }
 
+// Overdue tells whether the runtime or an extension still is at work on an event whose
+// time is up.
+func (s *Session) Overdue() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ready:
+		return false
+	default:
+		return s.current != nil && !s.current.event.Deadline.IsZero() && !time.Now().Before(s.current.event.Deadline)
+	}
+}
+
 // forgetExtension is forget for one that an extension waits with. The caller holds
 // mu.
 func (s *Session) forgetExtension(w *waiter) bool {

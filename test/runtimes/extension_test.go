@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +47,8 @@ func logText(t *testing.T, s *harness.Server, function string) string {
 	return out
 }
 
-// awaitLog waits until the log has all of a list, one after the other.
-func awaitLog(t *testing.T, s *harness.Server, function string, want ...string) {
+// awaitLog waits until the log has all of a list, one after the other, and gives it.
+func awaitLog(t *testing.T, s *harness.Server, function string, want ...string) string {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		text, missing := logText(t, s, function), ""
@@ -61,7 +62,7 @@ func awaitLog(t *testing.T, s *harness.Server, function string, want ...string) 
 			at += n + len(w)
 		}
 		if missing == "" {
-			return
+			return text
 		}
 		if time.Since(began) > 10*time.Second {
 			t.Fatalf("no %q, or not in its place, in the log:\n%s", missing, text)
@@ -169,12 +170,31 @@ func TestExtensionOutlivesRuntime(t *testing.T) {
 			if f := failureOf(t, out); f.Type != c.kind {
 				t.Errorf("%+v", f)
 			}
-			if text := logText(t, s, name); strings.Contains(text, "witness: at rest") {
-				t.Error("the answer has waited for the extension")
+			answered := time.Now().UnixMilli()
+			text := awaitLog(t, s, name, "witness: INVOKE", "told: ", "first words", c.status, "platform.report", "witness: SHUTDOWN "+c.reason, "witness: at rest")
+			_, rest, _ := strings.Cut(text, "witness: at rest ")
+			rest, _, _ = strings.Cut(rest, "\n")
+			if at, err := strconv.ParseInt(rest, 10, 64); err != nil || at <= answered {
+				t.Errorf("the answer came at %d and has waited for the extension, which was at rest at %s", answered, rest)
 			}
-			awaitLog(t, s, name, "witness: INVOKE", "told: ", "first words", c.status, "platform.report", "witness: SHUTDOWN "+c.reason, "witness: at rest")
 		})
 	}
+}
+
+// TestSlowExtension: an extension that is at work on an invocation holds up its instance,
+// not the caller, and the function's time is its, too.
+func TestSlowExtension(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	layer := publish(t, s, "witness", map[string]string{"extensions/witness!": witness(t)})
+	s.Create(t, harness.Function{Name: "slow", Runtime: "provided.al2023", Handler: "h", Zip: harness.ZipDir(t, code(t, "provided")), Layers: []string{layer}, Timeout: 1,
+		Env: map[string]string{"WITNESS": "slow"}})
+	type counted struct{ Count int }
+	for range 2 { // the second call has an instance of its own
+		if got := decode[counted](t, s.Invoke(t, "slow", `{"do":"count"}`)); got.Count != 1 {
+			t.Errorf("an instance whose extension is at work has taken call %d", got.Count)
+		}
+	}
+	awaitLog(t, s, "slow", "witness: INVOKE", "witness: SHUTDOWN timeout", "witness: at rest")
 }
 
 // TestExtensionInImage has extensions in images, which come as a whole or file by file.

@@ -99,7 +99,7 @@ func (i *Instance) follow() {
 		}
 		switch w.kind {
 		case saidTurn:
-			i.turnedAt(time.Now())
+			i.turnedAt(w.at)
 		case saidModules:
 			if i.learn != nil {
 				i.learn(w.modules)
@@ -120,13 +120,13 @@ func (i *Instance) turnedAt(at time.Time) {
 		return
 	}
 	i.turn = i.began
-	if !at.IsZero() {
+	if at.After(i.began) { // before it, only a program that is none of ours can say
 		i.turn = at
 	}
-	stage := i.stage
+	stage, turn := i.stage, i.turn
 	i.mu.Unlock()
 	if stage != nil && !at.IsZero() {
-		stage(lambent.StageRuntime, i.began, at.Sub(i.began))
+		stage(lambent.StageRuntime, i.began, turn.Sub(i.began))
 	}
 	close(i.turned)
 }
@@ -213,8 +213,8 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 		return r, err
 	}
 	r.Origin = i.origin
-	// The word that it turns to the function's code may be read after it was ready; an
-	// initialisation that took nothing would be none in the report.
+	// A bootstrap that does not say when it turned to the function's code may be heard
+	// after it was ready; an initialisation that took nothing would be none in the report.
 	r.Took = max(time.Nanosecond, i.made.Add(r.Took).Sub(i.awaitTurn()))
 	i.drain()
 	if r.Failure != nil {
@@ -377,10 +377,10 @@ func (i *Instance) Stop(ctx context.Context) error {
 // ("Using the Lambda Extensions API", "Shutdown phase").
 func (i *Instance) shutdownReason() string {
 	switch why := i.Why(); {
+	case why == nil && i.session.Overdue(), why != nil && why.Type == "Sandbox.Timedout":
+		return "timeout"
 	case why == nil:
 		return "spindown"
-	case why.Type == "Sandbox.Timedout":
-		return "timeout"
 	}
 	return "failure"
 }

@@ -49,10 +49,12 @@ func main() {
 			if behaves == "lingers" {
 				time.Sleep(time.Second)
 			}
-			fmt.Println("witness: at rest")
+			fmt.Println("witness: at rest", time.Now().UnixMilli())
 			return
 		case behaves == "crash":
 			os.Exit(3)
+		case behaves == "slow":
+			time.Sleep(1500 * time.Millisecond)
 		case behaves == "exit/error":
 			giveUp(id, behaves)
 		}
