@@ -41,16 +41,17 @@ const userTick = 10 * time.Millisecond
 // group has used up its share. Pressure stall information would say less: there what
 // an instance's own quota holds back counts as waiting for a processor.
 func processors() pool.Processors {
-	own := ownStat()
+	own := ownStats()
 	return func() (pool.Load, bool) {
 		stat, err := os.ReadFile("/proc/stat")
 		if err != nil {
 			return pool.Load{}, false
 		}
 		l, ok := readStat(stat)
-		if own != "" {
-			if b, err := os.ReadFile(own); err == nil {
-				l.Periods, l.Throttled = statOf(b, "nr_periods"), statOf(b, "nr_throttled")
+		for _, path := range own {
+			if b, err := os.ReadFile(path); err == nil {
+				l.Periods += statOf(b, "nr_periods")
+				l.Throttled += statOf(b, "nr_throttled")
 			}
 		}
 		return l, ok
@@ -97,14 +98,15 @@ func statOf(b []byte, name string) int64 {
 	return 0
 }
 
-// ownStat finds the cpu.stat of the group that the server is in; "" where there is none.
-func ownStat() string {
+// ownStats finds the cpu.stat of the group that the server is in and of those above it:
+// any of them may have a quota, and without one its periods are not counted.
+func ownStats() (paths []string) {
 	for _, dir := range ownGroups("cpu") {
 		if path := filepath.Join(dir, "cpu.stat"); statHasPeriods(path) {
-			return path
+			paths = append(paths, path)
 		}
 	}
-	return ""
+	return paths
 }
 
 // ownGroups are the directories of the groups that the server is in as far as a

@@ -125,7 +125,7 @@ var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer"}
 
 // cgroupSpec says where to put groups.
 type cgroupSpec struct {
-	parent string // below each mount; "" is the server's own group
+	parent string // below each mount or what is delegated; "" is the server's own group
 	name   string // of the directory that is ours
 	tasks  int    // how many all groups in it may have; 0 is no bound
 }
@@ -147,7 +147,7 @@ func findHierarchy(s cgroupSpec) (hierarchy, error) {
 	}
 	for _, m := range mounts {
 		if m.fstype == "cgroup2" && hasV2Controllers(m.dir) {
-			return newV2(s, m.place(s, member[""]))
+			return newV2(s, v2Places(s, m, member[""]))
 		}
 	}
 	dirs := map[string]string{}

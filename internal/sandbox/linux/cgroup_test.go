@@ -138,6 +138,41 @@ func TestV2(t *testing.T) {
 	}
 }
 
+// TestV2Places: where the groups go on hosts of several kinds, and who makes way.
+func TestV2Places(t *testing.T) {
+	host, container := t.TempDir(), t.TempDir()
+	service := filepath.Join(host, "system.slice", "lambent.service")
+	session := filepath.Join(host, "user.slice", "session-1.scope")
+	for _, dir := range []string{filepath.Join(service, serverLeaf), session} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Setxattr(service, "user.delegate", []byte("1"), 0); err != nil {
+		t.Skip("no extended attributes here: ", err)
+	}
+	if err := os.WriteFile(filepath.Join(container, "cgroup.type"), []byte("domain\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	top := v2Place{dir: host, below: "/lambent"}
+	given := v2Place{dir: service, below: "/lambent", who: thisServer}
+	for _, c := range []struct {
+		name, mount, own string
+		want             []v2Place
+	}{
+		{"at the root", host, "/", []v2Place{top}},
+		{"in a session", host, "/user.slice/session-1.scope", []v2Place{top}},
+		{"in a service", host, "/system.slice/lambent.service", []v2Place{given, top}},
+		{"in a service, replaced", host, "/system.slice/lambent.service/" + serverLeaf, []v2Place{given, top}},
+		{"in a container", container, "/", []v2Place{{dir: container, below: "/lambent", who: everybody}}},
+	} {
+		m := mountPoint{dir: c.mount, root: "/", fstype: "cgroup2"}
+		if got := v2Places(cgroupSpec{parent: "lambent", name: "x"}, m, c.own); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
 // TestPageOutByMapping: where there is no file to ask for it.
 func TestPageOutByMapping(t *testing.T) {
 	needRoot(t)

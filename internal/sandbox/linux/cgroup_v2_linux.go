@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,34 +43,134 @@ func readWords(path string) []string {
 	return strings.Fields(string(b))
 }
 
-func newV2(s cgroupSpec, parent string) (*v2, error) {
-	h := &v2{dir: filepath.Join(parent, s.name)}
-	h.above = missing(h.dir)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return nil, fmt.Errorf("make cgroup: %w", err)
+// serverLeaf is the group that this server steps aside into.
+const serverLeaf = "lambent-server"
+
+// v2Place is a group below which ours may go, and who is moved out of its way: a
+// group with processes of its own cannot share out controllers (cgroup-v2.rst, "no
+// internal process constraint"), unless it is the root of the whole tree.
+type v2Place struct {
+	dir   string
+	below string // of dir, where our directory goes
+	who   movers
+}
+
+type movers int
+
+const (
+	nobody movers = iota
+	thisServer
+	everybody
+)
+
+// v2Places are where groups may go, best first: below the server's own group if
+// systemd has given it away (Delegate= in systemd.resource-control(5)), so that what
+// limits the service limits its functions, else below the mount. In a container that
+// sees only its own groups, all processes of the container make way.
+func v2Places(s cgroupSpec, m mountPoint, own string) []v2Place {
+	own = m.under(own)
+	if filepath.Base(own) == serverLeaf { // of the program that this process was before, or of its parent
+		own = filepath.Dir(own)
 	}
-	// A group with processes of its own cannot share out controllers ("no
-	// internal processes"). In our own group that process is this server, which
-	// steps aside into a leaf.
-	if err := delegate(parent); err != nil {
-		leaf := filepath.Join(parent, "lambent-server")
-		if err := os.MkdirAll(leaf, 0o755); err != nil {
-			return nil, fmt.Errorf("make cgroup: %w", err)
+	if s.parent == "" {
+		return []v2Place{{dir: own, who: thisServer}}
+	}
+	below := filepath.Clean("/" + s.parent)
+	var places []v2Place
+	if own != m.dir && delegated(own) {
+		places = append(places, v2Place{dir: own, below: below, who: thisServer})
+	}
+	top := v2Place{dir: m.dir, below: below}
+	if _, err := os.Stat(filepath.Join(m.dir, "cgroup.type")); err == nil { // not of the root (cgroup-v2.rst)
+		top.who = everybody
+	}
+	return append(places, top)
+}
+
+// delegated tells whether systemd has marked a group as somebody else's to manage
+// (systemd's CGROUP_DELEGATION document).
+func delegated(dir string) bool {
+	for _, mark := range []string{"user.delegate", "trusted.delegate"} {
+		var value [8]byte
+		if n, err := unix.Getxattr(dir, mark, value[:]); err == nil && string(value[:n]) == "1" {
+			return true
 		}
-		if err := writeFile(filepath.Join(leaf, "cgroup.procs"), "0"); err != nil {
-			return nil, err
+	}
+	return false
+}
+
+func newV2(s cgroupSpec, places []v2Place) (*v2, error) {
+	var errs []error
+	for _, p := range places {
+		h := &v2{dir: filepath.Join(p.dir, p.below, s.name)}
+		h.above = missing(h.dir)
+		err := p.prepare(h.dir)
+		if err == nil {
+			err = s.bound(h.dir)
 		}
-		if err := delegate(parent); err != nil {
-			return nil, fmt.Errorf("delegate cgroup controllers: %w", err)
+		if err == nil {
+			return h, nil
+		}
+		for _, dir := range append([]string{h.dir}, h.above...) {
+			_ = unix.Rmdir(dir)
+		}
+		errs = append(errs, fmt.Errorf("put control groups below %s: %w", p.dir, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// prepare makes dir, with all controllers available to the groups in it: each group
+// on the way hands on what it was given itself.
+func (p v2Place) prepare(dir string) error {
+	if err := p.makeWay(); err != nil {
+		return err
+	}
+	rel, err := filepath.Rel(p.dir, dir)
+	if err != nil {
+		return err
+	}
+	at := p.dir
+	for _, name := range strings.Split(rel, "/") {
+		at = filepath.Join(at, name)
+		if err := unix.Mkdir(at, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+			return &os.PathError{Op: "mkdir", Path: at, Err: err}
+		}
+		if err := delegate(at); err != nil {
+			return err
 		}
 	}
-	if err := os.MkdirAll(h.dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make cgroup: %w", err)
+	return nil
+}
+
+// makeWay has the place share out its controllers.
+func (p v2Place) makeWay() error {
+	err := delegate(p.dir)
+	if !errors.Is(err, unix.EBUSY) || p.who == nobody {
+		return err
 	}
-	if err := delegate(h.dir); err != nil {
-		return nil, fmt.Errorf("delegate cgroup controllers: %w", err)
+	if p.who == thisServer && !slices.Equal(members(p.dir), []int{os.Getpid()}) {
+		return err // others are there, too
 	}
-	return h, s.bound(h.dir)
+	leaf := filepath.Join(p.dir, serverLeaf)
+	if err := unix.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+		return &os.PathError{Op: "mkdir", Path: leaf, Err: err}
+	}
+	file := filepath.Join(leaf, "cgroup.procs")
+	if err := writeFile(file, "0"); err != nil {
+		return err
+	}
+	// Somebody may be born while the others are moved.
+	for round := 0; p.who == everybody && round < 5; round++ {
+		for _, pid := range members(p.dir) {
+			if err := writeFile(file, strconv.Itoa(pid)); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+		if err := delegate(p.dir); !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+	}
+	return delegate(p.dir)
 }
 
 // delegate makes the controllers available to the groups below dir.
@@ -81,7 +182,7 @@ func delegate(dir string) error {
 			continue
 		}
 		if err := writeFile(file, "+"+c); err != nil {
-			return err
+			return fmt.Errorf("share out the %s controller: %w", c, err)
 		}
 	}
 	return nil
