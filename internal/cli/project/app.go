@@ -221,7 +221,7 @@ func appNode(tree fs.FS) (Guess, bool, error) {
 		Dependencies map[string]string `json:"dependencies"`
 	}
 	if text := source(tree, "package.json"); text != "" && json.Unmarshal([]byte(text), &pkg) != nil {
-		return Guess{}, false, nil
+		return Guess{}, false, nil //nolint:nilerr // a broken package: whatever this is, it is no application of ours
 	}
 	if _, isFunction, err := guessJavaScript(tree); isFunction || err != nil {
 		return Guess{}, false, nil //nolint:nilerr // a function that cannot be guessed is reported as one
