@@ -236,8 +236,8 @@ type paper struct{}
 func (paper) Events(_ context.Context, q logs.Query) iter.Seq2[logs.Event, error] {
 	return func(yield func(logs.Event, error) bool) {
 		for _, e := range []logs.Event{
-			{ID: "1", Time: time.Now().Add(-time.Hour), RequestID: "r-old", Message: "an hour ago\n"},
-			{ID: "2", Time: time.Now(), RequestID: "r-new", Message: "just now\n"},
+			{ID: "1", Time: time.Now().Add(-time.Hour), Stream: "2026/01/02/[1]0123", RequestID: "r-old", Message: "an hour ago\n"},
+			{ID: "2", Time: time.Now(), Stream: "2026/01/02/[$LATEST]4567", RequestID: "r-new", Message: "just now\n"},
 			{ID: "3", Time: time.Now().Add(-2 * time.Hour), RequestID: "r-error", Message: "ValueError\r  File x, line 1\r\n"},
 		} {
 			if (q.RequestID == "" || q.RequestID == e.RequestID) && !e.Time.Before(q.From) && !yield(e, nil) {

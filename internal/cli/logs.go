@@ -25,8 +25,8 @@ const defaultSince = "10m"
 func (a *app) logsCommand() *cobra.Command {
 	var f logFlags
 	cmd := &cobra.Command{
-		Use:               "logs FUNCTION",
-		Short:             "Print what a function has logged",
+		Use:               "logs FUNCTION[:VERSION|:ALIAS]",
+		Short:             "Print what a function, or one version of it, has logged",
 		Example:           "  lambent logs hello --follow\n  lambent logs hello --request 8f1c... \n  lambent logs hello --since 2h --json",
 		Args:              exactly(1, "the name of a function"),
 		ValidArgsFunction: a.completeFunctions,
@@ -48,10 +48,22 @@ func (a *app) logs(cmd *cobra.Command, name string, f logFlags) error {
 	if err != nil {
 		return err
 	}
+	name, qualifier, _ := strings.Cut(name, ":")
+	stream := "" // of any version
+	if qualifier != "" {
+		v, err := c.Function(cmd.Context(), name, qualifier)
+		if err != nil {
+			return a.missing(err, name)
+		}
+		stream = "[" + v.Version + "]" // the names of streams have it
+	}
 	lines := 0
 	for e, err := range c.Logs(cmd.Context(), name, client.LogOptions{Since: since, RequestID: f.request, Follow: f.follow}) {
 		if err != nil {
 			return a.ended(cmd, f, a.missing(err, name))
+		}
+		if !strings.Contains(e.Stream, stream) {
+			continue
 		}
 		lines++
 		if err := a.printEvent(e, f.times); err != nil {

@@ -46,6 +46,10 @@ func (a *api) deploy(c *call) error {
 	if err == nil {
 		err = d.settings(ctx, created)
 	}
+	if lambent.ReasonOf(err) == unknownRuntime && want.Runtime != nil {
+		// AWS's words for it list AWS's runtimes, and not the others that there are.
+		return noRuntime(lambent.CodeInvalid, *want.Runtime)
+	}
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,7 @@ func TestDeployRefusesAndChangesNothing(t *testing.T) {
 	}{
 		"no code":          {"new", client.Deploy{Runtime: p("python3.12")}, lambent.CodeInvalid, "needs code"},
 		"runtime absent":   {"new", client.Deploy{Zip: code(t, "x"), Runtime: p("nodejs22.x"), Handler: p("a.b")}, lambent.CodeInvalid, "lambent runtime install nodejs22.x"},
+		"no such runtime":  {"new", client.Deploy{Zip: code(t, "x"), Runtime: p("python9"), Handler: p("a.b")}, lambent.CodeInvalid, "there is no runtime \"python9\": `lambent runtime list` shows the names"},
 		"not a zip":        {"hello", client.Deploy{Zip: []byte("nope"), MemoryMB: p(1024)}, lambent.CodeInvalid, "unzip"},
 		"network":          {"hello", client.Deploy{Network: p("wide")}, lambent.CodeInvalid, "outbound, loopback or none"},
 		"timeout":          {"hello", client.Deploy{Timeout: p(0.5)}, lambent.CodeInvalid, "whole number from 1 to 900"},

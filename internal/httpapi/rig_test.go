@@ -50,6 +50,9 @@ func (shelf) Check(name, _ string) (string, error) {
 	if name == "python3.12" {
 		return "", nil
 	}
+	if name == "python9" {
+		return "", lambent.Errorf(lambent.CodeInvalid, "Member must satisfy enum value set").WithReason("UnknownRuntime")
+	}
 	return "", lambent.Errorf(lambent.CodeInvalid, "%s is not installed: run `lambent runtime install %s`", name, name).WithReason("RuntimeNotInstalled")
 }
 

@@ -19,6 +19,13 @@ func (a *api) listRuntimes(c *call) error {
 	return c.answer(http.StatusOK, list)
 }
 
+// unknownRuntime is the reason of refusing a name that no runtime has.
+const unknownRuntime = "UnknownRuntime"
+
+func noRuntime(code lambent.Code, name string) error {
+	return lambent.Errorf(code, "there is no runtime %q: `lambent runtime list` shows the names", clip(name)).WithReason(unknownRuntime)
+}
+
 // installRuntime answers a line per step. The caller going away ends the install,
 // which leaves nothing half done.
 func (a *api) installRuntime(c *call) error {
@@ -28,7 +35,7 @@ func (a *api) installRuntime(c *call) error {
 		known = known || r.Name == name
 	}
 	if !known {
-		return lambent.Errorf(lambent.CodeNotFound, "there is no runtime %q: `lambent runtime list` shows the names", clip(name)).WithReason("UnknownRuntime")
+		return noRuntime(lambent.CodeNotFound, name)
 	}
 	out := c.lines()
 	defer out.end()
