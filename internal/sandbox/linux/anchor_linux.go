@@ -46,7 +46,8 @@ var anchorCode = map[string]struct {
 }
 
 // openAnchorProgram makes the anchor's program, which is in memory only: an image need
-// not have any that would do.
+// not have any that would do. All anchors are made of it, and a function may find it as
+// /proc/1/exe: it is sealed, so that nobody can write to it.
 func openAnchorProgram() (*os.File, error) {
 	p, ok := anchorCode[runtime.GOARCH]
 	if !ok {
@@ -70,7 +71,7 @@ func openAnchorProgram() (*os.File, error) {
 			return nil, err
 		}
 	}
-	fd, err := unix.MemfdCreate("anchor", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("anchor", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
@@ -78,6 +79,10 @@ func openAnchorProgram() (*os.File, error) {
 	defer func() { _ = writable.Close() }() // while it is open, the program is busy
 	if _, err := writable.Write(b.Bytes()); err != nil {
 		return nil, err
+	}
+	seals := unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		return nil, os.NewSyscallError("seal", err)
 	}
 	return os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
 }

@@ -2,6 +2,8 @@ package linux
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -62,5 +64,26 @@ func TestExtensionsLeaveNothing(t *testing.T) {
 		if time.Since(began) > 5*time.Second {
 			t.Fatalf("%v more than before: %v", more, before)
 		}
+	}
+}
+
+// TestAnchorIsSealed: what the first process of many sandboxes is made of cannot be
+// changed, not even by root.
+func TestAnchorIsSealed(t *testing.T) {
+	f, err := openAnchorProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	again, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDWR, 0)
+	if err != nil {
+		return // this kernel does not even let it be opened
+	}
+	defer func() { _ = again.Close() }()
+	if _, err := again.WriteAt([]byte{0xcc}, 120); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("writing to it: %v", err)
+	}
+	if err := again.Truncate(0); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("cutting it: %v", err)
 	}
 }

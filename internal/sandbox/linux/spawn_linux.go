@@ -352,7 +352,11 @@ func (s *spawnSpec) descriptors(p *program) {
 	p.do("dup stderr", unix.SYS_DUP3, descriptor(s.output), 2, 0)
 	first := controlFD
 	if s.control >= 0 {
-		p.do("dup control", unix.SYS_DUP3, descriptor(s.control), controlFD, 0)
+		flags := 0
+		if s.anchor { // which is what it executes, and does not need any more then
+			flags = unix.O_CLOEXEC
+		}
+		p.do("dup control", unix.SYS_DUP3, descriptor(s.control), controlFD, flags)
 		first++
 	}
 	// Everything the server has open, whoever opened it and however.
