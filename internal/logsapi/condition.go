@@ -18,8 +18,9 @@ const maxDepth = 20
 // $.user.id or $.items[0] with a text, a number, * within a text, TRUE, FALSE or
 // NULL, by =, !=, <, >, <=, >=, IS and NOT EXISTS, joined by && and ||.
 type conditions struct {
-	rest  string
-	depth int
+	rest   string
+	depth  int
+	fields bool // selectors are names of fields
 }
 
 func parseCondition(pattern string) (matcher, error) {
@@ -93,6 +94,10 @@ func (p *conditions) primary() (condition, bool) {
 
 // selector reads $.a.b[0]["c d"] as its steps.
 func (p *conditions) selector() ([]any, bool) {
+	if p.fields {
+		name := p.word(" \t\r\n,=!<>&|()\"")
+		return []any{name}, name != ""
+	}
 	if !p.take("$") {
 		return nil, false
 	}
@@ -193,13 +198,23 @@ func (p *conditions) value() (string, matcher, bool) {
 		p.rest = rest
 		return "", matches, err == nil
 	}
-	end := strings.IndexAny(p.rest, " \t\r\n&|()")
+	stop := " \t\r\n&|()"
+	if p.fields {
+		stop += ","
+	}
+	word := p.word(stop)
+	return word, wildcard(word), word != ""
+}
+
+// word reads what comes before one of the characters of stop.
+func (p *conditions) word(stop string) string {
+	end := strings.IndexAny(p.peek(), stop)
 	if end < 0 {
 		end = len(p.rest)
 	}
 	word := p.rest[:end]
 	p.rest = p.rest[end:]
-	return word, wildcard(word), word != ""
+	return word
 }
 
 // compare makes the test of one comparison. Numbers are compared as such when
@@ -212,7 +227,7 @@ func compare(path []any, op, value string, text matcher) condition {
 		if !ok {
 			return false
 		}
-		if n, is := got.(float64); is && numeric {
+		if n, is := numberOf(got); is && numeric {
 			return order(n, op, number)
 		}
 		equal := text(show(got))
@@ -224,6 +239,15 @@ func compare(path []any, op, value string, text matcher) condition {
 		}
 		return false
 	}
+}
+
+func numberOf(v any) (float64, bool) {
+	if w, ok := v.(word); ok {
+		n, err := strconv.ParseFloat(string(w), 64)
+		return n, err == nil && !math.IsNaN(n)
+	}
+	n, ok := v.(float64)
+	return n, ok
 }
 
 func order(a float64, op string, b float64) bool {
@@ -244,8 +268,11 @@ func order(a float64, op string, b float64) bool {
 
 // show is a JSON value as it is compared with text.
 func show(v any) string {
-	if s, ok := v.(string); ok {
+	switch s := v.(type) {
+	case string:
 		return s
+	case word:
+		return string(s)
 	}
 	text, err := json.Marshal(v)
 	if err != nil { // it came from JSON

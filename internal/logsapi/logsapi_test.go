@@ -255,7 +255,7 @@ func TestFilterThroughSDK(t *testing.T) {
 		t.Errorf("events %+v", e)
 	}
 	for _, bad := range []cwl.FilterLogEventsInput{
-		{LogGroupName: aws.String(group), FilterPattern: aws.String("[a, b]")},
+		{LogGroupName: aws.String(group), FilterPattern: aws.String("[a, b")},
 		{LogGroupName: aws.String(group), LogStreamNames: []string{"a"}, LogStreamNamePrefix: aws.String("a")},
 		{LogGroupName: aws.String(group), Limit: aws.Int32(10_001)},
 		{LogGroupName: aws.String(group), NextToken: aws.String("junk")},

@@ -14,20 +14,20 @@ type matcher func(message string) bool
 // parsePattern reads a filter pattern (CloudWatch Logs user guide, "Filter
 // pattern syntax"): terms that must all be there, "quoted phrases", -excluded
 // ones, ?alternatives, of which one must be there and which count only when there
-// are no plain terms, %regular expressions%, and { conditions } on JSON. Patterns
-// of [space, delimited, fields] are refused.
+// are no plain terms, %regular expressions%, { conditions } on JSON, and [space,
+// delimited, fields].
 func parsePattern(pattern string) (matcher, error) {
 	if len(pattern) > maxPattern {
 		return nil, invalid("1 validation error detected: Value at 'filterPattern' failed to satisfy constraint: Member must have length less than or equal to 1024")
 	}
-	pattern = strings.TrimSpace(pattern)
+	pattern = strings.ToValidUTF8(strings.TrimSpace(pattern), "\uFFFD") // regular expressions are text
 	switch {
 	case pattern == "":
 		return func(string) bool { return true }, nil
 	case pattern[0] == '{':
 		return parseCondition(pattern)
 	case pattern[0] == '[':
-		return nil, invalid("Invalid filter pattern: patterns of space-delimited fields are not supported.")
+		return parseFields(pattern)
 	}
 	var all, any, none []matcher
 	for rest := pattern; rest != ""; rest = strings.TrimLeft(rest, " \t\r\n") {

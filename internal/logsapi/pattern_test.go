@@ -48,6 +48,23 @@ func TestPattern(t *testing.T) {
 		{`{ $["odd key"] = 1 }`, object, true},
 		{`{ $.level = "error" }`, "plain text", false},
 		{`{ $.level = "error" }`, "text " + object, false},
+		{"[a, b]", "one two\n", true},
+		{"[a, b]", "one two three", false},
+		{"[a, ...]", "one", true},
+		{"[..., last = x*]", "one two xyz", true},
+		{"[..., last = x*]", "xyz two", false},
+		{"[a = x, ..., b = y]", "x 2 3 y", true},
+		{"[a = x, ..., b = y]", "x 2 y 3", false},
+		{"[a, ..., b]", "one", false},
+		{"[ip, user, time, request, status = 4*, bytes > 1000]", `127.0.0.1 frank [10/Oct/2000:13:25:15 -0700] "GET /index.html HTTP/1.0" 404 1534`, true},
+		{"[ip, user, time, request, status = 4*, bytes > 1000]", `127.0.0.1 frank [10/Oct/2000:13:25:15 -0700] "GET /index.html HTTP/1.0" 200 1534`, false},
+		{"[ip, user, time, request = %index%, status = 404 || status = 410, bytes]", `1.1.1.1 u [t] "GET /index.html" 410 -`, true},
+		{"[ip, (user = a || user = b), x]", "1 b 2", true},
+		{"[ip, (user = a || user = b), x]", "1 c 2", false},
+		{`[w = "say it", x]`, `"say it" now`, true},
+		{`[report = REPORT, id = "RequestId:", ...]`, "REPORT RequestId: 1 Duration: 2 ms", true},
+		{"[n != 7]", "7.0", false},
+		{"[a]", `"open`, true},
 	} {
 		m, err := parsePattern(c.pattern)
 		if err != nil {
@@ -62,7 +79,7 @@ func TestPattern(t *testing.T) {
 
 func TestPatternRefused(t *testing.T) {
 	for _, bad := range []string{
-		`"open`, "%open", "%(%", "[a,b]", "-", "?", "a - b", strings.Repeat("a", maxPattern+1),
+		`"open`, "%open", "%(%", "[a,b", "[]", "[a,]", "[a b]", "[= x]", "[a = ]", "[a && b]", "[..., a, ...]", "-", "?", "a - b", strings.Repeat("a", maxPattern+1),
 		"{", "{}", "{ level = 1 }", "{ $.a }", "{ $.a = }", "{ $ = 1 }", "{ $.a = 1 && }", "{ ($.a = 1 }", "{ $.a IS MAYBE }", "{ $.a = 1 } x", "{ $.a = %( }", "{ $.a[x] = 1 }",
 		"{ " + strings.Repeat("(", 100) + "$.a = 1" + strings.Repeat(")", 100) + " }",
 	} {
@@ -77,6 +94,7 @@ func FuzzPattern(f *testing.F) {
 	f.Add(`ERROR -x ?y "a b" %[0-9]%`, "ERROR 1")
 	f.Add(`{ ($.a[0].b = "x*" || $.c IS NULL) && $["d"] NOT EXISTS }`, `{"a":[{"b":"xy"}]}`)
 	f.Add(`{ $.a >= 1e3 }`, `{"a":1000}`)
+	f.Add(`[a, (b = "x y" || b > 3), ...]`, `1 "x y" [z] 4`)
 	f.Fuzz(func(t *testing.T, pattern, message string) {
 		if m, err := parsePattern(pattern); err == nil {
 			m(message)
