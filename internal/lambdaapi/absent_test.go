@@ -65,3 +65,25 @@ func TestUnsupportedKinds(t *testing.T) {
 	_, err = c.InvokeWithResponseStream(ctx, &awslambda.InvokeWithResponseStreamInput{FunctionName: aws.String("kind"), TenantId: aws.String("blue")})
 	wantCode(t, err, "InvalidParameterValueException")
 }
+
+// Tools take a dead letter back with an empty ARN, and look whether it is gone.
+func TestDeadLetterIsTakenBack(t *testing.T) {
+	c, _ := client(t)
+	ctx, name := t.Context(), aws.String("letters")
+	create(t, c, *name)
+	set := func(arn string) *types.DeadLetterConfig {
+		t.Helper()
+		must[*awslambda.UpdateFunctionConfigurationOutput](t)(c.UpdateFunctionConfiguration(ctx, &awslambda.UpdateFunctionConfigurationInput{
+			FunctionName: name, DeadLetterConfig: &types.DeadLetterConfig{TargetArn: &arn},
+		}))
+		waitUpdated(t, c, *name)
+		return must[*awslambda.GetFunctionConfigurationOutput](t)(c.GetFunctionConfiguration(ctx, &awslambda.GetFunctionConfigurationInput{FunctionName: name})).DeadLetterConfig
+	}
+	const queue = "arn:aws:sqs:us-east-1:000000000000:q"
+	if got := set(queue); got == nil || *got.TargetArn != queue {
+		t.Errorf("set to %+v", got)
+	}
+	if got := set(""); got != nil {
+		t.Errorf("taken back, it is %+v", got)
+	}
+}

@@ -138,7 +138,7 @@ func (x extra) keep(v *lambent.Version) error {
 		switch string(raw) {
 		case "null":
 			continue
-		case "{}", `""`, "[]":
+		case "{}", `""`, "[]", `{"TargetArn":""}`:
 			delete(v.Extra, name) // how a request takes a setting back
 			continue
 		}
