@@ -89,14 +89,21 @@ _REHEARSALS = 12
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
     b"Lambda-Runtime-Aws-Request-Id: 00000000-0000-4000-8000-000000000000\r\n"
-    b"Lambda-Runtime-Deadline-Ms: 1700000000000\r\n\r\n{}"
+    b"Lambda-Runtime-Invocation-Id: 00000000-0000-4000-8000-000000000000\r\n"
+    b"Lambda-Runtime-Deadline-Ms: 1700000000000\r\n"
+    b"Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:us-east-1:000000000000:function:name\r\n"
+    b"Lambda-Runtime-Trace-Id: Root=1-00000000-000000000000000000000000;Sampled=0\r\n\r\n{}"
 )
 _TAKEN = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 
 
 # As the Python of a small function.
-_SOURCE = b"""import json
+_SOURCE = b"""import datetime
+import http.client
+import json
+import logging
 import os
+import re
 import time
 
 
@@ -154,8 +161,17 @@ class _Pretender:
 
 _REHEARSED = "_lambent_rehearsal"
 
+# What a blank does not have. The C library keeps what it was given in a tree, whose
+# pages are the process's own once there was something at these places.
+_USUAL_VARIABLES = (
+    "AWS_ACCESS_KEY_ID AWS_DEFAULT_REGION AWS_EXECUTION_ENV AWS_LAMBDA_FUNCTION_MEMORY_SIZE "
+    "AWS_LAMBDA_FUNCTION_NAME AWS_LAMBDA_FUNCTION_VERSION AWS_LAMBDA_INITIALIZATION_TYPE "
+    "AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME AWS_LAMBDA_RUNTIME_API AWS_REGION "
+    "AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN _AWS_XRAY_DAEMON_ADDRESS _AWS_XRAY_DAEMON_PORT _HANDLER"
+).split()
 
-def _rehearse(times):
+
+def _rehearse(times, filler="*"):
     """Goes over what a start does, without doing anything: what comes after has then
     less to make and to write. Nothing of it is left."""
     import lambent_code
@@ -167,12 +183,12 @@ def _rehearse(times):
         real = None  # there is no such folder here
     sys.path_importer_cache[task] = _Pretender(real, task)
     sys.path.insert(0, task)
-    fake = {"LAMBENT_REHEARSAL_%d" % n: "*" * 40 for n in range(24)}
+    fake = dict.fromkeys(_USUAL_VARIABLES, filler * 40)
     start = Start()
     where = "%s/%s.py" % (task, _REHEARSED)
-    code = lambent_code.pack(where, compile(_SOURCE, where, "exec", dont_inherit=True))
-    receive, send = os.pipe()
+    code = lambent_code.pack(where, where + "c", compile(_SOURCE, where, "exec", dont_inherit=True))
     for _ in range(times):
+        receive, send = os.pipe()
         env = dict(start.env)
         env.update(fake)
         text = lambent_runtime.dumps({"env": env, "code": len(code)}).encode("ascii")
@@ -180,10 +196,10 @@ def _rehearse(times):
         message = _message(receive)
         _must_start_over(start, message)
         _change(start.env, message["env"])
-        ear = lambent_platform.Ear(message)
         client = _Nobody("127.0.0.1:9001")
         client.connect_ahead()
-        client.check()
+        ear = lambent_platform.Ear(message, send)
+        ear.begin(_REHEARSED + ".handler")
         before = len(sys.modules)
         _cannot_import("_lambent_nothing")
         handler = lambent_runtime._load(_REHEARSED + ".handler")
@@ -191,15 +207,16 @@ def _rehearse(times):
         handler = lambent_runtime._load(_REHEARSED + ".handler", code)
         sys.modules.pop(_REHEARSED)
         lambent_runtime.dumps(lambent_platform.brought(before - 4))
+        ear.end(lambent_runtime.dumps)
+        client.check()
         headers, body = client.next()
         lambent_runtime._handle(client, handler, headers, body)
         _import_again("lambent_mobile")
         _change(message["env"], start.env)
         client._close()
         client._peer.close()
-    del ear
-    os.close(receive)
-    os.close(send)
+        os.close(receive)
+    os.environ.pop("_X_AMZN_TRACE_ID", None)
     sys.path.pop(0)
     sys.path_importer_cache.pop(task)
     # Code and layers will be there: nothing may be remembered of how it looks now.
@@ -208,6 +225,17 @@ def _rehearse(times):
         if finder is not None:
             finder.invalidate_caches()
             sys.path_importer_cache[place] = finder
+
+
+def _touch():
+    """Writes to where the interpreter will put the next small object of each size."""
+    for size in range(_SMALL, 0, -_SIZES):
+        bytes(size)
+
+
+# Bytes, of the objects that it has pools for, and between two kinds of them
+# (Objects/obmalloc.c), both less what a bytes object has in front.
+_SMALL, _SIZES = 512 - sys.getsizeof(b""), 16
 
 
 def _cannot_import(name):
@@ -267,19 +295,24 @@ def _is_zygote(control):
         sock.detach()
 
 
+_hidden = []
+
+
 def _get_ready(hurry, address):
     """Does what needs no function. While nobody waits the process goes over the way
     ahead as well: in a fork, the pages that are written to on it become its own."""
     lambent_runtime.prepare()
     if not hurry:
-        _rehearse(1)
+        _rehearse(1, "+")
+        _touch()
     client = None
     if ":" in address:
         client = lambent_runtime._Client(address)
         client.connect_ahead()
     _renew()
+    # Out of sight, and not freed: that would write to all of them.
     for name in ("lambent_mobile", "lambent_zygote", "lambent_blank"):
-        sys.modules.pop(name, None)
+        _hidden.append(sys.modules.pop(name, None))
     # Nothing of this is the function's garbage. What has been made since the collector
     # was stopped counts for it: it would look at all of it as soon as it goes on.
     gc.freeze()
@@ -355,13 +388,13 @@ def _must_start_over(start, message):
 
 def _change(had, env):
     """Makes env the environment, which is had; tells whether the time zone is another."""
-    put, now, encode = os.putenv, os.environ._data, os.environ.encodevalue
+    put, now = os.putenv, os.environ._data
     for name in had:
         if name not in env:
             del os.environ[name]
     for name, value in env.items():
         if had.get(name) != value:
-            key, text = encode(name), encode(value)
+            key, text = name.encode(), value.encode()
             put(key, text)
             now[key] = text
     return had.get("TZ") != env.get("TZ")

@@ -32,22 +32,24 @@ def compiled(handler):
             code = spec.loader.source_to_code(source, spec.origin)
     except Exception:
         return b""  # importing it will say what is wrong
-    data = pack(spec.origin, code)
+    data = pack(spec.origin, spec.cached, code)
     return data if not said and len(data) <= _LARGEST else b""
 
 
-def pack(path, code):
-    return path.encode("utf-8") + b"\0" + marshal.dumps(code)
+def pack(path, cached, code):
+    return b"%s\0%s\0%s" % (path.encode("utf-8"), cached.encode("utf-8"), marshal.dumps(code))
 
 
 def load(name, data):
     """Imports a module as if its byte code lay beside it."""
-    path, _, code = data.partition(b"\0")
+    path, cached, code = data.split(b"\0", 2)
     path, code = path.decode("utf-8"), marshal.loads(code)
     loader = importlib.machinery.SourceFileLoader(name, path)
     loader.get_code = lambda _: code
+    spec = importlib.machinery.ModuleSpec(name, loader, origin=path)
+    spec.has_location, spec.cached = True, cached.decode("utf-8")
     try:
-        return _load(importlib.util.spec_from_file_location(name, path, loader=loader))
+        return _load(spec)
     finally:
         del loader.get_code
 

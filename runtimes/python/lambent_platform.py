@@ -167,9 +167,9 @@ def identity(fd):
 class Ear:
     """The driver's ear, until the function's code is loaded."""
 
-    def __init__(self, told=None):
-        os.set_inheritable(CONTROL, False)
-        self._socket = identity(CONTROL)
+    def __init__(self, told=None, fd=CONTROL):
+        os.set_inheritable(fd, False)
+        self._fd, self._socket = fd, identity(fd)
         self._told = told or {}
 
     def begin(self, handler):
@@ -188,18 +188,18 @@ class Ear:
     def end(self, dumps):
         """Tells what that brought in, and hangs up."""
         try:
-            if identity(CONTROL) != self._socket:
+            if identity(self._fd) != self._socket:
                 return  # the function has closed it and opened something else
         except OSError:
             return
         if not self._told.get("brief"):
             names = dumps(brought(self._before)).encode("ascii")
             self._tell(b"M" + len(names).to_bytes(4, "big") + names)
-        os.close(CONTROL)
+        os.close(self._fd)
 
     def _tell(self, message):
         try:
-            os.write(CONTROL, message)
+            os.write(self._fd, message)
         except OSError:
             pass  # the driver has given up on us, and will say so in its own way
 
