@@ -177,6 +177,9 @@ func checkEnv(env map[string]string) error {
 	}
 	size := 0
 	for name, value := range env {
+		if strings.IndexByte(value, 0) >= 0 { // execve(2) would end it there
+			return invalid("ZeroByte", "The value of the environment variable %s has a zero byte in it", name)
+		}
 		size += len(name) + len(value)
 	}
 	if size < lambent.MaxEnvironment/8 { // escaping makes it six times as large at the most

@@ -53,6 +53,7 @@ func TestCreateFunctionRefusals(t *testing.T) {
 		"no code":       {func(in *CreateFunction) { in.Source = artifact.Source{} }, lambent.CodeInvalid, "Please provide a source for function code."},
 		"not a zip":     {func(in *CreateFunction) { in.Source.Zip = []byte("bad") }, lambent.CodeInvalid, "Could not unzip uploaded file. Please check your file, then try to upload again."},
 		"many tags":     {func(in *CreateFunction) { in.Tags = many }, lambent.CodeInvalid, "Number of tags exceeds resource tag limit."},
+		"zero byte":     {func(in *CreateFunction) { in.Version.Env = map[string]string{"AB": "x\x00y"} }, lambent.CodeInvalid, "The value of the environment variable AB has a zero byte in it"},
 		"reserved tag":  {func(in *CreateFunction) { in.Tags = map[string]string{"AWS:x": "v"} }, lambent.CodeInvalid, "aws: prefixed tag key names are not allowed for external use."},
 		"little memory": {func(in *CreateFunction) { in.Version.MemoryMB = 64 }, lambent.CodeInvalid, "MemorySize must be from 128 to 10240, not 64"},
 		"large tmp":     {func(in *CreateFunction) { in.Version.EphemeralMB = 10241 }, lambent.CodeInvalid, "EphemeralStorage.Size must be from 512 to 10240, not 10241"},
