@@ -119,6 +119,8 @@ func signedFor(r *http.Request) string {
 		return "lambda"
 	case strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_"):
 		return "logs"
+	case schedulerapi.Speaks(r):
+		return "scheduler"
 	}
 	return ""
 }

@@ -53,9 +53,10 @@ func TestSignedFor(t *testing.T) {
 	logs := httptest.NewRequest(http.MethodPost, "/", nil)
 	logs.Header.Set("X-Amz-Target", "Logs_20140328.GetLogEvents")
 	for want, r := range map[string]*http.Request{
-		"lambda": httptest.NewRequest(http.MethodGet, "/2015-03-31/functions", nil),
-		"logs":   logs,
-		"":       httptest.NewRequest(http.MethodGet, "/v1/functions", nil),
+		"lambda":    httptest.NewRequest(http.MethodGet, "/2015-03-31/functions", nil),
+		"logs":      logs,
+		"scheduler": httptest.NewRequest(http.MethodGet, "/schedules", nil),
+		"":          httptest.NewRequest(http.MethodGet, "/v1/functions", nil),
 	} {
 		if got := signedFor(r); got != want {
 			t.Errorf("%s %s must be signed for %q, want %q", r.Method, r.URL, got, want)
