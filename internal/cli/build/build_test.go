@@ -132,6 +132,20 @@ func TestVerb(t *testing.T) {
 	}
 }
 
+// The directory of one program is enough: its module is above.
+func TestGoInModule(t *testing.T) {
+	b := project(t, map[string]string{"go.mod": "module x\n\ngo 1.24\n", "cmd/a/a.go": hello, "cmd/b/b.go": hello})
+	b.Dir = filepath.Join(b.Dir, "cmd", "b")
+	out, err := b.Go(t.Context(), false)
+	if err != nil {
+		t.Fatal(err, b.text())
+	}
+	if strings.Contains(b.text(), "hint") { // what the module requires is not said here
+		t.Errorf("said %q", b.lines)
+	}
+	wantGone(t, out)
+}
+
 // Without the tool, the error says what to do.
 func TestNoTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())

@@ -39,7 +39,7 @@ func (b Builder) Go(ctx context.Context, wasm bool) (*Output, error) {
 		return nil, err
 	}
 	b.Say("built " + main + " with go build, " + strings.Join(env, " "))
-	if !wasm && !b.Web && !strings.Contains(b.read("go.mod"), "github.com/aws/aws-lambda-go") {
+	if !wasm && !b.Web && b.has("go.mod") && !strings.Contains(b.read("go.mod"), "github.com/aws/aws-lambda-go") {
 		b.Say("hint: go.mod does not require github.com/aws/aws-lambda-go: the program has to speak the Runtime API itself")
 	}
 	return out, nil

@@ -53,8 +53,8 @@ func LookApp(tree fs.FS, m Manifest) (g Guess, ok bool, err error) {
 	case isFile(tree, "bootstrap"):
 		g = Guess{Family: Provided, Because: []string{"there is a program named bootstrap"}, App: &App{}}
 		return g.fit(m), true, nil
-	case isFile(tree, "go.mod"):
-		g = Guess{Family: Provided, Build: BuildGo, Because: []string{"go.mod makes it a Go program"}, App: &App{}}
+	case goProgram(tree) != "":
+		g = Guess{Family: Provided, Build: BuildGo, Because: []string{goProgram(tree)}, App: &App{}}
 		return g.fit(m), true, nil
 	case isFile(tree, "Cargo.toml"):
 		g = Guess{Family: Provided, Build: BuildRust, Because: []string{"Cargo.toml makes it a Rust program"}, App: &App{}}
@@ -123,14 +123,22 @@ func language(tree fs.FS, line string) string {
 var webGo = regexp.MustCompile(`\bhttp\.(?:ListenAndServe|Server\{|Serve\()|"github\.com/(?:gin-gonic/gin|labstack/echo|gofiber/fiber|go-chi/chi|gorilla/mux)`)
 
 func appGo(tree fs.FS) (Guess, bool, error) {
-	module := source(tree, "go.mod")
-	if module == "" || strings.Contains(module, "github.com/aws/aws-lambda-go") {
+	because := goProgram(tree)
+	if because == "" || strings.Contains(source(tree, "go.mod"), lambdaGo) {
 		return Guess{}, false, nil
 	}
-	for _, file := range slices.Concat([]string{"main.go"}, others(tree, ".go", []string{"main.go"})) {
-		if m := webGo.FindString(source(tree, file)); m != "" && !strings.HasSuffix(file, "_test.go") {
+	files := goFiles(tree)
+	if commands, _ := fs.Glob(tree, "cmd/*/main.go"); len(commands) == 1 { // the pattern is well formed
+		files = append(files, commands[0])
+	}
+	for _, file := range files {
+		text := source(tree, file)
+		if strings.Contains(text, lambdaGo) {
+			return Guess{}, false, nil
+		}
+		if m := webGo.FindString(text); m != "" && !strings.HasSuffix(file, "_test.go") {
 			return Guess{Family: Provided, Runtime: "provided.al2023", Build: BuildGo, App: &App{},
-				Because: []string{"go.mod makes it a Go program", file + " has " + strings.Trim(m, `"({`)}}, true, nil
+				Because: []string{because, file + " has " + strings.Trim(m, `"({`)}}, true, nil
 		}
 	}
 	return Guess{}, false, nil

@@ -188,13 +188,38 @@ func guessWasm(tree fs.FS, _ string) (Guess, bool, error) {
 	return Guess{Family: Wasm, Runtime: Wasm, Handler: modules[0], Because: []string{modules[0] + " is a module"}}, true, nil
 }
 
-// guessGo knows a Go module, which becomes a program, or a module for WebAssembly
-// where that runtime is asked for.
+// lambdaGo is what a Go program that is a function imports.
+const lambdaGo = "github.com/aws/aws-lambda-go"
+
+var goMain = regexp.MustCompile(`(?m)^package main\b`)
+
+// goFiles are the Go files at the top.
+func goFiles(tree fs.FS) []string {
+	return slices.Concat([]string{"main.go"}, others(tree, ".go", []string{"main.go"}))
+}
+
+// goProgram tells why a tree is a Go program; "" is that it is none. A program's own
+// directory may be anywhere in its module.
+func goProgram(tree fs.FS) string {
+	if isFile(tree, "go.mod") {
+		return "go.mod makes it a Go program"
+	}
+	for _, file := range goFiles(tree) {
+		if goMain.MatchString(source(tree, file)) {
+			return file + " makes it a Go program"
+		}
+	}
+	return ""
+}
+
+// guessGo knows a Go program, or makes it a module for WebAssembly where that
+// runtime is asked for.
 func guessGo(tree fs.FS, family string) (Guess, bool, error) {
-	if !isFile(tree, "go.mod") {
+	because := goProgram(tree)
+	if because == "" {
 		return Guess{}, false, nil
 	}
-	g := Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap", Build: BuildGo, Because: []string{"go.mod makes it a Go program"}}
+	g := Guess{Family: Provided, Runtime: "provided.al2023", Handler: "bootstrap", Build: BuildGo, Because: []string{because}}
 	if family == Wasm {
 		g.Family, g.Runtime, g.Handler, g.Build = Wasm, Wasm, wasmModule, BuildGoWasm
 	}
