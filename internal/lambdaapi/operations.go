@@ -77,6 +77,7 @@ func (h *handler) present() map[string]operation {
 		"GetFunctionCodeSigningConfig":    bind(h.getFunctionCodeSigningConfig),
 		"DeleteFunctionCodeSigningConfig": bind(h.deleteFunctionCodeSigningConfig),
 		"GetRuntimeManagementConfig":      bind(h.getRuntimeManagementConfig),
+		"PutRuntimeManagementConfig":      bind(h.putRuntimeManagementConfig),
 		"GetFunctionRecursionConfig":      bind(h.getFunctionRecursionConfig),
 		"PutFunctionRecursionConfig":      bind(h.putFunctionRecursionConfig),
 		"GetFunctionScalingConfig":        bind(h.getFunctionScalingConfig),

@@ -283,6 +283,9 @@ func TestSDKSettings(t *testing.T) {
 	loop := must[*awslambda.GetFunctionRecursionConfigOutput](t)(c.GetFunctionRecursionConfig(ctx, &awslambda.GetFunctionRecursionConfigInput{FunctionName: name}))
 	must[*awslambda.PublishVersionOutput](t)(c.PublishVersion(ctx, &awslambda.PublishVersionInput{FunctionName: name}))
 	scaling := must[*awslambda.GetFunctionScalingConfigOutput](t)(c.GetFunctionScalingConfig(ctx, &awslambda.GetFunctionScalingConfigInput{FunctionName: name, Qualifier: aws.String("1")}))
+	must[*awslambda.PutRuntimeManagementConfigOutput](t)(c.PutRuntimeManagementConfig(ctx, &awslambda.PutRuntimeManagementConfigInput{FunctionName: name, UpdateRuntimeOn: types.UpdateRuntimeOnAuto}))
+	_, frozen := c.PutRuntimeManagementConfig(ctx, &awslambda.PutRuntimeManagementConfigInput{FunctionName: name, UpdateRuntimeOn: types.UpdateRuntimeOnFunctionUpdate})
+	wantCode(t, frozen, "ServiceException")
 	if signing.CodeSigningConfigArn != nil || runtime.UpdateRuntimeOn != types.UpdateRuntimeOnAuto || loop.RecursiveLoop != types.RecursiveLoopTerminate || scaling.FunctionArn == nil {
 		t.Errorf("got %+v %+v %+v %+v", signing, runtime, loop, scaling)
 	}

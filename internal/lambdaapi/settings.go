@@ -89,6 +89,16 @@ func (h *handler) getRuntimeManagementConfig(_ context.Context, c caller, in *wi
 	return &wire.GetRuntimeManagementConfigResponse{FunctionArn: &arn, UpdateRuntimeOn: new("Auto")}, err
 }
 
+// putRuntimeManagementConfig takes what is so anyway: a runtime is always the one
+// that the host has.
+func (h *handler) putRuntimeManagementConfig(_ context.Context, c caller, in *wire.PutRuntimeManagementConfigRequest) (*wire.PutRuntimeManagementConfigResponse, error) {
+	arn, err := h.existing(c, *in.FunctionName, in.Qualifier)
+	if err == nil && *in.UpdateRuntimeOn != "Auto" {
+		err = notImplemented("UpdateRuntimeOn " + *in.UpdateRuntimeOn)
+	}
+	return &wire.PutRuntimeManagementConfigResponse{FunctionArn: &arn, UpdateRuntimeOn: in.UpdateRuntimeOn}, err
+}
+
 func (h *handler) getFunctionScalingConfig(_ context.Context, c caller, in *wire.GetFunctionScalingConfigRequest) (*wire.GetFunctionScalingConfigResponse, error) {
 	arn, err := h.existing(c, *in.FunctionName, in.Qualifier)
 	return &wire.GetFunctionScalingConfigResponse{FunctionArn: &arn}, err
