@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -157,10 +158,14 @@ func (a *app) root() *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var number *strconv.NumError
+		if before, _, ok := strings.Cut(err.Error(), ": strconv.Parse"); ok && errors.As(err, &number) && number.Func != "ParseBool" {
+			err = errors.New(before + ": want a number")
+		}
 		return usageError{fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())}
 	})
-	root.PersistentFlags().StringVar(&a.endpoint, "endpoint", "", "URL of the server (default: found by its data directory)")
-	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory of the server")
+	root.PersistentFlags().StringVar(&a.endpoint, "endpoint", "", "URL of the server (default: $LAMBENT_ENDPOINT, or found by its data directory)")
+	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory of the server (default: $LAMBENT_DATA, ./.lambent or the one of lambent serve)")
 	root.AddCommand(
 		a.serveCommand(), a.replaceCommand(), a.staticCommand(), a.deployCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.listCommand(),
 		a.deleteCommand(), a.coldStartCommand(), a.reservesCommand(), a.setCommand(), a.provisionCommand(), a.urlCommand(), a.routeCommand(), a.apiKeyCommand(), a.domainCommand(),

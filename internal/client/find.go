@@ -94,7 +94,7 @@ func notRunning(dirs []string) error {
 		start += " --data " + dirs[0]
 	}
 	return lambent.Errorf(lambent.CodeUnavailable,
-		"no lambent server is running here: start one with `%s`, or name one with --endpoint and --data", start).WithReason("NotRunning")
+		"no lambent server is running here: start one with `%s`, or name the data directory of one by --data or the variable LAMBENT_DATA", start).WithReason("NotRunning")
 }
 
 func readEndpoint(dir string) (string, error) {
