@@ -6,7 +6,7 @@ export AWS_PAGER="" AWS_MAX_ATTEMPTS=1
 # The first aws on the path may be version 1, which cannot tail logs.
 cli=
 for candidate in aws /usr/local/bin/aws /usr/bin/aws; do
-  if "$candidate" --version 2>/dev/null | grep -q '^aws-cli/2'; then cli=$candidate; break; fi
+  case $("$candidate" --version 2>/dev/null) in aws-cli/2*) cli=$candidate; break ;; esac
 done
 [ -n "$cli" ] || { echo "no AWS CLI version 2" >&2; exit 1; }
 # Versions before 2.13 do not read AWS_ENDPOINT_URL.

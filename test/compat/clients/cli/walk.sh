@@ -46,6 +46,8 @@ arn=$(aws lambda get-function --function-name "$name" --query Configuration.Func
 aws lambda tag-resource --resource "$arn" --tags team=blue
 is "$(aws lambda list-tags --resource "$arn" --query Tags.team --output text)" blue
 
+is "$(aws sts get-caller-identity --query Account --output text)" 000000000000
+
 # The log is on disk within a second.
 for try in 1 2 3 4 5 6 7 8 9 10; do
   aws logs tail "/aws/lambda/$name" --since 10m >"$dir/tail"
@@ -54,7 +56,8 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
   sleep 0.5
 done
 stream=$(aws logs describe-log-streams --log-group-name "/aws/lambda/$name" --query 'logStreams[0].logStreamName' --output text)
-aws logs get-log-events --log-group-name "/aws/lambda/$name" --log-stream-name "$stream" --query 'events[].message' --output text | grep -q "START RequestId"
+aws logs get-log-events --log-group-name "/aws/lambda/$name" --log-stream-name "$stream" --query 'events[].message' --output text >"$dir/events"
+grep -q "START RequestId" "$dir/events"
 aws logs filter-log-events --log-group-name "/aws/lambda/$name" --filter-pattern REPORT --query 'events[].message' --output text >"$dir/filtered"
 grep -q "REPORT RequestId" "$dir/filtered"
 if grep -q "START RequestId" "$dir/filtered"; then echo "the filter lets START through" >&2; exit 1; fi
