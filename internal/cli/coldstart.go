@@ -44,6 +44,9 @@ func (a *app) coldStartCommand() *cobra.Command {
 
 // named takes NAME:QUALIFIER apart; a qualifier given beside it must not differ.
 func named(name, qualifier string) (string, string, error) {
+	if arn, ok := strings.CutPrefix(name, "arn:"); ok { // what AWS's tools call it
+		_, name, _ = strings.Cut(arn, ":function:")
+	}
 	base, of, ok := strings.Cut(name, ":")
 	switch {
 	case !ok || of == "":

@@ -64,8 +64,8 @@ func (a *app) invoke(cmd *cobra.Command, name string, f invokeFlags) error {
 	if err != nil {
 		return err
 	}
-	if base, qualifier, ok := strings.Cut(name, ":"); ok && f.qualifier == "" {
-		name, f.qualifier = base, qualifier
+	if name, f.qualifier, err = named(name, f.qualifier); err != nil {
+		return err
 	}
 	if later {
 		return a.invokeLater(cmd.Context(), c, client.CallRequest{Function: name, Qualifier: f.qualifier, Payload: payload}, f.laterFlags)

@@ -48,7 +48,10 @@ func (a *app) logs(cmd *cobra.Command, name string, f logFlags) error {
 	if err != nil {
 		return err
 	}
-	name, qualifier, _ := strings.Cut(name, ":")
+	name, qualifier, err := named(name, "")
+	if err != nil {
+		return err
+	}
 	stream := "" // of any version
 	if qualifier != "" {
 		v, err := c.Function(cmd.Context(), name, qualifier)
