@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
@@ -24,7 +28,8 @@ const (
 // somebody who reads what it prints). It becomes one instance, or nothing.
 type blank struct {
 	*guest
-	shell   *shell        // its thread is in the blank's namespaces
+	shell   *shell        // its thread has ended: the process holds the namespaces
+	tree    *os.File      // its mount namespace
 	edition int           // of its root
 	node    *node         // whose idle blank it is
 	cost    int64         // memory, in bytes
@@ -68,7 +73,7 @@ func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
 	b := &builder{driver: d, spec: sandbox.Spec{Runtime: s.rt}, stage: time.Now()}
 	bl, err := b.blank(ctx, s)
 	if err == nil {
-		b.shell = nil // its thread goes on
+		b.shell = nil // it goes on without its thread
 	}
 	b.closeStartOnly()
 	if err != nil {
@@ -85,6 +90,7 @@ func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
 		return nil, fmt.Errorf("accept the connection of a blank of %s: %w", s.rt.Blank.Key, err)
 	}
 	bl.group.settle()
+	bl.shell.endThread()
 	return bl, nil
 }
 
@@ -123,10 +129,16 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 	if err := b.openPipes(blankLog{b.driver.opts.Log, rt.Blank.Key}); err != nil {
 		return nil, err
 	}
-	b.shell.run(func() { err = enterOwn(base) })
+	var thread int
+	b.shell.run(func() { thread, err = unix.Gettid(), enterOwn(base) })
 	if err != nil {
 		return nil, err
 	}
+	tree, err := os.Open("/proc/self/task/" + strconv.Itoa(thread) + "/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
+	b.defers(func() { _ = tree.Close() })
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -142,7 +154,7 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 	if f := b.process.entry; f != nil {
 		return nil, errors.New(f.Message)
 	}
-	return &blank{guest: b.guest(), shell: b.shell, edition: edition}, nil
+	return &blank{guest: b.guest(), shell: b.shell, tree: tree, edition: edition}, nil
 }
 
 // discard ends a blank that did not become an instance, and gives everything
@@ -150,6 +162,7 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 func (bl *blank) discard(log *slog.Logger) {
 	bl.kill()
 	bl.shell.finish()
+	_ = bl.tree.Close()
 	bl.work.Wait()
 	if err := bl.teardown(); err != nil {
 		log.Error("a sandbox without a function is left behind", "err", err)
@@ -220,7 +233,7 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 		return nil, err
 	}
 	i.tmp = bl.shell.takeTmp()
-	b.driver.traffic.afterwards(bl.shell.finish)
+	b.driver.traffic.afterwards(func() { _ = bl.tree.Close() })
 	i.run()
 	return i, nil
 }
@@ -262,7 +275,7 @@ func (b *builder) turn(i *Instance, bl *blank, deadline time.Time) error {
 // fitBlank gives a blank the function's mounts and limits.
 func (b *builder) fitBlank(bl *blank) (err error) {
 	b.shell = bl.shell
-	b.shell.run(func() { err = b.fitMounts() })
+	err = inTree(bl.tree, b.fitMounts)
 	b.shell = nil
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package linux
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -74,6 +76,62 @@ func enterRoot(base *os.File) error {
 		return os.NewSyscallError("setns mnt", err)
 	}
 	return os.NewSyscallError("unshare mnt", unix.Unshare(unix.CLONE_NEWNS))
+}
+
+// home is where the server's threads are: its mount namespace, its root and its
+// working directory.
+var home = sync.OnceValues(func() ([3]int, error) {
+	var at [3]int
+	for n, path := range []string{"/proc/self/ns/mnt", "/", "."} {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return at, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		at[n] = fd
+	}
+	return at, nil
+})
+
+// inTree runs f, which does not wait, on a thread that is in that mount namespace
+// meanwhile: a thread that is there already would have to be woken, which takes more
+// processor time than the whole way there and back. Only a thread with a root and a
+// working directory of its own can go there; that one of the server's has them does
+// not matter to the others.
+func inTree(tree *os.File, f func() error) error {
+	back, err := home()
+	if err != nil {
+		return err
+	}
+	there := int(tree.Fd())
+	runtime.LockOSThread() // no thread is made of this one, either
+	defer runtime.UnlockOSThread()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return os.NewSyscallError("unshare fs", err)
+	}
+	if err := unix.Setns(there, unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("setns mnt", err)
+	}
+	failed := f()
+	if err := goHome(back); err != nil {
+		panic("a thread cannot leave an instance's mounts: " + err.Error())
+	}
+	return failed
+}
+
+// goHome undoes what setns(2) has changed: the namespace, and with it the root and the
+// working directory.
+func goHome(to [3]int) error {
+	err := unix.Setns(to[0], unix.CLONE_NEWNS)
+	if err == nil {
+		err = unix.Fchdir(to[1])
+	}
+	if err == nil {
+		err = unix.Chroot(".")
+	}
+	if err == nil {
+		err = unix.Fchdir(to[2])
+	}
+	return err
 }
 
 // fitMounts puts the function's own mounts into the calling thread's tree.

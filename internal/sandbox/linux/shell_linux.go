@@ -183,11 +183,16 @@ func (s *shell) makeNetwork(n *network) error {
 // finish ends the thread and closes what the instance has its own copy of; the
 // rest is the instance's now.
 func (s *shell) finish() {
+	s.endThread()
+	s.closeTmp()
+}
+
+// endThread ends the thread, unless it has: a process is in the namespaces now.
+func (s *shell) endThread() {
 	if s.orders != nil {
 		close(s.orders)
 		s.orders = nil
 	}
-	s.closeTmp()
 }
 
 // discard gives everything back.
