@@ -75,7 +75,7 @@ var attempts = map[string]func() error{
 	"low port bind": func() error { return lowPort() },
 
 	"write sysctl": func() error { return os.WriteFile("/proc/sys/kernel/core_pattern", []byte("|/x"), 0) },
-	"sysrq":        func() error { return os.WriteFile("/proc/sysrq-trigger", []byte("h"), 0) },
+	"sysrq":        func() error { return writeReal("/proc/sysrq-trigger", "h") },
 	"read kcore":   func() error { return readSome("/proc/kcore") },
 	"read kmsg":    func() error { return readSome("/proc/kmsg") },
 	"read mem":     func() error { return readSome("/dev/mem") },
@@ -160,5 +160,21 @@ func readSome(path string) error {
 	if n == 0 && err != nil {
 		return syscall.EACCES // nothing to be had: /dev/null stands in its place
 	}
+	return err
+}
+
+// writeReal writes to a file, unless /dev/null stands in its place.
+func writeReal(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const null = 1<<8 | 3 // null(4)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil || st.Rdev == null {
+		return syscall.EACCES
+	}
+	_, err = f.WriteString(text)
 	return err
 }

@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# Runs lambent in a virtual machine of its own, with a kernel, an init and control
+# groups that this host need not have: cgroup v2, systemd, arm64, older kernels.
+#
+#   scripts/vm.sh [--arch amd64|arm64] [--kernel SUITE] [--init plain|systemd] [COMMAND...]
+#
+# SUITE is the Debian release whose cloud kernel is booted: bullseye (5.10),
+# bookworm (6.1) or trixie (6.12). COMMAND runs in the guest, in this repository's
+# directory; it is scripts/vm-guest.sh when none is given. The exit status is its own.
+# Kernel and root file system come from the distribution and are kept in .cache/vm;
+# nothing else stays. LAMBENT_VM_SECONDS bounds the guest's life (600).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+arch=amd64 suite=bookworm init=plain
+while [ $# -gt 0 ]; do
+  case $1 in
+    --arch) arch=$2; shift 2 ;;
+    --kernel) suite=$2; shift 2 ;;
+    --init) init=$2; shift 2 ;;
+    --) shift; break ;;
+    -*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;;
+    *) break ;;
+  esac
+done
+[ $# -gt 0 ] || set -- scripts/vm-guest.sh
+
+[ "$(id -u)" = 0 ] || { echo "a root file system can only be made as root" >&2; exit 1; }
+repository=$PWD
+mirror=${LAMBENT_VM_MIRROR:-http://deb.debian.org/debian}
+cache=$repository/.cache/vm
+work=$(mktemp -d "${TMPDIR:-/tmp}/lambent-vm.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$cache"
+# What is fetched and kept is fetched by one run at a time.
+exec 9>"$cache/lock"
+
+case $arch in
+  amd64) qemu=(qemu-system-x86_64 -machine q35 -cpu max) package=qemu-system-x86 console=ttyS0 ;;
+  arm64) qemu=(qemu-system-aarch64 -machine virt -cpu "max,pauth-impdef=on") package=qemu-system-arm console=ttyAMA0 ;;
+  *) echo "no such architecture: $arch" >&2; exit 2 ;;
+esac
+
+# install_missing installs what this script needs, from the distribution.
+install_missing() {
+  local missing=()
+  command -v "${qemu[0]}" >/dev/null || missing+=("$package")
+  command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+  command -v cpio >/dev/null || missing+=(cpio)
+  command -v depmod >/dev/null || missing+=(kmod)
+  [ -x /bin/busybox ] || missing+=(busybox-static)
+  [ "$arch" = "$(dpkg --print-architecture)" ] || [ -e "/usr/bin/qemu-aarch64-static" ] || missing+=(qemu-user-static binfmt-support)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# apt for another release and architecture, with a state of its own.
+foreign_apt() {
+  local state=$cache/apt-$suite-$arch
+  mkdir -p "$state/lists/partial" "$state/archives/partial"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$state/sources.list"
+  apt-get -qq -o APT::Architecture="$arch" -o APT::Architectures="$arch" -o Dir::State::status=/dev/null -o Dir::State::Lists="$state/lists" \
+    -o Dir::Cache="$state" -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null -o APT::Sandbox::User=root "$@"
+}
+
+# fetch_kernel keeps a release's kernel, its modules and a busybox that runs on it.
+fetch_kernel() {
+  local meta=linux-image-cloud-$arch
+  mkdir "$work/kernel" "$work/deb"
+  (
+    cd "$work/deb"
+    foreign_apt update
+    foreign_apt download "$meta"
+    foreign_apt download "$(dpkg-deb -f "$meta"_*.deb Depends | sed 's/[ ,].*//')"
+    for deb in *.deb; do dpkg-deb -x "$deb" "$work/kernel"; done
+    if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+      foreign_apt download busybox-static
+      dpkg-deb -x busybox-static_*.deb "$work/kernel"
+    else
+      install -D /bin/busybox "$work/kernel/bin/busybox"
+    fi
+  )
+  # Older releases have their modules in /lib, newer ones in /usr/lib.
+  [ -d "$work/kernel/lib/modules" ] || { mkdir -p "$work/kernel/lib"; mv "$work/kernel/usr/lib/modules" "$work/kernel/lib/modules"; }
+  depmod -b "$work/kernel" "$(ls "$work/kernel/lib/modules")"
+  mv "$work/kernel" "$cache/kernel-$suite-$arch"
+}
+
+packages=systemd,systemd-sysv,dbus,libpam-systemd,udev,util-linux,procps,kmod,iproute2,nftables,e2fsprogs,ca-certificates,curl,git,make,zip,python3,nodejs,ruby
+
+fetch_root() {
+  mmdebstrap --quiet --variant=minbase --arch="$arch" --include="$packages" bookworm "$work/root" "deb $mirror bookworm main"
+  rm -rf "$work"/root/var/cache/apt/* "$work"/root/var/lib/apt/lists/* "$work"/root/usr/share/{doc,man,locale}/*
+  image "$work/root" 4G "$work/root.img"
+  mv "$work/root.img" "$cache/root-$arch.img"
+}
+
+# image DIR SIZE FILE makes a file system with a directory's content.
+image() {
+  truncate -s "$2" "$3"
+  /sbin/mke2fs -q -F -t ext4 -O '^has_journal' -E root_owner=0:0 -d "$1" "$3"
+}
+
+# early makes the first file system: it has what it takes to mount the others.
+early() {
+  local version kernel=$cache/kernel-$suite-$arch
+  version=$(ls "$kernel/lib/modules")
+  mkdir -p "$work"/early/{bin,proc,sys,dev,root,modules}
+  cp "$kernel/bin/busybox" "$work/early/bin/"
+  for module in virtio_pci virtio_blk virtio_net ext4 overlay; do
+    modprobe -d "$kernel" -S "$version" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" {print $2}'
+  done | awk '!seen[$0]++' | while read -r file; do
+    name=$(basename "$file")
+    case $name in
+      *.xz) xz -dc "$file" >"$work/early/modules/${name%.xz}" ;;
+      *) cp "$file" "$work/early/modules/" ;;
+    esac
+    echo "${name%.xz}"
+  done >"$work/early/modules/order"
+  cat >"$work/early/init" <<EOF
+#!/bin/busybox sh
+b=/bin/busybox
+\$b mount -t proc proc /proc; \$b mount -t sysfs sys /sys; \$b mount -t devtmpfs dev /dev
+while read -r m; do \$b insmod /modules/\$m; done </modules/order
+\$b mount -t ext4 /dev/vda /root
+\$b mount -t ext4 /dev/vdb /root/mnt
+\$b mkdir -p "/root$repository" /root/lib/modules /root/usr/lib/modules
+\$b mount -o bind /root/mnt/repository "/root$repository"
+\$b mount -o bind /root/mnt/modules /root/lib/modules
+\$b cp /root/mnt/unit /root/etc/systemd/system/lambent-vm.service
+\$b umount /dev /sys /proc
+exec \$b switch_root /root "\$lambent_init"
+EOF
+  chmod +x "$work/early/init"
+  (cd "$work/early" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/early.gz"
+}
+
+# payload is what changes with each run: this repository, its programs and tests
+# built for the guest, the kernel's modules, and what to do.
+payload() {
+  local p=$work/payload
+  mkdir -p "$p/repository/bin" "$p/repository/.vm"
+  git ls-files -z --cached --others --exclude-standard | tar --null -T - --ignore-failed-read -cf - 2>/dev/null | tar -xf - -C "$p/repository"
+  cp -a "$cache/kernel-$suite-$arch/lib/modules" "$p/modules"
+  export CGO_ENABLED=0 GOARCH=$arch
+  go build -trimpath -o "$p/repository/bin/lambent" ./cmd/lambent
+  go test -c -o "$p/repository/.vm/linux.test" ./internal/sandbox/linux
+  # There is no Go in the guest: what tests build with it is built here.
+  for main in internal/sandbox/sandboxtest/testdata/probe examples/hello-go; do
+    (cd "$main" && go build -trimpath -ldflags='-s -w' -o "$p/repository/.vm/built/$main" .)
+  done
+  printf '%q ' "$@" >"$p/repository/.vm/command"
+  sed -e "s|REPOSITORY|$repository|g" -e "s|CONSOLE|$console|g" scripts/vm/unit >"$p/unit"
+  image "$p" 3G "$work/payload.img"
+}
+
+(
+  flock 9
+  install_missing
+  [ -d "$cache/kernel-$suite-$arch" ] || fetch_kernel
+  [ -e "$cache/root-$arch.img" ] || fetch_root
+)
+early
+payload "$@"
+
+kernel=$cache/kernel-$suite-$arch
+start=$repository/scripts/vm/init
+[ "$init" = plain ] || start=/sbin/init
+# Emulated, unless it is known that /dev/kvm is of use here.
+accelerator=tcg,thread=multi
+[ "${LAMBENT_VM_KVM:-}" != 1 ] || accelerator=kvm
+timeout -k 5 "${LAMBENT_VM_SECONDS:-600}" "${qemu[@]}" -accel "$accelerator" -smp 2 -m 4096 -nodefaults -display none -no-reboot \
+  -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/early.gz" \
+  -append "console=$console quiet loglevel=3 panic=-1 net.ifnames=0 lambent_init=$start systemd.wants=lambent-vm.service systemd.mask=serial-getty@$console.service systemd.show_status=0" \
+  -drive "file=$cache/root-$arch.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/payload.img,if=virtio,format=raw" \
+  -netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net,romfile= -serial stdio </dev/null 2>&1 | tee "$work/console" | sed -u "s|\r||g" | grep -a --line-buffered -v '^lambent-vm: ' || true
+result=$(tr -d '\r' <"$work/console" | sed -n 's/^lambent-vm: exit //p' | tail -1)
+[ -n "$result" ] || { echo "the guest did not come to its end" >&2; exit 1; }
+exit "$result"
