@@ -41,8 +41,9 @@ type Driver struct {
 	// mappings are of the guests' memories.
 	mappings mappings
 
-	live  sandbox.Registry[*Instance]
-	stops sync.WaitGroup // Stops that go on in the background
+	live   sandbox.Registry[*Instance]
+	stops  sync.WaitGroup // Stops that go on in the background
+	warned sync.Once
 }
 
 var (
@@ -121,6 +122,7 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 		return nil, sandbox.ErrClosed
 	}
 	defer d.live.Leave()
+	d.warned.Do(d.warn)
 	i := &Instance{driver: d, spec: spec, turn: make(chan struct{}, 1), inited: make(chan struct{}),
 		done: make(chan struct{}), gone: make(chan struct{}), ready: make(chan struct{}),
 		writer: &writer{lines: sandbox.Lines{To: spec.Output}}}
@@ -187,14 +189,18 @@ func (d *Driver) Recover(context.Context) (int, error) {
 	return 0, nil
 }
 
-// Describe says what stands between a module and the host, and what does not.
+// warn says what stands between a module and the host, and what does not: to those who
+// run some.
+func (d *Driver) warn() {
+	d.opts.Log.Warn("wasm: modules run inside the server's process: WebAssembly's own checks keep them in " +
+		"their memory, and no process, user or cgroup is behind those")
+	d.opts.Log.Warn("wasm: the processor share of a module is not enforced, only its deadline; its memory is, " +
+		"but its stack (up to 100 MB) and compiled code are the server's")
+}
+
+// Describe names the driver.
 func (d *Driver) Describe() sandbox.Description {
-	return sandbox.Description{Name: "wasm", Cgroups: "none", Network: "none", Warnings: []string{
-		"modules run inside the server's process: WebAssembly's own checks keep them in their memory, and no " +
-			"process, user or cgroup is behind those",
-		"the processor share of a module is not enforced, only its deadline; its memory is, but its stack (up to " +
-			"100 MB) and compiled code are the server's",
-	}}
+	return sandbox.Description{Name: "wasm", Cgroups: "none", Network: "none"}
 }
 
 // closeTimeout is how long Close waits for modules to stop.
