@@ -87,7 +87,7 @@ func (r *Room) take(now time.Time) []*firing {
 		}
 		if e.due.IsZero() { // the clock was set back
 			r.arrange(e)
-			break
+			continue
 		}
 		e.firing = true
 		f := &firing{e: e, s: e.s, due: e.due, planned: e.due.Add(e.plan.offset), attempt: e.attempt}
@@ -113,13 +113,21 @@ func (r *Room) fire(ctx context.Context, batch []*firing) {
 			ops = append(ops, store.Op{Key: keyOf(f.s).mark(), Value: []byte(f.due.UTC().Format(time.RFC3339))})
 		}
 	}
-	if len(ops) > 0 {
-		if _, err := r.o.Records.Commit(ctx, ops...); err != nil && ctx.Err() == nil {
-			r.o.Log.Error("note the times of schedules", "count", len(ops), "err", err) // they are known here
-		}
-	}
+	r.mark(ctx, ops)
 	for _, f := range batch {
 		r.settle(ctx, f)
+	}
+}
+
+// mark writes the times that were called for. A server that stops has time for that.
+func (r *Room) mark(ctx context.Context, ops []store.Op) {
+	if len(ops) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	if _, err := r.o.Records.Commit(ctx, ops...); err != nil {
+		r.o.Log.Error("note the times of schedules", "count", len(ops), "err", err) // they are known here
 	}
 }
 
