@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"hash/fnv"
+	"sync"
 	"time"
 
 	"lambent.dev/lambent"
@@ -48,12 +49,20 @@ func (p *plan) since(s *lambent.Schedule) {
 	}
 }
 
+// zones are the time zones that schedules have, by name, so that each is in memory
+// once. There are some hundred.
+var zones sync.Map
+
 // zoneOf finds a time zone of the IANA database.
 func zoneOf(name string) (*time.Location, error) {
+	if zone, ok := zones.Load(name); ok {
+		return zone.(*time.Location), nil
+	}
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "" || name == "Local" || len(name) > maxTimezone {
 		return nil, lambent.Errorf(lambent.CodeInvalid, "Invalid Schedule Expression Timezone %.60s.", name).WithReason("Timezone")
 	}
+	zones.Store(name, zone)
 	return zone, nil
 }
 
