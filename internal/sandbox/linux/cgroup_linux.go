@@ -72,7 +72,7 @@ type group interface {
 	close()
 }
 
-// mountPoint is one line of /proc/self/mountinfo that concerns cgroups.
+// mountPoint is one line of mountinfo (proc(5)) that concerns cgroups.
 type mountPoint struct {
 	dir, root, fstype string
 	controllers       []string
@@ -163,7 +163,8 @@ func findHierarchy(s cgroupSpec) (hierarchy, error) {
 
 // readCgroups reads where cgroups are mounted, and which ones this server is in.
 func readCgroups() ([]mountPoint, map[string]string, error) {
-	info, err := os.Open("/proc/self/mountinfo")
+	// "self" is the first thread, which may be in a sandbox's tree: see [inTree].
+	info, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -82,7 +82,7 @@ func enterRoot(base *os.File) error {
 // working directory.
 var home = sync.OnceValues(func() ([3]int, error) {
 	var at [3]int
-	for n, path := range []string{"/proc/self/ns/mnt", "/", "."} {
+	for n, path := range []string{"/proc/thread-self/ns/mnt", "/", "."} {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return at, &os.PathError{Op: "open", Path: path, Err: err}
