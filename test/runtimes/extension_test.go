@@ -155,13 +155,16 @@ func TestExtensionOutlivesRuntime(t *testing.T) {
 	zip := harness.ZipDir(t, code(t, "provided"))
 	// Nothing is delivered before the end but by its being the end.
 	patient := strings.Replace(fmt.Sprintf(subscription, `"platform","function"`, `{"protocol":"HTTP","URI":"http://sandbox:4243"}`), `:25`, `:30000`, 1)
-	for name, c := range map[string]struct{ payload, kind, reason, status string }{
-		"times-out": {`{"do":"sleep","seconds":60}`, "Sandbox.Timedout", "timeout", `"status":"timeout"`},
-		"exits":     {`{"do":"exit","code":1}`, "Runtime.ExitError", "failure", `"status":"error"`},
-		"exhausts":  {`{"do":"oom"}`, "Runtime.ExitError", "failure", `"status":"error"`},
+	for name, c := range map[string]struct {
+		payload, kind, reason, status string
+		timeout                       int32 // to fill the memory takes a busy machine seconds
+	}{
+		"times-out": {`{"do":"sleep","seconds":60}`, "Sandbox.Timedout", "timeout", `"status":"timeout"`, 1},
+		"exits":     {`{"do":"exit","code":1}`, "Runtime.ExitError", "failure", `"status":"error"`, 30},
+		"exhausts":  {`{"do":"oom"}`, "Runtime.ExitError", "failure", `"status":"error"`, 30},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.Create(t, harness.Function{Name: name, Runtime: "provided.al2023", Handler: "h", Zip: zip, Layers: []string{layer}, Timeout: 1,
+			s.Create(t, harness.Function{Name: name, Runtime: "provided.al2023", Handler: "h", Zip: zip, Layers: []string{layer}, Timeout: c.timeout,
 				Env: map[string]string{"WITNESS": "lingers", "TELEMETRY": patient}})
 			if out := s.Invoke(t, name, `{"do":"say","value":"first words"}`); out.FunctionError != nil {
 				t.Fatalf("%s\n%s", out.Payload, logText(t, s, name))

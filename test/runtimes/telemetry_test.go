@@ -251,7 +251,7 @@ var frozenMemory = regexp.MustCompile(`(?m)^lambent_frozen_memory_bytes [1-9]`)
 func TestLogs(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
 	layer := publish(t, s, "witness", map[string]string{"extensions/witness!": witness(t)})
-	s.Create(t, harness.Function{Name: "older", Runtime: "provided.al2023", Handler: "h", Zip: harness.ZipDir(t, code(t, "provided")), Layers: []string{layer}, Timeout: 1,
+	s.Create(t, harness.Function{Name: "older", Runtime: "provided.al2023", Handler: "h", Zip: harness.ZipDir(t, code(t, "provided")), Layers: []string{layer},
 		Env: map[string]string{"LOGS": `{"schemaVersion":"2021-03-18","types":["platform","function"],"buffering":{"timeoutMs":25},"destination":{"protocol":"HTTP","URI":"http://sandbox:4243","method":"PUT"}}`}})
 	if out := s.Invoke(t, "older", `{"do":"say","value":"mine"}`); out.FunctionError != nil {
 		t.Fatalf("%s", out.Payload)

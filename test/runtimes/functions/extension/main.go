@@ -47,7 +47,7 @@ func main() {
 		switch {
 		case event.EventType == "SHUTDOWN":
 			if behaves == "lingers" {
-				time.Sleep(time.Second)
+				time.Sleep(700 * time.Millisecond)
 			}
 			fmt.Println("witness: at rest", time.Now().UnixMilli())
 			return
