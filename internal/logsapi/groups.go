@@ -36,6 +36,14 @@ func (g reference) name() (string, error) {
 	return groupName(g.LogGroupIdentifier), nil
 }
 
+// readNamed decodes a request that is about one log group, and finds its name.
+func readNamed[T interface{ name() (string, error) }](body []byte) (in T, name string, err error) {
+	if err = decode(body, &in); err == nil {
+		name, err = in.name()
+	}
+	return in, name, err
+}
+
 // groupName is the name in an identifier of a log group.
 func groupName(identifier string) string {
 	if _, name, ok := strings.Cut(identifier, ":log-group:"); ok {
@@ -49,14 +57,11 @@ func (c caller) groupARN(name string) string {
 }
 
 func (d *door) createLogGroup(ctx context.Context, c caller, body []byte) (any, error) {
-	var in struct {
+	type input struct {
 		reference
 		Tags map[string]string `json:"tags"`
 	}
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	name, err := in.name()
+	in, name, err := readNamed[input](body)
 	if err != nil {
 		return nil, err
 	}
@@ -64,11 +69,7 @@ func (d *door) createLogGroup(ctx context.Context, c caller, body []byte) (any, 
 }
 
 func (d *door) deleteLogGroup(ctx context.Context, c caller, body []byte) (any, error) {
-	var in reference
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	name, err := in.name()
+	_, name, err := readNamed[reference](body)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +77,11 @@ func (d *door) deleteLogGroup(ctx context.Context, c caller, body []byte) (any, 
 }
 
 func (d *door) putRetentionPolicy(ctx context.Context, c caller, body []byte) (any, error) {
-	var in struct {
+	type input struct {
 		reference
 		RetentionInDays int `json:"retentionInDays"`
 	}
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	name, err := in.name()
+	in, name, err := readNamed[input](body)
 	if err != nil {
 		return nil, err
 	}
@@ -94,11 +92,7 @@ func (d *door) putRetentionPolicy(ctx context.Context, c caller, body []byte) (a
 }
 
 func (d *door) deleteRetentionPolicy(ctx context.Context, c caller, body []byte) (any, error) {
-	var in reference
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	name, err := in.name()
+	_, name, err := readNamed[reference](body)
 	if err != nil {
 		return nil, err
 	}

@@ -21,14 +21,11 @@ func (t tagged) name() (string, error) {
 }
 
 func (d *door) tag(ctx context.Context, c caller, body []byte) (any, error) {
-	var in struct {
+	type input struct {
 		tagged
 		Tags map[string]string `json:"tags"`
 	}
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	name, err := in.name()
+	in, name, err := readNamed[input](body)
 	if err != nil {
 		return nil, err
 	}
@@ -36,15 +33,12 @@ func (d *door) tag(ctx context.Context, c caller, body []byte) (any, error) {
 }
 
 func (d *door) untag(ctx context.Context, c caller, body []byte) (any, error) {
-	var in struct {
+	type input struct {
 		tagged
 		TagKeys []string `json:"tagKeys"`
 		Tags    []string `json:"tags"` // the same, in the older operation
 	}
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	name, err := in.name()
+	in, name, err := readNamed[input](body)
 	if err != nil {
 		return nil, err
 	}
@@ -52,11 +46,7 @@ func (d *door) untag(ctx context.Context, c caller, body []byte) (any, error) {
 }
 
 func (d *door) listTags(ctx context.Context, c caller, body []byte) (any, error) {
-	var in tagged
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	name, err := in.name()
+	_, name, err := readNamed[tagged](body)
 	if err != nil {
 		return nil, err
 	}
