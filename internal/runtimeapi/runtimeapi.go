@@ -115,11 +115,10 @@ func NewSession(o Options) *Session {
 		o.NewID = uuid.NewString
 	}
 	s := &Session{
-		opts:   o,
-		inited: make(chan struct{}),
-		closed: make(chan struct{}),
-		ready:  make(chan struct{}),
-
+		opts:       o,
+		inited:     make(chan struct{}),
+		closed:     make(chan struct{}),
+		ready:      make(chan struct{}),
 		registered: make(chan struct{}),
 		started:    time.Now(),
 		conns:      map[closer]struct{}{},

@@ -65,7 +65,8 @@ const (
 	defaultTimeout         = 1000
 )
 
-// schemas are the versions of the Telemetry API's events. What differs is in members that extensions ignore where they do not know them.
+// schemas are the versions of the Telemetry API's events. What differs is in members
+// that extensions ignore where they do not know them.
 var schemas = []string{"2022-07-01", "2022-12-13", "2025-01-29"}
 
 // hosts are names of the instance in a destination.
