@@ -148,11 +148,7 @@ func parseToken(s string) (token, error) {
 }
 
 func (d *door) getLogEvents(ctx context.Context, c caller, body []byte) (any, error) {
-	var in getIn
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	group, err := in.name()
+	in, group, err := readNamed[getIn](body)
 	if err != nil {
 		return nil, err
 	}

@@ -202,11 +202,7 @@ type streamsIn struct {
 }
 
 func (d *door) describeLogStreams(ctx context.Context, c caller, body []byte) (any, error) {
-	var in streamsIn
-	if err := decode(body, &in); err != nil {
-		return nil, err
-	}
-	group, err := in.name()
+	in, group, err := readNamed[streamsIn](body)
 	if err != nil {
 		return nil, err
 	}
