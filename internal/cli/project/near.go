@@ -64,7 +64,8 @@ func nearHandler(tree fs.FS) string {
 			}
 			stem := strings.TrimSuffix(file, path.Ext(file))
 			if m := n.define.FindStringSubmatch(source(tree, file)); m != nil {
-				return fmt.Sprintf("%s has no handler; if it is %s, say so with --handler %s.%s", file, strings.Join(m[1:], ""), stem, strings.Join(m[1:], ""))
+				name := strings.Join(m[1:], "") // one of the groups is it
+				return fmt.Sprintf("%s has no handler; if it is %s, say so with --handler %s.%s", file, name, stem, name)
 			}
 			return fmt.Sprintf("%s has no handler; name one with --handler, such as %s.handler", file, stem)
 		}
