@@ -48,6 +48,8 @@ var floors = map[string]int{
 	"internal/gateway/route": 2,
 	"internal/gateway/certs": 2,
 
+	"internal/queryapi": 6,
+
 	"internal/invoke": 6,
 	"internal/scale":  6,
 

@@ -12,6 +12,7 @@ import (
 	"lambent.dev/lambent/internal/httpapi"
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
+	"lambent.dev/lambent/internal/queryapi"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/schedulerapi"
 	"lambent.dev/lambent/internal/stsapi"
@@ -28,7 +29,7 @@ func (s *Server) apiHandler() http.Handler {
 	doors := dialects{
 		lambda:    lambda,
 		logs:      logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
-		sts:       stsapi.New(),
+		query:     queryapi.New(map[string]queryapi.API{"sts": stsapi.New()}, s.log),
 		scheduler: schedulerapi.New(schedulerapi.Options{Schedules: s.triggers, Groups: s.triggers, Region: s.config.Region, Log: s.log}),
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Logs: s.logs, Runtimes: s.runtimes,
@@ -43,7 +44,7 @@ func (s *Server) apiHandler() http.Handler {
 		}),
 	}
 	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{
-		Region: s.config.Region, Service: signedFor, Operation: lambdaapi.Operation, Log: s.log, Refuse: refuse,
+		Region: s.config.Region, Service: doors.signedFor, Operation: lambdaapi.Operation, Log: s.log, Refuse: refuse,
 	})
 
 	mux := http.NewServeMux()
@@ -88,47 +89,53 @@ func (s *Server) welcome(w http.ResponseWriter, _ *http.Request) {
 		"Credentials: " + s.config.Data + "/credentials\n"))
 }
 
-// dialects picks the door of a signed request by its target header, its path,
-// or else by what the signature names.
-type dialects struct{ lambda, logs, sts, scheduler, own http.Handler }
+// dialects are the doors of signed requests, each of which speaks one.
+type dialects struct{ lambda, logs, query, scheduler, own http.Handler }
 
-func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// of finds the door of a request by its path, or else its target header, and the
+// service that it must be signed for, "" for any: a signature that was made for one
+// service must not work at another.
+func (d dialects) of(r *http.Request) (door http.Handler, service string) {
 	target := r.Header.Get("X-Amz-Target")
 	switch {
+	case strings.HasPrefix(r.URL.Path, "/20"):
+		return d.lambda, "lambda"
 	case strings.HasPrefix(r.URL.Path, "/v1/"):
-		d.own.ServeHTTP(w, r)
+		return d.own, ""
 	case strings.HasPrefix(target, "Logs_"):
-		d.logs.ServeHTTP(w, r)
+		return d.logs, "logs"
 	case target != "":
-		auth.Refuse(w, r, lambent.Errorf(lambent.CodeUnsupported, "%.100s is not implemented by lambent yet", target).
-			WithReason("UnknownOperationException"))
-	case stsapi.Speaks(r):
-		d.sts.ServeHTTP(w, r)
+		return http.HandlerFunc(unknownTarget), ""
+	case queryapi.Speaks(r): // which tells its services by their signatures
+		return d.query, ""
 	case schedulerapi.Speaks(r):
-		d.scheduler.ServeHTTP(w, r)
-	default:
-		d.lambda.ServeHTTP(w, r)
+		return d.scheduler, "scheduler"
 	}
+	return d.lambda, "" // which knows no such path
 }
 
-// signedFor names the service that a request must be signed for: a signature that
-// was made for one service must not work at another.
-func signedFor(r *http.Request) string {
-	switch {
-	case strings.HasPrefix(r.URL.Path, "/20"):
-		return "lambda"
-	case strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_"):
-		return "logs"
-	case schedulerapi.Speaks(r):
-		return "scheduler"
-	}
-	return ""
+// ServeHTTP implements http.Handler.
+func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	door, _ := d.of(r)
+	door.ServeHTTP(w, r)
+}
+
+// signedFor is the service that a request must be signed for.
+func (d dialects) signedFor(r *http.Request) string {
+	_, service := d.of(r)
+	return service
+}
+
+// unknownTarget answers for a service that lambent does not have.
+func unknownTarget(w http.ResponseWriter, r *http.Request) {
+	auth.Refuse(w, r, lambent.Errorf(lambent.CodeUnsupported, "%.100s is not implemented by lambent yet", r.Header.Get("X-Amz-Target")).
+		WithReason("UnknownOperationException"))
 }
 
 // refuse answers a request whose signature does not hold, in its dialect.
 func refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
-	if stsapi.Speaks(r) {
-		stsapi.Refuse(w, e)
+	if queryapi.Speaks(r) {
+		queryapi.Refuse(w, e)
 		return
 	}
 	auth.Refuse(w, r, e)
