@@ -179,11 +179,6 @@ func (v *Version) ARN(region string) string {
 	return "arn:aws:lambda:" + region + ":" + v.Namespace + ":function:" + v.Function
 }
 
-// QualifiedARN is the ARN with the version's number.
-func (v *Version) QualifiedARN(region string) string {
-	return v.ARN(region) + ":" + v.Number
-}
-
 // LogGroup is the name of the version's log group.
 func (v *Version) LogGroup() string {
 	if v.Logging.Group != "" {

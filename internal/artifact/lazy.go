@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -395,11 +394,6 @@ func (d *disk) readStored(digest lambent.Digest, at, n int64) ([]byte, error) {
 	p := make([]byte, n)
 	_, err = f.ReadAt(p, at)
 	return p, errors.Join(err, f.Close())
-}
-
-// Missing are those of the digests that no layer is stored of, nor coming in.
-func (s *Store) Missing(all []lambent.Digest) []lambent.Digest {
-	return slices.DeleteFunc(slices.Clone(all), func(d lambent.Digest) bool { return s.HasLayer(d) || s.comingLayer(d) != nil })
 }
 
 // notHere words that a layer is to come of which nothing is known yet.

@@ -359,7 +359,6 @@ func (d *dispatcher) fetched(l *lane, jobs []store.Job, limit int, err error) {
 func (d *dispatcher) count(h *held, n int) {
 	d.buffered += n
 	d.bytes += n * len(h.job.Body)
-	h.lane.bytes += n * len(h.job.Body)
 }
 
 // start begins calls as long as there are jobs and room.

@@ -11,7 +11,6 @@ type lane struct {
 	name   string
 	space  *space
 	buffer []*held // leased, in order, not running yet
-	bytes  int     // of the buffer
 	// next is when a Take may find something; zero is never, as far as is known.
 	next     time.Time
 	fetching bool

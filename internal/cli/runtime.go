@@ -72,7 +72,7 @@ func (a *app) runtimeInstall(cmd *cobra.Command, name string, with []string) err
 		return err
 	}
 	stop := a.spin("installing " + name)
-	err = c.InstallRuntimeWith(cmd.Context(), name, with, func(step string) {
+	err = c.InstallRuntime(cmd.Context(), name, with, func(step string) {
 		stop()
 		a.note("%s", printable(step))
 		stop = a.spin("installing " + name)

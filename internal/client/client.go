@@ -53,9 +53,6 @@ func New(target Target, transport http.RoundTripper) *Client {
 	return &Client{target: target, http: &http.Client{Transport: transport}, signer: v4.NewSigner()}
 }
 
-// Endpoint is the server's address.
-func (c *Client) Endpoint() string { return c.target.Endpoint }
-
 // Version asks what the server runs.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var out Version
@@ -173,13 +170,9 @@ func (c *Client) Runtimes(ctx context.Context) ([]Runtime, error) {
 	return out.Runtimes, err
 }
 
-// InstallRuntime has the server install a runtime; progress gets a line per step.
-func (c *Client) InstallRuntime(ctx context.Context, name string, progress func(string)) error {
-	return c.InstallRuntimeWith(ctx, name, nil, progress)
-}
-
-// InstallRuntimeWith also installs packages beside the runtime.
-func (c *Client) InstallRuntimeWith(ctx context.Context, name string, packages []string, progress func(string)) error {
+// InstallRuntime has the server install a runtime, and packages beside it; progress
+// gets a line per step.
+func (c *Client) InstallRuntime(ctx context.Context, name string, packages []string, progress func(string)) error {
 	done := false
 	install := request{method: "POST", path: "/v1/runtimes/" + url.PathEscape(name) + "/install", query: values("with", strings.Join(packages, ","))}
 	for p, err := range stream[Progress](ctx, c, install) {

@@ -145,7 +145,7 @@ func TestStreamEnds(t *testing.T) {
 			defer srv.Close()
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
-			err := New(Target{Endpoint: srv.URL, Keys: config.Keys{AccessKey: "a", SecretKey: "s", Region: "r"}}, transport).InstallRuntime(t.Context(), "x", func(string) {})
+			err := New(Target{Endpoint: srv.URL, Keys: config.Keys{AccessKey: "a", SecretKey: "s", Region: "r"}}, transport).InstallRuntime(t.Context(), "x", nil, func(string) {})
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

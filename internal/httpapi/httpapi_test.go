@@ -265,13 +265,13 @@ func TestRuntimes(t *testing.T) {
 	}
 	var steps []string
 	note := func(s string) { steps = append(steps, s) }
-	if err := r.InstallRuntime(ctx, "nodejs22.x", note); err != nil || !slices.Equal(steps, []string{"fetching nodejs22.x", "unpacking"}) {
+	if err := r.InstallRuntime(ctx, "nodejs22.x", nil, note); err != nil || !slices.Equal(steps, []string{"fetching nodejs22.x", "unpacking"}) {
 		t.Errorf("installed %q, %v", steps, err)
 	}
-	if err := r.InstallRuntime(ctx, "dotnet8", note); lambent.CodeOf(err) != lambent.CodeUnsupported {
+	if err := r.InstallRuntime(ctx, "dotnet8", nil, note); lambent.CodeOf(err) != lambent.CodeUnsupported {
 		t.Errorf("refused install: %v", err)
 	}
-	if err := r.InstallRuntime(ctx, "cobol", note); lambent.CodeOf(err) != lambent.CodeNotFound {
+	if err := r.InstallRuntime(ctx, "cobol", nil, note); lambent.CodeOf(err) != lambent.CodeNotFound {
 		t.Errorf("unknown runtime: %v", err)
 	}
 	if v, err := r.Version(ctx); err != nil || v.Region != "us-east-1" || v.Account != "000000000000" || v.Version == "" {

@@ -9,7 +9,6 @@ package invoke
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"lambent.dev/lambent"
@@ -25,7 +24,6 @@ type Options struct {
 	Pool    *pool.Pool
 	Metrics *telemetry.Metrics // may be nil
 	Traces  *telemetry.Traces  // nil is off
-	Log     *slog.Logger
 	Region  string
 	// Concurrency is the account's limit of simultaneous invocations.
 	Concurrency int

@@ -86,7 +86,7 @@ func inService(t *testing.T, script fake.Script, test func(t *testing.T, b bench
 			Log: slog.New(slog.DiscardHandler), Idle: time.Minute, MemoryMB: 4096, MaxWait: time.Second,
 			Environment: func(*lambent.Version, string, bool) []string { return nil },
 			NewID:       func() string { return fmt.Sprintf("%032d", id.Add(1)) }})
-		b.Service = New(Options{Catalog: b.shelf, Pool: p, Log: slog.New(slog.DiscardHandler), Region: "us-east-1",
+		b.Service = New(Options{Catalog: b.shelf, Pool: p, Region: "us-east-1",
 			Concurrency: 10, NewID: func() string { return requestID }})
 		test(t, b)
 		if err := p.Close(context.Background()); err != nil {

@@ -21,7 +21,6 @@ type Observation struct {
 	Starting int
 	Frozen   int
 	Waiting  int           // calls without an instance
-	LastIdle time.Time     // when an instance last went idle after a call; zero if not yet
 	Keep     time.Duration // how long the policy would keep an idle instance; 0 if it was not asked
 	Target   Target
 	Trouble  string // why the last starts have failed; "" if they have not
@@ -53,7 +52,7 @@ func (p *Pool) Observed() iter.Seq2[Key, Observation] {
 func (g *group) observe() Observation {
 	o := Observation{
 		Version: g.version, Ready: g.live(), Busy: len(g.busy) + len(g.settling), Starting: g.starting,
-		Frozen: len(g.frozen) + g.freezing, Waiting: len(g.waiters), LastIdle: g.lastIdle, Target: g.target, Held: g.held,
+		Frozen: len(g.frozen) + g.freezing, Waiting: len(g.waiters), Target: g.target, Held: g.held,
 	}
 	if g.habit.prewarm == 0 && !g.habit.asked.IsZero() {
 		o.Keep = g.habit.keep

@@ -78,7 +78,7 @@ func (s *Server) openPool(context.Context) error {
 	})
 	s.metrics.WatchVersions(s.scale.Versions)
 	s.invoke = invoke.New(invoke.Options{
-		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Traces: s.traces, Log: s.log,
+		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Traces: s.traces,
 		Region: s.config.Region, Observer: s.loads, Concurrency: c.Concurrency, Queue: c.Queue, QueueWait: c.QueueWait, NewID: uuid.NewString,
 		StreamRate: int64(c.StreamRate),
 	})

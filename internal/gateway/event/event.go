@@ -54,10 +54,6 @@ var hop = map[string]bool{
 	"Transfer-Encoding": true, "Upgrade": true, "Http2-Settings": true,
 }
 
-// IsHop tells whether a header, named in canonical form, ends with the connection
-// it came on.
-func IsHop(name string) bool { return hop[name] }
-
 // AppendV2 appends the event of payload format 2.0 (AWS Lambda developer guide,
 // "Invoking Lambda function URLs", request payload format).
 func AppendV2(b []byte, r *Request) []byte {

@@ -138,7 +138,6 @@ func upgrades(r *http.Request) bool {
 // home is the connections to one instance.
 type home struct {
 	to      invoke.Backend
-	id      string
 	version *lambent.Version
 	idle    time.Duration
 	idleOf  string             // the layer whose bound idle is
@@ -180,7 +179,7 @@ func (p *Proxy) homeOf(to invoke.Backend) *home {
 
 func newHome(to invoke.Backend, idle time.Duration) *home {
 	v := to.Version()
-	h := &home{to: to, id: to.ID(), version: v, idle: max(idle, v.Timeout), idleOf: "gateway"}
+	h := &home{to: to, version: v, idle: max(idle, v.Timeout), idleOf: "gateway"}
 	if v.App != nil && v.App.IdleTimeout > 0 {
 		h.idle, h.idleOf = v.App.IdleTimeout, "function"
 	}

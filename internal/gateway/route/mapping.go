@@ -146,11 +146,8 @@ func (f *Facts) MapResponse(h http.Header) {
 	}
 }
 
-// MapsRequest and MapsResponse tell whether there is anything to do.
+// MapsRequest tells whether there is anything to do to a request.
 func (e *Entry) MapsRequest() bool { return len(e.request) > 0 }
-
-// MapsResponse is MapsRequest for answers.
-func (e *Entry) MapsResponse() bool { return len(e.response) > 0 }
 
 func (f *Facts) header(h http.Header, c *change) {
 	switch c.do {

@@ -8,7 +8,6 @@ package fake
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -198,13 +197,6 @@ type Instance struct {
 	usage  sandbox.Usage
 	busy   bool
 	frozen bool
-}
-
-// Print writes a line of output.
-func (i *Instance) Print(format string, args ...any) {
-	if i.Spec.Output != nil {
-		i.Spec.Output.WriteLine(time.Now(), fmt.Appendf(nil, format, args...))
-	}
 }
 
 // SetUsage says what Usage answers.
