@@ -90,10 +90,12 @@ const failingPlain = "http2/3.5: Sends invalid connection preface"
 // TestHTTP2 puts h2spec's cases (RFC 7540 and RFC 7541) to the gateway, over TLS and
 // without.
 func TestHTTP2(t *testing.T) {
+	t.Parallel() // it is waiting that takes its time
 	s, secure := server(t)
 	tool := h2spec(t)
 	for name, address := range map[string]string{"TLS": secure, "plain": s.Gateway} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			u, err := url.Parse(address)
 			if err != nil {
 				t.Fatal(err)

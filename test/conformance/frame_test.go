@@ -62,7 +62,8 @@ func closing(code int, reason string) string {
 
 // hear reads what comes until the connection ends, as one line for each message or
 // control frame. Frames of a message count as one: where they are cut is not told.
-func hear(in *bufio.Reader) (heard []string) {
+// closed is called for each close frame.
+func hear(in *bufio.Reader, closed func()) (heard []string) {
 	var op byte
 	size, sum := 0, crc32.NewIEEE()
 	for {
@@ -87,6 +88,7 @@ func hear(in *bufio.Reader) (heard []string) {
 				code = fmt.Sprint(binary.BigEndian.Uint16([]byte(f.payload)))
 			}
 			heard = append(heard, "close "+code)
+			closed()
 		default:
 			heard = append(heard, fmt.Sprintf("%s of %d", kinds[f.op], len(f.payload)))
 		}

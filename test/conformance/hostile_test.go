@@ -14,6 +14,7 @@ import (
 // TestSlowClients say half of what they have to say, and keep the connection: the
 // gateway lets go of them, and serves others meanwhile.
 func TestSlowClients(t *testing.T) {
+	t.Parallel() // it is waiting that takes its time
 	s, secure := server(t)
 	plain, secure := strings.TrimPrefix(s.Gateway, "http://"), strings.TrimPrefix(secure, "https://")
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

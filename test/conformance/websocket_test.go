@@ -131,7 +131,13 @@ func play(t *testing.T, address string, s script) []string {
 		t.Fatal(err)
 	}
 	heard := make(chan []string, 1)
-	go func(in *bufio.Reader) { heard <- hear(in) }(in) // waited for below
+	go func(in *bufio.Reader) { // waited for below
+		heard <- hear(in, func() {
+			if s.isClosed() {
+				_, _ = c.Write(frame{op: opClose, payload: closing(1000, "")}.bytes()) // who breaks off does not wait for it
+			}
+		})
+	}(in)
 	var out []byte
 	for _, f := range s.say {
 		out = append(out, f.bytes()...)
@@ -149,6 +155,12 @@ func play(t *testing.T, address string, s script) []string {
 		}
 	}
 	return <-heard
+}
+
+// isClosed tells whether the other side closes first, which a client has to answer
+// (RFC 6455, section 5.5.1).
+func (s script) isClosed() bool {
+	return slices.Contains(s.hears, "end") && !slices.ContainsFunc(s.say, func(f frame) bool { return f.op == opClose })
 }
 
 // expected is what a script's client must hear.
