@@ -55,97 +55,137 @@ func sumOf(t *testing.T, archive string, last int) string {
 // TestLargeImage deploys an image of 100 MB, of 2 GB when LAMBENT_TEST_LARGE is set, whose
 // first answer needs 5 % of it. What is fetched until then is counted, and what
 // happens while the rest has not come.
-func TestLargeImage(t *testing.T) { largeImage(t, imagetest.Indexed) }
+func TestLargeImage(t *testing.T) {
+	l := deployLarge(t, imagetest.Indexed)
+	l.firstAnswer(t)
+	t.Run("registry is away", l.registryAway)
+	t.Run("comes in", l.comesIn)
+}
 
-// TestLargeChunkedImage does the same with the index of zstd:chunked.
-func TestLargeChunkedImage(t *testing.T) { largeImage(t, imagetest.Chunked) }
+// TestLargeChunkedImage does the same with the index of zstd:chunked, for which the
+// registry is no other.
+func TestLargeChunkedImage(t *testing.T) {
+	l := deployLarge(t, imagetest.Chunked)
+	l.firstAnswer(t)
+	t.Run("comes in", l.comesIn)
+}
 
-func largeImage(t *testing.T, index func(t testing.TB, archive, to string) (v1.Layer, string)) {
+// large is an application of a large image.
+type large struct {
+	s        *harness.Server
+	registry *imagetest.Registry
+	refuses  atomic.Int32 // the status of all that the registry answers; 0 for none
+	size     int64        // of the image, about
+	archive  string       // what the image has
+	digest   string       // of its large layer
+	app      string       // address
+	client   *http.Client
+	deployed time.Duration // what that took
+}
+
+// largeFile is the size of each file that large images are made of.
+const largeFile = 1 << 20
+
+func deployLarge(t *testing.T, index func(t testing.TB, archive, to string) (v1.Layer, string)) *large {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip(err)
 	}
-	const each = 1 << 20
-	size := int64(100 << 20)
-	if os.Getenv("LAMBENT_TEST_LARGE") != "" {
-		size = 2 << 30
-	}
-	twentieth := int(size/each)/20 - 1
 	dir := t.TempDir()
-	archive := filepath.Join(dir, "tar")
-	imagetest.Archive(t, archive, size, each, [2]string{"usr/bin/serve!", appServer(t)}, [2]string{"etc/os-release", "NAME=Large\n"})
-	layer, digest := index(t, archive, filepath.Join(dir, "layer"))
-	registry := imagetest.Start(t)
-	registry.Files = map[string]string{digest: filepath.Join(dir, "layer")}
-	small := imagetest.Layer(t, [2]string{"data/on-top", "on top"})
-	image := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/", ExposedPorts: map[string]struct{}{"8080/tcp": {}}}, layer, small)
-	var refuses atomic.Int32 // the status of all that the registry answers; 0 for none
-	registry.Change = func(w http.ResponseWriter, _ *http.Request) bool {
-		status := int(refuses.Load())
+	l := &large{size: 100 << 20, archive: filepath.Join(dir, "tar"), registry: imagetest.Start(t), client: &http.Client{Timeout: time.Minute}}
+	if os.Getenv("LAMBENT_TEST_LARGE") != "" {
+		l.size = 2 << 30
+	}
+	imagetest.Archive(t, l.archive, l.size, largeFile, [2]string{"usr/bin/serve!", appServer(t)}, [2]string{"etc/os-release", "NAME=Large\n"})
+	layer, digest := index(t, l.archive, filepath.Join(dir, "layer"))
+	l.digest = digest
+	l.registry.Files = map[string]string{digest: filepath.Join(dir, "layer")}
+	l.registry.Change = func(w http.ResponseWriter, _ *http.Request) bool {
+		status := int(l.refuses.Load())
 		if status != 0 {
 			w.WriteHeader(status)
 		}
 		return status != 0
 	}
-	reference := registry.Push(t, "team/large:1", image)
-	s := harness.Start(t, harness.Options{
-		Config: fmt.Sprintf("registries:\n  - host: %s\n    username: %s\n    password: %s\n", registry.Host, imagetest.User, imagetest.Password),
+	small := imagetest.Layer(t, [2]string{"data/on-top", "on top"})
+	image := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/", ExposedPorts: map[string]struct{}{"8080/tcp": {}}}, layer, small)
+	reference := l.registry.Push(t, "team/large:1", image)
+	l.s = harness.Start(t, harness.Options{
+		Config: fmt.Sprintf("registries:\n  - host: %s\n    username: %s\n    password: %s\n", l.registry.Host, imagetest.User, imagetest.Password),
 		Args:   []string{"--set", "instances.idle=2s", "--set", "instances.prediction.histogram=false"},
 	})
-	registry.Sent.Store(0)
+	l.registry.Sent.Store(0)
 	began := time.Now()
-	app := publish(t, s, "large", "--image", reference, "--port", "8080", "--start-timeout", "30s", "--memory", "512")
-	c := &http.Client{Timeout: time.Minute}
-	get := func(path string) reply { return ask(t, c, newRequest(t, "GET", app+"/"+path, "")) }
-	deployed := time.Since(began)
-	if got, want := get(fmt.Sprintf("sum/%d", twentieth)), sumOf(t, archive, twentieth); got.status != 200 || got.body != want {
-		t.Fatalf("answers %+v, want %s\n%s", got, want, s.Stderr())
+	l.app = publish(t, l.s, "large", "--image", reference, "--port", "8080", "--start-timeout", "30s", "--memory", "512")
+	l.deployed = time.Since(began)
+	return l
+}
+
+func (l *large) get(t *testing.T, path string) reply {
+	t.Helper()
+	return ask(t, l.client, newRequest(t, "GET", l.app+"/"+path, ""))
+}
+
+// sum asks for the sum of the files 0 to last, and wants the right one.
+func (l *large) sum(t *testing.T, when string, last int) {
+	t.Helper()
+	if got, want := l.get(t, fmt.Sprintf("sum/%d", last)), sumOf(t, l.archive, last); got.status != 200 || got.body != want {
+		t.Fatalf("%s: %+v, want %s\n%s", when, got, want, l.s.Stderr())
 	}
-	sent := registry.Sent.Load()
-	t.Logf("deployed in %v, first answer after %v; %d of %d MB were fetched (%.1f %%)", deployed, time.Since(began), sent>>20, size>>20, float64(sent)*100/float64(size))
-	if sent > size/10 {
-		t.Errorf("for the first answer %d of %d bytes were fetched", sent, size)
+}
+
+// twentieth is the last file of those that the first answer needs.
+func (l *large) twentieth() int { return int(l.size/largeFile)/20 - 1 }
+
+func (l *large) firstAnswer(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	l.sum(t, "the first answer", l.twentieth())
+	sent := l.registry.Sent.Load()
+	t.Logf("deployed in %v, first answer after another %v; %d of %d MB were fetched (%.1f %%)",
+		l.deployed, time.Since(began), sent>>20, l.size>>20, float64(sent)*100/float64(l.size))
+	if sent > l.size/10 {
+		t.Errorf("for the first answer %d of %d bytes were fetched", sent, l.size)
 	}
-	if got := get("data/on-top"); got.body != "on top" {
+	if got := l.get(t, "data/on-top"); got.body != "on top" {
 		t.Errorf("the layer above: %+v", got)
 	}
-
-	if got := get("etc/os-release"); got.body != "NAME=Large\n" {
+	if got := l.get(t, "etc/os-release"); got.body != "NAME=Large\n" {
 		t.Errorf("a small file: %+v", got)
 	}
+}
 
-	t.Run("registry is away", func(t *testing.T) {
-		if got := get("usr/bin/serve"); got.status != 200 { // all of it: the next instance may need other pages
-			t.Errorf("the program: %d", got.status)
-		}
-		refuses.Store(http.StatusServiceUnavailable)
-		began := time.Now()
-		got := get(fmt.Sprintf("sum/%d", twentieth+20))
-		if got.status != 502 || !strings.HasPrefix(got.header.Get("X-Lambent-Error"), "application: ") ||
-			!strings.Contains(got.body, "A file of the image is not here yet: The registry of the source image") || time.Since(began) > 50*time.Second {
-			t.Errorf("after %v: %+v", time.Since(began), got)
-		}
-		if got = get("etc/os-release"); got.body != "NAME=Large\n" { // what was fetched is still there, for the next instance
-			t.Errorf("afterwards: %+v\n%s", got, s.Stderr())
-		}
-		refuses.Store(0)
+// registryAway reads what has not come when the registry does not give it.
+func (l *large) registryAway(t *testing.T) {
+	if got := l.get(t, "usr/bin/serve"); got.status != 200 { // all of it: the next instance may need other pages
+		t.Errorf("the program: %d", got.status)
+	}
+	l.refuses.Store(http.StatusServiceUnavailable)
+	defer l.refuses.Store(0)
+	began := time.Now()
+	got := l.get(t, fmt.Sprintf("sum/%d", l.twentieth()+20))
+	if got.status != 502 || !strings.HasPrefix(got.header.Get("X-Lambent-Error"), "application: ") ||
+		!strings.Contains(got.body, "A file of the image is not here yet: The registry of the source image") || time.Since(began) > 50*time.Second {
+		t.Errorf("after %v: %+v", time.Since(began), got)
+	}
+	if got = l.get(t, "etc/os-release"); got.body != "NAME=Large\n" { // what was fetched is still there, for the next instance
+		t.Errorf("afterwards: %+v\n%s", got, l.s.Stderr())
+	}
+}
+
+// comesIn waits for the rest: then the registry is not needed any more.
+func (l *large) comesIn(t *testing.T) {
+	comesTrue(t, 4*time.Minute, "the layer is here", func() bool {
+		_, err := os.Stat(filepath.Join(l.s.Data, "artifacts", "layers", strings.TrimPrefix(l.digest, "sha256:")))
+		coming, _ := filepath.Glob(filepath.Join(l.s.Data, "artifacts", "coming", "*"))
+		return err == nil && len(coming) == 0
 	})
-	t.Run("comes in", func(t *testing.T) {
-		comesTrue(t, 4*time.Minute, "the layer is here", func() bool {
-			_, err := os.Stat(filepath.Join(s.Data, "artifacts", "layers", strings.TrimPrefix(digest, "sha256:")))
-			coming, _ := filepath.Glob(filepath.Join(s.Data, "artifacts", "coming", "*"))
-			return err == nil && len(coming) == 0
-		})
-		refuses.Store(http.StatusTeapot)
-		last := int(size/each) - 1
-		if got, want := get(fmt.Sprintf("sum/%d", last)), sumOf(t, archive, last); got.body != want {
-			t.Errorf("without its registry: %+v, want %s", got, want)
-		}
-		comesTrue(t, 20*time.Second, "scaled to zero", func() bool { return len(s.Instances()) == 0 })
-		if got, want := get(fmt.Sprintf("sum/%d", last)), sumOf(t, archive, last); got.body != want {
-			t.Errorf("from the directory: %+v, want %s", got, want)
-		}
-	})
+	l.refuses.Store(http.StatusTeapot)
+	last := int(l.size/largeFile) - 1
+	l.sum(t, "without its registry", last)
+	comesTrue(t, 20*time.Second, "scaled to zero", func() bool { return len(l.s.Instances()) == 0 })
+	l.sum(t, "from the directory", last)
 }
