@@ -32,6 +32,7 @@ type deployFlags struct {
 	minInstances int
 	image        string
 	dryRun       bool
+	noCheck      bool
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -75,6 +76,7 @@ func (a *app) deployCommand() *cobra.Command {
 	flags.StringVar(&f.reserve, "reserve", "", "on or off: start instances from the reserves, or each from nothing (default on)")
 	flags.StringVar(&f.image, "image", "", "container image to make the function of, in place of a directory")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be deployed, and stop")
+	flags.BoolVar(&f.noCheck, "no-check", false, "do not try whether the application starts")
 	return a.jsonFlag(cmd)
 }
 
@@ -122,7 +124,7 @@ func (a *app) deploy(cmd *cobra.Command, path string, f deployFlags) error {
 	if err != nil {
 		return err
 	}
-	return a.printDeployed(src, done)
+	return a.finish(cmd.Context(), c, src, done, f.noCheck)
 }
 
 // manifest is what the flags say.
@@ -360,11 +362,8 @@ func (a *app) explainGuess(src source, runtime string) {
 	}
 }
 
-// printDeployed says what was done and what can be done next.
+// printDeployed says what was done.
 func (a *app) printDeployed(src source, d client.Deployed) error {
-	if a.json {
-		return a.printJSON(d)
-	}
 	f := d.Function
 	a.explainGuess(src, f.Runtime)
 	what := "unchanged"
@@ -393,10 +392,14 @@ func (a *app) printDeployed(src source, d client.Deployed) error {
 	if f.StateReason != "" {
 		a.note("note: %s", printable(f.StateReason))
 	}
+	return nil
+}
+
+// next says what can be done with what was deployed.
+func (a *app) next(f client.Function) {
 	if f.App != nil {
 		a.note("next: lambent url %s create --public   for an address, then lambent logs %s --follow", f.Name, f.Name)
-		return nil
+		return
 	}
 	a.note("next: lambent invoke %[1]s -d '{}'   lambent logs %[1]s --follow   lambent url %[1]s create --public", f.Name)
-	return nil
 }

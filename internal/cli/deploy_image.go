@@ -60,7 +60,7 @@ func (a *app) deployImage(cmd *cobra.Command, f deployFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	return a.printDeployed(source{manifest: m}, made)
+	return a.finish(cmd.Context(), c, source{manifest: m}, made, f.noCheck)
 }
 
 // imageText says what a function of an image runs.

@@ -19,6 +19,13 @@ func (c *Client) Retire(ctx context.Context, name, qualifier string) error {
 	return c.call(ctx, request{method: "POST", path: functionPath(name) + "/retire", query: values("qualifier", qualifier)}, nil)
 }
 
+// Start tries an HTTP application: it is started, unless it runs, and asked once. One
+// that does not run is a Started with Failure set.
+func (c *Client) Start(ctx context.Context, name, qualifier string) (Started, error) {
+	var out Started
+	return out, c.call(ctx, request{method: "POST", path: functionPath(name) + "/start", query: values("qualifier", qualifier)}, &out)
+}
+
 // Reserves asks what is kept ready without a function.
 func (c *Client) Reserves(ctx context.Context) (Reserves, error) {
 	var out Reserves

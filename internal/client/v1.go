@@ -106,6 +106,15 @@ type Deployed struct {
 	Timings  []Timing `json:"timings"`
 }
 
+// Started is how an application was tried. Status is that of its answer, 0 without
+// one. Failure says why it does not run, and Output is the end of what it wrote then.
+type Started struct {
+	MS      float64        `json:"ms"`
+	Status  int            `json:"status,omitempty"`
+	Failure *FunctionError `json:"failure,omitempty"`
+	Output  []string       `json:"output,omitempty"`
+}
+
 // Timing is one step and how long it took.
 type Timing struct {
 	Name string  `json:"name"`

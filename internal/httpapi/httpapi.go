@@ -85,6 +85,8 @@ type Options struct {
 	// rollouts then.
 	Scaler Scaler
 	Roller Roller
+	// Applications may be nil: none is tried then.
+	Applications Applications
 	// FunctionURL is the address of the function URL with an id. Nil is the id
 	// alone.
 	FunctionURL func(urlID string) string
@@ -143,6 +145,7 @@ func (a *api) routes() {
 	a.route("GET", "/v1/functions/{name}/logs", mayRead, maxControlBody, a.logs)
 	a.route("GET", "/v1/functions/{name}/coldstarts", mayRead, maxControlBody, a.coldStarts)
 	a.route("POST", "/v1/functions/{name}/retire", mayWrite, maxControlBody, a.retire)
+	a.route("POST", "/v1/functions/{name}/start", mayWrite, maxControlBody, a.start)
 	a.route("GET", "/v1/functions/{name}/settings", mayRead, maxControlBody, a.getSettings)
 	a.route("PUT", "/v1/functions/{name}/settings", mayWrite, maxControlBody, a.putSettings)
 	a.route("GET", "/v1/functions/{name}/provisioned", mayRead, maxControlBody, a.listProvisioned)

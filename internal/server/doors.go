@@ -35,7 +35,7 @@ func (s *Server) apiHandler() http.Handler {
 			Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Logs: s.logs, Runtimes: s.runtimes,
 			Region: s.config.Region, Log: s.log, Stopping: s.stopping,
 			Instances: s.pool, Reserver: s.reserver(), Provisioner: s.scale,
-			Scaler: s.scale, Roller: s.rollouts,
+			Scaler: s.scale, Roller: s.rollouts, Applications: s.invoke,
 			FunctionURL:  s.functionURL,
 			ReserveBytes: int64(s.config.Instances.Reserve),
 			Domains:      s.domains(),

@@ -183,6 +183,8 @@ func TestFrameworks(t *testing.T) {
 		"flask": {map[string]string{"requirements.txt": "flask", "app.py": "from flask import Flask\napp = Flask(__name__)\n@app.get('/x')\ndef x(): return 'from flask'\n"}, nil, "from flask"},
 		"gunicorn": {map[string]string{"requirements.txt": "flask\ngunicorn", "main.py": "from flask import Flask\napp = Flask(__name__)\n@app.get('/x')\ndef x(): return 'from gunicorn'\n"},
 			nil, "from gunicorn"},
+		"heroku": {map[string]string{"requirements.txt": "flask\ngunicorn", "Procfile": "web: gunicorn -b :$PORT shop:app", "shop.py": "from flask import Flask\napp = Flask(__name__)\n@app.get('/x')\ndef x(): return 'from a Procfile'\n"},
+			nil, "from a Procfile"},
 		"fastapi": {map[string]string{"requirements.txt": "fastapi\nuvicorn", "main.py": "from fastapi import FastAPI\napp = FastAPI()\n@app.get('/x')\ndef x(): return 'from fastapi'\n"},
 			nil, `"from fastapi"`},
 		"express": {map[string]string{"package.json": `{"dependencies":{"express":"^5"},"scripts":{"start":"node server.js"}}`,
@@ -218,26 +220,49 @@ func writeTree(t *testing.T, files map[string]string) (dir string) {
 	return dir
 }
 
-// TestApplicationFaults deploys applications that are wrong: the answer says how.
+// TestApplicationFaults deploys applications that are wrong: the deploy says how, and
+// so does the answer.
 func TestApplicationFaults(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
 	c := &http.Client{Timeout: 60 * time.Second}
-	for name, f := range map[string]struct{ command, layer, message string }{
-		"wrong-port": {"python3 -m http.server 3000", "application: Runtime.StartTimeout", "it listens on 3000 instead"},
-		"never":      {"sleep 60", "application: Runtime.StartTimeout", "did not listen on port 8080 within 1s"},
-		"exits":      {"sh -c 'exit 9'", "application: Runtime.ExitError", "exit status 9"},
-		"missing":    {"no-such-program", "application: Runtime.InvalidEntrypoint", "no-such-program"},
+	for name, f := range map[string]struct{ command, limit, layer, message string }{
+		"wrong-port": {"python3 -m http.server 3000", "4s", "application: Runtime.StartTimeout", "it listens on 3000 instead"},
+		"never":      {"sleep 60", "1s", "application: Runtime.StartTimeout", "did not listen on port 8080 within 1s"},
+		"exits":      {"sh -c 'exit 9'", "1s", "application: Runtime.ExitError", "exit status 9"},
+		"missing":    {"no-such-program", "1s", "application: Runtime.InvalidEntrypoint", "no-such-program"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			app := publish(t, s, name, dir, "--command", f.command, "--start-timeout", "1s")
+			args := []string{dir, "--command", f.command, "--start-timeout", f.limit}
+			_, errs, err := s.CLI("", append([]string{"deploy", "--name", name}, args...)...)
+			if err == nil || !strings.Contains(errs, "is deployed but does not start: ") || !strings.Contains(errs, f.message) {
+				t.Errorf("deployed: %v, %s", err, errs)
+			}
+			app := publish(t, s, name, append(args, "--no-check")...)
 			got := ask(t, c, newRequest(t, "GET", app+"/", ""))
 			if got.status != 502 || got.header.Get("X-Lambent-Error") != f.layer || !strings.Contains(got.body, f.message) {
 				t.Errorf("answers %+v", got)
 			}
 		})
+	}
+}
+
+// TestDeployTries an application by a question, because servers with workers listen
+// before these are up.
+func TestDeployTries(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	listens := "import os, socket, sys\ns = socket.create_server(('', int(os.environ['PORT'])))\n"
+	for name, f := range map[string]struct{ program, said, not string }{
+		"late":   {listens + "c, _ = s.accept()\nprint('no worker', flush=True)\nsys.exit(3)\n", "  | no worker\nlambent: late is deployed but does not start: ", "INIT_START"},
+		"mute":   {listens + "while True: s.accept()[0].close()\n", "it starts: tried in ", "note:"},
+		"broken": {listens + "while True:\n c, _ = s.accept()\n c.recv(4096)\n c.send(b'HTTP/1.1 500 No\\r\\nContent-Length: 0\\r\\n\\r\\n')\n", "answers its first page with 500", "does not start"},
+	} {
+		_, errs, err := s.CLI("", "deploy", "--name", name, writeTree(t, map[string]string{"app.py": f.program}), "--command", "python3 app.py")
+		if (err != nil) != (name == "late") || !strings.Contains(errs, f.said) || strings.Contains(errs, f.not) {
+			t.Errorf("%s: %v\n%s", name, err, errs)
+		}
 	}
 }

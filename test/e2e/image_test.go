@@ -267,7 +267,7 @@ func applicationAsUser(t *testing.T, s *harness.Server, layers ...v1.Layer) {
 		}
 	}
 	missing := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, User: "nobody"}, layers...)
-	app = publish(t, s, "as-nobody", "--image", registry.Push(t, "as-nobody", missing), "--port", "8080")
+	app = publish(t, s, "as-nobody", "--image", registry.Push(t, "as-nobody", missing), "--port", "8080", "--no-check")
 	if got := ask(t, c, newRequest(t, "GET", app+"/page", "")); got.status != 502 || !strings.Contains(got.body, "no such user in its /etc/passwd") {
 		t.Errorf("a user that is missing: %+v", got)
 	}

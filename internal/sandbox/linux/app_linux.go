@@ -186,7 +186,11 @@ func (a *application) await(ctx context.Context) *sandbox.Failure {
 // whyEnded words the end of a program that was to listen.
 func (a *application) whyEnded() *sandbox.Failure {
 	f := *a.Why()
-	if a.process.entry != nil {
+	switch {
+	case a.process.entry != nil && len(a.app.Command) == 0: // its image says what it runs
+		f.Message = "The application cannot be started: " + f.Message
+		return &f
+	case a.process.entry != nil:
 		f.Message = "The command " + strings.Join(a.app.Command, " ") + " cannot be started: " + f.Message
 		return &f
 	}
