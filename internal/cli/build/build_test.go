@@ -317,6 +317,31 @@ func TestPythonPackages(t *testing.T) {
 	}
 }
 
+func TestMovePrograms(t *testing.T) {
+	dir := t.TempDir()
+	const rest = "import sys\nsys.exit(0)\n"
+	for name, c := range map[string][2]string{
+		"gunicorn": {"#!/root/.venv/bin/python3\n" + rest, "#!/usr/bin/env python3\n" + rest},
+		"long":     {"#!/bin/sh\n'''exec' \"/a long/python3\" \"$0\" \"$@\"\n' '''\n" + rest, "#!/usr/bin/env python3\n" + rest},
+		"script":   {"#!/bin/sh\necho python\n", "#!/bin/sh\necho python\n"},
+		"compiled": {"\x7fELF#!python\n", "\x7fELF#!python\n"},
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(c[0]), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := movePrograms(dir); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != c[1] {
+			t.Errorf("%s became %q, %v", name, got, err)
+		}
+	}
+	if err := movePrograms(filepath.Join(dir, "none")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHint(t *testing.T) {
 	b := project(t, map[string]string{"Gemfile": "", "composer.json": "{}", "vendor/autoload.php": ""})
 	b.Hint()

@@ -36,7 +36,7 @@ func (b Builder) PythonPackages(ctx context.Context) (string, error) {
 	for _, tag := range []string{"manylinux_2_28_", "manylinux_2_17_", "manylinux2014_", "linux_"} {
 		platform = append(platform, "--platform", tag+machine)
 	}
-	sum := sha256.Sum256([]byte(text + "\x00" + strings.Join(platform, " ")))
+	sum := sha256.Sum256([]byte("programs moved\x00" + text + "\x00" + strings.Join(platform, " ")))
 	target, err := b.cache("python-" + hex.EncodeToString(sum[:8]))
 	if err != nil {
 		return "", err
@@ -56,7 +56,7 @@ func (b Builder) PythonPackages(ctx context.Context) (string, error) {
 	if _, err := b.run(ctx, command{program: python, args: args, quiet: true, env: []string{"PIP_ROOT_USER_ACTION=ignore"}}); err != nil {
 		return "", fmt.Errorf("%w (a package that has no wheel has to be built: pip install -t puts it beside the source)", err)
 	}
-	if err := errors.Join(os.Chmod(tmp, 0o755), os.Rename(tmp, target)); err != nil {
+	if err := errors.Join(movePrograms(filepath.Join(tmp, "bin")), os.Chmod(tmp, 0o755), os.Rename(tmp, target)); err != nil {
 		return "", fmt.Errorf("keep packages: %w", err)
 	}
 	return target, nil
@@ -64,6 +64,31 @@ func (b Builder) PythonPackages(ctx context.Context) (string, error) {
 
 // requirement is the name at the beginning of a line.
 var requirement = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
+
+// interpreter is the beginning of a program of a package: pip names the Python it
+// runs in itself, by way of a shell where that is too long for the kernel.
+var interpreter = regexp.MustCompile(`\A#!(?:[^\n]*python[^\n]*|/bin/sh\n'''exec' [^\n]*\n' ''')\n`)
+
+// movePrograms makes the programs of packages run where there is another Python.
+func movePrograms(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
+		text, readErr := os.ReadFile(name)
+		if at := interpreter.FindIndex(text); at != nil {
+			// The mode stays: the file is there.
+			readErr = os.WriteFile(name, append([]byte("#!/usr/bin/env python3\n"), text[at[1]:]...), 0o755)
+		}
+		err = errors.Join(err, readErr)
+	}
+	return err
+}
 
 // wantsPackages tells whether a requirement is not in the source yet: pip leaves
 // a directory NAME-VERSION.dist-info for each.
