@@ -183,7 +183,8 @@ func (s script) expected() []string {
 // alone: what a client hears must be right, and the same.
 func TestWebSocket(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
-	alone := start(t, deployEcho(t, s))
+	deployEcho(t, s)
+	alone := start(t, echo.Path(t))
 	run(t, s, "route", "add", "/*", "echo", "--public")
 	gateway := strings.TrimPrefix(s.Gateway, "http://")
 	for _, c := range scripts() {
@@ -200,18 +201,16 @@ func TestWebSocket(t *testing.T) {
 	t.Run("12 compression", func(t *testing.T) { compressed(t, "ws://"+gateway) })
 }
 
-// deployEcho deploys the application, and gives its program.
-func deployEcho(t *testing.T, s *harness.Server) (binary string) {
+var echo = harness.GoProgram("test/conformance/echo")
+
+// deployEcho deploys the application.
+func deployEcho(t *testing.T, s *harness.Server) {
 	t.Helper()
 	dir := t.TempDir()
-	binary = filepath.Join(dir, "echo")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./echo")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	if err := os.WriteFile(filepath.Join(dir, "echo"), []byte(echo.Content(t)), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	run(t, s, "deploy", dir, "--name", "echo", "--command", "./echo", "--port", "8080")
-	return binary
 }
 
 // start runs the application on this host and gives its address.

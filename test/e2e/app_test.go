@@ -173,6 +173,7 @@ func ends(t *testing.T, s *harness.Server, c *http.Client, app string) {
 
 // TestFrameworks deploys what people have, as it is.
 func TestFrameworks(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	c := &http.Client{Timeout: 60 * time.Second}
 	for name, f := range map[string]struct {

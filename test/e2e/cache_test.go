@@ -14,15 +14,12 @@ import (
 // deployHeavy deploys the probe with a load of files that take time to unpack.
 func deployHeavy(t *testing.T, s *harness.Server, name string) {
 	t.Helper()
-	binary, err := probe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := probe.Content(t)
 	noise := make([]byte, 24<<20)
 	r := rand.NewChaCha8([32]byte{7})
 	_, _ = r.Read(noise) // never fails
 	s.Create(t, harness.Function{Name: name, Runtime: "provided.al2023",
-		Zip: harness.Zip(t, map[string]string{"bootstrap!": string(binary), "noise": string(noise)})})
+		Zip: harness.Zip(t, map[string]string{"bootstrap!": binary, "noise": string(noise)})})
 }
 
 // trees are the unpacked code that the server has.

@@ -35,7 +35,7 @@ var crashPoints = []string{
 // while clients write, and checks after each restart that every acknowledged
 // write is there and no half of an unacknowledged one is.
 func TestKillWhileWriting(t *testing.T) {
-	kills := 100
+	kills := 60
 	if os.Getenv("LAMBENT_TEST_SOAK") != "" {
 		kills = 2000
 	}

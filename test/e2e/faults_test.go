@@ -1,17 +1,14 @@
 // Package e2e tests a whole server through its API with functions that
 // misbehave, with uploads and payloads that should be refused, and with hosts
-// that are not as they should be.
+// that are not as they should be. Tests that spend their time waiting, and measure
+// none, run beside each other.
 package e2e
 
 import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,26 +18,19 @@ import (
 	"lambent.dev/lambent/test/harness"
 )
 
-var probe = sync.OnceValues(func() ([]byte, error) {
-	binary := filepath.Join(harness.CacheDir(), "probe")
-	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", binary, "./test/e2e/testdata/probe")
-	cmd.Dir = harness.Root()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build probe: %w\n%s", err, out)
-	}
-	return os.ReadFile(binary)
-})
+// The programs that functions and applications of these tests are.
+var (
+	probe = harness.GoProgram("test/e2e/testdata/probe")
+	files = harness.GoProgram("test/e2e/testdata/files")
+	rpc   = harness.GoProgram("test/e2e/testdata/grpc")
+)
 
 // deployProbe makes a function that runs the probe.
 func deployProbe(t *testing.T, s *harness.Server, f harness.Function) {
 	t.Helper()
-	binary, err := probe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := probe.Content(t)
 	f.Runtime = "provided.al2023"
-	f.Zip = harness.Zip(t, map[string]string{"bootstrap!": string(binary)})
+	f.Zip = harness.Zip(t, map[string]string{"bootstrap!": binary})
 	s.Create(t, f)
 }
 
@@ -173,6 +163,7 @@ func TestMisbehavingFunctions(t *testing.T) {
 }
 
 func TestMisbehavingInit(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	for _, c := range []struct {
 		at   string

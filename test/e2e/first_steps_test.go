@@ -29,7 +29,7 @@ func TestFirstSteps(t *testing.T) {
 	}
 	authority := acmetest.Start(t, acmetest.Options{})
 	registry := imagetest.Start(t)
-	page := imagetest.Layer(t, [2]string{"usr/bin/serve!", appServer(t)}, [2]string{"srv/page", "from the image"})
+	page := imagetest.Layer(t, [2]string{"usr/bin/serve!", files.Content(t)}, [2]string{"srv/page", "from the image"})
 	registry.Push(t, "team/site:1", imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv"}, page))
 	s := harness.Start(t, harness.Options{Config: fmt.Sprintf(
 		"registries:\n  - {host: %q, username: %s, password: %s}\ntls:\n  listen: 127.0.0.1:0\n  acme: {directory: %q, roots: %q}\n",

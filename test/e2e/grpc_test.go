@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,14 +44,13 @@ func urlHost(t *testing.T, s *harness.Server, function string) string {
 // gateway with the usual client: a call, one that fails, a stream from it, and a
 // stream both ways that outlives the time in which it would be scaled to zero.
 func TestGRPCApplication(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "bootstrap"), "./test/e2e/testdata/grpc")
-	cmd.Dir, cmd.Env = harness.Root(), append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := os.WriteFile(filepath.Join(dir, "bootstrap"), []byte(rpc.Content(t)), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	s := harness.Start(t, harness.Options{Args: []string{"--set", "instances.idle=1s", "--set", "instances.prediction.histogram=false"}})
 	publish(t, s, "rpc", dir, "--port", "8080", "--concurrency", "50")
@@ -120,6 +118,7 @@ func TestGRPCApplication(t *testing.T) {
 // TestWebSocketApplication talks to a program of Node's over WebSocket, with a client
 // of another make; the page that goes with it is asked for over HTTP/2.
 func TestWebSocketApplication(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a server")
 	}

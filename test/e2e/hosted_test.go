@@ -16,6 +16,7 @@ import (
 // service: it is there before it is asked, comes back when it ends, by itself or
 // killed, and when the server does.
 func TestHostedService(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
@@ -64,6 +65,7 @@ func TestHostedService(t *testing.T) {
 
 // TestGin deploys an application of Gin's from its source.
 func TestGin(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a server")
 	}

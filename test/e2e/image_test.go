@@ -34,13 +34,10 @@ func TestFunctionFromImage(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	binary, err := probe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := probe.Content(t)
 	registry := imagetest.Start(t)
 	base := imagetest.Layer(t, [2]string{"etc/os-release", "NAME=Tiny\n"}, [2]string{"data/old", "old"}, [2]string{"data/kept", "kept"})
-	code := imagetest.Layer(t, [2]string{"app/bin/serve!", string(binary)}, [2]string{"data/.wh.old", ""}, [2]string{"app/run", "->bin/serve"})
+	code := imagetest.Layer(t, [2]string{"app/bin/serve!", binary}, [2]string{"data/.wh.old", ""}, [2]string{"app/run", "->bin/serve"})
 	config := v1.Config{Entrypoint: []string{"serve"}, WorkingDir: "/data", Env: []string{"PATH=/usr/bin:/app/bin", "FROM_IMAGE=yes", "GREETING=image"}}
 	reference := registry.Push(t, "team/probe:1", imagetest.Image(t, runtime.GOARCH, config, base, code))
 
@@ -165,12 +162,9 @@ func TestImageWithAShell(t *testing.T) {
 		}
 		files = append(files, [2]string{name + "!", string(content)})
 	}
-	binary, err := probe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := probe.Content(t)
 	runtimeLayer := imagetest.Layer(t, [2]string{"lambda-entrypoint.sh!", "#!/bin/sh\necho \"handler $1\"\nexport _HANDLER=\"$1\"\nexec /var/runtime/bootstrap\n"},
-		[2]string{"var/runtime/bootstrap!", string(binary)})
+		[2]string{"var/runtime/bootstrap!", binary})
 	registry := imagetest.Start(t)
 	registry.Open = true
 	config := v1.Config{Entrypoint: []string{"/lambda-entrypoint.sh"}, WorkingDir: "/var/task"}
@@ -198,7 +192,7 @@ func TestApplicationFromImage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
-	binary := appServer(t)
+	binary := files.Content(t)
 	base := imagetest.Layer(t, [2]string{"srv/", ""}, [2]string{"srv/page", "from the image"}, [2]string{"srv/gone", "x"},
 		[2]string{"etc/passwd", "root:x:0:0::/root:\nwww:x:33:33::/srv:\n"})
 	code := imagetest.Layer(t, [2]string{"usr/bin/serve!", binary}, [2]string{"srv/.wh.gone", ""})
@@ -271,100 +265,6 @@ func applicationAsUser(t *testing.T, s *harness.Server, layers ...v1.Layer) {
 	if got := ask(t, c, newRequest(t, "GET", app+"/page", "")); got.status != 502 || !strings.Contains(got.body, "no such user in its /etc/passwd") {
 		t.Errorf("a user that is missing: %+v", got)
 	}
-}
-
-// appServer is a program that serves the files of its directory, and changes them.
-func appServer(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	source := `package main
-
-import (
-	"crypto/sha256"
-	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"os"
-	"os/exec"
-	"strconv"
-	"strings"
-	"syscall"
-)
-
-func main() {
-	if len(os.Args) > 1 { // as another user
-		fmt.Printf("%d:%d %v", os.Getuid(), os.Getgid(), os.WriteFile("/tmp/of-"+os.Args[1], nil, 0o600))
-		return
-	}
-	panic(http.ListenAndServe(":"+os.Getenv("PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, _ := url.PathUnescape(r.URL.EscapedPath())
-		name = strings.TrimPrefix(name, "/")
-		if id, as := strings.CutPrefix(name, "as/"); as {
-			n, _ := strconv.Atoi(id)
-			cmd := exec.Command("/proc/self/exe", id)
-			if n != os.Getuid() {
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(n), Gid: uint32(n)}}
-			}
-			out, err := cmd.CombinedOutput()
-			if err != nil {
-				out = []byte(err.Error())
-			}
-			_, _ = w.Write(out)
-			return
-		}
-		if last, sum := strings.CutPrefix(name, "sum/"); sum { // of the files data/0 to that one
-			h, total := sha256.New(), int64(0)
-			n, _ := strconv.Atoi(last)
-			for i := range n + 1 {
-				f, err := os.Open("data/" + strconv.Itoa(i))
-				if err == nil {
-					var c int64
-					c, err = io.Copy(h, f)
-					total += c
-				}
-				if err != nil {
-					fmt.Println("cannot read:", err)
-					w.WriteHeader(500)
-					return
-				}
-			}
-			fmt.Fprintf(w, "%d %x", total, h.Sum(nil))
-			return
-		}
-		if name, write := strings.CutPrefix(name, "write/"); write {
-			err := os.WriteFile(name, []byte("changed"), 0o644)
-			if err == nil {
-				err = os.WriteFile("/etc/made", nil, 0o644)
-			}
-			b, _ := os.ReadFile(name)
-			if err != nil {
-				b = []byte(err.Error())
-			}
-			_, _ = w.Write(b)
-			return
-		}
-		b, err := os.ReadFile(name)
-		if err != nil {
-			b = []byte("no file")
-		}
-		_, _ = w.Write(b)
-	})))
-}
-`
-	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", "serve", "main.go")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "serve"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // TestImagesThatCannotBeHad says why.

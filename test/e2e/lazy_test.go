@@ -21,7 +21,7 @@ import (
 	"lambent.dev/lambent/test/harness"
 )
 
-// sumOf is what the application of appServer answers for the files data/0 to last of
+// sumOf is what testdata/files answers for the files data/0 to last of
 // an archive.
 func sumOf(t *testing.T, archive string, last int) string {
 	t.Helper()
@@ -56,6 +56,7 @@ func sumOf(t *testing.T, archive string, last int) string {
 // first answer needs 5 % of it. What is fetched until then is counted, and what
 // happens while the rest has not come.
 func TestLargeImage(t *testing.T) {
+	t.Parallel()
 	l := deployLarge(t, imagetest.Indexed)
 	l.firstAnswer(t)
 	t.Run("registry is away", l.registryAway)
@@ -65,6 +66,7 @@ func TestLargeImage(t *testing.T) {
 // TestLargeChunkedImage does the same with the index of zstd:chunked, for which the
 // registry is no other.
 func TestLargeChunkedImage(t *testing.T) {
+	t.Parallel()
 	l := deployLarge(t, imagetest.Chunked)
 	l.firstAnswer(t)
 	t.Run("comes in", l.comesIn)
@@ -99,7 +101,7 @@ func deployLarge(t *testing.T, index func(t testing.TB, archive, to string) (v1.
 	if os.Getenv("LAMBENT_TEST_LARGE") != "" {
 		l.size = 2 << 30
 	}
-	imagetest.Archive(t, l.archive, l.size, largeFile, [2]string{"usr/bin/serve!", appServer(t)}, [2]string{"etc/os-release", "NAME=Large\n"})
+	imagetest.Archive(t, l.archive, l.size, largeFile, [2]string{"usr/bin/serve!", files.Content(t)}, [2]string{"etc/os-release", "NAME=Large\n"})
 	layer, digest := index(t, l.archive, filepath.Join(dir, "layer"))
 	l.digest = digest
 	l.registry.Files = map[string]string{digest: filepath.Join(dir, "layer")}

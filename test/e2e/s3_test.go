@@ -26,11 +26,8 @@ func TestCodeFromS3(t *testing.T) {
 	url := s3test.Start(t)
 	c := s3test.Client(url)
 	s3test.Bucket(ctx, t, c, "code")
-	binary, err := probe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s3test.Object(ctx, t, c, "code", "probe.zip", harness.Zip(t, map[string]string{"bootstrap!": string(binary)}))
+	binary := probe.Content(t)
+	s3test.Object(ctx, t, c, "code", "probe.zip", harness.Zip(t, map[string]string{"bootstrap!": binary}))
 	s := harness.Start(t, harness.Options{Config: fmt.Sprintf(
 		"s3:\n  - bucket: code\n    endpoint: %s\n    access_key: %s\n    secret_key: %s\n    path_style: true\n", url, s3test.AccessKey, s3test.SecretKey)})
 

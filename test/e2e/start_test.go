@@ -105,10 +105,7 @@ func TestDiskFullLater(t *testing.T) {
 	wantPayload(t, s.Invoke(t, "before", `{"do":"echo"}`), `{"do":"echo"}`)
 	fill := filepath.Join(s.Data, "fill")
 	fillUp(t, fill)
-	binary, err := probe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := probe.Content(t)
 	_, stderr, err := s.CLI("", "deploy", zipFile(t, binary), "--name", "full", "--runtime", "provided.al2023")
 	if err == nil {
 		t.Error("a deploy on a full disk succeeded")
@@ -123,10 +120,10 @@ func TestDiskFullLater(t *testing.T) {
 	wantPayload(t, s.Invoke(t, "full", `{"do":"echo"}`), `{"do":"echo"}`)
 }
 
-func zipFile(t *testing.T, bootstrap []byte) string {
+func zipFile(t *testing.T, bootstrap string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "code.zip")
-	if err := os.WriteFile(file, harness.Zip(t, map[string]string{"bootstrap!": string(bootstrap)}), 0o644); err != nil {
+	if err := os.WriteFile(file, harness.Zip(t, map[string]string{"bootstrap!": bootstrap}), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return file

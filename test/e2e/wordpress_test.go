@@ -57,6 +57,7 @@ exec php -S 0.0.0.0:$PORT -t .
 // server with it, so that `make deps` installs it only when LAMBENT_TEST_WORDPRESS is
 // set.
 func TestWordPress(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a server")
 	}

@@ -69,27 +69,11 @@ type Server struct {
 	stderr lockedBuffer
 }
 
-var build = sync.OnceValues(func() (string, error) {
-	root := Root()
-	binary := filepath.Join(CacheDir(), "lambent")
-	cmd := exec.Command("go", "build", "-o", binary, "./cmd/lambent")
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build lambent: %w\n%s", err, out)
-	}
-	return binary, nil
-})
+// lambent is what is tested.
+var lambent = GoProgram("cmd/lambent")
 
 // Binary builds lambent once for this test process and returns its path.
-func Binary(t testing.TB) string {
-	t.Helper()
-	binary, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return binary
-}
+func Binary(t testing.TB) string { t.Helper(); return lambent.Path(t) }
 
 // Root is the repository's root.
 func Root() string {

@@ -277,10 +277,7 @@ func TestEscape(t *testing.T) {
 	// Everything can be reached, by one who is outside.
 	write(t, filepath.Join("/tmp", b.Seek), "bait", 0o600)
 	t.Cleanup(func() { _ = os.Remove(filepath.Join("/tmp", b.Seek)) })
-	program, err := providedProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := providedProgram.Path(t)
 	free := outcomeOf(t, outside(t, t.TempDir(), program, "probe", marshal(t, b.asked)))
 	checkOutside(t, free)
 	deadline := time.Now().Add(2 * time.Second)

@@ -27,16 +27,7 @@ func sourceDir(language string) string {
 
 // providedProgram is the function in Go, which is also the program that tries to
 // get out of sandboxes.
-var providedProgram = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(harness.CacheDir(), "provided")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
-	cmd.Dir = sourceDir("provided")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the provided function: %w\n%s", err, out)
-	}
-	return binary, nil
-})
+var providedProgram = harness.GoProgram("test/runtimes/functions/provided")
 
 // javaFunction compiles the Java function, once for the content of its sources.
 var javaFunction = sync.OnceValues(func() (string, error) {
@@ -84,11 +75,8 @@ var dotnetFunction = sync.OnceValues(func() (string, error) {
 // out, for a test to add to.
 func code(t testing.TB, language string) string {
 	t.Helper()
-	program, err := providedProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
 	from := sourceDir(language)
+	var err error
 	switch language {
 	case "provided":
 		from = ""
@@ -107,11 +95,7 @@ func code(t testing.TB, language string) string {
 			t.Fatal(err)
 		}
 	}
-	b, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, "bootstrap"), string(b), 0o755)
+	write(t, filepath.Join(dir, "bootstrap"), providedProgram.Content(t), 0o755)
 	return dir
 }
 

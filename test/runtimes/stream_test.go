@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +18,8 @@ import (
 	"lambent.dev/lambent/test/runtimes/clients"
 )
 
+var streamProgram = harness.GoProgram("test/runtimes/functions/stream")
+
 // streamCode is the function that streams, for one client.
 func streamCode(t *testing.T, client string) (dir, runtime string) {
 	t.Helper()
@@ -26,11 +27,7 @@ func streamCode(t *testing.T, client string) (dir, runtime string) {
 	source := sourceDir("stream")
 	switch client {
 	case "go":
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "bootstrap"), ".")
-		cmd.Dir, cmd.Env = source, append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build: %v\n%s", err, out)
-		}
+		write(t, filepath.Join(dir, "bootstrap"), streamProgram.Content(t), 0o755)
 		return dir, "provided.al2023"
 	case "rust":
 		return clients.Build(t, "rust-stream"), "provided.al2023"
