@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"internal/lambdaapi": 7,
 	"internal/logsapi":   7,
 	"internal/stsapi":    7,
+	"internal/iamapi":    7,
 	"internal/httpapi":   7,
 	"internal/trigger":   7,
 
@@ -75,11 +76,14 @@ var floors = map[string]int{
 	"internal/runtimes":   3,
 
 	"internal/backup":   2,
+	"internal/iam":      2,
 	"internal/artifact": 2,
 	"internal/sandbox":  2,
 	"internal/logs":     2,
 	"internal/auth":     2,
 	"internal/client":   2,
+
+	"internal/iam/policy": 1,
 
 	"internal/store":     1,
 	"internal/telemetry": 1,

@@ -132,7 +132,7 @@ func answer(action, namespace, requestID string, result any) ([]byte, error) {
 		err = e.EncodeElement(result, element(action+"Result"))
 	}
 	if err == nil {
-		err = e.EncodeElement(struct{ RequestId string }{requestID}, element("ResponseMetadata")) //nolint:staticcheck // AWS's spelling
+		err = e.EncodeElement(struct{ RequestId string }{requestID}, element("ResponseMetadata"))
 	}
 	if err == nil {
 		err = e.EncodeToken(top.End())

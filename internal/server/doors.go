@@ -10,6 +10,7 @@ import (
 	"lambent.dev/lambent/internal/gateway"
 	"lambent.dev/lambent/internal/gateway/proxy"
 	"lambent.dev/lambent/internal/httpapi"
+	"lambent.dev/lambent/internal/iamapi"
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
 	"lambent.dev/lambent/internal/queryapi"
@@ -29,7 +30,7 @@ func (s *Server) apiHandler() http.Handler {
 	doors := dialects{
 		lambda:    lambda,
 		logs:      logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
-		query:     queryapi.New(map[string]queryapi.API{"sts": stsapi.New()}, s.log),
+		query:     queryapi.New(map[string]queryapi.API{"sts": stsapi.New(), "iam": iamapi.New(s.roles)}, s.log),
 		scheduler: schedulerapi.New(schedulerapi.Options{Schedules: s.triggers, Groups: s.triggers, Region: s.config.Region, Log: s.log}),
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Logs: s.logs, Runtimes: s.runtimes,

@@ -30,6 +30,7 @@ import (
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/gateway/certs"
 	"lambent.dev/lambent/internal/gateway/proxy"
+	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/image"
 	"lambent.dev/lambent/internal/invoke"
 	"lambent.dev/lambent/internal/logs"
@@ -95,6 +96,7 @@ type Server struct {
 	events    *async.Service
 	keeper    *async.Keeper // the spine for callers who wait
 	triggers  *trigger.Room
+	roles     *iam.Room
 
 	api, gateway net.Listener
 	tls          net.Listener   // nil when there is none
@@ -111,7 +113,7 @@ type Server struct {
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
-		s.openStore, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
+		s.openStore, s.openKeys, s.openRoles, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
 		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents, s.openTriggers,
 	}
 	for _, step := range steps {
@@ -135,6 +137,11 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 
 func (s *Server) openKeys(context.Context) (err error) {
 	s.keys, err = auth.Open(s.config.Data, auth.Options{Account: s.config.Account, Region: s.config.Region, Log: s.log})
+	return err
+}
+
+func (s *Server) openRoles(ctx context.Context) (err error) {
+	s.roles, err = iam.Open(ctx, iam.Options{Records: s.records, Region: s.config.Region, Log: s.log})
 	return err
 }
 
