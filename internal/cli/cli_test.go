@@ -356,6 +356,9 @@ func TestPrintable(t *testing.T) {
 	if got := printable("a\x1b[31m\nb\u009bc"); got != "a�[31m�b�c" {
 		t.Errorf("printable: %q", got)
 	}
+	if got := failureText(&client.FunctionError{Type: "E", Message: "\none\ntwo\x1b\n"}); got != "E: \none\ntwo�" {
+		t.Errorf("failureText: %q", got)
+	}
 	if got := terminalText("a\x1b\tb\n\r"); got != "a�\tb\n�" {
 		t.Errorf("terminalText: %q", got)
 	}

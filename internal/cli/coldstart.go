@@ -106,7 +106,7 @@ func (a *app) makeCold(cmd *cobra.Command, c *client.Client, name, qualifier, pa
 	case err != nil:
 		return err
 	case result.Error != nil:
-		a.note("the function failed: %s", printable(strings.TrimSuffix(result.Error.Type+": "+result.Error.Message, ": ")))
+		a.note("the function failed: %s", failureText(result.Error))
 	case !result.Report.Cold:
 		a.note("an instance was made ready before the call: what is shown is not of this call (see `lambent set` and `lambent provision`)")
 	}

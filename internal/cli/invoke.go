@@ -167,7 +167,7 @@ func (a *app) printInvocation(r client.Invocation) error {
 		}
 	}
 	if r.Error != nil {
-		a.note("the function failed: %s", terminalText(strings.TrimSpace(strings.TrimSuffix(r.Error.Type+": "+r.Error.Message, ": "))))
+		a.note("the function failed: %s", failureText(r.Error))
 	}
 	a.note("%s", reportLine(r))
 	return nil

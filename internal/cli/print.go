@@ -9,6 +9,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"lambent.dev/lambent/internal/client"
 )
 
 // printf writes to standard output.
@@ -73,6 +75,11 @@ func terminalText(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// failureText is what a function said when it failed, in lines.
+func failureText(e *client.FunctionError) string {
+	return terminalText(strings.TrimSpace(strings.TrimSuffix(e.Type+": "+e.Message, ": ")))
 }
 
 // millis is a number of milliseconds as a person reads it.

@@ -100,7 +100,7 @@ func (a *app) scaleWhy(cmd *cobra.Command, name string, last int) error {
 		return a.printJSON(s)
 	}
 	if s.Trouble != "" {
-		a.note("the last starts have failed: %s", printable(s.Trouble))
+		a.note("the last starts have failed: %s", terminalText(strings.TrimSpace(s.Trouble)))
 	}
 	if s.Held != "" {
 		a.note("%s", printable(s.Held))

@@ -170,9 +170,6 @@ var (
 func appPython(tree fs.FS) (Guess, bool, error) {
 	needs := strings.ToLower(source(tree, "requirements.txt") + "\n" + source(tree, "pyproject.toml"))
 	g := Guess{Family: Python, App: &App{}}
-	if v := versionNumber.FindString(source(tree, ".python-version")); strings.Contains(v, ".") {
-		g.Runtime = Python + v
-	}
 	if isFile(tree, "manage.py") && strings.Contains(source(tree, "manage.py"), "django") {
 		return appDjango(tree, g, needs)
 	}
@@ -187,6 +184,7 @@ func appPython(tree fs.FS) (Guess, bool, error) {
 		async := m[2] != "Flask" && m[2] != "create_app"
 		command, err := pythonServer(needs, name, async)
 		g.App.Command = command
+		g.pythonVersion(tree)
 		return g, err == nil, err
 	}
 	return Guess{}, false, nil
@@ -211,6 +209,7 @@ func pythonServer(needs, name string, async bool) ([]string, error) {
 
 func appDjango(tree fs.FS, g Guess, needs string) (Guess, bool, error) {
 	g.Because = append(g.Because, "manage.py is Django's")
+	g.pythonVersion(tree)
 	sites, _ := fs.Glob(tree, "*/wsgi.py") // the pattern is well formed
 	switch {
 	case strings.Contains(needs, "gunicorn") && len(sites) > 0:

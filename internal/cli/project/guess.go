@@ -249,13 +249,50 @@ func guessPython(tree fs.FS, _ string) (Guess, bool, error) {
 		}
 		name := m[1] + m[2]
 		g := Guess{Family: Python, Handler: strings.TrimSuffix(file, ".py") + "." + name, Because: []string{file + " defines " + name}}
-		if v := versionNumber.FindString(source(tree, ".python-version")); strings.Contains(v, ".") {
-			g.Runtime = Python + v
-			g.Because = append(g.Because, ".python-version says "+v)
-		}
+		g.pythonVersion(tree)
 		return g, true, nil
 	}
 	return Guess{}, false, nil
+}
+
+// pythonModule is the file of a module in C, which one version of Python can load
+// (PEP 3149). What is built against the stable interface has another name.
+var pythonModule = regexp.MustCompile(`\.cpython-3(\d{1,2})-[^/]*\.so$`)
+
+// maxModuleSearch bounds how many files are looked at for modules in C.
+const maxModuleSearch = 20000
+
+// pythonVersion finds the version that the tree is for: said, or that of the
+// packages which pip has put there.
+func (g *Guess) pythonVersion(tree fs.FS) {
+	if v := versionNumber.FindString(source(tree, ".python-version")); strings.Contains(v, ".") {
+		g.Runtime = Python + v
+		g.Because = append(g.Because, ".python-version says "+v)
+		return
+	}
+	modules := map[string]string{} // one of each version
+	seen := 0
+	_ = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if seen++; seen > maxModuleSearch {
+			return fs.SkipAll
+		}
+		switch {
+		case err != nil || !d.IsDir():
+		case d.Name() == ".git" || isFile(tree, path.Join(name, "pyvenv.cfg")): // nothing that is deployed
+			return fs.SkipDir
+		}
+		if m := pythonModule.FindStringSubmatch(name); m != nil {
+			modules[m[1]] = path.Base(name)
+		}
+		return nil
+	})
+	if len(modules) != 1 {
+		return // for none, or for any
+	}
+	for minor, name := range modules {
+		g.Runtime = Python + "3." + minor
+		g.Because = append(g.Because, name+" is for Python 3."+minor)
+	}
 }
 
 // others lists the top-level files with an extension that are not named yet.
