@@ -70,7 +70,8 @@ const (
 
 // Report is what the REPORT line says.
 type Report struct {
-	Duration    time.Duration // from the hand-over of the event to the answer
+	Duration    time.Duration // from the hand-over of the event to the answer, or until extensions were through
+	Extensions  time.Duration // of Duration, what passed after the runtime was through
 	Billed      time.Duration // Duration (and Init, when it is billed), rounded up to 1 ms
 	Init        time.Duration // of a cold start, the function's own part; zero when warm
 	MemoryMB    int

@@ -59,9 +59,7 @@ func (s *Service) Forward(ctx context.Context, inv *lambent.Invocation, send Sen
 	if err != nil {
 		return s.refused(err)
 	}
-	defer p.leave()
-	s.o.Metrics.Running(+1)
-	defer s.o.Metrics.Running(-1)
+	defer s.leave(p)
 	call.Asked(inv, v)
 	for attempt := 1; ; attempt++ {
 		lease, err := s.o.Pool.AcquireNear(ctx, v, inv.Affinity)

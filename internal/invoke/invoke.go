@@ -94,9 +94,12 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	defer p.leave()
-	s.o.Metrics.Running(+1)
-	defer s.o.Metrics.Running(-1)
+	lasts := false // beyond the answer; then conclude leaves
+	defer func() {
+		if !lasts {
+			s.leave(p)
+		}
+	}()
 
 	call.Asked(inv, v)
 	for attempt := 1; ; attempt++ {
@@ -105,9 +108,11 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 			return nil, s.refused(err)
 		}
 		note(call, lease)
-		res, err := s.run(ctx, lease, v, inv)
+		rec := begin(lease, v, inv)
+		rec.place = p
+		res, err := s.run(ctx, rec, inv)
 		if err == nil {
-			s.o.Metrics.Invoked(v, res)
+			lasts = rec.lasts
 			return res, nil
 		}
 		// The instance died before it saw the event: another one may have it.
@@ -121,8 +126,8 @@ func (s *Service) Invoke(ctx context.Context, inv *lambent.Invocation) (res *lam
 const maxAttempts = 3
 
 // run sends the invocation to the leased instance and records its result.
-func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version, inv *lambent.Invocation) (res *lambent.Result, err error) {
-	rec := begin(lease, v, inv)
+func (s *Service) run(ctx context.Context, rec *record, inv *lambent.Invocation) (res *lambent.Result, err error) {
+	lease, v := rec.lease, rec.version
 	deadline := rec.began.Add(rec.limit)
 	// One place lets go of the instance and its log, whatever became of the call.
 	defer func() {
@@ -151,22 +156,36 @@ func (s *Service) run(ctx context.Context, lease *pool.Lease, v *lambent.Version
 		}
 	}
 	res = finish(inv, v, &answer)
-	describe(&res.Report, lease)
+	rec.describe(&res.Report)
+	if answer.Rest != nil {
+		res.LogTail = s.outlast(rec, *res, answer.Rest)
+		return res, nil
+	}
 	res.LogTail = rec.end(res, &answer)
+	s.o.Metrics.Invoked(v, res)
 	return res, nil
 }
 
 // enter admits a call of v within the limits that hold for it now, and counts one
-// that they refuse. The place is left when the call is over.
+// that they refuse. Its place is left when it is over.
 func (s *Service) enter(ctx context.Context, v *lambent.Version, hurry bool) (p place, err error) {
 	entry, err := s.o.Catalog.Get(v.Namespace, v.Function, "")
 	if err == nil {
 		p, err = s.admit.enter(ctx, v, entry.Function.Reserved, hurry)
 	}
-	if lambent.CodeOf(err) == lambent.CodeThrottled {
+	switch {
+	case err == nil:
+		s.o.Metrics.Running(+1)
+	case lambent.CodeOf(err) == lambent.CodeThrottled:
 		s.o.Metrics.Throttled(v.Namespace, v.Function)
 	}
 	return p, err
+}
+
+// leave ends what enter has begun.
+func (s *Service) leave(p place) {
+	s.o.Metrics.Running(-1)
+	p.leave()
 }
 
 // event is the invocation as the runtime sees it.

@@ -62,6 +62,11 @@ func (p *paper) WriteLine(_ time.Time, line []byte) {
 }
 func (p *paper) Begin(string, bool) {}
 func (p *paper) Close() error       { return nil }
+func (p *paper) Tail() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return []byte(strings.Join(p.lines, "\n") + "\n")
+}
 func (p *paper) End() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
-	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
@@ -40,18 +39,19 @@ func finish(inv *lambent.Invocation, v *lambent.Version, a *sandbox.Answer) *lam
 // describe adds what the instance knows to the report of an invocation. Billing
 // starts at the function's own initialisation, which the first invocation pays
 // for unless provisioned concurrency has.
-func describe(r *lambent.Report, lease *pool.Lease) {
-	r.MaxMemoryMB = lease.MaxMemoryMB(r.Duration)
-	r.Thaw = lease.Thaw()
-	init, provisioned := lease.Init()
-	r.Init = init
+func (r *record) describe(rep *lambent.Report) {
+	rep.MaxMemoryMB = r.lease.MaxMemoryMB(rep.Duration)
+	rep.Thaw = r.lease.Thaw()
+	init, provisioned := r.lease.Init()
+	rep.Init = init
 	if init > 0 && !provisioned {
-		r.Billed = roundUp(init + r.Duration)
+		r.billedInit = init
+		rep.Billed = roundUp(init + rep.Duration)
 	}
-	cold, waited := lease.Cold()
-	r.Instance = cold.Stream
+	cold, waited := r.lease.Cold()
+	rep.Instance = cold.Stream
 	if waited {
-		r.Cold, r.Origin, r.Stages = true, cold.Origin, cold.Stages
+		rep.Cold, rep.Origin, rep.Stages = true, cold.Origin, cold.Stages
 	}
 }
 

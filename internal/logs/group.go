@@ -208,6 +208,18 @@ func (st *stream) End() []byte {
 	st.g.mu.Lock()
 	defer st.g.mu.Unlock()
 	st.request, st.req = "", 0
+	return st.takeTail()
+}
+
+// Tail implements Stream.
+func (st *stream) Tail() []byte {
+	st.g.mu.Lock()
+	defer st.g.mu.Unlock()
+	return st.takeTail()
+}
+
+// takeTail ends the keeping of the tail. The lock is held.
+func (st *stream) takeTail() []byte {
 	if !st.keeping {
 		return nil
 	}

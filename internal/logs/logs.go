@@ -78,6 +78,8 @@ type Stream interface {
 	// starts to keep the last lambent.LogTail bytes for it. The first request's
 	// tail begins with what was written since Open.
 	Begin(requestID string, tail bool)
+	// Tail returns the tail that was kept, and has no more kept. The request goes on.
+	Tail() []byte
 	// End clears the request and returns the tail that was kept.
 	End() []byte
 	Close() error

@@ -109,13 +109,14 @@ func (f Format) End(dst []byte, at time.Time, requestID string, r *lambent.Resul
 // first byte, and from there to its end. at is when the answer ended.
 func streamSpans(at time.Time, rep lambent.Report) []map[string]any {
 	began := at.Add(-rep.Duration)
-	span := func(name string, start time.Time, took time.Duration) map[string]any {
-		return map[string]any{"name": name, "start": stamp(start), "durationMs": number(milliseconds(took))}
-	}
 	return []map[string]any{
 		span("responseLatency", began, rep.FirstByte),
 		span("responseDuration", began.Add(rep.FirstByte), rep.Duration-rep.FirstByte),
 	}
+}
+
+func span(name string, start time.Time, took time.Duration) map[string]any {
+	return map[string]any{"name": name, "start": stamp(start), "durationMs": number(milliseconds(took))}
 }
 
 // Report is written last.
@@ -133,6 +134,9 @@ func (f Format) Report(dst []byte, at time.Time, requestID string, r *lambent.Re
 	}
 	record := f.record(requestID, r)
 	record["metrics"] = metrics
+	if rep.Extensions > 0 {
+		record["spans"] = []map[string]any{span("extensionOverhead", at.Add(-rep.Extensions), rep.Extensions)}
+	}
 	if rep.Cold && rep.Origin != "" {
 		record["coldStart"] = coldStart(rep)
 	}

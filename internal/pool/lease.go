@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"lambent.dev/lambent/internal/logs"
@@ -16,6 +17,7 @@ type Lease struct {
 	cold     bool          // the call waited for the instance's start
 	thaw     time.Duration // the call waited for it to wake
 	ended    string        // type of the failure that ended the instance, if any
+	after    func()        // see After
 	released bool
 }
 
@@ -85,6 +87,11 @@ func (l *Lease) MaxMemoryMB(took time.Duration) int {
 	return mb
 }
 
+// After has f called when the invocation is over for the instance, too: when it is
+// ready again, or before it is ended, and before anybody else has it. It is for
+// answers with a [sandbox.Answer.Rest], and comes before Release.
+func (l *Lease) After(f func()) { l.after = sync.OnceFunc(f) }
+
 // Release gives the instance back: to the next caller as soon as its runtime
 // asks for an event, or to its end when it is dead. deadline is when the
 // invocation's time is up: a runtime that is still not back by then is ended.
@@ -106,7 +113,7 @@ func (l *Lease) Release(deadline time.Time) {
 		l.pool.giveBack(m)
 		return
 	}
-	m.used = true
+	m.used, m.after = true, l.after
 	if isDone(m) { // Ready is closed too then
 		if l.ended == "Sandbox.Timedout" || l.ended == "Runtime.ExitError" {
 			l.pool.inherit(m)
@@ -134,7 +141,7 @@ func (p *Pool) settle(m *member, deadline time.Time) {
 		p.overdue.Reset(time.Until(deadline))
 	}
 	p.mu.Unlock()
-	if a, ok := m.inst.(sandbox.Announcer); ok && a.WhenReady(m.back) {
+	if a, ok := m.inst.(sandbox.Announcer); ok && m.after == nil && a.WhenReady(m.back) {
 		return
 	}
 	select {
@@ -150,6 +157,7 @@ func (p *Pool) settle(m *member, deadline time.Time) {
 
 // settled puts an instance that waits for an event to use again.
 func (p *Pool) settled(m *member) {
+	m.conclude()
 	if isDone(m) {
 		p.end(m, "ended")
 		return
@@ -157,7 +165,15 @@ func (p *Pool) settled(m *member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !m.ended { // it was back too late
+		m.after = nil
 		p.deliverLocked(m.group, outcome{m: m})
+	}
+}
+
+// conclude calls what waits for the end of m's invocation, or waits until it has been.
+func (m *member) conclude() {
+	if m.after != nil {
+		m.after()
 	}
 }
 

@@ -2,7 +2,9 @@ package pool
 
 import (
 	"context"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lambent.dev/lambent/internal/sandbox"
@@ -101,4 +103,62 @@ func TestCloseEndsWhatIsNotBack(t *testing.T) {
 			t.Errorf("after Close %+v", s)
 		}
 	})
+}
+
+// TestAfter: what waits for the end of an invocation is called once, when the instance
+// is ready again or before it is ended, and before another call has it.
+func TestAfter(t *testing.T) {
+	for name, c := range map[string]struct {
+		settle, limit time.Duration
+		end           func(*fake.Instance) // a while after the answer
+		want          time.Duration        // after the answer
+	}{
+		"at once":  {0, 5 * time.Second, nil, 0},
+		"later":    {2 * time.Second, 5 * time.Second, nil, 2 * time.Second},
+		"too late": {9 * time.Second, 5 * time.Second, nil, 5 * time.Second},
+		"crashed": {9 * time.Second, 5 * time.Second, func(i *fake.Instance) {
+			i.Die(sandbox.Failure{Type: "Extension.Crash"})
+		}, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inPool(t, scripted{settle: c.settle}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+				l, err := p.Acquire(context.Background(), version("f"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := l.Invoke(context.Background(), sandbox.Event{}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // without a settle it is ready
+				first := d.Instances()[0]
+				answered, over := time.Now(), make(chan time.Duration, 2)
+				l.After(func() {
+					if !slices.Contains(d.Instances(), first) {
+						t.Error("it is called when the instance has been stopped")
+					}
+					over <- time.Since(answered)
+				})
+				l.Release(time.Now().Add(c.limit))
+				if c.end != nil {
+					time.Sleep(c.want)
+					c.end(first)
+				}
+				next, err := p.Acquire(context.Background(), version("f"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if next.m == l.m && len(over) == 0 {
+					t.Error("another call has the instance before the first is over")
+				}
+				next.Release(time.Now().Add(c.limit))
+				time.Sleep(10 * time.Second)
+				if n := len(over); n != 1 {
+					t.Fatalf("called %d times", n)
+				}
+				if took := <-over; took != c.want {
+					t.Errorf("over after %v, want %v", took, c.want)
+				}
+			})
+		})
+	}
 }

@@ -181,6 +181,7 @@ type member struct {
 	idleAt   time.Time
 	due      time.Time // when it has to be ready again, while it is settling
 	back     func()    // tells that it is
+	after    func()    // to be called before it is, or is ended; may be called again; usually nil
 	frozen   bool      // counts in Pool.frozen and Pool.frozenMB
 	frozenAt time.Time
 	lingers  bool           // takes a while to end, and its memory until then

@@ -89,6 +89,7 @@ type discard struct{ of *rooms }
 
 func (discard) WriteLine(time.Time, []byte) {}
 func (discard) Begin(string, bool)          {}
+func (discard) Tail() []byte                { return nil }
 func (discard) End() []byte                 { return nil }
 func (d discard) Close() error {
 	d.of.streams.Add(-1)

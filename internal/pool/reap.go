@@ -163,6 +163,7 @@ func (p *Pool) endLocked(m *member, reason string) {
 	}
 	now := time.Now()
 	p.wg.Go(func() {
+		m.conclude()
 		p.wasted(m, now)
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()

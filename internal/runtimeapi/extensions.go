@@ -301,10 +301,8 @@ func (s *Session) maybeReady() (tell func()) {
 	if s.state != ready {
 		return nil
 	}
-	for _, e := range s.extensions {
-		if !e.came || e.busy || e.next != nil {
-			return nil
-		}
+	if len(s.extensions) > 0 && !s.allThrough() {
+		return nil
 	}
 	select {
 	case <-s.registered:
@@ -313,6 +311,51 @@ func (s *Session) maybeReady() (tell func()) {
 	}
 	s.endInit(nil)
 	return s.signalReady()
+}
+
+// allThrough tells whether no extension is at work any more, now that the runtime is
+// not, and notes the time. The caller holds mu.
+func (s *Session) allThrough() bool {
+	x := s.current
+	answered := x != nil && x.settled
+	if answered && x.back.IsZero() {
+		x.back = time.Now()
+	}
+	for _, e := range s.extensions {
+		if !e.came || e.busy || e.next != nil {
+			return false
+		}
+	}
+	if answered && x.through.IsZero() {
+		x.through = time.Now()
+	}
+	return true
+}
+
+// attended tells whether there is an extension that is told of invocations. The caller
+// holds mu.
+func (s *Session) attended() bool {
+	return slices.ContainsFunc(s.extensions, func(e *extension) bool { return e.invoke })
+}
+
+// rest is what has followed the answer of x.
+func (s *Session) rest(x *exchange) sandbox.Rest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := sandbox.Rest{Took: x.since()}
+	switch {
+	case !x.through.IsZero():
+		r.Took = x.through.Sub(x.handed)
+	case s.gone != nil:
+		r.Failure = s.gone
+	case x.overdue():
+		r.Took = x.event.Deadline.Sub(x.handed)
+		r.Failure = sandbox.TimedOut(x.event.Deadline.Sub(x.offered))
+	}
+	if !x.back.IsZero() {
+		r.Extensions = max(0, r.Took-x.back.Sub(x.handed))
+	}
+	return r
 }
 
 // Shutdown tells the extensions that want to know of the end of the instance, and
@@ -349,8 +392,13 @@ func (s *Session) Overdue() bool {
 	case <-s.ready:
 		return false
 	default:
-		return s.current != nil && !s.current.event.Deadline.IsZero() && !time.Now().Before(s.current.event.Deadline)
+		return s.current != nil && s.current.overdue()
 	}
+}
+
+// overdue tells whether the event's time is up.
+func (x *exchange) overdue() bool {
+	return !x.event.Deadline.IsZero() && !time.Now().Before(x.event.Deadline)
 }
 
 // forgetExtension is forget for one that an extension waits with. The caller holds

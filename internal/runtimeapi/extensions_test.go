@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // register registers an extension and returns its identifier.
@@ -221,5 +223,76 @@ func TestExternalExtension(t *testing.T) {
 	}
 	if got := <-r.extensionNext(id); strings.TrimSpace(string(got.body)) != `{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":1234567}` {
 		t.Errorf("told %d %s", got.status, got.body)
+	}
+}
+
+// TestRestOfAnInvocation: the invocation goes on after its answer until the extensions
+// that were told of it are back, which is told with its times.
+func TestRestOfAnInvocation(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(r *rig, id string)
+		want func(rest sandbox.Rest) bool
+	}{
+		{"all are back", func(r *rig, id string) {
+			r.runtimeNext()
+			time.Sleep(30 * time.Millisecond)
+			r.extensionNext(id)
+		}, func(rest sandbox.Rest) bool {
+			return rest.Failure == nil && rest.Extensions >= 40*time.Millisecond && rest.Took >= rest.Extensions
+		}},
+		{"the runtime comes last", func(r *rig, id string) {
+			r.extensionNext(id)
+			time.Sleep(30 * time.Millisecond)
+			r.runtimeNext()
+		}, func(rest sandbox.Rest) bool {
+			return rest.Failure == nil && rest.Extensions < rest.Took/2 && rest.Took >= 50*time.Millisecond
+		}},
+		{"it goes on", func(r *rig, _ string) { r.runtimeNext() }, func(rest sandbox.Rest) bool {
+			return rest.Failure == nil && rest.Extensions > 0 && rest.Extensions < rest.Took
+		}},
+		{"the time is up", func(r *rig, _ string) {
+			r.runtimeNext()
+			time.Sleep(time.Second)
+		}, func(rest sandbox.Rest) bool {
+			return rest.Failure != nil && rest.Failure.Type == "Sandbox.Timedout" && rest.Took > 900*time.Millisecond && rest.Took <= time.Second
+		}},
+		{"an extension crashes", func(r *rig, _ string) {
+			r.runtimeNext()
+			r.s.Exited(sandbox.Failure{Type: "Extension.Crash"})
+		}, func(rest sandbox.Rest) bool {
+			return rest.Failure != nil && rest.Failure.Type == "Extension.Crash" && rest.Extensions > 0
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, "witness")
+			id := r.register("witness", `{"events":["INVOKE"]}`)
+			first, told := r.runtimeNext(), r.extensionNext(id)
+			waitClosed(t, "ready", r.s.Ready())
+			out := r.invoke(event("r", "{}"), time.Second)
+			<-first
+			<-told
+			r.respond("r", "1")
+			a := <-out
+			if a.err != nil || a.answer.Rest == nil {
+				t.Fatalf("%+v", a)
+			}
+			c.end(r, id)
+			if rest := a.answer.Rest(); !c.want(rest) {
+				t.Errorf("%+v, %+v", rest, rest.Failure)
+			}
+		})
+	}
+	// One that is told of nothing but the end has nothing to do with it.
+	r := newRig(t, "witness")
+	id := r.register("witness", `{"events":["SHUTDOWN"]}`)
+	first := r.runtimeNext()
+	r.extensionNext(id)
+	waitClosed(t, "ready", r.s.Ready())
+	out := r.invoke(event("r", "{}"), time.Second)
+	<-first
+	r.respond("r", "1")
+	if a := <-out; a.err != nil || a.answer.Rest != nil {
+		t.Errorf("%+v", a)
 	}
 }

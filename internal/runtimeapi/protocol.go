@@ -187,6 +187,9 @@ func (s *Session) finish(x *exchange, p *post, a sandbox.Answer, r reply) reply 
 		return refuseID()
 	}
 	a.Took = x.since()
+	if s.gone == nil && s.attended() {
+		a.Rest = func() sandbox.Rest { return s.rest(x) }
+	}
 	s.settle(x, outcome{answer: a})
 	s.state = answered
 	if s.gone != nil {

@@ -92,6 +92,9 @@ type exchange struct {
 	// gone. Guarded by Session.mu.
 	halt func(bool)
 	left bool
+	// back is when the runtime had done what was left after the answer, through when
+	// extensions had, too; zero before, and where there are none. Guarded by Session.mu.
+	back, through time.Time
 }
 
 // outcome ends an exchange: an answer, or err when the event never reached the
@@ -298,6 +301,13 @@ func (s *Session) Exited(f sandbox.Failure) {
 		return
 	}
 	s.end(f)
+}
+
+// Gone is why no event can be taken any more; nil while one can.
+func (s *Session) Gone() *sandbox.Failure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
 }
 
 // end settles whatever is open with f. The caller holds mu.

@@ -100,7 +100,11 @@ type initMetrics struct {
 // of everybody's.
 func (s *Session) noteInit(kind string, f *sandbox.Failure, took time.Duration) {
 	e := initEvent{Type: s.opts.Telemetry.Begun.Type, Phase: "init", Status: "success"}
-	if f != nil {
+	switch {
+	case f == nil:
+	case f.Type == "Sandbox.Timedout":
+		e.Status = "timeout"
+	default:
 		e.Status, e.Error = "error", f.Type
 	}
 	if took > 0 {

@@ -37,7 +37,8 @@ type Driver interface {
 type Instance interface {
 	// Init waits until the runtime has asked for its first event or has failed.
 	// A runtime that fails is an [InitResult] with Failure set; the error is for
-	// faults of the platform and for ctx.
+	// faults of the platform and for ctx. The deadline of ctx is the function's:
+	// an instance that misses it may be dead.
 	Init(ctx context.Context) (InitResult, error)
 	// Invoke hands the event to the runtime and waits for its answer. The
 	// deadline of ctx is the function's: when it passes, the instance is dead and
@@ -308,6 +309,20 @@ type Answer struct {
 	Failure *Failure
 	// Took is the time from the hand-over to the answer.
 	Took time.Duration
+	// Rest is set where the invocation goes on after the answer, because extensions
+	// have been told of it: until Ready is closed. It is asked then, or when the
+	// instance is about to be ended before.
+	Rest func() Rest
+}
+
+// Rest is what followed an answer (AWS Lambda developer guide, "Using the Lambda
+// Extensions API", "Invoke phase").
+type Rest struct {
+	// Took is the time from the hand-over until all were through, or until now;
+	// Extensions is how much of it passed after the runtime was.
+	Took, Extensions time.Duration
+	// Failure is set when the instance has ended meanwhile, or has no time left.
+	Failure *Failure
 }
 
 // Failure is an end that the function brought on itself.

@@ -33,6 +33,7 @@ type discard struct{}
 
 func (discard) WriteLine(time.Time, []byte) {}
 func (discard) Begin(string, bool)          {}
+func (discard) Tail() []byte                { return nil }
 func (discard) End() []byte                 { return nil }
 func (discard) Close() error                { return nil }
 

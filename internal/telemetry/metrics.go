@@ -21,6 +21,7 @@ type Metrics struct {
 	throttles   *prometheus.CounterVec
 	refusals    *prometheus.CounterVec
 	durations   *prometheus.HistogramVec
+	extensions  *prometheus.HistogramVec
 	firstBytes  *prometheus.HistogramVec
 	streamed    *prometheus.CounterVec
 	billed      *prometheus.CounterVec
@@ -58,7 +59,8 @@ func NewMetrics() *Metrics {
 		errors:      counter("lambent_invocation_errors_total", "Invocations that ended in a function error, by kind.", "namespace", "function", "kind"),
 		throttles:   counter("lambent_throttles_total", "Invocations refused by a concurrency or rate limit.", "namespace", "function"),
 		refusals:    counter("lambent_refusals_total", "Invocations that did not reach a function, by error code.", "code"),
-		durations:   histogram("lambent_invocation_duration_seconds", "Time from the hand-over of the event to the answer.", durationBuckets, "runtime"),
+		durations:   histogram("lambent_invocation_duration_seconds", "Time from the hand-over of the event to the answer, or until extensions were through.", durationBuckets, "runtime"),
+		extensions:  histogram("lambent_extensions_duration_seconds", "Time that extensions took after the runtime was through, where they did.", durationBuckets, "runtime"),
 		firstBytes:  histogram("lambent_stream_first_byte_seconds", "Time from the hand-over of the event to the first byte of a streamed answer.", firstByteBuckets, "runtime"),
 		streamed:    counter("lambent_streamed_bytes_total", "Bytes of streamed answers, by how those ended: whole, error, or left by the caller.", "namespace", "function", "end"),
 		billed:      counter("lambent_billed_seconds_total", "Billed duration.", "namespace", "function"),
@@ -71,7 +73,7 @@ func NewMetrics() *Metrics {
 		spans:       counter("lambent_trace_spans_total", "Spans of traces by what became of them: sent, or dropped because of queue_full or refused by the receiver.", "outcome"),
 	}
 	m.registry.MustRegister(
-		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.firstBytes, m.streamed, m.billed,
+		m.invocations, m.errors, m.throttles, m.refusals, m.durations, m.extensions, m.firstBytes, m.streamed, m.billed,
 		m.running, m.coldStarts, m.stages, m.thaws, m.ahead, m.wasted, m.spans,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -87,7 +89,7 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // Running adds delta to the number of invocations inside the platform: +1 when
-// one is admitted, -1 when it has been answered.
+// one is admitted, -1 when it is over.
 func (m *Metrics) Running(delta int) {
 	if m != nil {
 		m.running.Add(float64(delta))
@@ -102,6 +104,9 @@ func (m *Metrics) Invoked(v *lambent.Version, r *lambent.Result) {
 	m.invocations.WithLabelValues(v.Namespace, v.Function).Inc()
 	m.durations.WithLabelValues(v.Runtime).Observe(r.Report.Duration.Seconds())
 	m.billed.WithLabelValues(v.Namespace, v.Function).Add(r.Report.Billed.Seconds())
+	if r.Report.Extensions > 0 {
+		m.extensions.WithLabelValues(v.Runtime).Observe(r.Report.Extensions.Seconds())
+	}
 	if r.FunctionError != "" {
 		m.errors.WithLabelValues(v.Namespace, v.Function, errorKind(r.ErrorType)).Inc()
 	}

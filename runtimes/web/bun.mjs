@@ -1,7 +1,8 @@
 // Bun as a host.
 
+import { dlopen } from 'bun:ffi';
 import fs from 'node:fs';
-import { run } from './core.mjs';
+import { run, turned } from './core.mjs';
 
 // Control is descriptor 3, where the driver listens: runtimes/README.md.
 const controlled = process.env.LAMBENT_CONTROL !== undefined;
@@ -66,7 +67,9 @@ await run({
   },
   exit: (status) => process.exit(status),
   turnToFunction() {
-    if (controlled) fs.writeSync(3, 'L');
+    if (!controlled) return;
+    const { symbols } = dlopen('libc.so.6', { clock_gettime: { args: ['i32', 'ptr'], returns: 'i32' } });
+    fs.writeSync(3, turned(symbols.clock_gettime));
   },
   closeControl() {
     if (controlled) fs.closeSync(3);

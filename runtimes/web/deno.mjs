@@ -1,21 +1,25 @@
 // Deno as a host. It does without the node: modules, which take as long to load as
 // Deno itself to start.
 
-import { run } from './core.mjs';
+import { run, turned } from './core.mjs';
 
 const encoder = new TextEncoder();
 
 // Control is descriptor 3, where the driver listens: runtimes/README.md. Deno has
 // no way to a descriptor that it has not opened but by way of the C library.
 function control() {
-  if (Deno.env.get('LAMBENT_CONTROL') === undefined) return { say() {}, close() {} };
+  if (Deno.env.get('LAMBENT_CONTROL') === undefined) return { turn() {}, close() {} };
   Deno.env.delete('LAMBENT_CONTROL');
   const { symbols } = Deno.dlopen('libc.so.6', {
     write: { parameters: ['i32', 'buffer', 'usize'], result: 'isize' },
     close: { parameters: ['i32'], result: 'i32' },
+    clock_gettime: { parameters: ['i32', 'buffer'], result: 'i32' },
   });
   return {
-    say: (text) => symbols.write(3, encoder.encode(text), BigInt(text.length)),
+    turn() {
+      const word = turned(symbols.clock_gettime);
+      symbols.write(3, word, BigInt(word.length));
+    },
     close: () => symbols.close(3),
   };
 }
@@ -28,7 +32,7 @@ await run({
   env: (name) => Deno.env.get(name),
   setenv: (name, value) => (value === undefined ? Deno.env.delete(name) : Deno.env.set(name, value)),
   exit: (status) => Deno.exit(status),
-  turnToFunction: () => driver.say('L'),
+  turnToFunction: () => driver.turn(),
   closeControl: () => driver.close(),
 
   async connect(hostname, port) {

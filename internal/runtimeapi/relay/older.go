@@ -14,7 +14,8 @@ var reportMetrics = []string{"durationMs", "billedDurationMs", "memorySizeMB", "
 
 // older words an event for a subscriber of the Logs API, in a version of its schema
 // (AWS Lambda developer guide, "Using the Lambda Logs API", "Log messages"): it has
-// fewer kinds of events, less in each, and two for the end of an invocation, or three.
+// fewer kinds of events, less in each, and one more, platform.end, when extensions are
+// through, too: hence platform.runtimeDone, which its first version did not have.
 func older(schema string, event []byte) [][]byte {
 	var e struct {
 		Time, Type string
@@ -53,7 +54,11 @@ func older(schema string, event []byte) [][]byte {
 				delete(r.Metrics, name)
 			}
 		}
-		return [][]byte{encode(e.Time, e.Type, r)}
+		metrics := r.Metrics
+		r.Metrics = nil
+		end := encode(e.Time, "platform.end", r)
+		r.Metrics = metrics
+		return [][]byte{end, encode(e.Time, e.Type, r)}
 	}
 	var all [][]byte
 	r.Metrics = nil
@@ -67,7 +72,7 @@ func older(schema string, event []byte) [][]byte {
 	if fault == "Runtime.ExitError" || strings.HasPrefix(fault, "Extension.") {
 		all = append(all, encode(e.Time, "platform.fault", "RequestId: "+r.Request+" Process exited before completing request"))
 	}
-	return append(all, encode(e.Time, "platform.end", r))
+	return all
 }
 
 // text is a record that is a line: one that was passed on as an object is text again.

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -210,6 +211,11 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 		i.mu.Lock()
 		i.stage = nil // nobody listens any more
 		i.mu.Unlock()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			f := &sandbox.Failure{Type: "Sandbox.Timedout", Message: "The initialisation timed out"}
+			i.fault.CompareAndSwap(nil, f)
+			i.end(f)
+		}
 		return r, err
 	}
 	r.Origin = i.origin
@@ -277,6 +283,12 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 		}
 	}
 	i.drain()
+	if rest := a.Rest; rest != nil {
+		a.Rest = func() sandbox.Rest {
+			i.drain()
+			return rest()
+		}
+	}
 	return a, nil
 }
 
@@ -376,7 +388,11 @@ func (i *Instance) Stop(ctx context.Context) error {
 // shutdownReason is what extensions are told of why the instance ends, in AWS's words
 // ("Using the Lambda Extensions API", "Shutdown phase").
 func (i *Instance) shutdownReason() string {
-	switch why := i.Why(); {
+	why := i.Why()
+	if why == nil {
+		why = i.session.Gone() // it has said so, and may still exist
+	}
+	switch {
 	case why == nil && i.session.Overdue(), why != nil && why.Type == "Sandbox.Timedout":
 		return "timeout"
 	case why == nil:

@@ -1,5 +1,7 @@
 using System;
+using System.Buffers.Binary;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.IO;
 using System.Text.Json;
 
@@ -35,9 +37,23 @@ namespace Lambent
 
         internal void Say(char message)
         {
+            Send(new[] { (byte)message });
+        }
+
+        /// <summary>Tells that the function's own code comes next. On Linux the stopwatch is CLOCK_MONOTONIC.</summary>
+        internal void Turn()
+        {
+            var word = new byte[9];
+            word[0] = (byte)'T';
+            BinaryPrimitives.WriteInt64BigEndian(new Span<byte>(word, 1, 8), Stopwatch.GetTimestamp());
+            Send(word);
+        }
+
+        private static void Send(byte[] message)
+        {
             try
             {
-                Native.Write(Descriptor, new[] { (byte)message }, 1);
+                Native.Write(Descriptor, message, message.Length);
             }
             catch (IOException)
             {

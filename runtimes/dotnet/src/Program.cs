@@ -22,7 +22,7 @@ namespace Lambent
                 var client = new Client(Environment.GetEnvironmentVariable("AWS_LAMBDA_RUNTIME_API") ?? "");
                 if (control != null)
                 {
-                    control.Say('L');
+                    control.Turn();
                 }
                 Handler handler = Load(client);
                 if (control != null)

@@ -31,7 +31,7 @@ public final class Main {
             adopt(env);
             Log.LOGGER.configure();
             if (control != null) {
-                control.say('L');
+                control.turn();
             }
             new Main(new Client(System.getenv("AWS_LAMBDA_RUNTIME_API")), null).run(control, prepare != null);
         } catch (IOException | ReflectiveOperationException e) {
