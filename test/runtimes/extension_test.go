@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -184,6 +186,79 @@ func TestExtensionOutlivesRuntime(t *testing.T) {
 	}
 }
 
+// reports are the durations in a log's REPORT lines, by the field's name.
+func reports(text, field string) (all []float64) {
+	for _, m := range regexp.MustCompile(`(?m)^.*REPORT .*\t`+field+`: ([0-9.]+) ms`).FindAllStringSubmatch(text, -1) {
+		ms, err := strconv.ParseFloat(m[1], 64)
+		if err != nil {
+			continue // the caller finds too few
+		}
+		all = append(all, ms)
+	}
+	return all
+}
+
+// TestExtensionWorksAfterTheAnswer: the report tells of what it does then, which the
+// answer has not waited for; the instance takes the next call.
+func TestExtensionWorksAfterTheAnswer(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	layer := publish(t, s, "witness", map[string]string{"extensions/witness!": witness(t)})
+	s.Create(t, harness.Function{Name: "works", Runtime: "provided.al2023", Handler: "h", Zip: harness.ZipDir(t, code(t, "provided")), Layers: []string{layer}, Timeout: 20,
+		Env: map[string]string{"WITNESS": "works", "TELEMETRY": fmt.Sprintf(subscription, `"platform"`, `{"protocol":"HTTP","URI":"http://sandbox:4243"}`)}})
+	type counted struct{ Count int }
+	for n := 1; n <= 2; n++ {
+		out := s.Invoke(t, "works", `{"do":"count"}`)
+		if got := decode[counted](t, out); got.Count != n {
+			t.Errorf("call %d is the %d. of its instance", n, got.Count)
+		}
+		var inOrder []string
+		for range n {
+			inOrder = append(inOrder, "START RequestId: ", "witness: INVOKE", "witness: has done its work", "END RequestId: ", "REPORT RequestId: ")
+		}
+		text := awaitLog(t, s, "works", inOrder...)
+		so, whole, billed := reports(logOf(out), "Duration"), reports(text, "Duration"), reports(text, "Billed Duration")
+		if len(so) != 1 || len(whole) != n || len(billed) != n {
+			t.Fatalf("reports of call %d: %v, then %v, %v in\n%s", n, so, whole, billed, text)
+		}
+		if whole[n-1] < 300 || billed[n-1] < whole[n-1] || so[0] > whole[n-1]-200 {
+			t.Errorf("call %d took %v ms, the whole %v ms, billed %v ms", n, so[0], whole[n-1], billed[n-1])
+		}
+	}
+	all := awaitTold(t, s, "works", "platform.report")
+	if report := recordOf(t, all, "platform.report"); !strings.Contains(report, `"name":"extensionOverhead"`) {
+		t.Errorf("the extension was told %s", report)
+	}
+	types := typesOf(all)
+	if done, report := slices.Index(types, "runtimeDone"), slices.Index(types, "report"); done < 0 || report < done {
+		t.Errorf("told in this order: %v", types)
+	}
+}
+
+// TestInitBesideExtension: what the function's own initialisation takes is reported
+// beside an extension, too, whenever the server hears of its beginning.
+func TestInitBesideExtension(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	layer := publish(t, s, "witness", map[string]string{"extensions/witness!": witness(t)})
+	for _, language := range []string{"java", "dotnet", "deno", "bun"} {
+		t.Run(language, func(t *testing.T) {
+			runtimes, folder := ready(t, s, language), language
+			if _, err := exec.LookPath("mcs"); len(runtimes) == 0 || language == "dotnet" && err != nil {
+				t.Skip("this host has no such runtime")
+			}
+			if language == "deno" || language == "bun" {
+				folder = "web"
+			}
+			s.Create(t, harness.Function{Name: language, Runtime: runtimes[0], Handler: handlers[language], Zip: harness.ZipDir(t, code(t, folder)),
+				Layers: []string{layer}, Timeout: 30, Memory: 512, Env: map[string]string{"INIT_SLEEP": "200"}})
+			out := s.Invoke(t, language, `{"do":"echo","value":1}`)
+			wantPayload(t, out, "1")
+			if init := reports(logOf(out), "Init Duration"); len(init) != 1 || init[0] < 200 {
+				t.Errorf("init took %v ms\n%s", init, logOf(out))
+			}
+		})
+	}
+}
+
 // TestSlowExtension: an extension that is at work on an invocation holds up its instance,
 // not the caller, and the function's time is its, too.
 func TestSlowExtension(t *testing.T) {
@@ -197,7 +272,12 @@ func TestSlowExtension(t *testing.T) {
 			t.Errorf("an instance whose extension is at work has taken call %d", got.Count)
 		}
 	}
-	awaitLog(t, s, "slow", "witness: INVOKE", "witness: SHUTDOWN timeout", "witness: at rest")
+	text := awaitLog(t, s, "slow", "witness: INVOKE", "Task timed out after 1.00 seconds", "END RequestId: ", "\tStatus: timeout", "witness: SHUTDOWN timeout", "witness: at rest")
+	for _, ms := range reports(text, "Duration") {
+		if ms < 900 || ms > 1000 {
+			t.Errorf("a second is %v ms:\n%s", ms, text)
+		}
+	}
 }
 
 // TestExtensionInImage has extensions in images, which come as a whole or file by file.

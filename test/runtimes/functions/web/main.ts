@@ -16,6 +16,8 @@ class Custom extends Error {
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
+await sleep(Number(process.env.INIT_SLEEP ?? 0));
+
 const verbs: Record<string, (event: Event, context: any) => unknown> = {
   echo: (event) => event.value,
   error: (event) => { throw new Custom(event.message ?? 'went wrong'); },

@@ -27,6 +27,15 @@ namespace Fn
         [DllImport("libc")]
         private static extern uint getuid();
 
+        public Main()
+        {
+            string wait = Environment.GetEnvironmentVariable("INIT_SLEEP");
+            if (wait != null)
+            {
+                Thread.Sleep(int.Parse(wait));
+            }
+        }
+
         public object Handle(JsonElement e, ILambdaContext context)
         {
             JsonElement verb;

@@ -31,6 +31,13 @@ public class Main implements RequestHandler<Object, Object> {
         }
     }
 
+    static {
+        String wait = System.getenv("INIT_SLEEP");
+        if (wait != null) {
+            java.util.concurrent.locks.LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(Long.parseLong(wait)));
+        }
+    }
+
     private int counter;
     private final List<byte[]> kept = new ArrayList<>();
 
