@@ -234,6 +234,25 @@ func TestExtensionWorksAfterTheAnswer(t *testing.T) {
 	}
 }
 
+// TestExtensionOfTheDocument runs the one that docs/extensions.md shows.
+func TestExtensionOfTheDocument(t *testing.T) {
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Skip(err)
+	}
+	page, err := os.ReadFile(filepath.Join(harness.Root(), "docs", "extensions.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, program, _ := strings.Cut(string(page), "    #!")
+	program, _, _ = strings.Cut("#!"+program, "\n\n")
+	s := harness.Start(t, harness.Options{})
+	layer := publish(t, s, "told", map[string]string{"extensions/told!": strings.ReplaceAll(program, "\n    ", "\n")})
+	s.Create(t, harness.Function{Name: "shown", Runtime: "provided.al2023", Handler: "h", Zip: harness.ZipDir(t, code(t, "provided")), Layers: []string{layer}, Timeout: 20})
+	wantPayload(t, s.Invoke(t, "shown", `{"do":"echo","value":1}`), "1")
+	change(t, s, "shown")
+	awaitLog(t, s, "shown", "told: INVOKE ", "REPORT RequestId: ", "told: SHUTDOWN spindown")
+}
+
 // TestInitBesideExtension: what the function's own initialisation takes is reported
 // beside an extension, too, whenever the server hears of its beginning.
 func TestInitBesideExtension(t *testing.T) {
