@@ -48,7 +48,7 @@ func TestInvocationOutlastsItsAnswer(t *testing.T) {
 				},
 				AfterAnswer: func(i *fake.Instance) {
 					time.Sleep(700 * time.Millisecond)
-					i.Print("extension at work")
+					i.Spec.Output.WriteLine(time.Now(), []byte("extension at work"))
 				},
 			}, func(t *testing.T, b bench) {
 				one := 1
