@@ -49,6 +49,9 @@ func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source,
 			return err
 		}
 	}
+	if src.guess.Site != "" {
+		return src.packSite(tree)
+	}
 	if src.guess.Jar != "" {
 		jar, err := fs.ReadFile(tree, src.guess.Jar)
 		if err != nil {
@@ -67,6 +70,19 @@ func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source,
 		return err
 	}
 	return a.pack(ctx, b, tree, src, choose)
+}
+
+// packSite packs the files of a site that was built.
+func (s *source) packSite(tree fs.FS) error {
+	if _, err := fs.Stat(tree, s.guess.Site); err != nil {
+		return usageError{fmt.Errorf("the build made no %s: name what it makes with --command 'lambent static DIR'", s.guess.Site)}
+	}
+	site, err := fs.Sub(tree, s.guess.Site)
+	if err != nil {
+		return fmt.Errorf("read source: %w", err)
+	}
+	s.archive, err = project.Pack(site, &project.Ignore{})
+	return err
 }
 
 // compile builds what is not deployed as it is; nothing otherwise.

@@ -40,7 +40,7 @@ func LookApp(tree fs.FS, m Manifest) (g Guess, ok bool, err error) {
 	if m.Handler != "" {
 		return Guess{}, false, nil
 	}
-	for _, look := range []func(fs.FS) (Guess, bool, error){appGo, appRust, appPython, appNode, appSpring, appPHP, appStatic} {
+	for _, look := range []func(fs.FS) (Guess, bool, error){appGo, appRust, appPython, appDeno, appBun, appSite, appNode, appSpring, appRuby, appPHP, appStatic} {
 		g, ok, err := look(tree)
 		if ok || err != nil {
 			return g.fit(m), ok, err
@@ -220,13 +220,27 @@ func appDjango(tree fs.FS, g Guess, needs string) (Guess, bool, error) {
 	return g, true, nil
 }
 
+// webPackage is what matters of the package.json of an application.
+type webPackage struct {
+	packageJSON
+	Scripts         map[string]string `json:"scripts"`
+	Dependencies    map[string]string `json:"dependencies"`
+	DevDependencies map[string]string `json:"devDependencies"`
+}
+
+// framework is a known one that listens; "" is none.
+func (p webPackage) framework() string {
+	for _, name := range []string{"express", "next", "koa", "fastify", "@hapi/hapi", "@nestjs/core", "hono", "nuxt", "restify", "polka"} {
+		if p.Dependencies[name] != "" {
+			return name
+		}
+	}
+	return ""
+}
+
 // appNode knows a package with a start script, or a server's file.
 func appNode(tree fs.FS) (Guess, bool, error) {
-	var pkg struct {
-		packageJSON
-		Scripts      map[string]string `json:"scripts"`
-		Dependencies map[string]string `json:"dependencies"`
-	}
+	var pkg webPackage
 	if text := source(tree, "package.json"); text != "" && json.Unmarshal([]byte(text), &pkg) != nil {
 		return Guess{}, false, nil //nolint:nilerr // a broken package: whatever this is, it is no application of ours
 	}
@@ -235,13 +249,7 @@ func appNode(tree fs.FS) (Guess, bool, error) {
 	}
 	g := Guess{Family: Node, App: &App{Env: map[string]string{"NODE_ENV": "production"}}}
 	pkg.version(tree, &g)
-	framework := ""
-	for _, name := range []string{"express", "next", "koa", "fastify", "@hapi/hapi", "@nestjs/core", "hono", "nuxt", "restify", "polka"} {
-		if pkg.Dependencies[name] != "" {
-			framework = name
-			break
-		}
-	}
+	framework := pkg.framework()
 	start := pkg.Scripts["start"]
 	if framework == "next" && (start == "" || start == "next start") {
 		start = "next start -p $PORT"

@@ -54,6 +54,8 @@ type Guess struct {
 	Build Build
 	// Entry is the file that TypeScript is bundled from.
 	Entry string
+	// Site is the directory of what is built that alone is deployed; "" is the tree.
+	Site string
 	// App is set where the tree is an HTTP application.
 	App *App
 }
