@@ -24,7 +24,7 @@ func until(t *testing.T, what string, met func() bool) {
 	t.Helper()
 	began := time.Now()
 	defer func() { t.Logf("%s after %v", what, time.Since(began)) }()
-	for deadline := time.Now().Add(20 * time.Second); !met(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !met(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}

@@ -126,6 +126,9 @@ func Start(t testing.TB, o Options) *Server {
 	return s
 }
 
+// startTimeout is for an emulated machine; nobody waits that long elsewhere.
+const startTimeout = 2 * time.Minute
+
 // Launch starts the process and waits until it is ready.
 func (s *Server) Launch() error {
 	args := append([]string{"serve", "--data", s.Data, "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"}, s.opts.Args...)
@@ -148,7 +151,7 @@ func (s *Server) Launch() error {
 	}
 	s.exited = make(chan struct{})
 	go func(cmd *exec.Cmd, exited chan struct{}) { s.err = cmd.Wait(); close(exited) }(s.cmd, s.exited)
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		select {
 		case <-s.exited:
 			return fmt.Errorf("server exited: %w", s.err)
@@ -163,7 +166,7 @@ func (s *Server) Launch() error {
 			return nil
 		}
 	}
-	return errors.New("server is not ready after 30 s")
+	return errors.New("server is not ready after " + startTimeout.String())
 }
 
 // end stops the server for good. One that was killed is started again first: what

@@ -47,6 +47,8 @@ type hierarchy interface {
 	// above them that had to be made.
 	dirs() []string
 	made() []string
+	// warnings tell what these groups do not do.
+	warnings() []string
 }
 
 // group is the control group of one instance.

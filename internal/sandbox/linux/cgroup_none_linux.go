@@ -9,6 +9,7 @@ type none struct{}
 func (none) name() string                         { return "none" }
 func (none) dirs() []string                       { return nil }
 func (none) made() []string                       { return nil }
+func (none) warnings() []string                   { return nil }
 func (none) create(string, limits) (group, error) { return noGroup{}, nil }
 
 type noGroup struct{}

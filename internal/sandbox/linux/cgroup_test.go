@@ -138,6 +138,25 @@ func TestV2(t *testing.T) {
 	}
 }
 
+// TestPeakOfABlank: on kernels that cannot reset the peak, what was before the
+// function does not count, either, and without a peak there is what was seen.
+func TestPeakOfABlank(t *testing.T) {
+	g := &v2Group{dir: t.TempDir(), fd: -1, procs: -1, before: 9000}
+	defer func() { g.close() }()
+	for n, step := range []struct{ peak, current, want int64 }{
+		{9000, 4000, 4000}, {9000, 3000, 4000}, {9000, 8000, 8000}, {9500, 100, 9500}, {0, 700, 8000},
+	} {
+		for name, v := range map[string]int64{"memory.peak": step.peak, "memory.current": step.current} {
+			if err := os.WriteFile(g.file(name), []byte(strconv.FormatInt(v, 10)+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := g.peak(); got != step.want {
+			t.Errorf("step %d, %+v: %d", n, step, got)
+		}
+	}
+}
+
 // TestV2Places: where the groups go on hosts of several kinds, and who makes way.
 func TestV2Places(t *testing.T) {
 	host, container := t.TempDir(), t.TempDir()

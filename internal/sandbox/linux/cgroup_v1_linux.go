@@ -59,6 +59,13 @@ func (h *v1) name() string   { return "v1" }
 func (h *v1) dirs() []string { return h.unique }
 func (h *v1) made() []string { return h.above }
 
+func (h *v1) warnings() []string {
+	if h.byController["freezer"] == "" {
+		return []string{"idle instances end instead of hibernating: " + errNoFreezer.Error()}
+	}
+	return nil
+}
+
 func (h *v1) create(id string, l limits) (group, error) {
 	g := &v1Group{byController: make(map[string]string, len(h.byController)), swap: h.swap}
 	for c, dir := range h.byController {

@@ -192,6 +192,14 @@ func (h *v2) name() string   { return "v2" }
 func (h *v2) dirs() []string { return []string{h.dir} }
 func (h *v2) made() []string { return h.above }
 
+func (h *v2) warnings() []string {
+	if _, err := os.Stat(filepath.Join(h.dir, "memory.peak")); err != nil {
+		return []string{"the memory that a function is said to have used is what it held at the end of calls: " +
+			"Linux tells the most from 5.19 on"}
+	}
+	return nil
+}
+
 func (h *v2) create(id string, l limits) (group, error) {
 	g := &v2Group{dir: filepath.Join(h.dir, id), fd: -1, procs: -1}
 	if err := unix.Mkdir(g.dir, 0o755); err != nil {
@@ -216,6 +224,8 @@ type v2Group struct {
 	procs    int // cgroup.procs
 	spare    bool
 	peakFile counter // memory.peak
+	before   int64   // what memory.peak had come to before the function, where it cannot be reset
+	most     int64   // of memory.current, of what peak has seen
 }
 
 func (g *v2Group) open() (err error) {
@@ -271,7 +281,7 @@ func (g *v2Group) limit(l limits) error {
 }
 
 // settle resets the peak as it is seen by one descriptor, which is the one that
-// is read from then on (Linux 6.12 and up).
+// is read from then on (Linux 6.12 and up). An older kernel has no way to reset it.
 func (g *v2Group) settle() {
 	g.closeEntries()
 	if !g.spare {
@@ -281,6 +291,7 @@ func (g *v2Group) settle() {
 	_ = writeFile(g.file("cpu.weight"), "100")
 	fd, err := unix.Open(g.file("memory.peak"), unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
+		g.before = readNumber(g.file("memory.peak"))
 		return
 	}
 	_, _ = unix.Write(fd, []byte("reset"))
@@ -293,21 +304,24 @@ func (g *v2Group) birth() int   { return g.fd }
 
 func (g *v2Group) usage() sandbox.Usage {
 	u := sandbox.Usage{
-		MemoryBytes:    readNumber(g.file("memory.current")),
-		MaxMemoryBytes: g.peakFile.read(g.file("memory.peak")), // Linux 5.19 and up
-		CPU:            time.Duration(readKey(g.file("cpu.stat"), "usage_usec")) * time.Microsecond,
-		OOMKills:       readKey(g.file("memory.events"), "oom_kill"),
-		Processes:      readNumber(g.file("pids.current")),
+		MemoryBytes: readNumber(g.file("memory.current")),
+		CPU:         time.Duration(readKey(g.file("cpu.stat"), "usage_usec")) * time.Microsecond,
+		OOMKills:    readKey(g.file("memory.events"), "oom_kill"),
+		Processes:   readNumber(g.file("pids.current")),
 	}
-	u.MaxMemoryBytes = max(u.MaxMemoryBytes, u.MemoryBytes)
+	u.MaxMemoryBytes = max(g.peak(), u.MemoryBytes)
 	return u
 }
 
+// peak is the kernel's figure (Linux 5.19 and up), unless that is a blank's from
+// before the function. It is the most that was in use when somebody looked then, as
+// at the end of each call: never too much, but without what was given back by then.
 func (g *v2Group) peak() int64 {
-	if peak := g.peakFile.read(g.file("memory.peak")); peak > 0 {
+	if peak := g.peakFile.read(g.file("memory.peak")); peak > g.before {
 		return peak
 	}
-	return g.usage().MaxMemoryBytes
+	g.most = max(g.most, readNumber(g.file("memory.current")))
+	return g.most
 }
 
 func (g *v2Group) freeze(on bool) error {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -77,8 +78,8 @@ const (
 
 var defaultPool = netip.MustParsePrefix("10.201.0.0/16")
 
-// Driver starts instances as Linux sandboxes. It needs root and Linux
-// 5.12 (mount_setattr), and tells in Describe what else the host could not give.
+// Driver starts instances as Linux sandboxes. It needs root and Linux 5.12, see
+// tooOld, and tells in Describe what else the host could not give.
 type Driver struct {
 	opts    Options
 	dir     string // ours, below the data directory
@@ -169,6 +170,9 @@ func (d *Driver) prepare() error {
 	if os.Geteuid() != 0 {
 		return errors.New("it needs root")
 	}
+	if err := tooOld(); err != nil {
+		return err
+	}
 	staging := filepath.Join(d.dir, "root")
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return err
@@ -206,6 +210,20 @@ func (d *Driver) prepare() error {
 	return nil
 }
 
+// tooOld tells whether the kernel lacks what a sandbox cannot do without. Of all that
+// is used, mount_setattr(2) is the newest.
+func tooOld() error {
+	if err := unix.MountSetattr(-1, "", 0, &unix.MountAttr{}); !errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	var is unix.Utsname
+	if err := unix.Uname(&is); err != nil {
+		return os.NewSyscallError("uname", err)
+	}
+	return fmt.Errorf("it needs Linux 5.12 or newer, for mount_setattr(2), and this is %s; in a container, a seccomp filter may be what refuses it",
+		unix.ByteSliceToString(is.Release[:]))
+}
+
 func (d *Driver) warn(text string) { d.about.Warnings = append(d.about.Warnings, text) }
 
 // tag is what tells servers on one host apart.
@@ -224,6 +242,7 @@ func (d *Driver) prepareCgroups() error {
 		d.cgroups = h
 	}
 	d.about.Cgroups = d.cgroups.name()
+	d.about.Warnings = append(d.about.Warnings, d.cgroups.warnings()...)
 	return d.rememberCgroups()
 }
 

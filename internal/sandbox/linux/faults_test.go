@@ -82,6 +82,11 @@ func TestGroupThatCannotBeMade(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if d.cgroups.name() == "v2" {
+		if err := delegate(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
 	works(t, d, "after")
 }
 

@@ -89,7 +89,7 @@ func reserveOf(t testing.TB, d *Driver, spec sandbox.Spec) sandbox.Reserve {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(sandboxtest.Patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it does not come to pass: %s", what)
 		}

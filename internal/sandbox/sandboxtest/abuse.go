@@ -41,7 +41,7 @@ func (h Harness) abuse(t *testing.T) {
 			if got := calm.Do("echo", 0, "calm"); got != `["calm"]` {
 				t.Errorf("the neighbour: %s", got)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), Patience)
 			defer cancel()
 			if err := l.Stop(ctx); err != nil {
 				t.Errorf("stop: %v", err)
@@ -68,7 +68,7 @@ func (h Harness) freezes(t *testing.T) {
 	}
 	writes := func() bool {
 		before := len(l.Out.All())
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			if len(l.Out.All()) > before {
 				return true
 			}
@@ -93,7 +93,7 @@ func (h Harness) freezes(t *testing.T) {
 	if err := f.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	if err := l.Stop(ctx); err != nil {
 		t.Errorf("stop of a frozen instance: %v", err)

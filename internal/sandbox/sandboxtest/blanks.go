@@ -50,7 +50,7 @@ func BlankSpec(spec sandbox.Spec, probe string, env ...string) sandbox.Spec {
 func AwaitReserve(t testing.TB, r sandbox.Reserver, rt sandbox.Runtime) {
 	t.Helper()
 	r.Expect(rt)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(Patience)
 	for {
 		for _, e := range r.Reserves() {
 			if e.Key == rt.Blank.Key && e.Ready > 0 {

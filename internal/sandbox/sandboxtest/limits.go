@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // limits: what a function was given is what it has, and it is told in the way
@@ -23,7 +22,7 @@ func (h Harness) limits(t *testing.T) {
 		if u := l.Usage(); u.MaxMemoryBytes < 64<<20 || u.MaxMemoryBytes > 128<<20 || u.MemoryBytes < 64<<20 || u.Processes < 1 || u.CPU <= 0 {
 			t.Errorf("usage after 64 MB: %+v", u)
 		}
-		a := l.Invoke(Command{Do: "allocate", N: 1024}, 20*time.Second)
+		a := l.Invoke(Command{Do: "allocate", N: 1024}, Patience)
 		if f := a.Failure; f == nil || f.Type != "Runtime.ExitError" || f.ReportType != "Runtime.OutOfMemory" ||
 			f.Message != "Runtime exited with error: signal: killed" {
 			t.Errorf("1 GB of 128 MB: %+v", f)
@@ -77,7 +76,7 @@ func (h Harness) limits(t *testing.T) {
 			t.Errorf("core: %s", got)
 		}
 		// At the limit the probe's own runtime may want a thread and end without one.
-		a := l.Invoke(Command{Do: "processes", N: 2000}, 20*time.Second)
+		a := l.Invoke(Command{Do: "processes", N: 2000}, Patience)
 		if n, err := strconv.Atoi(string(a.Payload)); a.Failure == nil && (err != nil || n < 50 || n > 1024) {
 			t.Errorf("%d processes, %v", n, err)
 		}

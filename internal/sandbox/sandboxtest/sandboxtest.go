@@ -135,6 +135,10 @@ func Spec(id, code string, out sandbox.Output) sandbox.Spec {
 	}
 }
 
+// Patience is how long a test waits for what has to come. Nobody waits that long where
+// all is well; an emulated machine may.
+const Patience = 2 * time.Minute
+
 // Live is a started and initialised instance with its output.
 type Live struct {
 	sandbox.Instance
@@ -148,7 +152,7 @@ type Live struct {
 func Start(t testing.TB, d sandbox.Driver, spec sandbox.Spec) *Live {
 	t.Helper()
 	l := launch(t, d, spec)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	r, err := l.Init(ctx)
 	if err != nil || r.Failure != nil {
@@ -170,7 +174,7 @@ func launch(t testing.TB, d sandbox.Driver, spec sandbox.Spec) *Live {
 	}
 	l := &Live{Instance: i, Out: out, t: t}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
 		if err := i.Stop(ctx); err != nil {
 			t.Errorf("stop: %v", err)
@@ -211,7 +215,7 @@ func (l *Live) Invoke(c Command, timeout time.Duration) sandbox.Answer {
 // reported one.
 func (l *Live) Do(do string, n int, args ...string) string {
 	l.t.Helper()
-	a := l.Invoke(Command{Do: do, N: n, Args: args}, 20*time.Second)
+	a := l.Invoke(Command{Do: do, N: n, Args: args}, Patience)
 	if a.Failure != nil {
 		l.t.Fatalf("%s %q: %s: %s; output: %q", do, args, a.Failure.Type, a.Failure.Message, l.Out.All())
 	}
@@ -234,7 +238,7 @@ func (l *Live) waitReady() {
 	l.t.Helper()
 	select {
 	case <-l.Ready():
-	case <-time.After(5 * time.Second):
+	case <-time.After(Patience):
 		l.t.Fatal("not ready again")
 	}
 }
@@ -244,7 +248,7 @@ func closed(t testing.TB, what string, c <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(10 * time.Second):
+	case <-time.After(Patience):
 		t.Fatalf("%s is not closed", what)
 	}
 }
