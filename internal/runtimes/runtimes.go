@@ -90,6 +90,9 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	if o.PythonIndex == "" {
 		o.PythonIndex = defaultIndex
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	dir, err := filepath.Abs(filepath.Join(o.DataDir, "runtimes"))
 	if err != nil {
 		return nil, fmt.Errorf("find the runtimes folder: %w", err)
