@@ -166,3 +166,6 @@ func (d Digest) CodeSHA256() string {
 	}
 	return base64.StdEncoding.EncodeToString(raw)
 }
+
+// DefaultRole is the ARN of the role of functions that name none.
+func DefaultRole(namespace string) string { return "arn:aws:iam::" + namespace + ":role/lambent" }

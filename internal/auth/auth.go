@@ -23,6 +23,7 @@ type Identity struct {
 	AccountID string // 12 digits: the namespace
 	AccessKey string
 	ARN       string // "arn:aws:iam::000000000000:root"
+	Role      string // ARN of the role that it has assumed; "" is the account itself
 	Service   string // of the signature's scope: "lambda", "logs", "s3" ...
 	Region    string // of the signature's scope
 }
@@ -53,6 +54,7 @@ type Key struct {
 	Token   string // session token that must accompany the key; "" is none
 	Account string // 12 digits
 	ARN     string // of the principal
+	Role    string // ARN of the role that the principal has assumed; "" is none
 }
 
 // Lookup finds access keys beyond the one in the credentials file, such as those

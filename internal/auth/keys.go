@@ -27,9 +27,10 @@ const (
 // Keys holds the access keys that this server accepts, and what was derived from
 // them. Its methods may be called from any goroutine.
 type Keys struct {
-	own     Key
-	lookup  Lookup
-	signers signers
+	own      Key
+	lookup   Lookup
+	sessions []byte // the secret of sessions' keys
+	signers  signers
 }
 
 // Open reads the access key from dir/credentials, an AWS shared-credentials
@@ -50,7 +51,7 @@ func Open(dir string, o Options) (*Keys, error) {
 	}
 	key.Account = o.Account
 	key.ARN = "arn:aws:iam::" + o.Account + ":root"
-	return &Keys{own: key, lookup: o.Lookup}, nil
+	return &Keys{own: key, lookup: o.Lookup, sessions: sessionSecret()}, nil
 }
 
 // Default is the key in the credentials file.

@@ -83,10 +83,10 @@ func (g *gate) admit(r *http.Request) (Identity, *lambent.Error) {
 	if !ok || !sameToken(key.Token, c.token) {
 		return Identity{}, unrecognized()
 	}
-	if refusal := g.admitBody(r, &c, g.keys.signers.get(key, &c)); refusal != nil {
+	if refusal := g.admitBody(r, &c, g.keys.signer(key, &c)); refusal != nil {
 		return Identity{}, refusal
 	}
-	return Identity{AccountID: key.Account, AccessKey: key.Access, ARN: key.ARN, Service: c.service, Region: c.region}, nil
+	return Identity{AccountID: key.Account, AccessKey: key.Access, ARN: key.ARN, Role: key.Role, Service: c.service, Region: c.region}, nil
 }
 
 // admitBody verifies the signature over the payload as the client declared it.
@@ -238,7 +238,7 @@ func setBody(r *http.Request, body []byte) {
 // Body returns the whole body of a request. Behind the middleware these are the
 // bytes that were verified, without a copy: the caller must not change them. A
 // body that turns out not to match its signature is an error of code denied or
-// invalid.
+// invalid. It may be called again.
 func Body(r *http.Request) ([]byte, error) {
 	if v, ok := r.Body.(*verified); ok {
 		return v.whole, nil
@@ -248,6 +248,7 @@ func Body(r *http.Request) ([]byte, error) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
+		setBody(r, body)
 		return body, nil
 	}
 	var e *lambent.Error
@@ -261,8 +262,20 @@ func Body(r *http.Request) ([]byte, error) {
 	return nil, lambent.Errorf(lambent.CodeCanceled, "read body: %w", err)
 }
 
+// signer makes key's signatures. Those of roles are many and each is used little.
+func (k *Keys) signer(key Key, c *claim) *signer {
+	if key.Role != "" {
+		return newSigner(key.Secret, c)
+	}
+	return k.signers.get(key, c)
+}
+
 // find is the key with this public part.
 func (k *Keys) find(ctx context.Context, access string) (Key, bool) {
+	if s, ok := ctx.Value(sessionKey{}).(Session); ok {
+		key := k.Session(s)
+		return key, access == key.Access
+	}
 	if access == k.own.Access {
 		return k.own, true
 	}

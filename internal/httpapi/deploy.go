@@ -180,14 +180,11 @@ func (d *deployment) check() error {
 	return nil
 }
 
-// defaultRole stands in where a function names no role: nothing here assumes it.
-func (d *deployment) defaultRole() string { return "arn:aws:iam::" + d.ns + ":role/lambent" }
-
 func (d *deployment) create(ctx context.Context) error {
 	if len(d.want.Zip) == 0 && d.image() == "" {
 		return lambent.Errorf(lambent.CodeInvalid, "function %s does not exist yet: its first deploy needs code", d.name)
 	}
-	v := lambent.Version{Namespace: d.ns, Function: d.name, Role: d.defaultRole(), PackageType: d.packageType()}
+	v := lambent.Version{Namespace: d.ns, Function: d.name, Role: lambent.DefaultRole(d.ns), PackageType: d.packageType()}
 	d.apply(&v)
 	applicationDefaults(&v)
 	in := catalog.CreateFunction{Version: v, Source: artifact.Source{Zip: d.want.Zip}, Image: d.image()}

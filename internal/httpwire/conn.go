@@ -185,7 +185,7 @@ func (c *conn) handOver() {
 		c.close()
 		return
 	}
-	c.s.other.put(&replayed{Conn: plainConn(c.nc), first: c.r.received()})
+	c.s.other.Put(Replay(c.nc, c.r))
 }
 
 // underway counts the requests that are being answered, of all servers: they share
@@ -263,35 +263,4 @@ func (c *conn) recover() {
 		c.s.Log.Error("a handler panicked", "panic", v, "stack", string(debug.Stack()))
 	}
 	c.close()
-}
-
-// replayed is a connection of which some bytes have been read already.
-type replayed struct {
-	net.Conn
-	first []byte
-}
-
-// Read implements io.Reader.
-func (c *replayed) Read(p []byte) (int, error) {
-	if len(c.first) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.first)
-	if c.first = c.first[n:]; len(c.first) == 0 {
-		c.first = nil // the buffer is no longer needed
-	}
-	return n, nil
-}
-
-// CloseWrite ends what is written, and leaves reading open: net/http looks for it.
-func (c *replayed) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
-}
-
-// ReadFrom lets files be sent without a copy: net/http looks for it.
-func (c *replayed) ReadFrom(r io.Reader) (int64, error) {
-	return io.Copy(c.Conn, r)
 }

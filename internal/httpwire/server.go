@@ -40,7 +40,7 @@ type Options struct {
 // to net/http: see the package's doc.
 type Server struct {
 	Options
-	other *queue
+	other *Queue
 	conns sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -65,7 +65,7 @@ const acceptPause = 20 * time.Millisecond
 // [http.ErrServerClosed]. It also runs Other, on the connections that are its.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
-	s.listener, s.other = l, newQueue(l.Addr())
+	s.listener, s.other = l, NewQueue(l.Addr())
 	closing := s.isClosing()
 	s.mu.Unlock()
 	if closing {
@@ -213,43 +213,3 @@ func (s *Server) stop(end func(*conn)) {
 		end(c)
 	}
 }
-
-// queue is a listener for connections that somebody else has accepted.
-type queue struct {
-	addr  net.Addr
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-func newQueue(addr net.Addr) *queue {
-	return &queue{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-// put gives c to who accepts, or closes it if nobody will.
-func (q *queue) put(c net.Conn) {
-	select {
-	case q.conns <- c:
-	case <-q.done:
-		_ = c.Close() // nobody is there to use it
-	}
-}
-
-// Accept implements net.Listener.
-func (q *queue) Accept() (net.Conn, error) {
-	select {
-	case c := <-q.conns:
-		return c, nil
-	case <-q.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (q *queue) Close() error {
-	q.once.Do(func() { close(q.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (q *queue) Addr() net.Addr { return q.addr }

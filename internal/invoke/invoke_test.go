@@ -89,7 +89,7 @@ func inService(t *testing.T, script fake.Script, test func(t *testing.T, b bench
 		var id atomic.Int64
 		p := pool.New(pool.Options{Driver: sandbox.Guard(fake.New(script)), Artifacts: b.rooms, Runtimes: b.rooms, Logs: b.rooms,
 			Log: slog.New(slog.DiscardHandler), Idle: time.Minute, MemoryMB: 4096, MaxWait: time.Second,
-			Environment: func(*lambent.Version, string, bool) []string { return nil },
+			Environment: func(*lambent.Version, pool.ColdStart) []string { return nil },
 			NewID:       func() string { return fmt.Sprintf("%032d", id.Add(1)) }})
 		b.Service = New(Options{Catalog: b.shelf, Pool: p, Region: "us-east-1",
 			Concurrency: 10, NewID: func() string { return requestID }})

@@ -50,6 +50,24 @@ func (s *Service) turn(inv *lambent.Invocation, v *lambent.Version) error {
 	return nil
 }
 
+// Lead is the tracing header of a call that was made from within another one, whose
+// header is current: the one that was sent with it, if there is one, but always with
+// the lineage that is known.
+func Lead(sent, current string) string {
+	if sent == "" {
+		return current
+	}
+	before, claimed, after := cutLineage(sent)
+	_, known, _ := cutLineage(current)
+	if known == "" {
+		known = claimed
+	}
+	if known == "" {
+		return sent
+	}
+	return before + lineageField + known + after
+}
+
 // cutLineage finds the lineage in a tracing header; before ends where it belongs.
 func cutLineage(header string) (before, lineage, after string) {
 	i := strings.Index(header, lineageField)

@@ -15,7 +15,7 @@ import (
 func BenchmarkWarm(b *testing.B) {
 	r := &rooms{}
 	p := New(Options{Driver: fake.New(fake.Script{}), Artifacts: r, Runtimes: r, Logs: r, Log: slog.New(slog.DiscardHandler),
-		Environment: func(*lambent.Version, string, bool) []string { return nil },
+		Environment: func(*lambent.Version, ColdStart) []string { return nil },
 		Idle:        time.Minute, MemoryMB: 4096, MaxWait: time.Second, NewID: func() string { return fmt.Sprintf("%032d", 1) }})
 	b.Cleanup(func() { _ = p.Close(context.Background()) })
 	v := version("f")

@@ -182,7 +182,7 @@ func (p *Pool) gather(ctx context.Context, m *member, spans *spans) (sandbox.Spe
 	if line := logs.FormatOf(v.Logging).InitStart(nil, at, init); len(line) > 0 {
 		m.stream.WriteLine(at, line)
 	}
-	spec.Env = p.o.Environment(v, m.cold.Stream, provisioned)
+	spec.Env = p.o.Environment(v, m.cold)
 	spec.Tmp = p.heirloom(m)
 	spans.add(lambent.StageFiles, at, time.Since(at))
 	return spec, nil

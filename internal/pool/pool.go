@@ -29,9 +29,8 @@ type Options struct {
 	Runtimes Runtimes
 	Prepared Prepared // may be nil
 	// Environment is the whole environment of a version's runtime but for the
-	// address of its API. provisioned tells that the instance is started for
-	// provisioned concurrency.
-	Environment func(v *lambent.Version, logStream string, provisioned bool) []string
+	// address of its API, in the instance that c starts.
+	Environment func(v *lambent.Version, c ColdStart) []string
 	// Settings are a function's choices about its cold starts; nil is none for all.
 	Settings func(namespace, function string) lambent.Settings
 	Logs     logs.Writer

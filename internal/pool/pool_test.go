@@ -109,7 +109,7 @@ func inPool(t *testing.T, how scripted, change func(*Options), test func(t *test
 		r := &rooms{}
 		var id atomic.Int64
 		o := Options{Driver: sandbox.Guard(d), Artifacts: r, Runtimes: r, Logs: r, Region: "us-east-1", Log: slog.New(slog.DiscardHandler),
-			Environment: func(*lambent.Version, string, bool) []string { return nil },
+			Environment: func(*lambent.Version, ColdStart) []string { return nil },
 			Idle:        time.Minute, MemoryMB: 4096, MaxWait: 5 * time.Second,
 			NewID: func() string { return fmt.Sprintf("%032d", id.Add(1)) }}
 		if change != nil {

@@ -92,7 +92,7 @@ func newWorld(seed uint64, policy Policy) *world {
 	})
 	var id atomic.Int64
 	w.p = New(Options{Driver: sandbox.Guard(w.d), Artifacts: w.rooms, Runtimes: w.rooms, Logs: w.rooms,
-		Log: slog.New(slog.DiscardHandler), Environment: func(*lambent.Version, string, bool) []string { return nil },
+		Log: slog.New(slog.DiscardHandler), Environment: func(*lambent.Version, ColdStart) []string { return nil },
 		Idle: 5 * time.Second, MemoryMB: 5 * 128, MaxWait: 10 * time.Second, Policy: policy,
 		Hibernation: Hibernation{Init: 500 * time.Millisecond, After: 2 * time.Second, Keep: 20 * time.Second, MemoryMB: 100, Count: 3},
 		NewID:       func() string { return fmt.Sprintf("%032d", id.Add(1)) }})

@@ -92,8 +92,8 @@ func TestInitialisationTypeAndReserveAreTold(t *testing.T) {
 		return nil
 	}}
 	change := func(o *Options) {
-		o.Environment = func(_ *lambent.Version, _ string, p bool) []string {
-			provisioned = append(provisioned, p)
+		o.Environment = func(_ *lambent.Version, c ColdStart) []string {
+			provisioned = append(provisioned, c.Ahead == ReasonProvisioned)
 			return nil
 		}
 		o.Settings = func(_, function string) lambent.Settings { return lambent.Settings{NoReserve: function == "g"} }

@@ -98,6 +98,15 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	write(w, http.StatusOK, requestID, text)
 }
 
+// ActionOf names what a request asks for; "" when it cannot be told.
+func ActionOf(r *http.Request) string {
+	params, err := parameters(r)
+	if err != nil {
+		return ""
+	}
+	return params.Get("Action")
+}
+
 // parameters are those of the body and of the query string, where a presigned
 // request has them.
 func parameters(r *http.Request) (url.Values, error) {

@@ -62,7 +62,10 @@ func extensionRoute(method, path string) operation {
 	}
 	verb, ok := strings.CutPrefix(path, extensionPath)
 	if !ok {
-		return opUnknown
+		if slices.ContainsFunc(ours, func(prefix string) bool { return strings.HasPrefix(path, prefix) }) {
+			return opUnknown
+		}
+		return opCall
 	}
 	switch verb {
 	case "register":

@@ -254,6 +254,7 @@ const (
 	opTelemetry
 	opLogs
 	opProgress
+	opCall // of the API that everybody calls
 	opWrongMethod
 )
 
@@ -263,6 +264,10 @@ const (
 	pathNext     = baseInvoke + "next"
 	maxRequestID = 128 // bytes; ours are UUIDs
 )
+
+// ours are the beginnings of all paths that are of an instance's own APIs. AWS's
+// Lambda API has none of these dates.
+var ours = []string{base + "/", extensionPath, telemetryPath, logsPath, "/lambent/"}
 
 // route finds the operation of a request, and the request id in its path. These
 // are all the routes there are.

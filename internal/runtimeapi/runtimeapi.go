@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,10 @@ type Options struct {
 	GiveUp func(f sandbox.Failure)
 	// Telemetry is for extensions that want to be told of what happens.
 	Telemetry Telemetry
+	// Calls takes a connection on which the function does not speak to its runtime's
+	// API but to the one that everybody calls, from the beginning of that request on.
+	// It must not wait for the function; nil has such requests answered as not found.
+	Calls func(c net.Conn)
 	// Log gets what a runtime did wrong, at debug level; nil discards it.
 	Log *slog.Logger
 	// NewID makes the id of one hand-over (Lambda-Runtime-Invocation-Id); it must
@@ -270,6 +275,16 @@ func (s *Session) Ready() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ready
+}
+
+// Trace is the tracing header of the event that went last; "" before the first.
+func (s *Session) Trace() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return ""
+	}
+	return s.current.event.TraceID
 }
 
 // WhenReady has f called once, soon after the channel that Ready returns is closed,

@@ -7,12 +7,17 @@ import (
 	"syscall"
 	"time"
 
+	"lambent.dev/lambent/internal/httpwire"
 	"lambent.dev/lambent/internal/sandbox"
 )
 
-// maxConns is how many connections one runtime may hold open: each costs the
-// server a goroutine and up to twice limits.Header.
-const maxConns = 16
+// Bounds of the connections that one instance may hold open. Each costs the server a
+// goroutine, and up to twice the size of a head: those of maxRuntimeConns are large
+// (see limits), and a runtime needs one or two.
+const (
+	maxRuntimeConns = 16
+	maxConns        = 128 // with those on which the function calls the API
+)
 
 // acceptPause is the wait after an accept that failed for want of descriptors or
 // memory, which the rest of the server may give back.
@@ -82,19 +87,40 @@ func (s *Session) isClosed() bool {
 // there are too many.
 func (s *Session) open(c net.Conn) {
 	s.mu.Lock()
-	full := len(s.conns) > maxConns // one of them is the listener
+	open := len(s.conns) - 1 // without the listener
 	s.mu.Unlock()
-	if full || !s.track(c) {
+	if open >= maxConns || !s.track(c) {
 		_ = c.Close() // it was not used
 		return
+	}
+	most := limits
+	if open >= maxRuntimeConns {
+		most = callLimits
 	}
 	s.serving.Add(1)
 	go func() {
 		defer s.serving.Done()
-		newLine(s, c).converse()
+		if l := newLine(s, c, most); l.converse() {
+			s.opts.Calls(&callConn{httpwire.Replay(l.c, l.r), s, c})
+			return
+		}
 		s.untrack(c)
 		_ = c.Close() // its last answer has been written, or could not be
 	}()
+}
+
+// callConn is a connection that is not the session's to read any more. It counts as
+// one of the instance's, and ends with the session, which does not wait for it.
+type callConn struct {
+	*httpwire.Replayed
+	s *Session
+	c net.Conn // as it is tracked
+}
+
+// Close implements net.Conn.
+func (c *callConn) Close() error {
+	c.s.untrack(c.c)
+	return c.Replayed.Close()
 }
 
 // track makes Close end c too; it is false when Close was called already.

@@ -34,6 +34,9 @@ const cutPatience = 250 * time.Millisecond
 // comes as a header, up to 1 MiB of it.
 var limits = httpwire.Limits{Header: 1<<20 + 64<<10, Line: 1 << 20}
 
+// callLimits are for connections beyond those that a runtime needs.
+var callLimits = httpwire.Limits{Header: 64 << 10, Line: 64 << 10}
+
 // line is one connection of the runtime.
 //
 // While its /next is blocked, whoever has the event writes it to the connection,
@@ -53,40 +56,45 @@ type line struct {
 	answered chan bool
 }
 
-func newLine(s *Session, c net.Conn) *line {
+func newLine(s *Session, c net.Conn, most httpwire.Limits) *line {
 	c = httpwire.Quick(c)
 	l := &line{s: s, c: c, now: httpwire.NewNow(c), head: make([]byte, 0, 1<<10), answered: make(chan bool, 1)}
-	l.r = httpwire.NewReader(c, c, limits, headerErrorType, trailerErrorBody)
+	l.r = httpwire.NewReader(c, c, most, headerErrorType, trailerErrorBody)
 	l.post.trailer, l.post.halt, l.post.ready = l.r.Trailer, l.halt, l.r.Ready
 	l.waiter.answer = l.deliver
 	return l
 }
 
-// converse answers the requests of one connection, one after the other.
-func (l *line) converse() {
+// converse answers the requests of one connection, one after the other. call tells
+// that it has come to one for somebody else, which is as it was sent.
+func (l *line) converse() (call bool) {
 	for parked := false; ; {
 		wrong, err := l.next()
 		if parked && !l.unpark(err != nil) || err != nil {
-			return
+			return false
 		}
 		if wrong != nil {
 			l.keep = false
 			_ = l.write(refuse(wrong.Status, "InvalidRequest", wrong.Reason)) // the last word
-			return
+			return false
 		}
 		l.keep = l.r.Head.KeepAlive
-		out, now := l.respond()
+		op, id := l.operation()
+		if op == opCall && l.s.opts.Calls != nil {
+			return true
+		}
+		out, now := l.respond(op, id)
 		if parked = !now && l.keep && l.r.Ended(); parked {
 			continue
 		}
 		if !now {
 			if !l.unpark(false) {
-				return
+				return false
 			}
 		} else {
 			l.keep = l.keep && !out.cut && (l.r.Ended() || !l.r.Head.Expect)
 			if l.write(out) != nil {
-				return
+				return false
 			}
 			if out.cut { // it goes on for as long as it takes the client to see the answer
 				_ = l.c.SetReadDeadline(time.Now().Add(cutPatience))
@@ -95,7 +103,7 @@ func (l *line) converse() {
 		// What is left of a refused body is read after the refusal is out: a
 		// client reads the one or sends the other first, as it likes.
 		if !l.r.Skip(maxDrain) || !l.keep {
-			return
+			return false
 		}
 	}
 }
@@ -114,15 +122,18 @@ func (l *line) next() (wrong *httpwire.Error, err error) {
 	return nil, nil
 }
 
-// respond does what the request asks for; now is false when its answer will be
-// delivered to the waiter.
-func (l *line) respond() (out reply, now bool) {
+// operation is what the request asks for.
+func (l *line) operation() (op operation, id string) {
 	target, _, _ := bytes.Cut(l.r.Head.Target, []byte("?"))
 	path := pathNext
 	if string(target) != pathNext { // most often it is that one
 		path = string(target)
 	}
-	op, id := route(l.r.Head.Method, path)
+	return route(l.r.Head.Method, path)
+}
+
+// respond does it; now is false when its answer will be delivered to the waiter.
+func (l *line) respond(op operation, id string) (out reply, now bool) {
 	switch op {
 	case opNext:
 		return l.s.next(&l.waiter)

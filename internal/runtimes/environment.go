@@ -23,6 +23,9 @@ type Env struct {
 	// so that a function could not set its own. An empty one of the others leaves
 	// its variable out.
 	AccessKeyID, SecretAccessKey, SessionToken string
+	// API is where those credentials are good, as the function reaches it:
+	// "http://127.0.0.1:9001". "" is nowhere.
+	API string
 }
 
 // Environment is the whole environment of a function's runtime but for
@@ -39,6 +42,11 @@ func Environment(e Env) []string {
 	if e.Version.App != nil {
 		applicationDefaults(vars)
 	}
+	if e.API != "" {
+		for _, name := range endpoints {
+			vars[name] = e.API
+		}
+	}
 	maps.Copy(vars, e.Version.Env)
 	maps.Copy(vars, reserved(e, r))
 	out := make([]string, 0, len(vars))
@@ -50,6 +58,12 @@ func Environment(e Env) []string {
 	}
 	return out
 }
+
+// endpoints are the variables by which SDKs find single services ("Service-specific
+// endpoints", AWS SDKs and tools reference): those that are spoken here. The one for
+// all services is left alone, so that a function with keys of its own reaches others
+// at AWS. SDKs that do not know them have to be told in the program.
+var endpoints = []string{"AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "AWS_ENDPOINT_URL_SCHEDULER"}
 
 // powerless are credentials of the length and letters that AWS gives to
 // functions, new ones each time. No service knows them.

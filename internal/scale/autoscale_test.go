@@ -53,7 +53,7 @@ func inPlant(t *testing.T, change func(*Options), test func(t *testing.T, p *pla
 		d := fake.New(fake.Script{Init: func(context.Context, *fake.Instance) error { time.Sleep(500 * time.Millisecond); return nil }})
 		var id atomic.Int64
 		pl := pool.New(pool.Options{Driver: sandbox.Guard(d), Artifacts: rooms{}, Runtimes: rooms{}, Logs: rooms{}, Log: slog.New(slog.DiscardHandler),
-			Environment: func(*lambent.Version, string, bool) []string { return nil },
+			Environment: func(*lambent.Version, pool.ColdStart) []string { return nil },
 			Idle:        30 * time.Second, MemoryMB: 1 << 20, MaxWait: 5 * time.Second, Ahead: 4,
 			NewID: func() string { return fmt.Sprintf("%032d", id.Add(1)) }})
 		c := &shelf{}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"strings"
@@ -19,16 +20,15 @@ import (
 	"lambent.dev/lambent/internal/stsapi"
 )
 
-// apiHandler is the map of the API address: what is open, and the doors behind
-// the signature check.
-func (s *Server) apiHandler() http.Handler {
-	lambda := lambdaapi.New(lambdaapi.Options{
+// openDoors makes the doors of the API.
+func (s *Server) openDoors(context.Context) error {
+	s.lambda = lambdaapi.New(lambdaapi.Options{
 		Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Blobs: s.artifacts,
 		Region: s.config.Region, Log: s.log, Concurrency: s.config.Instances.Concurrency,
 		Provisioner: s.scale, Optimizer: s.prepare, FunctionURL: s.functionURL,
 	})
-	doors := dialects{
-		lambda:    lambda,
+	s.dialects = dialects{
+		lambda:    s.lambda,
 		logs:      logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
 		query:     queryapi.New(map[string]queryapi.API{"sts": stsapi.New(), "iam": iamapi.New(s.roles)}, s.log),
 		scheduler: schedulerapi.New(schedulerapi.Options{Schedules: s.triggers, Groups: s.triggers, Region: s.config.Region, Log: s.log}),
@@ -44,15 +44,19 @@ func (s *Server) apiHandler() http.Handler {
 			Backup:       s.backup,
 		}),
 	}
-	signed := s.keys.Middleware(doors, auth.MiddlewareOptions{
-		Region: s.config.Region, Service: doors.signedFor, Operation: lambdaapi.Operation, Log: s.log, Refuse: refuse,
-	})
+	return nil
+}
+
+// apiHandler is the map of the API address: what is open, and the doors behind
+// the signature check.
+func (s *Server) apiHandler() http.Handler {
+	signed := s.keys.Middleware(s.permitted(), s.signing())
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", loopbackOnly(s.metrics.Handler()))
-	mux.Handle("GET "+lambdaapi.CodePath, lambda)
+	mux.Handle("GET "+lambdaapi.CodePath, s.lambda)
 	mux.HandleFunc("GET /{$}", s.welcome)
 	mux.Handle("/", signed)
 	// Nothing that is open lies below the Lambda API's own paths: they skip the
@@ -65,6 +69,13 @@ func (s *Server) apiHandler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// signing is what every signature must be for.
+func (s *Server) signing() auth.MiddlewareOptions {
+	return auth.MiddlewareOptions{
+		Region: s.config.Region, Service: s.dialects.signedFor, Operation: lambdaapi.Operation, Log: s.log, Refuse: refuse,
+	}
 }
 
 // reserver is the driver, if it keeps a reserve.
@@ -93,38 +104,43 @@ func (s *Server) welcome(w http.ResponseWriter, _ *http.Request) {
 // dialects are the doors of signed requests, each of which speaks one.
 type dialects struct{ lambda, logs, query, scheduler, own http.Handler }
 
-// of finds the door of a request by its path, or else its target header, and the
-// service that it must be signed for, "" for any: a signature that was made for one
-// service must not work at another.
-func (d dialects) of(r *http.Request) (door http.Handler, service string) {
+// dialect is what is known of a request by the door that it goes to.
+type dialect struct {
+	door http.Handler
+	// service is what the request must be signed for, "" for any: a signature that was
+	// made for one service must not work at another.
+	service string
+	wish    wish // nil for what nobody but the account may ask for
+}
+
+// of finds the door of a request by its path, or else its target header.
+func (d dialects) of(r *http.Request) dialect {
 	target := r.Header.Get("X-Amz-Target")
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/20"):
-		return d.lambda, "lambda"
+		return dialect{d.lambda, "lambda", wishLambda}
 	case strings.HasPrefix(r.URL.Path, "/v1/"):
-		return d.own, ""
+		return dialect{d.own, "", nil}
 	case strings.HasPrefix(target, "Logs_"):
-		return d.logs, "logs"
+		return dialect{d.logs, "logs", wishLogs}
 	case target != "":
-		return http.HandlerFunc(unknownTarget), ""
+		return dialect{http.HandlerFunc(unknownTarget), "", nil}
 	case queryapi.Speaks(r): // which tells its services by their signatures
-		return d.query, ""
+		return dialect{d.query, "", wishQuery}
 	case schedulerapi.Speaks(r):
-		return d.scheduler, "scheduler"
+		return dialect{d.scheduler, "scheduler", wishScheduler}
 	}
-	return d.lambda, "" // which knows no such path
+	return dialect{d.lambda, "", nil} // which knows no such path
 }
 
 // ServeHTTP implements http.Handler.
 func (d dialects) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	door, _ := d.of(r)
-	door.ServeHTTP(w, r)
+	d.of(r).door.ServeHTTP(w, r)
 }
 
 // signedFor is the service that a request must be signed for.
 func (d dialects) signedFor(r *http.Request) string {
-	_, service := d.of(r)
-	return service
+	return d.of(r).service
 }
 
 // unknownTarget answers for a service that lambent does not have.

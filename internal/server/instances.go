@@ -32,7 +32,9 @@ func (s *Server) openPrepare(context.Context) (err error) {
 	s.prepare, err = prepare.Open(prepare.Options{
 		Dir: filepath.Join(s.config.Data, "prepared"), Driver: s.driver, Artifacts: s.artifacts, Runtimes: s.runtimes,
 		Logs: s.logs, Region: s.config.Region, NewID: newInstanceID, Log: s.log, Settings: s.settings,
-		Environment: func(v *lambent.Version, stream string) []string { return s.environment(v, stream, false) },
+		Environment: func(v *lambent.Version, stream string) []string {
+			return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream})
+		},
 		Busy: func() bool {
 			st := s.pool.Stats()
 			return st.Starting+st.Busy > 0
@@ -113,8 +115,16 @@ func (s *Server) countInstances() map[telemetry.InstanceState]int {
 	}
 }
 
-func (s *Server) environment(v *lambent.Version, stream string, provisioned bool) []string {
-	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: stream, Provisioned: provisioned})
+// environment is that of the instance which c starts. An application has no way to the
+// API (see package linux), and so gets no keys for it.
+func (s *Server) environment(v *lambent.Version, c pool.ColdStart) []string {
+	e := runtimes.Env{Version: v, Region: s.config.Region, LogStream: c.Stream, Provisioned: c.Ahead == pool.ReasonProvisioned}
+	if v.App == nil {
+		key := s.keys.Session(session(v, c.ID))
+		e.AccessKeyID, e.SecretAccessKey, e.SessionToken = key.Access, key.Secret, key.Token
+		e.API = "http://" + sandbox.APIAddress
+	}
+	return runtimes.Environment(e)
 }
 
 // settings are a function's own; those of one that is gone are none.

@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 
 	"lambent.dev/lambent/internal/config"
@@ -18,7 +17,8 @@ const initCPUs = 2
 
 // newDriver makes the driver that the configuration names, with the one that runs
 // modules beside it. Drivers are listed here and nowhere else.
-func newDriver(c config.Config, rush func(on bool), log *slog.Logger) (sandbox.Driver, error) {
+func (s *Server) newDriver() (sandbox.Driver, error) {
+	c, log := s.config, s.log
 	if c.Sandbox.Driver != "linux" {
 		return nil, fmt.Errorf("sandbox driver %q: this version has linux", c.Sandbox.Driver)
 	}
@@ -29,7 +29,7 @@ func newDriver(c config.Config, rush func(on bool), log *slog.Logger) (sandbox.D
 	processes, err := linux.New(linux.Options{
 		DataDir: c.Data, CgroupRoot: c.Sandbox.CgroupRoot, NetworkPool: prefix,
 		InitCPUs: initCPUs, NoNetwork: !c.Sandbox.Outbound, ReserveMB: reserveMB(c.Instances.Reserve), Tasks: hostTasks().bound(),
-		Rush: rush, Log: log,
+		Rush: s.hooks.Rush, Calls: s.callsFrom, Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)

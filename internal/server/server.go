@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,7 @@ import (
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/gateway/certs"
 	"lambent.dev/lambent/internal/gateway/proxy"
+	"lambent.dev/lambent/internal/httpwire"
 	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/image"
 	"lambent.dev/lambent/internal/invoke"
@@ -97,6 +99,9 @@ type Server struct {
 	keeper    *async.Keeper // the spine for callers who wait
 	triggers  *trigger.Room
 	roles     *iam.Room
+	lambda    http.Handler    // the Lambda API's door
+	dialects  dialects        // all doors of the API
+	calls     *httpwire.Queue // connections on which functions call the API
 
 	api, gateway net.Listener
 	tls          net.Listener   // nil when there is none
@@ -114,7 +119,8 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.openRoles, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
-		s.openCatalog, s.openCertificates, s.openLogs, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents, s.openTriggers,
+		s.openCatalog, s.openCertificates, s.openLogs, s.openCalls, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents, s.openTriggers,
+		s.openDoors,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -239,7 +245,7 @@ func (s *Server) openLogs(ctx context.Context) (err error) {
 func (s *Server) openDriver(ctx context.Context) (err error) {
 	s.driver = s.hooks.Driver
 	if s.driver == nil {
-		if s.driver, err = newDriver(s.config, s.hooks.Rush, s.log); err != nil {
+		if s.driver, err = s.newDriver(); err != nil {
 			return err
 		}
 	}

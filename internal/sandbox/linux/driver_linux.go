@@ -63,7 +63,9 @@ type Options struct {
 	// Rush is told when there are more cold starts at once than processors, and when
 	// that is over; nil is nobody.
 	Rush func(on bool)
-	Log  *slog.Logger
+	// Calls is who answers functions that call the API; nil is nobody.
+	Calls sandbox.Calls
+	Log   *slog.Logger
 }
 
 // Defaults of Options.

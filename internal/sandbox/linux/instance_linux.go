@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -193,7 +194,7 @@ func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 		done: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
 	i.session = runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
 		Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names, Telemetry: i.telemetry(b.spec),
-		GiveUp: func(f sandbox.Failure) { i.fail(&f) }})
+		GiveUp: func(f sandbox.Failure) { i.fail(&f) }, Calls: i.calls(v)})
 	if len(b.names) > 0 { // they may want to know what was written before they could ask
 		i.tap(b.spec.Output)
 	}
@@ -201,6 +202,14 @@ func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 		i.throughOnce.Do(func() {}) // it is not counted
 	}
 	return i
+}
+
+// calls is who answers the function when it calls the API; nil is nobody.
+func (i *Instance) calls(v *lambent.Version) func(c net.Conn) {
+	if i.driver.opts.Calls == nil {
+		return nil
+	}
+	return i.driver.opts.Calls(sandbox.Caller{ID: i.id, Version: v, Trace: func() string { return i.session.Trace() }})
 }
 
 // Init waits for the runtime, and takes the processor's extra share back.

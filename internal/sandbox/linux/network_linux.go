@@ -12,11 +12,13 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // runtimeAPIAddress is where the Runtime API listens in every sandbox. Each has
 // a loopback of its own, so they do not meet.
-const runtimeAPIAddress = "127.0.0.1:9001"
+const runtimeAPIAddress = sandbox.APIAddress
 
 // linkPrefix starts the name of the host end of every instance's link, of every
 // lambent on this host: the firewall goes by it.
