@@ -1,0 +1,163 @@
+package runtimes
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/smithy-go"
+
+	"lambent.dev/lambent/test/harness"
+	"lambent.dev/lambent/test/runtimes/clients"
+)
+
+// callOutcome is what the functions of the SDKs answer about a call that they made.
+type callOutcome struct {
+	Status         int
+	Payload, Error string // the called function's
+	Code, Message  string // of a refusal
+}
+
+// calling is a function that calls the API by one SDK.
+type calling struct {
+	*testing.T
+	s    *harness.Server
+	name string
+}
+
+// deployCalling deploys the function of an SDK as name.
+func deployCalling(t *testing.T, s *harness.Server, sdk, name string) *calling {
+	t.Helper()
+	runtime := map[string]string{"python": "python3.11", "nodejs": "nodejs20.x", "go": "provided.al2023"}[sdk]
+	s.Create(t, harness.Function{Name: name, Runtime: runtime, Handler: "handler.handle", Memory: 512, Timeout: 30,
+		Zip: harness.ZipDir(t, clients.Build(t, "sdk-"+sdk))})
+	return &calling{t, s, name}
+}
+
+func (c *calling) do(event string) callOutcome {
+	c.Helper()
+	return decode[callOutcome](c.T, c.s.Invoke(c.T, c.name, event))
+}
+
+// wantRefusal expects an error of the API.
+func (c *calling) wantRefusal(event, code, message string) {
+	c.Helper()
+	if o := c.do(event); o.Code != code || !strings.HasPrefix(o.Message, message) {
+		c.Errorf("%s: %+v, want %s: %s", event, o, code, message)
+	}
+}
+
+// TestCallsByFunctions has functions call the API by unmodified SDKs that are told
+// neither an address nor keys.
+func TestCallsByFunctions(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	s.Create(t, harness.Function{Name: "called", Runtime: "python3.11", Handler: "f.f", Timeout: 30,
+		Zip: harness.Zip(t, map[string]string{"f.py": "def f(event, context):\n    print('called with', event)\n    return event\n"})})
+	for _, sdk := range []string{"python", "nodejs", "go"} {
+		t.Run(sdk, func(t *testing.T) {
+			c := deployCalling(t, s, sdk, "calls-"+sdk)
+			c.calls()
+			c.identity()
+		})
+	}
+	t.Run("keys", func(t *testing.T) { keysOpenNothingElse(t, s) })
+	t.Run("stream", func(t *testing.T) {
+		c := deployCalling(t, s, "python", "streams")
+		if o := c.do(`{"do":"stream","function":"called","event":{"n":1}}`); o.Payload != `{"n": 1}` {
+			t.Errorf("streamed: %+v", o)
+		}
+	})
+	t.Run("loop", func(t *testing.T) {
+		c := deployCalling(t, s, "go", "loops")
+		c.wantRefusal(`{"do":"loop","function":"loops"}`, "RecursiveInvocationException", "The function loops was called 16 times")
+	})
+	s.Stop()
+	wantLearned(t, s, "calls-python", "called")
+}
+
+// calls has it call another function, and wait for that or not.
+func (c *calling) calls() {
+	c.Helper()
+	if o := c.do(`{"do":"invoke","function":"called","event":{"n":1}}`); o.Status != 200 || o.Payload != `{"n": 1}` || o.Error != "" {
+		c.Errorf("called: %+v", o)
+	}
+	if o := c.do(`{"do":"invoke","function":"called","type":"Event","event":{"later":"` + c.name + `"}}`); o.Status != 202 {
+		c.Errorf("called for later: %+v", o)
+	}
+	want := "called with {'later': '" + c.name + "'}"
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if strings.Contains(logText(c.T, c.s, "called"), want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.Fatalf("not called for later: %s", logText(c.T, c.s, "called"))
+		}
+	}
+}
+
+// identity has it ask who it is, and for what it may not do.
+func (c *calling) identity() {
+	c.Helper()
+	me := "arn:aws:sts::" + account + ":assumed-role/test/" + c.name
+	if got := decode[string](c.T, c.s.Invoke(c.T, c.name, `{"do":"who"}`)); got != me {
+		c.Errorf("it is %s, want %s", got, me)
+	}
+	c.wantRefusal(`{"do":"create","role":"`+harness.Role+`"}`, "AccessDeniedException",
+		"User: "+me+" is not authorized to perform: lambda:CreateFunction on resource: arn:aws:lambda:us-east-1:"+account+
+			":function:another because no identity-based policy allows the lambda:CreateFunction action")
+}
+
+// keysOpenNothingElse takes an instance's keys elsewhere.
+func keysOpenNothingElse(t *testing.T, s *harness.Server) {
+	c := deployCalling(t, s, "python", "owner")
+	c.wantRefusal(`{"do":"code","function":"owner"}`, "AccessDeniedException", "User: ")
+	c.wantRefusal(`{"do":"logs"}`, "AccessDeniedException", "User: ")
+	keys := decode[map[string]string](t, s.Invoke(t, "owner", `{"do":"keys"}`))
+	cfg := s.Config()
+	cfg.Credentials = credentials.NewStaticCredentialsProvider(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys["AWS_SESSION_TOKEN"])
+	name := "called"
+	_, err := lambda.NewFromConfig(cfg).Invoke(t.Context(), &lambda.InvokeInput{FunctionName: &name})
+	var refused smithy.APIError
+	if !errors.As(err, &refused) || refused.ErrorCode() != "UnrecognizedClientException" {
+		t.Errorf("from outside: %v", err)
+	}
+	thief := deployCalling(t, s, "python", "thief")
+	event := marshal(t, map[string]any{"do": "as", "keys": keys, "function": "called"})
+	thief.wantRefusal(event, "UnrecognizedClientException", "The security token included in the request is invalid.")
+	if o := c.do(event); o.Status != 200 { // they were good
+		t.Errorf("with keys of its own: %+v", o)
+	}
+}
+
+// wantLearned expects a stopped server to know that one function's calls lead to
+// another's.
+func wantLearned(t *testing.T, s *harness.Server, cause, effect string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.Data, "learned.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var learned struct {
+		Learned []struct {
+			Function string
+			After    []struct{ Function string }
+		}
+	}
+	if err := json.Unmarshal(text, &learned); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range learned.Learned {
+		for _, a := range v.After {
+			if v.Function == cause && a.Function == effect {
+				return
+			}
+		}
+	}
+	t.Errorf("learned: %s", text)
+}

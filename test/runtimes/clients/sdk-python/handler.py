@@ -1,0 +1,52 @@
+"""Does with the API what its event says, with an unmodified boto3 that is told nothing."""
+
+import json
+import os
+
+import boto3
+from botocore.exceptions import ClientError
+
+
+def handle(event, context):
+    try:
+        return operations[event["do"]](event, context)
+    except ClientError as e:
+        return {"code": e.response["Error"]["Code"], "message": e.response["Error"]["Message"],
+                "status": e.response["ResponseMetadata"]["HTTPStatusCode"]}
+
+
+def invoke(event, context, **keys):
+    out = boto3.client("lambda", **keys).invoke(
+        FunctionName=event["function"], InvocationType=event.get("type", "RequestResponse"),
+        Payload=json.dumps(event.get("event", {})))
+    return {"status": out["StatusCode"], "payload": out["Payload"].read().decode(), "error": out.get("FunctionError", "")}
+
+
+def stolen(event, context):
+    keys = event["keys"]
+    return invoke(event, context, aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+                  aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"], aws_session_token=keys["AWS_SESSION_TOKEN"])
+
+
+def stream(event, context):
+    out = boto3.client("lambda").invoke_with_response_stream(FunctionName=event["function"], Payload=json.dumps(event["event"]))
+    return {"payload": b"".join(e["PayloadChunk"]["Payload"] for e in out["EventStream"] if "PayloadChunk" in e).decode()}
+
+
+def create(event, context):
+    boto3.client("lambda").create_function(
+        FunctionName="another", Runtime="python3.12", Handler="a.b", Role=event["role"], Code={"ZipFile": b"PK"})
+
+
+operations = {
+    "echo": lambda event, context: event,
+    "who": lambda event, context: boto3.client("sts").get_caller_identity()["Arn"],
+    "create": create,
+    "code": lambda event, context: boto3.client("lambda").get_function(FunctionName=event["function"])["Code"],
+    "logs": lambda event, context: boto3.client("logs").describe_log_groups(),
+    "invoke": invoke,
+    "as": stolen,
+    "stream": stream,
+    "keys": lambda event, context: {n: os.environ[n] for n in (
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_LAMBDA")},
+}
