@@ -1,0 +1,110 @@
+package server
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/auth"
+)
+
+const ns = "123456789012"
+
+// wanted is a request of a caller with a role.
+func wanted(role, service, method, target, body, operation string) *http.Request {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if operation != "" {
+		r.Header.Set("X-Amz-Target", operation)
+	}
+	id := auth.Identity{AccountID: ns, ARN: "arn:aws:sts::" + ns + ":assumed-role/r/f", Role: role, Service: service}
+	return r.WithContext(auth.With(r.Context(), id))
+}
+
+// doors that all answer.
+func allDoors() dialects {
+	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	return dialects{lambda: ok, logs: ok, query: ok, scheduler: ok, own: ok}
+}
+
+// What functions may do without a role on record.
+func TestPermitByDefault(t *testing.T) {
+	other := "arn:aws:lambda:us-east-1:" + ns + ":function:g"
+	for _, role := range []string{lambent.DefaultRole(ns), "arn:aws:iam::" + ns + ":role/unknown"} {
+		for _, c := range []struct {
+			service, method, target, body, operation string
+			want                                     int
+		}{
+			{"lambda", "POST", "/2015-03-31/functions/g/invocations", "", "", 200},
+			{"lambda", "POST", "/2015-03-31/functions/" + other + ":1/invocations", "", "", 200},
+			{"lambda", "POST", "/2015-03-31/functions/g/invocations/?Qualifier=x", "", "", 200},
+			{"lambda", "POST", "/2021-11-15/functions/g/response-streaming-invocations", "", "", 200},
+			{"lambda", "POST", "/2014-11-13/functions/g/invoke-async", "", "", 200},
+			{"sts", "POST", "/", "Action=GetCallerIdentity", "", 200},
+			{"lambda", "POST", "/2015-03-31/functions/" + strings.Replace(other, ns, "999999999999", 1) + "/invocations", "", "", 403},
+			{"lambda", "POST", "/2015-03-31/functions", `{"FunctionName":"g"}`, "", 403},
+			{"lambda", "GET", "/2015-03-31/functions", "", "", 403},
+			{"lambda", "GET", "/2015-03-31/functions/g", "", "", 403},
+			{"lambda", "GET", "/2015-03-31/functions/g/invocations", "", "", 403},
+			{"lambda", "DELETE", "/2015-03-31/functions/g", "", "", 403},
+			{"lambda", "GET", "/2015-03-31/nothing", "", "", 403},
+			{"lambda", "GET", "/nothing", "", "", 403},
+			{"lambda", "POST", "/v1/functions/g/invocations", "", "", 403},
+			{"sts", "POST", "/", "Action=AssumeRole", "", 403},
+			{"iam", "POST", "/", "Action=GetCallerIdentity", "", 403},
+			{"logs", "POST", "/", "{}", "Logs_20140328.PutLogEvents", 400}, // as awsJson says it
+			{"x", "POST", "/", "{}", "X_1.Do", 400},
+			{"scheduler", "POST", "/schedules/s", "{}", "", 403},
+			{"lambda", "POST", "/v1/x?Action=GetCallerIdentity", "", "", 403},
+		} {
+			w := httptest.NewRecorder()
+			permit{dialects: allDoors(), region: "us-east-1"}.ServeHTTP(w, wanted(role, c.service, c.method, c.target, c.body, c.operation))
+			if w.Code != c.want {
+				t.Errorf("%s: %s %s %s%s: %d, want %d: %s", role, c.method, c.target, c.body, c.operation, w.Code, c.want, w.Body)
+			}
+		}
+	}
+}
+
+// record is what one role on record allows.
+type record struct{ role, action, resource string }
+
+func (p record) Allows(role, action, resource string) (allowed, known bool) {
+	return action == p.action && resource == p.resource, role == p.role
+}
+
+// A role on record allows what it says, and no more.
+func TestPermitByRole(t *testing.T) {
+	const clerk, g = "arn:aws:iam::" + ns + ":role/clerk", "arn:aws:lambda:us-east-1:" + ns + ":function:g"
+	for name, c := range map[string]struct {
+		record
+		request *http.Request
+		want    int
+	}{
+		"allowed":       {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g", "", ""), 200},
+		"qualified":     {record{clerk, "lambda:GetFunction", g + ":2"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g?Qualifier=2", "", ""), 200},
+		"in the body":   {record{clerk, "lambda:CreateFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions", `{"FunctionName":"g","Role":"`+clerk+`","Code":{}}`, ""), 200},
+		"a layer":       {record{clerk, "lambda:GetLayerVersion", "arn:aws:lambda:us-east-1:" + ns + ":layer:l:2"}, wanted(clerk, "lambda", "GET", "/2018-10-31/layers/l/versions/2", "", ""), 200},
+		"any resource":  {record{clerk, "lambda:ListFunctions", "*"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions", "", ""), 200},
+		"no invoke":     {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions/g/invocations", "", ""), 403},
+		"another":       {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/h", "", ""), 403},
+		"not on record": {record{clerk, "lambda:GetFunction", g}, wanted(clerk+"s", "lambda", "GET", "/2015-03-31/functions/g", "", ""), 403},
+		"never":         {record{clerk, "lambent:Access", "*"}, wanted(clerk, "lambda", "GET", "/v1/functions", "", ""), 403},
+	} {
+		w := httptest.NewRecorder()
+		permit{dialects: allDoors(), region: "us-east-1", roles: c.record}.ServeHTTP(w, c.request)
+		if w.Code != c.want {
+			t.Errorf("%s: %d, want %d: %s", name, w.Code, c.want, w.Body)
+		}
+	}
+}
+
+// The account itself may do all.
+func TestPermitAccount(t *testing.T) {
+	w := httptest.NewRecorder()
+	permit{dialects: allDoors(), region: "us-east-1"}.ServeHTTP(w, wanted("", "lambda", "DELETE", "/2015-03-31/functions/g", "", ""))
+	if w.Code != http.StatusOK {
+		t.Errorf("status %d", w.Code)
+	}
+}
