@@ -42,7 +42,7 @@ func sessionSecret() []byte {
 // start costs one hash, and nothing has to be forgotten.
 func (k *Keys) Session(s Session) Key {
 	s.Role = cmp.Or(s.Role, lambent.DefaultRole(s.Account)) // who has none is the account itself
-	const access, secret, token = 10, 30, 48                // bytes
+	const access, secret, token = 10, 30, 96                // bytes
 	b, err := hkdf.Expand(sha256.New, k.sessions, fmt.Sprintf("%q", s), access+secret+token)
 	if err != nil { // only for a length beyond 255 hashes
 		panic(err)

@@ -392,9 +392,27 @@ func TestEnvironment(t *testing.T) {
 	seen := map[string]bool{}
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
-		if seen[name] || strings.Contains(value, "\x00") || name == "AWS_SESSION_TOKEN" || name == "BAD" {
+		if seen[name] || strings.HasPrefix(name, "AWS_ENDPOINT_URL") || strings.Contains(value, "\x00") || name == "AWS_SESSION_TOKEN" || name == "BAD" {
 			t.Errorf("environment holds %q", pair)
 		}
 		seen[name] = true
+	}
+}
+
+// Where the API is within reach, SDKs find those services that are spoken here, and the
+// function's own word on them holds.
+func TestEnvironmentNamesTheAPI(t *testing.T) {
+	v := &lambent.Version{Namespace: "000000000000", Function: "fn", Number: "3", Runtime: "nodejs20.x", Handler: "index.handler",
+		Env: map[string]string{"AWS_ENDPOINT_URL_STS": "https://sts.eu-west-1.amazonaws.com"}}
+	var got []string
+	for _, pair := range runtimes.Environment(runtimes.Env{Version: v, Region: "eu-west-1", AccessKeyID: "key", API: "http://127.0.0.1:9001"}) {
+		if strings.HasPrefix(pair, "AWS_ENDPOINT_URL") {
+			got = append(got, pair)
+		}
+	}
+	want := []string{"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://127.0.0.1:9001", "AWS_ENDPOINT_URL_LAMBDA=http://127.0.0.1:9001",
+		"AWS_ENDPOINT_URL_SCHEDULER=http://127.0.0.1:9001", "AWS_ENDPOINT_URL_STS=https://sts.eu-west-1.amazonaws.com"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -29,7 +29,7 @@ type permit struct {
 
 // permitted are the doors of the API for those who may.
 func (s *Server) permitted() permit {
-	return permit{dialects: s.dialects, region: s.config.Region}
+	return permit{dialects: s.dialects, region: s.config.Region, roles: s.roles}
 }
 
 // ServeHTTP implements http.Handler.

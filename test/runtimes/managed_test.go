@@ -297,6 +297,9 @@ func (c *contract) environment() {
 		"PATH":            "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin", "TZ": ":UTC", "_HANDLER": regexp.QuoteMeta(handlers[c.l.name]),
 		"AWS_ACCESS_KEY_ID": `ASIA[A-Z0-9]{16}`, "AWS_SECRET_ACCESS_KEY": `\S{40}`, "AWS_SESSION_TOKEN": `\S{100,}`,
 	}
+	for _, service := range []string{"LAMBDA", "STS", "CLOUDWATCH_LOGS", "SCHEDULER"} { // AWS has no need for them
+		want["AWS_ENDPOINT_URL_"+service] = `http://[0-9.]+:\d+`
+	}
 	if c.l.name != "java" { // which has a system property instead
 		want["_X_AMZN_TRACE_ID"] = "Root=1-[0-9a-f]{8}-[0-9a-f]{24}.*"
 	}
