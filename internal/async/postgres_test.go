@@ -22,7 +22,7 @@ func TestConnectionsThatAreCut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a database")
 	}
-	pg, err := storetest.StartPostgres()
+	pg, err := storetest.StartPostgres(storetest.WithoutFsync)
 	if errors.Is(err, storetest.ErrNoPostgres) {
 		t.Skip(err)
 	}

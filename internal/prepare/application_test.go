@@ -54,7 +54,7 @@ func TestSpringApplication(t *testing.T) {
 	}
 	b := newBed(t)
 	v := b.put(b.shop(), "")
-	v.Network = lambent.NetworkLoopback
+	v.Network, v.MemoryMB = lambent.NetworkLoopback, 2048 // more than a processor: it is quick
 	v.App = &lambent.App{Port: 8080, StartTimeout: time.Minute, Concurrency: 1, Command: []string{"/bin/sh", "-c",
 		"exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:MaxRAM=${AWS_LAMBDA_FUNCTION_MEMORY_SIZE}m -XX:MaxRAMPercentage=60 -XX:InitialRAMPercentage=25 -Dshop.name=two -cp /var/task org.springframework.boot.loader.launch.JarLauncher --server.port=$PORT"}}
 	fresh, said := b.ask(nil, v)

@@ -2,12 +2,24 @@ package store_test
 
 import (
 	"bytes"
+	"errors"
 	"testing"
+
+	"lambent.dev/lambent/internal/store/storetest"
 )
 
 // BenchmarkPostgresPush is durable jobs of 1 KB by 64 callers, one each.
 func BenchmarkPostgresPush(b *testing.B) {
-	s := openPostgres(b)
+	server, err := storetest.StartPostgres() // one that syncs, unlike that of the tests
+	if errors.Is(err, storetest.ErrNoPostgres) {
+		b.Skip(err)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = server.Close() }()
+	s := openPostgresAt(b, server.URL("bench"))
+	defer closeStore(b, s)
 	body := bytes.Repeat([]byte("v"), 1024)
 	b.SetParallelism(32) // times GOMAXPROCS
 	defer processor(b)()

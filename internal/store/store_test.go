@@ -64,7 +64,7 @@ var postgres struct {
 // postgresURL is that of an empty schema.
 func postgresURL(t testing.TB) string {
 	t.Helper()
-	postgres.once.Do(func() { postgres.server, postgres.err = storetest.StartPostgres() })
+	postgres.once.Do(func() { postgres.server, postgres.err = storetest.StartPostgres(storetest.WithoutFsync) })
 	if errors.Is(postgres.err, storetest.ErrNoPostgres) {
 		t.Skip(postgres.err)
 	}

@@ -128,7 +128,7 @@ func TestApplications(t *testing.T) {
 func TestApplicationsThatDoNotStart(t *testing.T) {
 	needRoot(t)
 	d := sandbox.Guard(newDriver(t, Options{DataDir: t.TempDir(), Log: verbose(t)}))
-	defer func() { _ = d.Close() }()
+	t.Cleanup(func() { _ = d.Close() }) // when those that run beside each other have ended
 	for name, c := range map[string]struct {
 		program, kind, message string
 		change                 func(*lambent.App)
@@ -144,6 +144,7 @@ func TestApplicationsThatDoNotStart(t *testing.T) {
 		"no-file":    {"", "Runtime.InvalidEntrypoint", "/var/task/run.sh", func(a *lambent.App) { a.Command = []string{"./run.sh"} }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			spec, _ := appSpecOf(t, "app-"+name, c.program)
 			spec.Version.App.StartTimeout = 4 * time.Second
 			if c.change != nil {

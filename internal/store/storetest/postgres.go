@@ -16,23 +16,29 @@ import (
 // scripts/test-deps.sh does that.
 var ErrNoPostgres = errors.New("PostgreSQL is not installed")
 
-// Postgres is a PostgreSQL server of the test's own, on a Unix socket, with fsync.
-// It refuses to run as root: then it is the user postgres's, or nobody's.
+// Postgres is a PostgreSQL server of the test's own, on a Unix socket. It refuses to
+// run as root: then it is the user postgres's, or nobody's.
 type Postgres struct {
 	bin, dir   string
+	settings   []string            // "name=value"
 	credential *syscall.Credential // nil is the caller's
 	process    *exec.Cmd
 	exited     chan struct{} // closed when the process has ended
 	log        *os.File      // what the programs say
 }
 
-// StartPostgres makes a database cluster in a new directory and serves it.
-func StartPostgres() (*Postgres, error) {
+// WithoutFsync is for who does not take the machine's power away: what is committed
+// outlives the server all the same.
+const WithoutFsync = "fsync=off"
+
+// StartPostgres makes a database cluster in a new directory and serves it, with
+// PostgreSQL's defaults but for the settings.
+func StartPostgres(settings ...string) (*Postgres, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if err != nil || len(found) == 0 {
 		return nil, ErrNoPostgres
 	}
-	p := &Postgres{bin: filepath.Dir(found[len(found)-1])}
+	p := &Postgres{bin: filepath.Dir(found[len(found)-1]), settings: append(settings, "max_connections=200")}
 	if p.dir, err = os.MkdirTemp("", "lambent-pg"); err != nil { // short: a socket's path has 107 bytes
 		return nil, err
 	}
@@ -87,7 +93,11 @@ func (p *Postgres) command(name string, args ...string) *exec.Cmd {
 
 // Start serves the cluster, and returns when it takes connections.
 func (p *Postgres) Start() error {
-	p.process = p.command("postgres", "-D", p.data(), "-k", p.dir, "-h", "", "-c", "fsync=on", "-c", "max_connections=200")
+	args := []string{"-D", p.data(), "-k", p.dir, "-h", ""}
+	for _, s := range p.settings {
+		args = append(args, "-c", s)
+	}
+	p.process = p.command("postgres", args...)
 	if err := p.process.Start(); err != nil {
 		return err
 	}
