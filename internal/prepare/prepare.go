@@ -1,5 +1,5 @@
 // Package prepare owns what is made ahead of a version's first start: archives of
-// Java class data, compiled modules. It has a queue of versions, works on one at
+// Java class data, byte code of Python packages, compiled modules. It has a queue of versions, works on one at
 // a time and only while the server is idle, runs the function's runtime in a
 // sandbox of the usual driver in a mode that loads the handler, or has an
 // application answer once, and ends. It keeps the files that come of it in the

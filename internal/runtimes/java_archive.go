@@ -54,6 +54,8 @@ func (c *Catalog) PrepareKey(v *lambent.Version) (key string, ok bool) {
 	switch {
 	case known && r.family == familyWasm:
 		return "wasm-" + v.Namespace + "-" + string(v.Code.Digest), true
+	case known && r.family == familyPython:
+		return c.pythonKey(v, r)
 	case !known || r.family != familyJava || v.Env[execWrapper] != "":
 		return "", false
 	}
@@ -164,6 +166,9 @@ func (c *Catalog) Prepare(v *lambent.Version, code string, layers []string, dir 
 	if err != nil {
 		return nil, err
 	}
+	if r, _ := lookup(v.Runtime); r.family == familyPython {
+		return preparePython(rt), nil
+	}
 	path, err := gather(code, layers, dir)
 	if err != nil {
 		return nil, fmt.Errorf("gather the classes of %s: %w", v.Function, err)
@@ -192,6 +197,9 @@ func withArgs(rt sandbox.Runtime, flags ...string) sandbox.Runtime {
 func (c *Catalog) Prepared(rt sandbox.Runtime, dir, key string) (_ sandbox.Runtime, mount string) {
 	if strings.HasPrefix(key, javaAppKey) {
 		rt.Command, rt.Application = []string{rt.Command[0], "@" + sandbox.CacheDir + "/" + javaArgs}, true
+		return rt, dir
+	}
+	if strings.HasPrefix(key, pythonKind) {
 		return rt, dir
 	}
 	if slices.Index(rt.Command, "-cp") < 0 || exists(filepath.Join(dir, "few")) && rt.Blank != nil {

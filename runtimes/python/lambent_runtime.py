@@ -481,6 +481,11 @@ def _flush():
 
 
 def main():
+    if os.environ.get("LAMBENT_PREPARE") == "function":
+        import lambent_bytecode
+
+        lambent_bytecode.make("/tmp/bytecode")
+        sys.exit()
     control, client = lambent_platform.control()
     if client is None:
         client = _Client(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -488,6 +493,10 @@ def main():
     name, code = os.environ.get("_HANDLER", ""), b""
     if control is not None:
         code = control.begin(name)
+    if os.path.exists("/var/cache/lambent/bytecode"):
+        import lambent_bytecode
+
+        lambent_bytecode.serve()
     try:
         handler = _load(name, code)
         if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
