@@ -50,6 +50,8 @@ type Options struct {
 	Log         *slog.Logger     // discarded when nil
 	Now         func() time.Time // time.Now when nil
 	NewID       func() string    // makes revision ids; random UUIDs when nil
+	// Trusts tells whether a role lets a function, by its ARN, have it; nil is always.
+	Trusts func(role, function string) bool
 	// OnChange, when set, is called after a version changed or went away, so
 	// that its instances can be retired. It is called without locks held.
 	OnChange func(ns, function, number string)

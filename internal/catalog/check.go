@@ -85,6 +85,14 @@ func checkConfig(v *lambent.Version) error {
 	return checkEnv(v.Env)
 }
 
+// checkRole refuses a role that does not let functions have it.
+func (c *Catalog) checkRole(v *lambent.Version) error {
+	if c.o.Trusts == nil || c.o.Trusts(v.Role, lambent.FunctionARN(c.o.Region, v.Namespace, v.Function, "")) {
+		return nil
+	}
+	return invalid("RoleTrust", "The role defined for the function cannot be assumed by Lambda.")
+}
+
 // Bounds of an application's start, and of what is told about it.
 const (
 	maxStart   = 15 * time.Minute

@@ -81,6 +81,9 @@ func (c *Catalog) newHead(in CreateFunction) (head *lambent.Version, warning str
 	if err := checkConfig(&v); err != nil {
 		return nil, "", err
 	}
+	if err := c.checkRole(&v); err != nil {
+		return nil, "", err
+	}
 	if err := checkTags(in.Tags); err != nil {
 		return nil, "", err
 	}
@@ -253,6 +256,11 @@ func (c *Catalog) edited(head *lambent.Version, in UpdateConfig) (v *lambent.Ver
 	normalise(&e)
 	if err := checkConfig(&e); err != nil {
 		return nil, "", err
+	}
+	if e.Role != head.Role {
+		if err := c.checkRole(&e); err != nil {
+			return nil, "", err
+		}
 	}
 	warning = head.StateReason
 	if e.Runtime != head.Runtime {

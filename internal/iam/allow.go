@@ -2,6 +2,8 @@ package iam
 
 import "lambent.dev/lambent/internal/iam/policy"
 
+const lambdaService = "lambda.amazonaws.com"
+
 // Allows tells whether a role may do something: action is "lambda:InvokeFunction",
 // resource an ARN, or "*" where the action has none. It is decided as AWS decides it:
 // by the role's inline and managed policies, within its boundary, and a denial wins.
@@ -14,7 +16,7 @@ func (r *Room) Allows(role, action, resource string) (allowed, known bool) {
 		return false, false
 	}
 	q := r.request(e, action)
-	q.Resource = resource
+	q.Resource, q.PassedTo = resource, lambdaService // the one service that roles are given to here
 	if e.Boundary != "" && r.document(e.Boundary).Decide(&q) != policy.Allowed {
 		return false, true
 	}
@@ -28,10 +30,9 @@ func (r *Room) Allows(role, action, resource string) (allowed, known bool) {
 	return verdict == policy.Allowed, true
 }
 
-// Trusts tells whether a service, "lambda.amazonaws.com", may assume a role for a
-// resource, whose account is the role's. Known is false for a role that is not on
-// record.
-func (r *Room) Trusts(role, service, resource string) (trusted, known bool) {
+// Trusts tells whether Lambda may assume a role for a function, by its ARN, whose
+// account is the role's. Known is false for a role that is not on record.
+func (r *Room) Trusts(role, function string) (trusted, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	e := r.roleARNs[role]
@@ -39,7 +40,7 @@ func (r *Room) Trusts(role, service, resource string) (trusted, known bool) {
 		return false, false
 	}
 	q := r.request(e, "sts:AssumeRole")
-	q.Service, q.SourceARN, q.SourceAccount = service, resource, e.Namespace
+	q.Service, q.SourceARN, q.SourceAccount = lambdaService, function, e.Namespace
 	return e.trust.Decide(&q) == policy.Allowed, true
 }
 

@@ -78,6 +78,13 @@ func TestAllows(t *testing.T) {
 	check("within a boundary that is not known", false)
 	change(t, r, "Role", func(v *Role) { v.Boundary = ""; v.Attached = []string{"arn:aws:iam::aws:policy/Unknown"} })
 	check("with a policy that is not known", false)
+	change(t, r, "Role", func(v *Role) { v.Attached = []string{"arn:aws:iam::aws:policy/AWSLambda_FullAccess"} })
+	check("with all of Lambda", true)
+	for action, want := range map[string]bool{"iam:PassRole": true, "iam:CreateRole": false} {
+		if got, _ := r.Allows(arn, action, arn); got != want {
+			t.Errorf("%s is allowed: %v", action, got)
+		}
+	}
 	for _, other := range []string{"arn:aws:iam::000000000000:role/role", "arn:aws:iam::111111111111:role/Role", "arn:aws:iam::000000000000:role/x/Role", "Role", ""} {
 		if allowed, known := r.Allows(other, "lambda:InvokeFunction", f); allowed || known {
 			t.Errorf("%q is taken for the role", other)
@@ -88,13 +95,20 @@ func TestAllows(t *testing.T) {
 func TestTrusts(t *testing.T) {
 	r := open(t, store.NewMemory())
 	arn := create(t, r, "r").ARN()
-	if trusted, known := r.Trusts(arn, "lambda.amazonaws.com", f); !trusted || !known {
-		t.Errorf("trusted %v, known %v", trusted, known)
+	check := func(when string, want bool) {
+		t.Helper()
+		if trusted, known := r.Trusts(arn, f); trusted != want || !known {
+			t.Errorf("%s: trusted %v, known %v", when, trusted, known)
+		}
 	}
-	if trusted, _ := r.Trusts(arn, "ec2.amazonaws.com", f); trusted {
-		t.Error("another service is trusted")
-	}
-	if _, known := r.Trusts(arn+"x", "lambda.amazonaws.com", f); known {
+	check("Lambda", true)
+	change(t, r, "r", func(v *Role) {
+		v.Trust = strings.Replace(trust, `"Principal"`, `"Condition":{"ArnLike":{"aws:SourceArn":"arn:aws:lambda:*:*:function:f"}},"Principal"`, 1)
+	})
+	check("Lambda for this function", true)
+	change(t, r, "r", func(v *Role) { v.Trust = strings.Replace(trust, "lambda.", "ec2.", 1) })
+	check("another service", false)
+	if _, known := r.Trusts(arn+"x", f); known {
 		t.Error("a role that is not there is known")
 	}
 }

@@ -151,6 +151,12 @@ func (s *Server) openRoles(ctx context.Context) (err error) {
 	return err
 }
 
+// trusts tells whether a role lets a function have it, or is not on record.
+func (s *Server) trusts(role, function string) bool {
+	trusted, known := s.roles.Trusts(role, function)
+	return trusted || !known
+}
+
 // listen takes both addresses before anything slow, so that a port in use is
 // reported at once.
 func (s *Server) listen(ctx context.Context) (err error) {
@@ -219,7 +225,7 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 	s.catalog, err = catalog.Open(ctx, catalog.Options{
 		Records: s.records, Artifacts: s.artifacts, Runtimes: s.runtimes, Images: s.images,
 		Region: s.config.Region, Concurrency: s.config.Instances.Concurrency, Log: s.log, NewID: uuid.NewString,
-		OnChange: s.retire, OnWanted: s.wanted,
+		OnChange: s.retire, OnWanted: s.wanted, Trusts: s.trusts,
 	})
 	return err
 }

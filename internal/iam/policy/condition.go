@@ -153,6 +153,8 @@ func (q *Request) value(key string) (value string, exists, known bool) {
 	case "aws:resourceaccount":
 		resource := parseARN(q.Resource)
 		return resource[4], true, resource[4] != ""
+	case "iam:passedtoservice":
+		return q.PassedTo, true, q.PassedTo != ""
 	case "aws:sourcearn":
 		return q.SourceARN, true, q.SourceARN != ""
 	case "aws:sourceaccount":

@@ -50,6 +50,7 @@ type Request struct {
 	Principal string // ARN of the role
 	Account   string // of the principal
 	Tags      map[string]string
+	PassedTo  string // service that is given a role, "lambda.amazonaws.com"
 	// SourceARN and SourceAccount are of the resource that a service acts for.
 	SourceARN, SourceAccount string
 }
