@@ -31,7 +31,7 @@ deps: ## install what the tests need, from the package registries
 	@scripts/test-deps.sh
 
 .PHONY: test
-test: deps build ## all tests
+test: deps ## all tests
 	scripts/test.sh
 
 .PHONY: test-short
@@ -43,7 +43,7 @@ race: ## the rooms' tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./internal/... .)
 
 .PHONY: soak
-soak: build ## long crash and load runs
+soak: ## long crash and load runs
 	LAMBENT_TEST_SOAK=1 LAMBENT_TEST_LARGE=1 $(GO) test -count=1 -p 1 -timeout 120m ./internal/sandbox/linux ./test/...
 
 .PHONY: fuzz

@@ -36,7 +36,7 @@ type ColdStart struct {
 // environment").
 const provisionedInit = 15 * time.Minute
 
-// coldStart is step 5 of the walk unfolded: code, sandbox, runtime. It runs in a
+// coldStart is the walk's step "acquire" unfolded: code, sandbox, runtime. It runs in a
 // goroutine of the pool, is paid for by a waiter unless it is ahead of demand, and
 // delivers to whichever waiter is first.
 func (p *Pool) coldStart(m *member, ahead string) {

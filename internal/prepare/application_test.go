@@ -3,7 +3,6 @@ package prepare_test
 import (
 	"archive/zip"
 	"bufio"
-	"context"
 	"io"
 	"net/http"
 	"os"
@@ -91,35 +90,9 @@ func size(t *testing.T, name string) int64 {
 // that took and what it said.
 func (b *bed) ask(r *prepare.Room, v *lambent.Version) (time.Duration, []string) {
 	b.t.Helper()
-	var inst sandbox.Instance
-	begin := time.Now()
-	rt, err := b.runtimes.Resolve(v)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	code, release, err := b.artifacts.Use(b.t.Context(), v.Code.Digest)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer release()
-	out := &lines{}
-	spec := sandbox.Spec{ID: newID(), Version: v, Region: "us-east-1", Runtime: rt, Code: code, Output: out, Env: environment(v, "stream")}
-	if r != nil {
-		with, dir, release, ok := r.Use(v, rt)
-		if !ok {
-			b.t.Fatal("nothing is prepared")
-		}
-		defer release()
-		spec.Runtime, spec.Cache = with, dir
-	}
-	if inst, err = b.driver.Start(b.t.Context(), spec); err != nil {
-		b.t.Fatal(err)
-	}
-	defer func() {
-		if err := inst.Stop(context.WithoutCancel(b.t.Context())); err != nil {
-			b.t.Error(err)
-		}
-	}()
+	begin, out := time.Now(), &lines{}
+	inst, stop := b.boot(r, v, out)
+	defer stop()
 	if init, err := inst.Init(b.t.Context()); err != nil || init.Failure != nil {
 		b.t.Fatalf("init: %v %+v\n%s", err, init.Failure, out)
 	}

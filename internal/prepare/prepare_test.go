@@ -126,45 +126,52 @@ type started struct {
 	cpu    time.Duration // from when the instance was the version's until the answer
 }
 
-// start runs one event on a new instance, as the pool would.
-func (b *bed) start(r *prepare.Room, v *lambent.Version, event string, flags ...string) started {
+// boot starts an instance of v as the pool would, with what r has prepared of it
+// unless r is nil. flags go before the runtime's arguments.
+func (b *bed) boot(r *prepare.Room, v *lambent.Version, out *lines, flags ...string) (inst sandbox.Instance, stop func()) {
 	b.t.Helper()
-	begin := time.Now()
 	rt, err := b.runtimes.Resolve(v)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	code, release, err := b.artifacts.Use(b.t.Context(), v.Code.Digest)
+	code, unpin, err := b.artifacts.Use(b.t.Context(), v.Code.Digest)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	defer release()
-	out := &lines{}
 	spec := sandbox.Spec{
 		ID: newID(), Version: v, Region: "us-east-1", Runtime: rt, Code: code, Output: out,
 		Env: environment(v, "stream"),
 	}
+	release := func() {}
 	if r != nil {
-		with, dir, release, ok := r.Use(v, rt)
+		with, dir, done, ok := r.Use(v, rt)
 		if !ok {
 			b.t.Fatal("nothing is prepared")
 		}
-		defer release()
-		spec.Runtime, spec.Cache = with, dir
+		spec.Runtime, spec.Cache, release = with, dir, done
 	}
 	if len(flags) > 0 {
 		spec.NoReserve = true
 		spec.Runtime.Command = slices.Insert(slices.Clone(spec.Runtime.Command), 1, flags...)
 	}
-	inst, err := b.driver.Start(b.t.Context(), spec)
-	if err != nil {
+	if inst, err = b.driver.Start(b.t.Context(), spec); err != nil {
 		b.t.Fatal(err)
 	}
-	defer func() {
+	return inst, func() {
 		if err := inst.Stop(context.WithoutCancel(b.t.Context())); err != nil {
 			b.t.Error(err)
 		}
-	}()
+		release()
+		unpin()
+	}
+}
+
+// start runs one event on a new instance.
+func (b *bed) start(r *prepare.Room, v *lambent.Version, event string, flags ...string) started {
+	b.t.Helper()
+	begin, out := time.Now(), &lines{}
+	inst, stop := b.boot(r, v, out, flags...)
+	defer stop()
 	booted := inst.Usage().CPU
 	init, err := inst.Init(b.t.Context())
 	if err != nil || init.Failure != nil {
