@@ -138,11 +138,7 @@ func (h *handler) deleteFunctionEventInvokeConfig(ctx context.Context, c caller,
 }
 
 func (h *handler) listFunctionEventInvokeConfigs(_ context.Context, c caller, in *wire.ListFunctionEventInvokeConfigsRequest) (*wire.ListFunctionEventInvokeConfigsResponse, error) {
-	function, err := h.function(c, *in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	page, err := pageOf(in.Marker, in.MaxItems)
+	function, page, err := h.pageOfFunction(c, *in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,14 @@ func pageOf(marker *string, maxItems *int64) (page, error) {
 	return p, nil
 }
 
+// pageOfFunction reads the Marker and MaxItems of a list of what a function has.
+func (h *handler) pageOfFunction(c caller, name string, marker *string, maxItems *int64) (function string, p page, err error) {
+	if function, err = h.function(c, name); err == nil {
+		p, err = pageOf(marker, maxItems)
+	}
+	return function, p, err
+}
+
 // marker makes the opaque text that asks for the next page, or nil at the end.
 func marker(next string) *string {
 	return some(base64.RawURLEncoding.EncodeToString([]byte(next)))

@@ -107,11 +107,7 @@ func (h *handler) deleteProvisionedConcurrencyConfig(ctx context.Context, c call
 }
 
 func (h *handler) listProvisionedConcurrencyConfigs(_ context.Context, c caller, in *wire.ListProvisionedConcurrencyConfigsRequest) (*wire.ListProvisionedConcurrencyConfigsResponse, error) {
-	function, err := h.function(c, *in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	page, err := pageOf(in.Marker, in.MaxItems)
+	function, page, err := h.pageOfFunction(c, *in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}

@@ -80,11 +80,7 @@ func (h *handler) deleteFunctionUrlConfig(ctx context.Context, c caller, in *wir
 }
 
 func (h *handler) listFunctionUrlConfigs(_ context.Context, c caller, in *wire.ListFunctionUrlConfigsRequest) (*wire.ListFunctionUrlConfigsResponse, error) {
-	name, err := h.function(c, *in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	p, err := pageOf(in.Marker, in.MaxItems)
+	name, p, err := h.pageOfFunction(c, *in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}

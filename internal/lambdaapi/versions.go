@@ -24,11 +24,7 @@ func (h *handler) publishVersion(ctx context.Context, c caller, in *wire.Publish
 }
 
 func (h *handler) listVersions(_ context.Context, c caller, in *wire.ListVersionsByFunctionRequest) (*wire.ListVersionsByFunctionResponse, error) {
-	function, err := h.function(c, *in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	p, err := pageOf(in.Marker, in.MaxItems)
+	function, p, err := h.pageOfFunction(c, *in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +109,7 @@ func (h *handler) deleteAlias(ctx context.Context, c caller, in *wire.DeleteAlia
 }
 
 func (h *handler) listAliases(_ context.Context, c caller, in *wire.ListAliasesRequest) (*wire.ListAliasesResponse, error) {
-	function, err := h.function(c, *in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	p, err := pageOf(in.Marker, in.MaxItems)
+	function, p, err := h.pageOfFunction(c, *in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
