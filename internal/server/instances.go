@@ -47,7 +47,7 @@ func (s *Server) openPrepare(context.Context) (err error) {
 	return err
 }
 
-// openPool makes the rooms around the instances: pool, scale and spine.
+// openPool makes the pool, and starts it: see runPool.
 func (s *Server) openPool(context.Context) error {
 	c := s.config.Instances
 	s.habits = newHabits(c)
@@ -70,6 +70,12 @@ func (s *Server) openPool(context.Context) error {
 	s.metrics.WatchInstances(s.countInstances)
 	s.metrics.WatchFrozenMemory(func() int64 { return int64(s.pool.Stats().FrozenMB) << 20 })
 	s.metrics.WatchStarts(func() (uint64, float64) { st := s.pool.Stats(); return st.Held, st.StartRate })
+	return nil
+}
+
+// openScale makes the room that decides how many instances there are.
+func (s *Server) openScale(context.Context) error {
+	c := s.config.Instances
 	s.loads = scale.NewLoads()
 	s.scale = scale.New(scale.Options{
 		Catalog: s.catalog, Pool: s.pool, Log: s.log, Idle: c.Idle, Habits: s.habits,
@@ -79,12 +85,18 @@ func (s *Server) openPool(context.Context) error {
 		Timers: func(from, to time.Time) []scale.Call { return s.triggers.Soon(from, to) }, // opened before it is asked
 	})
 	s.metrics.WatchVersions(s.scale.Versions)
+	return nil
+}
+
+// openInvoke makes the spine, and what passes requests to applications by it.
+func (s *Server) openInvoke(context.Context) error {
+	c := s.config.Instances
 	s.invoke = invoke.New(invoke.Options{
 		Catalog: s.catalog, Pool: s.pool, Metrics: s.metrics, Traces: s.traces,
 		Region: s.config.Region, Observer: s.loads, Concurrency: c.Concurrency, Queue: c.Queue, QueueWait: c.QueueWait, NewID: uuid.NewString,
 		StreamRate: int64(c.StreamRate),
 	})
-	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Idle: s.config.Instances.StreamIdle, Log: s.log})
+	s.proxy = proxy.New(proxy.Options{Forwarder: s.invoke, Idle: c.StreamIdle, Log: s.log})
 	s.closers = append(s.closers, s.proxy.Close)
 	return nil
 }

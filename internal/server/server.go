@@ -119,8 +119,8 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
 		s.openStore, s.openKeys, s.openRoles, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
-		s.openCatalog, s.openCertificates, s.openLogs, s.openCalls, s.openDriver, s.openPrepare, s.openPool, s.openRollouts, s.openEvents, s.openTriggers,
-		s.openDoors,
+		s.openCatalog, s.openCertificates, s.openLogs, s.openCalls, s.openDriver, s.openPrepare,
+		s.openPool, s.openScale, s.openInvoke, s.openRollouts, s.openEvents, s.openTriggers, s.openDoors,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
