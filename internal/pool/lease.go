@@ -17,7 +17,6 @@ type Lease struct {
 	cold     bool          // the call waited for the instance's start
 	thaw     time.Duration // the call waited for it to wake
 	ended    string        // type of the failure that ended the instance, if any
-	after    func()        // see After
 	released bool
 }
 
@@ -90,7 +89,7 @@ func (l *Lease) MaxMemoryMB(took time.Duration) int {
 // After has f called when the invocation is over for the instance, too: when it is
 // ready again, or before it is ended, and before anybody else has it. It is for
 // answers with a [sandbox.Answer.Rest], and comes before Release.
-func (l *Lease) After(f func()) { l.after = sync.OnceFunc(f) }
+func (l *Lease) After(f func()) { l.m.after = sync.OnceFunc(f) }
 
 // Release gives the instance back: to the next caller as soon as its runtime
 // asks for an event, or to its end when it is dead. deadline is when the
@@ -113,8 +112,9 @@ func (l *Lease) Release(deadline time.Time) {
 		l.pool.giveBack(m)
 		return
 	}
-	m.used, m.after = true, l.after
+	m.used = true
 	if isDone(m) { // Ready is closed too then
+		m.conclude()
 		if l.ended == "Sandbox.Timedout" || l.ended == "Runtime.ExitError" {
 			l.pool.inherit(m)
 		}

@@ -321,16 +321,16 @@ func (s *Session) maybeReady() (tell func()) {
 func (s *Session) allThrough() bool {
 	x := s.current
 	answered := x != nil && x.settled
-	if answered && x.back.IsZero() {
-		x.back = time.Now()
+	if answered && x.back == 0 {
+		x.back = x.since()
 	}
 	for _, e := range s.extensions {
 		if !e.came || e.busy || e.next != nil {
 			return false
 		}
 	}
-	if answered && x.through.IsZero() {
-		x.through = time.Now()
+	if answered && x.through == 0 {
+		x.through = x.since()
 	}
 	return true
 }
@@ -347,16 +347,16 @@ func (s *Session) rest(x *exchange) sandbox.Rest {
 	defer s.mu.Unlock()
 	r := sandbox.Rest{Took: x.since()}
 	switch {
-	case !x.through.IsZero():
-		r.Took = x.through.Sub(x.handed)
+	case x.through > 0:
+		r.Took = x.through
 	case s.gone != nil:
 		r.Failure = s.gone
 	case x.overdue():
 		r.Took = x.event.Deadline.Sub(x.handed)
 		r.Failure = sandbox.TimedOut(x.event.Deadline.Sub(x.offered))
 	}
-	if !x.back.IsZero() {
-		r.Extensions = max(0, r.Took-x.back.Sub(x.handed))
+	if x.back > 0 {
+		r.Extensions = max(0, r.Took-x.back)
 	}
 	return r
 }

@@ -97,9 +97,10 @@ type exchange struct {
 	// gone. Guarded by Session.mu.
 	halt func(bool)
 	left bool
-	// back is when the runtime had done what was left after the answer, through when
-	// extensions had, too; zero before, and where there are none. Guarded by Session.mu.
-	back, through time.Time
+	// back is how long after the hand-over the runtime had done what was left after the
+	// answer, through when extensions had, too; 0 before, and where there are none.
+	// Guarded by Session.mu.
+	back, through time.Duration
 }
 
 // outcome ends an exchange: an answer, or err when the event never reached the

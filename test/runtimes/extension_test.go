@@ -102,6 +102,22 @@ func TestExternalExtension(t *testing.T) {
 	}
 }
 
+// TestEndsThatNobodyBringsOn: who was idle too long, and who is there when the server
+// stops, is told of an ordinary end.
+func TestEndsThatNobodyBringsOn(t *testing.T) {
+	s := harness.Start(t, harness.Options{Config: "instances:\n  idle: 1s\n"})
+	layer := publish(t, s, "witness", map[string]string{"extensions/witness!": witness(t)})
+	zip := harness.ZipDir(t, code(t, "provided"))
+	for _, name := range []string{"idle", "stopped"} {
+		s.Create(t, harness.Function{Name: name, Runtime: "provided.al2023", Handler: "h", Zip: zip, Layers: []string{layer}})
+		wantPayload(t, s.Invoke(t, name, `{"do":"echo","value":1}`), "1")
+		if name == "stopped" {
+			s.Restart()
+		}
+		awaitLog(t, s, name, "REPORT RequestId: ", "witness: SHUTDOWN spindown", "witness: at rest")
+	}
+}
+
 // TestExtensionThatFails has extensions fail in each way that there is.
 func TestExtensionThatFails(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
