@@ -16,8 +16,6 @@ class Custom extends Error {
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-await sleep(Number(process.env.INIT_SLEEP ?? 0));
-
 const verbs: Record<string, (event: Event, context: any) => unknown> = {
   echo: (event) => event.value,
   error: (event) => { throw new Custom(event.message ?? 'went wrong'); },
@@ -82,3 +80,5 @@ export async function handler(event: any, context: any): Promise<unknown> {
 export const nested = { deep: { handler: () => 'nested export' } };
 
 export const text: string = 'not a function';
+
+await sleep(Number(process.env.INIT_SLEEP ?? 0));
