@@ -71,6 +71,10 @@ func TestStreams(t *testing.T) {
 			if _, stderr, err := s.CLI("", "url", name, "create", "--public", "--stream"); err != nil {
 				t.Fatalf("%v: %s", err, stderr)
 			}
+			// A busy host would start a second instance beside one that is not quite back.
+			if _, stderr, err := s.CLI("", "set", name, "scale.max=1"); err != nil {
+				t.Fatalf("%v: %s", err, stderr)
+			}
 			transport := &http.Transport{}
 			t.Cleanup(transport.CloseIdleConnections)
 			f := &streamer{t, s, name, &http.Client{Transport: transport, Timeout: 30 * time.Second}}
