@@ -1,12 +1,16 @@
 package iam
 
-import "lambent.dev/lambent/internal/iam/policy"
+import (
+	"strings"
+
+	"lambent.dev/lambent/internal/iam/policy"
+)
 
 const lambdaService = "lambda.amazonaws.com"
 
 // Allows tells whether a role may do something: action is "lambda:InvokeFunction",
-// resource an ARN, or "*" where the action has none. It is decided as AWS decides it:
-// by the role's inline and managed policies, within its boundary, and a denial wins.
+// resource an ARN, or "*" where it has none or it is not told. It is decided as AWS
+// decides it: by the role's inline and managed policies, within its boundary, and a denial wins.
 // Known is false for a role that is not on record, which may then do nothing.
 func (r *Room) Allows(role, action, resource string) (allowed, known bool) {
 	r.mu.RLock()
@@ -31,12 +35,12 @@ func (r *Room) Allows(role, action, resource string) (allowed, known bool) {
 }
 
 // Trusts tells whether Lambda may assume a role for a function, by its ARN, whose
-// account is the role's. Known is false for a role that is not on record.
+// account is the role's. Known is false for a role that is not on record there.
 func (r *Room) Trusts(role, function string) (trusted, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	e := r.roleARNs[role]
-	if e == nil {
+	if e == nil || !strings.Contains(function, ":"+e.Namespace+":function:") {
 		return false, false
 	}
 	q := r.request(e, "sts:AssumeRole")

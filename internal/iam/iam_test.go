@@ -108,6 +108,9 @@ func TestTrusts(t *testing.T) {
 	check("Lambda for this function", true)
 	change(t, r, "r", func(v *Role) { v.Trust = strings.Replace(trust, "lambda.", "ec2.", 1) })
 	check("another service", false)
+	if _, known := r.Trusts(arn, strings.Replace(f, ns, "111111111111", 1)); known {
+		t.Error("a role is known to another account")
+	}
 	if _, known := r.Trusts(arn+"x", f); known {
 		t.Error("a role that is not there is known")
 	}

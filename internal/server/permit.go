@@ -59,7 +59,8 @@ func (p permit) allows(id auth.Identity, a action) bool {
 	case a.name == "sts:GetCallerIdentity":
 		return true
 	}
-	if p.roles != nil && id.Role != lambent.DefaultRole(id.AccountID) {
+	own := strings.HasPrefix(id.Role, "arn:aws:iam::"+id.AccountID+":") // another account's has no say here
+	if p.roles != nil && own && id.Role != lambent.DefaultRole(id.AccountID) {
 		if allowed, known := p.roles.Allows(id.Role, a.name, a.resource); known {
 			return allowed
 		}

@@ -82,13 +82,15 @@ func TestPermitByRole(t *testing.T) {
 		request *http.Request
 		want    int
 	}{
-		"allowed":       {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g", "", ""), 200},
-		"qualified":     {record{clerk, "lambda:GetFunction", g + ":2"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g?Qualifier=2", "", ""), 200},
-		"in the body":   {record{clerk, "lambda:CreateFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions", `{"FunctionName":"g","Role":"`+clerk+`","Code":{}}`, ""), 200},
-		"a layer":       {record{clerk, "lambda:GetLayerVersion", "arn:aws:lambda:us-east-1:" + ns + ":layer:l:2"}, wanted(clerk, "lambda", "GET", "/2018-10-31/layers/l/versions/2", "", ""), 200},
-		"any resource":  {record{clerk, "lambda:ListFunctions", "*"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions", "", ""), 200},
-		"no invoke":     {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions/g/invocations", "", ""), 403},
-		"another":       {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/h", "", ""), 403},
+		"allowed":      {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g", "", ""), 200},
+		"qualified":    {record{clerk, "lambda:GetFunction", g + ":2"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g?Qualifier=2", "", ""), 200},
+		"in the body":  {record{clerk, "lambda:CreateFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions", `{"FunctionName":"g","Role":"`+clerk+`","Code":{}}`, ""), 200},
+		"a layer":      {record{clerk, "lambda:GetLayerVersion", "arn:aws:lambda:us-east-1:" + ns + ":layer:l:2"}, wanted(clerk, "lambda", "GET", "/2018-10-31/layers/l/versions/2", "", ""), 200},
+		"any resource": {record{clerk, "lambda:ListFunctions", "*"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions", "", ""), 200},
+		"no invoke":    {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions/g/invocations", "", ""), 403},
+		"another":      {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/h", "", ""), 403},
+		"another account": {record{strings.Replace(clerk, ns, "999999999999", 1), "lambda:GetFunction", g},
+			wanted(strings.Replace(clerk, ns, "999999999999", 1), "lambda", "GET", "/2015-03-31/functions/g", "", ""), 403},
 		"not on record": {record{clerk, "lambda:GetFunction", g}, wanted(clerk+"s", "lambda", "GET", "/2015-03-31/functions/g", "", ""), 403},
 		"never":         {record{clerk, "lambent:Access", "*"}, wanted(clerk, "lambda", "GET", "/v1/functions", "", ""), 403},
 	} {

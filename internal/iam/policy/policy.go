@@ -42,7 +42,7 @@ type statement struct {
 // Request is what a document is asked about, and what conditions may look at.
 type Request struct {
 	Action   string // "lambda:InvokeFunction"
-	Resource string // ARN, or "*" for actions that have no resource
+	Resource string // ARN, or "*" for one that is not told, which every denial is about
 	Service  string // principal that asks to assume a role, "lambda.amazonaws.com"
 
 	Now       time.Time
@@ -86,7 +86,8 @@ func (s *statement) applies(q *Request, resource *arn) bool {
 	if len(s.principals) > 0 && !s.trusts(q.Service) {
 		return false
 	}
-	if len(s.resources) > 0 && s.matchesResource(resource) == s.not.resource {
+	untold := s.deny && q.Resource == "*"
+	if len(s.resources) > 0 && !untold && s.matchesResource(resource) == s.not.resource {
 		return false
 	}
 	for i := range s.conditions {

@@ -173,6 +173,15 @@ func TestDecide(t *testing.T) {
 	if d, err := Parse(both); err != nil || d.Decide(request()) != Denied {
 		t.Errorf("a denial beside an allowance does not win, %v", err)
 	}
+	for members, want := range map[string]Verdict{
+		invoke + `"*"`: Allowed, invoke + `"arn:aws:lambda:*"`: Silent, deny + `"arn:aws:lambda:*:*:function:other"`: Denied,
+	} {
+		q := request()
+		q.Resource = "*"
+		if d, err := Parse(one(members)); err != nil || d.Decide(q) != want {
+			t.Errorf("%s: of a resource that is not told, %v", members, err)
+		}
+	}
 	if (*Document)(nil).Decide(request()) != Silent {
 		t.Error("no document says something")
 	}
