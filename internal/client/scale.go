@@ -10,22 +10,24 @@ import (
 
 // Scale is what a version does now, and what was decided about its instances.
 type Scale struct {
-	Function  string     `json:"function"`
-	Version   string     `json:"version"`
-	Ready     int        `json:"ready"`              // instances that take calls
-	Busy      int        `json:"busy"`               // of those, the ones that have a call
-	Draining  int        `json:"draining,omitempty"` // of those, the ones that get no more: out of date, or too many
-	Starting  int        `json:"starting"`
-	Frozen    int        `json:"frozen,omitempty"`
-	Waiting   int        `json:"waiting"` // calls without an instance
-	Running   int        `json:"running"` // calls, waiting ones included
-	Calls     uint64     `json:"calls"`   // that have ended, since it was called again after a while without
-	Failed    uint64     `json:"failed"`
-	P50MS     float64    `json:"p50Ms"`
-	P99MS     float64    `json:"p99Ms"`
-	Trouble   string     `json:"trouble,omitempty"` // why the last starts have failed
-	Held      string     `json:"held,omitempty"`    // how starts had to wait because the host was short of something
-	Decisions []Decision `json:"decisions"`         // oldest first; of a list, the last one alone
+	Function string `json:"function"`
+	Version  string `json:"version"`
+	Ready    int    `json:"ready"`              // instances that take calls
+	Busy     int    `json:"busy"`               // of those, the ones that have a call
+	Draining int    `json:"draining,omitempty"` // of those, the ones that get no more: out of date, or too many
+	Starting int    `json:"starting"`
+	Frozen   int    `json:"frozen,omitempty"`
+	Waiting  int    `json:"waiting"` // calls without an instance
+	// MemoryBytes is what the instances hold, but for frozen ones.
+	MemoryBytes int64      `json:"memoryBytes"`
+	Running     int        `json:"running"` // calls, waiting ones included
+	Calls       uint64     `json:"calls"`   // that have ended, since it was called again after a while without
+	Failed      uint64     `json:"failed"`
+	P50MS       float64    `json:"p50Ms"`
+	P99MS       float64    `json:"p99Ms"`
+	Trouble     string     `json:"trouble,omitempty"` // why the last starts have failed
+	Held        string     `json:"held,omitempty"`    // how starts had to wait because the host was short of something
+	Decisions   []Decision `json:"decisions"`         // oldest first; of a list, the last one alone
 }
 
 // Decision is how many instances there shall be, and why.

@@ -79,7 +79,7 @@ func (a *api) versionKey(c *call) (pool.Key, error) {
 func scaleOf(s scale.Status) client.Scale {
 	return client.Scale{
 		Function: s.Key.Function, Version: s.Key.Number, Ready: s.Pool.Ready, Busy: s.Pool.Busy, Draining: s.Pool.Draining + s.Pool.Surplus,
-		Starting: s.Pool.Starting, Frozen: s.Pool.Frozen, Waiting: s.Pool.Waiting, Running: s.Running,
+		Starting: s.Pool.Starting, Frozen: s.Pool.Frozen, Waiting: s.Pool.Waiting, Running: s.Running, MemoryBytes: s.Memory,
 		Calls: s.Total.Ended, Failed: s.Total.Failed, P50MS: ms(s.Total.Took.Quantile(.5)), P99MS: ms(s.Total.Took.Quantile(.99)),
 		Trouble: s.Pool.Trouble, Held: held(s.Pool.Held), Decisions: []client.Decision{},
 	}

@@ -16,6 +16,7 @@ type Status struct {
 	Key     pool.Key
 	Pool    pool.Observation
 	Running int    // calls, waiting ones included
+	Memory  int64  // bytes that its instances hold, but for frozen ones
 	Total   Totals // since it was called again after a while without calls
 	Last    Made   // the zero value if nothing was decided yet
 }
@@ -41,6 +42,9 @@ func (s *Service) Status(namespace string) []Status {
 	for i := range all {
 		x := &all[i]
 		x.Pool, _ = s.o.Pool.Observe(x.Key)
+		for _, used := range s.o.Pool.Usage(x.Key) {
+			x.Memory += int64(used.MemoryBytes)
+		}
 		if made := s.auto.decisions(x.Key); len(made) > 0 {
 			x.Last = made[len(made)-1]
 		}
