@@ -101,7 +101,7 @@ func readCalls(rows *csv.Reader, each func(Load)) error {
 		}
 		end, err1 := seconds(row[2])
 		took, err2 := seconds(row[3])
-		if err := errors.Join(err1, err2); err != nil || end < took {
+		if err := errors.Join(err1, err2); err != nil {
 			return invalidTrace(fmt.Errorf("line %d: %q, %q are no end and duration", line, row[2], row[3]))
 		}
 		name := row[0] + "/" + row[1]
@@ -111,7 +111,8 @@ func readCalls(rows *csv.Reader, each func(Load)) error {
 			loads[l.Function] = l
 			order = append(order, l.Function)
 		}
-		l.Calls = append(l.Calls, Call{At: end - took, Took: took})
+		// One that ran already when the trace begins is taken to begin with it.
+		l.Calls = append(l.Calls, Call{At: max(0, end-took), Took: took})
 	}
 	for _, name := range order {
 		sortCalls(loads[name].Calls)
