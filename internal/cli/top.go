@@ -52,10 +52,10 @@ func (a *app) top(cmd *cobra.Command, names []string, f topFlags) error {
 	before, at := []client.Scale(nil), time.Now()
 	for looks := 0; ; looks++ {
 		now, err := c.Scales(ctx)
-		if ctx.Err() != nil {
-			return nil // an interrupt is the regular end
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // an interrupt is the regular end
+		case err != nil:
 			return err
 		}
 		took := time.Since(at)

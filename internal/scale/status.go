@@ -43,7 +43,7 @@ func (s *Service) Status(namespace string) []Status {
 		x := &all[i]
 		x.Pool, _ = s.o.Pool.Observe(x.Key)
 		for _, used := range s.o.Pool.Usage(x.Key) {
-			x.Memory += int64(used.MemoryBytes)
+			x.Memory += used.MemoryBytes
 		}
 		if made := s.auto.decisions(x.Key); len(made) > 0 {
 			x.Last = made[len(made)-1]
