@@ -50,7 +50,7 @@ func (s *Session) accept(l net.Listener) error {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
-			s.open(c)
+			s.Open(c)
 		case s.isClosed():
 			return nil
 		case isShortage(err):
@@ -83,9 +83,9 @@ func (s *Session) isClosed() bool {
 	}
 }
 
-// open serves c in its own goroutine, which Serve waits for, or closes it if
-// there are too many.
-func (s *Session) open(c net.Conn) {
+// Open serves c, a connection that the runtime has without having made it, in a
+// goroutine of its own, which Serve waits for; or it closes c, if there are too many.
+func (s *Session) Open(c net.Conn) {
 	s.mu.Lock()
 	open := len(s.conns) - 1 // without the listener
 	s.mu.Unlock()

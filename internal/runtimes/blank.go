@@ -71,6 +71,7 @@ func (c *Catalog) control(rt *sandbox.Runtime, v *lambent.Version, i interpreter
 	if i.family == familyPython {
 		// The same program: it tells by its socket what it is to be.
 		blank.Zygote = rt.Command
+		blank.Env = append(blank.Env, c.expected()...)
 	}
 	blank.Key = blankKey(rt, i, blank)
 	rt.Blank = blank
@@ -88,6 +89,19 @@ func blankEnvironment(v *lambent.Version, r release) []string {
 		out = append(out, name+"="+vars[name])
 	}
 	return out
+}
+
+// expected is what most functions have in their environments beyond that: a Python blank
+// is told only what differs.
+func (c *Catalog) expected() []string {
+	return []string{
+		"AWS_DEFAULT_REGION=" + c.o.Region,
+		"AWS_LAMBDA_FUNCTION_VERSION=" + lambent.Latest,
+		"AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
+		"AWS_REGION=" + c.o.Region,
+		"_AWS_XRAY_DAEMON_ADDRESS=127.0.0.1",
+		"_AWS_XRAY_DAEMON_PORT=2000",
+	}
 }
 
 // blankKey is a hash of all that makes a blank what it is, the interpreter's file

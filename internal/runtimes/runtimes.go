@@ -34,6 +34,7 @@ type Options struct {
 	// PythonIndex is where .NET Core is installed from; "" is
 	// https://pypi.org/simple.
 	PythonIndex string
+	Region      string // of the functions, which blanks expect
 	Log         *slog.Logger
 }
 

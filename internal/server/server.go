@@ -216,7 +216,8 @@ func (s *Server) openImages(context.Context) error {
 
 func (s *Server) openRuntimes(ctx context.Context) (err error) {
 	s.runtimes, err = runtimes.Open(ctx, runtimes.Options{
-		DataDir: s.config.Data, Search: slices.Concat(s.config.Runtimes.Search, runtimes.DefaultSearch()), NPMRegistry: s.config.Runtimes.NPM, PythonIndex: s.config.Runtimes.PyPI, Log: s.log,
+		DataDir: s.config.Data, Search: slices.Concat(s.config.Runtimes.Search, runtimes.DefaultSearch()), NPMRegistry: s.config.Runtimes.NPM, PythonIndex: s.config.Runtimes.PyPI,
+		Region: s.config.Region, Log: s.log,
 	})
 	return err
 }

@@ -116,17 +116,10 @@ def handler(event, context):
 class _Nobody(lambent_runtime._Client):
     """A client of a Runtime API that is in this process."""
 
-    def _connect(self):
-        import _socket
-
-        self._open().close()
-        self._sock, self._peer = _socket.socketpair()
-        self._file = lambent_platform.identity(self._sock.fileno())
-
     def _roundtrip(self, head, body):
-        self._peer.send(_TAKEN if head.startswith(b"POST") else _ANSWER)
+        self.peer.send(_TAKEN if head.startswith(b"POST") else _ANSWER)
         answer = super()._roundtrip(head, body)
-        self._peer.recv(len(head) + len(body))
+        self.peer.recv(_USUAL_SIZE)
         return answer
 
 
@@ -174,6 +167,8 @@ _USUAL_VARIABLES = (
 def _rehearse(times, filler="*"):
     """Goes over what a start does, without doing anything: what comes after has then
     less to make and to write. Nothing of it is left."""
+    import _socket
+
     import lambent_code
 
     task = lambent_platform.own_places({})[0]
@@ -183,22 +178,22 @@ def _rehearse(times, filler="*"):
         real = None  # there is no such folder here
     sys.path_importer_cache[task] = _Pretender(real, task)
     sys.path.insert(0, task)
-    fake = dict.fromkeys(_USUAL_VARIABLES, filler * 40)
     start = Start()
+    fake = {name: filler * 40 for name in _USUAL_VARIABLES if name not in start.env}
     where = "%s/%s.py" % (task, _REHEARSED)
     code = lambent_code.pack(where, where + "c", compile(_SOURCE, where, "exec", dont_inherit=True))
     for _ in range(times):
-        receive, send = os.pipe()
-        env = dict(start.env)
-        env.update(fake)
-        text = lambent_runtime.dumps({"env": env, "code": len(code)}).encode("ascii")
-        os.write(send, len(text).to_bytes(4, "big") + text + code)
-        message = _message(receive)
+        near, far = _socket.socketpair()
+        text = lambent_runtime.dumps({"gone": [], "env": fake, "serves": True, "code": len(code)}).encode("ascii")
+        near.send(len(text).to_bytes(4, "big") + text + code)
+        message = _message(far.fileno())
         _must_start_over(start, message)
-        _change(start.env, message["env"])
+        _change(start, message)
+        _begin_now()
         client = _Nobody("127.0.0.1:9001")
-        client.connect_ahead()
-        ear = lambent_platform.Ear(message, send)
+        client.peer = near
+        ear = lambent_platform.Ear(far.fileno())
+        ear.told = message
         ear.begin(_REHEARSED + ".handler")
         before = len(sys.modules)
         _cannot_import("_lambent_nothing")
@@ -208,14 +203,15 @@ def _rehearse(times, filler="*"):
         sys.modules.pop(_REHEARSED)
         lambent_runtime.dumps(lambent_platform.brought(before - 4))
         ear.end(lambent_runtime.dumps)
-        client.check()
+        client.over(far.detach())
+        near.recv(_USUAL_SIZE)
         headers, body = client.next()
         lambent_runtime._handle(client, handler, headers, body)
         _import_again("lambent_mobile")
-        _change(message["env"], start.env)
+        for name in fake:
+            del os.environ[name]
         client._close()
-        client._peer.close()
-        os.close(receive)
+        near.close()
     os.environ.pop("_X_AMZN_TRACE_ID", None)
     sys.path.pop(0)
     sys.path_importer_cache.pop(task)
@@ -267,8 +263,8 @@ class Start:
 
 def become(control, address):
     """Returns when this process has its function's environment: in a zygote, when it
-    is a fork of one. The results are the driver's ear and, if the Runtime API answers
-    at address, a connection to it."""
+    is a fork of one. The results are the driver's ear and a client of the Runtime API,
+    which is probably at address."""
     start, hurry = Start(), False
     forks = _is_zygote(control)
     load()
@@ -277,11 +273,13 @@ def become(control, address):
 
         hurry = lambent_zygote.serve(control)
     client = _get_ready(hurry, address)
-    message = _wait(control)
+    ear = lambent_platform.Ear(control)
+    ear.told = message = _wait(control)
     _specialise(control, start, message)
-    if client is None or message["env"]["AWS_LAMBDA_RUNTIME_API"] != address:
+    _hidden.append(start)  # to free it would write to all of it
+    if message["env"]["AWS_LAMBDA_RUNTIME_API"] != address:
         client = lambent_runtime._Client(message["env"]["AWS_LAMBDA_RUNTIME_API"])
-    return lambent_platform.Ear(message), client
+    return ear, client
 
 
 def _is_zygote(control):
@@ -305,10 +303,7 @@ def _get_ready(hurry, address):
     if not hurry:
         _rehearse(1, "+")
         _touch()
-    client = None
-    if ":" in address:
-        client = lambent_runtime._Client(address)
-        client.connect_ahead()
+    client = lambent_runtime._Client(address) if ":" in address else None
     _renew()
     # Out of sight, and not freed: that would write to all of them.
     for name in ("lambent_mobile", "lambent_zygote", "lambent_blank"):
@@ -360,13 +355,13 @@ def _read(fd, most):
 
 def _specialise(control, start, message):
     env = message["env"]
-    if start.coerced is not None and "LC_CTYPE" not in env:
-        env["LC_CTYPE"] = start.coerced
+    if "gone" not in message:  # what there is is the whole environment
+        message["gone"] = [n for n in start.env if n not in env and n != "LC_CTYPE"]
     if _must_start_over(start, message):
-        _start_over(control, start, env)
-    if _change(start.env, env):
+        _start_over(control, start, message)
+    if _change(start, message):
         time.tzset()
-    os.chdir(env.get("LAMBDA_TASK_ROOT", "/var/task"))
+    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
     _begin_now()
     if env.get("AWS_LAMBDA_LOG_FORMAT"):
         lambent_platform.arrange_logging()
@@ -374,30 +369,32 @@ def _specialise(control, start, message):
 
 def _must_start_over(start, message):
     """Tells whether this process cannot serve the function."""
-    env, had = message["env"], start.env
-    for name, value in env.items():
-        if name.startswith(_AT_START) and had.get(name) != value:
+    env, gone, had = message["env"], message["gone"], start.env
+    for name in env:
+        if name.startswith(_AT_START) and had.get(name) != env[name]:
             return True
-    for name in had:
-        if name not in env and name.startswith(_AT_START):
+    for name in gone:
+        if name.startswith(_AT_START):
             return True
-    if any(env.get(n) != v for n, v in reads().items()):
-        return True
+    for name, value in reads().items():
+        if env.get(name, None if name in gone else had.get(name)) != value:
+            return True
     return not message.get("fits") and _shadowed(lambent_platform.own_places(env))
 
 
-def _change(had, env):
-    """Makes env the environment, which is had; tells whether the time zone is another."""
+def _change(start, message):
+    """Makes the environment the function's; tells whether the time zone is another."""
+    env, had = message["env"], start.env
     put, now = os.putenv, os.environ._data
-    for name in had:
-        if name not in env:
-            del os.environ[name]
-    for name, value in env.items():
+    for name in message["gone"]:
+        del os.environ[name]
+    for name in env:
+        value = env[name]
         if had.get(name) != value:
             key, text = name.encode(), value.encode()
             put(key, text)
             now[key] = text
-    return had.get("TZ") != env.get("TZ")
+    return "TZ" in message["gone"] or "TZ" in env and env["TZ"] != had.get("TZ")
 
 
 def _shadowed(places):
@@ -413,8 +410,10 @@ def _shadowed(places):
     return False
 
 
-def _start_over(control, start, env):
+def _start_over(control, start, message):
     """Starts the interpreter anew, for a function that this process cannot serve."""
+    env = {n: v for n, v in start.env.items() if n not in message["gone"]}
+    env.update(message["env"])
     if env.get("LC_CTYPE") == start.coerced:
         env.pop("LC_CTYPE", None)
     env["LAMBENT_CONTROL"] = str(control)

@@ -167,16 +167,16 @@ def identity(fd):
 class Ear:
     """The driver's ear, until the function's code is loaded."""
 
-    def __init__(self, told=None, fd=CONTROL):
+    def __init__(self, fd=CONTROL):
         os.set_inheritable(fd, False)
         self._fd, self._socket = fd, identity(fd)
-        self._told = told or {}
+        self.told = {}  # by the driver, of a blank's function
 
     def begin(self, handler):
         """Tells that the function's own code comes next; returns the handler's module
         if it is compiled already."""
-        code = self._told.get("code") or b""
-        if self._told.get("asks"):
+        code = self.told.get("code") or b""
+        if self.told.get("asks"):
             import lambent_code
 
             code = lambent_code.compiled(handler)
@@ -186,16 +186,20 @@ class Ear:
         return code
 
     def end(self, dumps):
-        """Tells what that brought in, and hangs up."""
+        """Tells what that brought in, and hangs up; or tells that the Runtime API is at
+        the other end from now on."""
         try:
             if identity(self._fd) != self._socket:
-                return  # the function has closed it and opened something else
+                return False  # the function has closed it and opened something else
         except OSError:
-            return
-        if not self._told.get("brief"):
+            return False
+        if not self.told.get("brief"):
             names = dumps(brought(self._before)).encode("ascii")
             self._tell(b"M" + len(names).to_bytes(4, "big") + names)
+        if self.told.get("serves"):
+            return True
         os.close(self._fd)
+        return False
 
     def _tell(self, message):
         try:
@@ -205,7 +209,7 @@ class Ear:
 
 
 def control():
-    """The driver's ear, or None, and a connection to the Runtime API, or None. A blank
+    """The driver's ear, or None, and a client of the Runtime API, or None. A blank
     returns from here with the environment of its function, and prepared."""
     listens = os.environ.pop("LAMBENT_CONTROL", "") == str(CONTROL)
     address = os.environ.pop("LAMBENT_BLANK", "")

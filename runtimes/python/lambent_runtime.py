@@ -42,37 +42,14 @@ class _Client:
         )
         self._sock = None
 
-    def _open(self):
-        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        return sock
-
     def _connect(self):
-        self._sock = self._open()
+        self._sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        self._sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self._sock.connect(self._address)
 
-    def connect_ahead(self):
-        """Connects before there is anything to say, if somebody is there."""
-        try:
-            self._connect()
-            self._file = lambent_platform.identity(self._sock.fileno())
-        except OSError:
-            self._close()
-
-    def check(self):
-        """Puts a connection that was made ahead where one is that is made now. One that
-        the function's code has closed is forgotten: what has its descriptor now may be
-        the function's."""
-        if self._sock is None:
-            return
-        fd, self._sock = self._sock.detach(), None
-        try:
-            if lambent_platform.identity(fd) == self._file:
-                own = os.dup(fd)
-                os.close(fd)
-                self._sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, own)
-        except OSError:
-            pass  # there is no such descriptor
+    def over(self, fd):
+        """Has a connection already."""
+        self._sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
 
     def _close(self):
         if self._sock is not None:
@@ -504,9 +481,8 @@ def main():
     except Exception as error:
         _init_error(client, error)
         sys.exit(1)
-    if control is not None:
-        control.end(dumps)
-    client.check()
+    if control is not None and control.end(dumps):
+        client.over(lambent_platform.CONTROL)
     while True:
         try:
             headers, body = client.next()

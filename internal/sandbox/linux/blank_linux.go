@@ -85,10 +85,6 @@ func (d *Driver) newBlank(ctx context.Context, s blankSpec) (*blank, error) {
 		bl.discard(d.opts.Log)
 		return nil, fmt.Errorf("wait for a blank of %s: %w", s.rt.Blank.Key, err)
 	}
-	if bl.listener, err = acceptEarly(bl.listener); err != nil {
-		bl.discard(d.opts.Log)
-		return nil, fmt.Errorf("accept the connection of a blank of %s: %w", s.rt.Blank.Key, err)
-	}
 	bl.group.settle()
 	bl.shell.endThread()
 	return bl, nil
@@ -242,6 +238,9 @@ func (b *builder) specialise(ctx context.Context, bl *blank, origin lambent.Orig
 func (b *builder) turn(i *Instance, bl *blank, deadline time.Time) error {
 	r, rt := b.driver.reserve, b.spec.Runtime
 	say, name := told{fits: rt.Blank.Fits, brief: r.knows(b.spec)}, ""
+	if rt.Blank.Zygote != nil {
+		say.had, say.serves = rt.Blank.Env, true
+	}
 	if rt.Blank.Zygote != nil && b.spec.Version.Code.Digest != "" {
 		name = codeKey(b.spec.Version)
 		say.code = r.compiled(rt.Blank.Key, name)
@@ -264,10 +263,11 @@ func (b *builder) turn(i *Instance, bl *blank, deadline time.Time) error {
 		i.doubt = func() { r.keepCode(rt.Blank.Key, name, []byte{}) }
 	}
 	if say.brief {
-		b.driver.traffic.afterwards(i.control.close) // it has said all that it will
+		i.hangUp(say.serves) // it has said all that it will
 		i.control = nil
 		return nil
 	}
+	i.serves = say.serves
 	i.learn = r.learner(b.spec, bl.node.modules)
 	return nil
 }

@@ -1,12 +1,13 @@
 package linux
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -35,11 +36,9 @@ const (
 )
 
 // control is the server's end of the control socket of one runtime. One goroutine
-// at a time uses it.
-type control struct {
-	sock *os.File
-	in   *bufio.Reader
-}
+// at a time uses it, and reads no more than the words: what comes after them may be for
+// the Runtime API.
+type control struct{ sock net.Conn }
 
 // newControl makes the socket; the second result is the runtime's end.
 func newControl() (*control, *os.File, error) {
@@ -52,15 +51,18 @@ func newControl() (*control, *os.File, error) {
 		far, err = unix.FcntlInt(uintptr(pair[1]), unix.F_DUPFD_CLOEXEC, controlFD+1)
 		_ = unix.Close(pair[1])
 	}
-	if err == nil {
-		err = unix.SetNonblock(pair[0], true)
-	}
 	if err != nil {
-		_, _ = unix.Close(pair[0]), unix.Close(far)
+		_ = unix.Close(pair[0])
 		return nil, nil, os.NewSyscallError("prepare the control socket", err)
 	}
-	sock := os.NewFile(uintptr(pair[0]), "control")
-	return &control{sock: sock, in: bufio.NewReaderSize(sock, 512)}, os.NewFile(uintptr(far), "control"), nil
+	near := os.NewFile(uintptr(pair[0]), "control")
+	defer func() { _ = near.Close() }() // FileConn has a copy
+	sock, err := net.FileConn(near)
+	if err != nil {
+		_ = unix.Close(far)
+		return nil, nil, err
+	}
+	return &control{sock: sock}, os.NewFile(uintptr(far), "control"), nil
 }
 
 func (c *control) close() { _ = c.sock.Close() }
@@ -88,17 +90,18 @@ var errControl = errors.New("the runtime does not keep to the control protocol")
 
 // next reads one word. After an error there is nothing more to read.
 func (c *control) next() (word, error) {
-	kind, err := c.in.ReadByte()
-	if err != nil {
+	var kind [1]byte
+	if _, err := io.ReadFull(c.sock, kind[:]); err != nil {
 		return word{}, err
 	}
-	w := word{kind: kind, at: time.Now()}
-	switch kind {
+	var err error
+	w := word{kind: kind[0], at: time.Now()}
+	switch w.kind {
 	case saidBlank, saidTurn:
 		return w, nil
 	case saidTurnAt:
 		var stamp [8]byte
-		if _, err := io.ReadFull(c.in, stamp[:]); err != nil {
+		if _, err := io.ReadFull(c.sock, stamp[:]); err != nil {
 			return word{}, err
 		}
 		return word{kind: saidTurn, at: timeOf(binary.BigEndian.Uint64(stamp[:]))}, nil
@@ -132,7 +135,7 @@ func timeOf(ns uint64) time.Time {
 // body reads a length and as many bytes.
 func (c *control) body(most int) ([]byte, error) {
 	var length [4]byte
-	if _, err := io.ReadFull(c.in, length[:]); err != nil {
+	if _, err := io.ReadFull(c.sock, length[:]); err != nil {
 		return nil, err
 	}
 	n := binary.BigEndian.Uint32(length[:])
@@ -140,7 +143,7 @@ func (c *control) body(most int) ([]byte, error) {
 		return nil, errControl
 	}
 	b := make([]byte, n)
-	_, err := io.ReadFull(c.in, b)
+	_, err := io.ReadFull(c.sock, b)
 	return b, err
 }
 
@@ -195,10 +198,12 @@ func (c *control) turn(asked bool, deadline time.Time) (at time.Time, code []byt
 
 // told is what a blank is told of its function, apart from its environment.
 type told struct {
-	fits  bool   // none of the function's files is in place of what the blank has loaded
-	brief bool   // what it imports is known
-	asks  bool   // it is to say what the function's module is, compiled
-	code  []byte // the same, if somebody has said it
+	fits   bool     // none of the function's files is in place of what the blank has loaded
+	brief  bool     // what it imports is known
+	serves bool     // the Runtime API is at this socket when all is said
+	asks   bool     // it is to say what the function's module is, compiled
+	code   []byte   // the same, if somebody has said it
+	had    []string // its environment so far, if it can do with what differs from that; nil if not
 }
 
 // send gives a blank its environment.
@@ -210,8 +215,10 @@ func (c *control) send(env []string, t told, deadline time.Time) error {
 	if err := c.sock.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	_, err = c.sock.Write(message)
-	return err
+	if _, err = c.sock.Write(message); err != nil {
+		return err
+	}
+	return c.sock.SetWriteDeadline(time.Time{})
 }
 
 // appendQuoted appends a JSON string. Nearly all that is in an environment needs no
@@ -226,6 +233,18 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
+// appendGone appends which of the variables that a blank had its function has not.
+func appendGone(b []byte, had, env []string) []byte {
+	b = append(b, `"gone":[`...)
+	for _, v := range had {
+		name, _, _ := strings.Cut(v, "=")
+		if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
+			b = append(appendQuoted(b, name), ',')
+		}
+	}
+	return append(bytes.TrimSuffix(b, []byte(",")), "],"...)
+}
+
 func environmentMessage(env []string, t told) ([]byte, error) {
 	// Written by hand to keep the order, in which a fresh start has them too.
 	b := append(make([]byte, 4, 4<<10), '{')
@@ -235,24 +254,30 @@ func environmentMessage(env []string, t told) ([]byte, error) {
 	if t.brief {
 		b = append(b, `"brief":true,`...)
 	}
+	if t.serves {
+		b = append(b, `"serves":true,`...)
+	}
 	if t.asks {
 		b = append(b, `"asks":true,`...)
 	}
 	if len(t.code) > 0 {
 		b = append(strconv.AppendInt(append(b, `"code":`...), int64(len(t.code)), 10), ',')
 	}
+	if t.had != nil {
+		b = appendGone(b, t.had, env)
+	}
 	b = append(b, `"env":{`...)
-	for i, v := range env {
+	for _, v := range env {
 		if !utf8.ValidString(v) {
 			return nil, errors.New("a variable is not text, which a blank cannot be told")
 		}
-		name, value, _ := strings.Cut(v, "=")
-		if i > 0 {
-			b = append(b, ',')
+		if slices.Contains(t.had, v) {
+			continue
 		}
-		b = appendQuoted(append(appendQuoted(b, name), ':'), value)
+		name, value, _ := strings.Cut(v, "=")
+		b = append(appendQuoted(append(appendQuoted(b, name), ':'), value), ',')
 	}
-	b = append(b, "}}"...)
+	b = append(bytes.TrimSuffix(b, []byte(",")), "}}"...)
 	if len(b)-4 > maxEnvironment {
 		return nil, fmt.Errorf("an environment of %d bytes is too large for a blank", len(b)-4)
 	}

@@ -24,6 +24,7 @@ type Instance struct {
 	session *runtimeapi.Session
 	share   float64 // processors, once initialised
 	origin  lambent.Origin
+	serves  bool                   // the runtime goes on at its control socket
 	learn   func(modules []string) // takes what the function imports; may be nil
 	doubt   func()                 // is for one that was told what it failed to load; may be nil
 
@@ -92,7 +93,8 @@ func (i *Instance) run() {
 // follow listens to what the runtime says of its start, until it has nothing more
 // to say or says what it may not.
 func (i *Instance) follow() {
-	defer i.control.close()
+	serves := false
+	defer func() { i.hangUp(serves) }()
 	defer i.turnedAt(time.Time{})
 	for {
 		w, err := i.control.next()
@@ -106,11 +108,22 @@ func (i *Instance) follow() {
 			if i.learn != nil {
 				i.learn(w.modules)
 			}
+			serves = i.serves
 			return
 		default:
 			return
 		}
 	}
+}
+
+// hangUp ends the control protocol: the Runtime API has the socket from here on, or
+// nobody.
+func (i *Instance) hangUp(serves bool) {
+	if serves {
+		i.session.Open(i.control.sock)
+		return
+	}
+	i.control.close()
 }
 
 // turnedAt notes when the function's own code began, and reports the runtime's
