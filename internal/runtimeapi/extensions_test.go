@@ -255,7 +255,7 @@ func TestRestOfAnInvocation(t *testing.T) {
 			r.runtimeNext()
 			time.Sleep(time.Second)
 		}, func(rest sandbox.Rest) bool {
-			return rest.Failure != nil && rest.Failure.Type == "Sandbox.Timedout" && rest.Took > 900*time.Millisecond && rest.Took <= time.Second
+			return rest.Failure != nil && rest.Failure.Type == "Sandbox.Timedout" && rest.Took > 500*time.Millisecond && rest.Took <= time.Second
 		}},
 		{"an extension crashes", func(r *rig, _ string) {
 			r.runtimeNext()

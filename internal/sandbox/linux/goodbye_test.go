@@ -138,7 +138,7 @@ func TestReasonsOfTheEnd(t *testing.T) {
 		"overdue": {"WITNESS=slow", func(t *testing.T, i sandbox.Instance) {
 			a := invoke(t, i, `{"do":"echo"}`, time.Second, "")
 			time.Sleep(time.Second)
-			if r := a.Rest(); r.Failure == nil || r.Failure.Type != "Sandbox.Timedout" || r.Took < 900*time.Millisecond || r.Took > 1100*time.Millisecond {
+			if r := a.Rest(); r.Failure == nil || r.Failure.Type != "Sandbox.Timedout" || r.Took < 500*time.Millisecond || r.Took > time.Second {
 				t.Errorf("what followed: %+v", r)
 			}
 		}, "timeout"},
@@ -186,7 +186,7 @@ func TestExtensionsThatDoNotCome(t *testing.T) {
 			if err := i.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if took := time.Since(began); took < c.stops || took > c.stops+3*time.Second {
+			if took := time.Since(began); took < c.stops || took > c.stops+8*time.Second {
 				t.Errorf("the end took %v", took)
 			}
 			if !said(out, "a: SHUTDOWN "+c.told) {
@@ -207,7 +207,7 @@ func TestExtensionThatStays(t *testing.T) {
 	if err := i.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took < externalGrace || took > externalGrace+2*time.Second {
+	if took := time.Since(began); took < externalGrace || took > externalGrace+8*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	if !said(out, "witness: SHUTDOWN spindown") {
