@@ -61,7 +61,7 @@ func (k *Keeper) keep(inv *lambent.Invocation, res *lambent.Result) {
 	if len(short.Payload) > maxCallPayload {
 		short.Payload = short.Payload[:maxCallPayload]
 	}
-	a := attemptOf(inv, res, nil, began, now)
+	a := attemptOf(res, nil, began, now)
 	var st state
 	st.add(a)
 	j := store.Job{

@@ -59,7 +59,7 @@ func (s *Service) try(h *held, now time.Time) (ending, verdict) {
 	inv := s.invocation(h)
 	inv.Timeout = f.Settings.AsyncTimeout
 	res, err := s.o.Invoker.Invoke(h.ctx, inv)
-	return s.judge(h, inv, attemptOf(inv, res, err, now, s.o.Now()), res, err)
+	return s.judge(h, inv, attemptOf(res, err, now, s.o.Now()), res, err)
 }
 
 // before ends a job that is not to be run any more.
@@ -118,7 +118,7 @@ func (s *Service) progress(h *held, report []byte) {
 	s.changed(h.job.ID)
 }
 
-func attemptOf(inv *lambent.Invocation, res *lambent.Result, err error, start, end time.Time) Attempt {
+func attemptOf(res *lambent.Result, err error, start, end time.Time) Attempt {
 	a := Attempt{Start: start, End: end}
 	if err != nil {
 		a.Error, a.Message = string(lambent.CodeOf(err)), err.Error()

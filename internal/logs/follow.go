@@ -155,7 +155,7 @@ func (c *cursor) advance(ctx context.Context, f *filter, yield func(Event) bool)
 			return false, fmt.Errorf("read log segment: %w", err)
 		}
 		c.close()
-		c.at, c.file, c.scan = next.first, file, newScanner(file, 0)
+		c.at, c.file, c.scan = next.first, file, newScanner(file)
 	}
 }
 

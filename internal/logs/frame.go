@@ -95,9 +95,7 @@ type scanner struct {
 // window is how much is read at once.
 const window = 64 << 10
 
-func newScanner(src io.ReaderAt, from int64) *scanner {
-	return &scanner{src: src, off: from, read: from}
-}
+func newScanner(src io.ReaderAt) *scanner { return &scanner{src: src} }
 
 // need makes n bytes available at pos, or tells that they are not there.
 func (s *scanner) need(n int) bool {

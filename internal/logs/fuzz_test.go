@@ -18,7 +18,7 @@ func FuzzSegment(f *testing.F) {
 	f.Add(whole[:len(whole)-3])
 	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00L"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		sc := newScanner(bytes.NewReader(data), 0)
+		sc := newScanner(bytes.NewReader(data))
 		for sc.next() {
 			_, _ = sc.stream(), sc.request()
 			if len(sc.line.message) > maxFrame {

@@ -144,7 +144,7 @@ func (s segment) events(ctx context.Context, f *filter) iter.Seq2[Event, error] 
 			return
 		}
 		defer func() { _ = file.Close() }() // it was only read
-		sc := newScanner(file, 0)
+		sc := newScanner(file)
 		for n := 0; sc.next(); n++ {
 			if n%checkEvery == 0 && ctx.Err() != nil {
 				yield(Event{}, ctx.Err())

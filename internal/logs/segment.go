@@ -99,7 +99,7 @@ func summarize(src io.ReaderAt) *summary {
 		min: math.MaxInt64, max: math.MinInt64,
 		streams: make(map[string]*streamStat), requests: make(map[uint64]struct{}),
 	}
-	sc := newScanner(src, 0)
+	sc := newScanner(src)
 	for sc.next() {
 		sum.add(sc)
 	}

@@ -79,12 +79,12 @@ func (b *bed) reserved() {
 	}
 }
 
-// best starts v some times, checks what it answers, and returns the least processor
+// best starts v twice, checks what it answers, and returns the least processor
 // time that one took.
 func (b *bed) best(name string, r *prepare.Room, v *lambent.Version, origin lambent.Origin) time.Duration {
 	b.t.Helper()
 	var all []time.Duration
-	for range 3 {
+	for range 2 {
 		if origin == lambent.OriginBlank {
 			b.reserved()
 		}

@@ -14,12 +14,12 @@ import (
 // nothing like it.
 const progressBase = "/lambent/v1/invocation/"
 
-func progressRoute(path string) (op operation, id, method string) {
+func progressRoute(path string) (op operation, id string) {
 	id, verb, _ := strings.Cut(strings.TrimPrefix(path, progressBase), "/")
 	if verb != "progress" || id == "" || len(id) > maxRequestID {
-		return opUnknown, "", http.MethodPut
+		return opUnknown, ""
 	}
-	return opProgress, id, http.MethodPut
+	return opProgress, id
 }
 
 // progress hands a report on to the caller of the event that the runtime has. It

@@ -288,7 +288,8 @@ func route(method, path string) (op operation, id string) {
 	case path == base+"/ping" || path == "/ping":
 		op, want = opPing, http.MethodGet
 	case strings.HasPrefix(path, progressBase):
-		op, id, want = progressRoute(path)
+		want = http.MethodPut
+		op, id = progressRoute(path)
 	default:
 		return extensionRoute(method, path), ""
 	}

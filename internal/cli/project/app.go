@@ -244,8 +244,8 @@ func appNode(tree fs.FS) (Guess, bool, error) {
 	if text := source(tree, "package.json"); text != "" && json.Unmarshal([]byte(text), &pkg) != nil {
 		return Guess{}, false, nil //nolint:nilerr // a broken package: whatever this is, it is no application of ours
 	}
-	if _, isFunction, err := guessJavaScript(tree); isFunction || err != nil {
-		return Guess{}, false, nil //nolint:nilerr // a function that cannot be guessed is reported as one
+	if _, isFunction := guessJavaScript(tree); isFunction {
+		return Guess{}, false, nil
 	}
 	g := Guess{Family: Node, App: &App{Env: map[string]string{"NODE_ENV": "production"}}}
 	pkg.version(tree, &g)

@@ -13,16 +13,16 @@ import (
 // extension.
 var serverFiles = []string{"main", "server", "index", "app", "mod", "src/main", "src/server", "src/index", "src/app"}
 
-// server is the first of the usual files in which sign is found.
-func server(tree fs.FS, sign *regexp.Regexp) (file, found string) {
+// server is the first of the usual files in which sign is found; "" is none.
+func server(tree fs.FS, sign *regexp.Regexp) (file string) {
 	for _, stem := range serverFiles {
 		for _, ext := range []string{".ts", ".tsx", ".js", ".mjs"} {
-			if found = sign.FindString(source(tree, stem+ext)); found != "" {
-				return stem + ext, found
+			if sign.MatchString(source(tree, stem+ext)) {
+				return stem + ext
 			}
 		}
 	}
-	return "", ""
+	return ""
 }
 
 var (
@@ -48,8 +48,8 @@ func appDeno(tree fs.FS) (Guess, bool, error) {
 	var start string
 	_ = json.Unmarshal(deno.Tasks["start"], &start) // of the other form of a task nothing is known
 	g := Guess{Family: Deno, App: &App{}}
-	file, _ := server(tree, webDeno)
-	exported, _ := server(tree, webFetch)
+	file := server(tree, webDeno)
+	exported := server(tree, webFetch)
 	switch {
 	case config != "" && start != "":
 		g.Because = []string{"deno.json has the start task " + start}
@@ -85,7 +85,7 @@ func appBun(tree fs.FS) (Guess, bool, error) {
 		g.App.Command = Shell(start)
 		return g, true, nil
 	}
-	file, _ := server(tree, webBun)
+	file := server(tree, webBun)
 	if start != "" || file == "" {
 		return Guess{}, false, nil
 	}

@@ -345,9 +345,8 @@ func engine(tree fs.FS, family string) string {
 func guessNode(tree fs.FS, family string) (Guess, bool, error) {
 	runner := engine(tree, family)
 	if runner == Node {
-		g, ok, err := guessJavaScript(tree)
-		if ok || err != nil {
-			return g, ok, err
+		if g, ok := guessJavaScript(tree); ok {
+			return g, true, nil
 		}
 	}
 	for _, file := range slices.Concat(typeScriptFiles, nodeFiles) {
@@ -391,7 +390,7 @@ func typeScriptOf(tree fs.FS, handler string) string {
 
 var typeScriptFiles = []string{"index.ts", "handler.ts", "src/index.ts", "src/handler.ts", "index.mts", "app.ts", "main.ts", "lambda.ts", "src/app.ts", "src/main.ts"}
 
-func guessJavaScript(tree fs.FS) (Guess, bool, error) {
+func guessJavaScript(tree fs.FS) (g Guess, ok bool) {
 	var pkg packageJSON
 	// A package.json that cannot be read says nothing; Node will say what is wrong.
 	_ = json.Unmarshal([]byte(source(tree, "package.json")), &pkg)
@@ -406,11 +405,11 @@ func guessJavaScript(tree fs.FS) (Guess, bool, error) {
 			continue
 		}
 		name := m[1] + m[2] + m[3]
-		g := Guess{Family: Node, Handler: strings.TrimSuffix(file, path.Ext(file)) + "." + name, Because: []string{file + " exports " + name}}
+		g = Guess{Family: Node, Handler: strings.TrimSuffix(file, path.Ext(file)) + "." + name, Because: []string{file + " exports " + name}}
 		pkg.version(tree, &g)
-		return g, true, nil
+		return g, true
 	}
-	return Guess{}, false, nil
+	return Guess{}, false
 }
 
 // version puts the runtime into the guess where the tree says which.

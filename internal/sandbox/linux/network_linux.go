@@ -59,7 +59,7 @@ func newNetwork(s networkSpec) (*network, error) {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	n.nl = nl
-	if _, err := n.removeLinks(); err != nil {
+	if err := n.removeLinks(); err != nil {
 		n.nl.Close()
 		return nil, err
 	}
@@ -204,27 +204,24 @@ func listLinks(list func() ([]netlink.Link, error)) (links []netlink.Link, err e
 }
 
 // removeLinks removes what an earlier server with our tag left.
-func (n *network) removeLinks() (int, error) {
+func (n *network) removeLinks() error {
 	links, err := listLinks(n.nl.LinkList)
 	if err != nil {
-		return 0, fmt.Errorf("list links: %w", err)
+		return fmt.Errorf("list links: %w", err)
 	}
-	removed := 0
 	for _, l := range links {
 		if !strings.HasPrefix(l.Attrs().Name, n.prefix) {
 			continue
 		}
 		if err := n.remove(l); err != nil {
-			return removed, err
+			return err
 		}
-		removed++
 	}
-	return removed, nil
+	return nil
 }
 
 func (n *network) close() error {
-	_, err := n.removeLinks()
-	err = errors.Join(err, removeTable(n.wall.name), n.forwardRestore())
+	err := errors.Join(n.removeLinks(), removeTable(n.wall.name), n.forwardRestore())
 	n.nl.Close()
 	return err
 }

@@ -88,7 +88,7 @@ func (w *walker) structure(v reflect.Value, prefix string) {
 func (w *walker) value(v reflect.Value, path string, c *constraint) {
 	if c != nil {
 		for _, rule := range c.broken(v) {
-			w.report(path, show(v, c), c, rule)
+			w.report(path, show(v), c, rule)
 		}
 	}
 	switch v.Kind() {
@@ -258,7 +258,7 @@ func (c *constraint) match(s string) bool {
 func whole(pattern string) *regexp.Regexp { return regexp.MustCompile(`\A(?:` + pattern + `)\z`) }
 
 // show prints a value as Java does, which is what AWS's messages hold.
-func show(v reflect.Value, c *constraint) string {
+func show(v reflect.Value) string {
 	switch v.Kind() {
 	case reflect.String:
 		return v.String()
@@ -269,13 +269,13 @@ func show(v reflect.Value, c *constraint) string {
 	case reflect.Slice:
 		parts := make([]string, v.Len())
 		for i := range parts {
-			parts[i] = show(v.Index(i), c)
+			parts[i] = show(v.Index(i))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case reflect.Map:
 		keys := sortedKeys(v)
 		for i, k := range keys {
-			keys[i] = k + "=" + show(v.MapIndex(reflect.ValueOf(k)), c)
+			keys[i] = k + "=" + show(v.MapIndex(reflect.ValueOf(k)))
 		}
 		return "{" + strings.Join(keys, ", ") + "}"
 	}
