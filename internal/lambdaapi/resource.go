@@ -22,7 +22,9 @@ func Resource(r *http.Request, region, namespace string) string {
 	}
 	function := params["FunctionName"]
 	if op.Name == "CreateFunction" {
-		function = nameInBody(r, op)
+		if in, ok := decoded(r, op).(*wire.CreateFunctionRequest); ok {
+			function = deref(in.FunctionName)
+		}
 	}
 	switch {
 	case function != "":
@@ -50,16 +52,33 @@ func Resource(r *http.Request, region, namespace string) string {
 	return "*"
 }
 
-// nameInBody is the function that a request to create one names, as the operation
-// will read it.
-func nameInBody(r *http.Request, op *wire.Op) string {
-	body, err := auth.Body(r)
-	if err != nil {
-		return "" // the operation says so
-	}
-	in, err := op.Decode(wire.Request{Header: r.Header, Body: body})
-	if err != nil {
+// PassedRole is the ARN of the role that a request gives to a function, which its
+// caller must be allowed to pass on; "" is none.
+func PassedRole(r *http.Request) string {
+	op, _ := wire.Match(r.Method, r.URL.EscapedPath(), r.URL.Query())
+	if op == nil || op.Name != "CreateFunction" && op.Name != "UpdateFunctionConfiguration" {
 		return ""
 	}
-	return deref(in.(*wire.CreateFunctionRequest).FunctionName)
+	switch in := decoded(r, op).(type) {
+	case *wire.CreateFunctionRequest:
+		return deref(in.Role)
+	case *wire.UpdateFunctionConfigurationRequest:
+		return deref(in.Role)
+	}
+	return ""
+}
+
+// decoded is the request as the operation will read it; nil where that refuses it.
+func decoded(r *http.Request, op *wire.Op) any {
+	body, err := auth.Body(r)
+	if err != nil {
+		return nil
+	}
+	query := r.URL.Query()
+	_, params := wire.Match(r.Method, r.URL.EscapedPath(), query)
+	in, err := op.Decode(wire.Request{Params: params, Query: query, Header: r.Header, Body: body})
+	if err != nil {
+		return nil
+	}
+	return in
 }

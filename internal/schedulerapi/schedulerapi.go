@@ -64,25 +64,6 @@ func Speaks(r *http.Request) bool {
 	return false
 }
 
-// operations are the names of what a method does with one of a kind, "kind/", and with
-// all of them.
-var operations = map[string]string{
-	"POST schedules/": "CreateSchedule", "GET schedules/": "GetSchedule", "PUT schedules/": "UpdateSchedule",
-	"DELETE schedules/": "DeleteSchedule", "GET schedules": "ListSchedules",
-	"POST schedule-groups/": "CreateScheduleGroup", "GET schedule-groups/": "GetScheduleGroup",
-	"DELETE schedule-groups/": "DeleteScheduleGroup", "GET schedule-groups": "ListScheduleGroups",
-	"GET tags/": "ListTagsForResource", "POST tags/": "TagResource", "DELETE tags/": "UntagResource",
-}
-
-// Operation names what a request of this API asks for; "" when there is no such one.
-func Operation(r *http.Request) string {
-	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	if name != "" {
-		kind += "/"
-	}
-	return operations[r.Method+" "+kind]
-}
-
 // door answers requests.
 type door struct {
 	o   Options

@@ -7,6 +7,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/lambdaapi"
+	"lambent.dev/lambent/internal/logsapi"
 	"lambent.dev/lambent/internal/queryapi"
 	"lambent.dev/lambent/internal/schedulerapi"
 )
@@ -36,13 +37,11 @@ func (s *Server) permitted() permit {
 func (p permit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to := p.of(r)
 	if id, ok := auth.From(r.Context()); ok && id.Role != "" {
-		var a action
-		if to.wish != nil {
-			a = to.wish(r, p.region, id)
-		}
-		if !p.allows(id, a) {
-			refuse(w, r, forbidden(id, a))
-			return
+		for _, a := range to.wishes(r, p.region, id) {
+			if !p.allows(id, a) {
+				refuse(w, r, forbidden(id, a))
+				return
+			}
 		}
 	}
 	to.door.ServeHTTP(w, r)
@@ -77,6 +76,22 @@ type action struct{ name, resource string }
 // wish finds the action of a request.
 type wish func(r *http.Request, region string, id auth.Identity) action
 
+// wishes are all actions of a request: at least one.
+func (d dialect) wishes(r *http.Request, region string, id auth.Identity) []action {
+	if d.wish == nil {
+		return []action{{}}
+	}
+	all := []action{d.wish(r, region, id)}
+	if d.service == "lambda" {
+		// Or who may deploy could have every role ("Granting a user permissions to pass a
+		// role to an AWS service", IAM user guide).
+		if role := lambdaapi.PassedRole(r); role != "" {
+			all = append(all, action{"iam:PassRole", role})
+		}
+	}
+	return all
+}
+
 func wishLambda(r *http.Request, region string, id auth.Identity) action {
 	name := lambdaapi.Operation(r)
 	switch name {
@@ -88,17 +103,16 @@ func wishLambda(r *http.Request, region string, id auth.Identity) action {
 	return action{"lambda:" + name, lambdaapi.Resource(r, region, id.AccountID)}
 }
 
-func wishLogs(r *http.Request, _ string, _ auth.Identity) action {
-	_, name, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	return action{"logs:" + name, "*"}
+func wishLogs(r *http.Request, region string, id auth.Identity) action {
+	return action{"logs:" + logsapi.Operation(r), logsapi.Resource(r, region, id.AccountID)}
 }
 
 func wishQuery(r *http.Request, _ string, id auth.Identity) action {
 	return action{id.Service + ":" + queryapi.ActionOf(r), "*"}
 }
 
-func wishScheduler(r *http.Request, _ string, _ auth.Identity) action {
-	return action{"scheduler:" + schedulerapi.Operation(r), "*"}
+func wishScheduler(r *http.Request, region string, id auth.Identity) action {
+	return action{"scheduler:" + schedulerapi.Operation(r), schedulerapi.Resource(r, region, id.AccountID)}
 }
 
 // forbidden is the refusal, in AWS's words.
