@@ -68,7 +68,7 @@ func TestCallsByFunctions(t *testing.T) {
 	}
 	t.Run("keys", func(t *testing.T) { keysOpenNothingElse(t, s) })
 	t.Run("stream", func(t *testing.T) {
-		c := deployCalling(t, s, "python", "streams")
+		c := &calling{t, s, "calls-python"}
 		if o := c.do(`{"do":"stream","function":"called","event":{"n":1}}`); o.Payload != `{"n": 1}` {
 			t.Errorf("streamed: %+v", o)
 		}
@@ -77,6 +77,7 @@ func TestCallsByFunctions(t *testing.T) {
 		c := deployCalling(t, s, "go", "loops")
 		c.wantRefusal(`{"do":"loop","function":"loops"}`, "RecursiveInvocationException", "The function loops was called 16 times")
 	})
+	t.Run("hanging", func(t *testing.T) { hangingCalls(t, s) })
 	s.Stop()
 	wantLearned(t, s, "calls-python", "called")
 }
@@ -115,10 +116,10 @@ func (c *calling) identity() {
 
 // keysOpenNothingElse takes an instance's keys elsewhere.
 func keysOpenNothingElse(t *testing.T, s *harness.Server) {
-	c := deployCalling(t, s, "python", "owner")
-	c.wantRefusal(`{"do":"code","function":"owner"}`, "AccessDeniedException", "User: ")
+	c := &calling{t, s, "calls-python"}
+	c.wantRefusal(`{"do":"code","function":"called"}`, "AccessDeniedException", "User: ")
 	c.wantRefusal(`{"do":"logs"}`, "AccessDeniedException", "User: ")
-	keys := decode[map[string]string](t, s.Invoke(t, "owner", `{"do":"keys"}`))
+	keys := decode[map[string]string](t, s.Invoke(t, c.name, `{"do":"keys"}`))
 	cfg := s.Config()
 	cfg.Credentials = credentials.NewStaticCredentialsProvider(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys["AWS_SESSION_TOKEN"])
 	name := "called"
@@ -132,6 +133,39 @@ func keysOpenNothingElse(t *testing.T, s *harness.Server) {
 	thief.wantRefusal(event, "UnrecognizedClientException", "The security token included in the request is invalid.")
 	if o := c.do(event); o.Status != 200 { // they were good
 		t.Errorf("with keys of its own: %+v", o)
+	}
+}
+
+// hangs opens far more connections than an instance may have, and leaves them in the
+// middle of a request.
+const hangs = `
+import select, socket, time
+held = []
+def f(event, context):
+    for _ in range(200):
+        c = socket.create_connection(("127.0.0.1", 9001))
+        try:
+            c.sendall(b"POST /2015-03-31/functions/called/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+        except OSError:
+            pass
+        held.append(c)
+    time.sleep(event.get("sleep", 0))
+    ended, _, _ = select.select(held, [], [], 0.3)
+    return len(held) - len(ended)
+`
+
+// hangingCalls has a function take what it can get of the server. That holds up
+// neither its next call nor its end.
+func hangingCalls(t *testing.T, s *harness.Server) {
+	s.Create(t, harness.Function{Name: "hangs", Runtime: "python3.11", Handler: "f.f", Timeout: 5, Zip: harness.Zip(t, map[string]string{"f.py": hangs})})
+	if n := decode[int](t, s.Invoke(t, "hangs", `{}`)); n < 100 || n > 128 {
+		t.Errorf("%d connections were held", n)
+	}
+	decode[int](t, s.Invoke(t, "hangs", `{}`))
+	began := time.Now()
+	wantFailure(t, s.Invoke(t, "hangs", `{"sleep":60}`), "Sandbox.Timedout", "RequestId: ID Error: Task timed out after 5.00 seconds")
+	if took := time.Since(began); took > 14*time.Second { // a refused body is waited for 10 s
+		t.Errorf("its end took %s", took)
 	}
 }
 
