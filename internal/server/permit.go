@@ -52,10 +52,10 @@ func (p permit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Nobody needs a permission to learn who he is ("GetCallerIdentity", AWS Security
 // Token Service API reference).
 func (p permit) allows(id auth.Identity, a action) bool {
-	switch {
-	case a.name == "":
+	switch a.name {
+	case "":
 		return false
-	case a.name == "sts:GetCallerIdentity":
+	case "sts:GetCallerIdentity":
 		return true
 	}
 	own := strings.HasPrefix(id.Role, "arn:aws:iam::"+id.AccountID+":") // another account's has no say here
