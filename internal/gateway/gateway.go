@@ -100,6 +100,11 @@ func Takes(method string, _ []byte) bool {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	w.Header()["X-Amzn-Requestid"] = []string{id}
+	if !r.ProtoAtLeast(1, 1) && r.ContentLength != 0 {
+		// net/http drops a transfer coding that HTTP/1.0 does not have: where the body
+		// ends is not sure then (RFC 9112, section 6.1).
+		w.Header()["Connection"] = []string{"close"}
+	}
 	if g.AccessLog || g.Log.Enabled(r.Context(), slog.LevelDebug) {
 		g.serveLogged(w, r, id)
 		return

@@ -164,11 +164,14 @@ func (c *conn) next() (taken bool, err error) {
 		return false, err
 	}
 	h := &c.r.Head
-	if h.preface || h.Old || h.Target[0] != '/' || !c.s.Takes(h.Method, h.Target) {
+	if h.preface || !h.Old && (h.Target[0] != '/' || !c.s.Takes(h.Method, h.Target)) {
 		return false, nil
 	}
 	if err := c.r.nextFields(); err != nil {
 		return false, noEOF(err)
+	}
+	if h.Old { // net/http takes these too, but would pass over a transfer coding, which they cannot have
+		return false, nil
 	}
 	c.phase = phaseBody
 	for name := range c.r.Fields() {
