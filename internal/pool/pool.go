@@ -434,11 +434,12 @@ func (p *Pool) deliver(g *group, out outcome) bool {
 func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 	p.arrivedLocked(g, out)
 	alive := out.err == nil && out.failure == nil
-	if alive && !p.closed && out.m.print != g.print && g.serveEarlierLocked(out) {
+	outdated := out.err == nil && out.m.print != g.print // a failure may be, too: the change may have mended it
+	if outdated && !p.closed && g.serveEarlierLocked(out) {
 		p.wantLocked(g)
 		return true
 	}
-	if alive && (p.closed || out.m.print != g.print) {
+	if outdated || alive && p.closed {
 		p.endLocked(out.m, "updated")
 		p.wantLocked(g)
 		p.feedLocked()
@@ -475,7 +476,9 @@ func (p *Pool) arrivedLocked(g *group, out outcome) {
 	if out.came == started {
 		p.gate.starts--
 		g.lastCold = out.m.cold.Total
-		g.trouble.learn(out, time.Now())
+		if out.m.print == g.print {
+			g.trouble.learn(out, time.Now())
+		}
 	}
 	if out.m != nil {
 		out.m.leases = 0

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/sandbox/fake"
 )
 
@@ -39,6 +40,38 @@ func TestCallThatWaitsThroughAChangeIsServed(t *testing.T) {
 		time.Sleep(time.Second)
 		if s := p.Stats(); s.Instances != 1 {
 			t.Errorf("%+v: only the last version's instance is of use", s)
+		}
+	})
+}
+
+// What an update mends is not answered with the failure of an instance that was on
+// its way before, which nobody else waits for.
+func TestUpdateIsNotMetByTheFailureBefore(t *testing.T) {
+	fails := fake.New(fake.Script{Init: func(_ context.Context, i *fake.Instance) error {
+		time.Sleep(time.Second)
+		if i.Spec.Version.Handler == "broken" {
+			return fake.End(sandbox.Failure{Type: "Runtime.ExitError"})
+		}
+		return nil
+	}})
+	inPool(t, scripted{}, func(o *Options) { o.Driver = sandbox.Guard(fails) }, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		broken, mended := version("f"), version("f")
+		broken.Handler = "broken"
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if l, err := p.Acquire(ctx, broken); err == nil {
+			t.Fatalf("acquired %v", l)
+		}
+		l, err := p.Acquire(context.Background(), mended)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := l.Failed(); f != nil || l.Version().Handler != mended.Handler {
+			t.Errorf("runs %q, %v", l.Version().Handler, f)
+		}
+		l.Release(time.Time{})
+		if failures, _, _ := p.Trouble(KeyOf(mended)); failures != 0 {
+			t.Errorf("%d failures of what is mended", failures)
 		}
 	})
 }
