@@ -1,6 +1,8 @@
 package image_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -261,7 +263,13 @@ func TestOffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	tarOfDir(t, filepath.Join(dir, "My Layout"), filepath.Join(dir, "oci.tar"))
-	for _, source := range []string{"oci:" + dir + "/My Layout", "docker-archive:" + dir + "/docker.tar", "oci-archive:" + dir + "/oci.tar"} {
+	sources := []string{"oci:" + dir + "/My Layout", "docker-archive:" + dir + "/docker.tar", "oci-archive:" + dir + "/oci.tar"}
+	for _, source := range sources[1:] {
+		_, file, _ := strings.Cut(source, ":")
+		compress(t, file)
+		sources = append(sources, source+".gz")
+	}
+	for _, source := range sources {
 		reference, done, err := image.Offer(t.Context(), source, arch)
 		if err != nil {
 			t.Fatalf("%s: %v", source, err)
@@ -280,6 +288,21 @@ func TestOffer(t *testing.T) {
 	}
 	if _, _, err := image.Offer(context.Background(), "oci:"+dir+"/nothing", arch); err == nil {
 		t.Error("nothing was offered")
+	}
+}
+
+// compress makes a compressed copy of a file beside it.
+func compress(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err = z.Write(data)
+	if err = errors.Join(err, z.Close(), os.WriteFile(file+".gz", b.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -2,6 +2,8 @@ package image
 
 import (
 	"archive/tar"
+	"bufio"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -126,15 +128,39 @@ func open(source, arch string) (img v1.Image, clean func() error, err error) {
 	}
 }
 
+// openArchive opens an archive, which `docker save | gzip` has compressed.
+func openArchive(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	in := bufio.NewReader(f)
+	if head, _ := in.Peek(2); string(head) != "\x1f\x8b" { // RFC 1952; what is too short is no archive either
+		return archive{in, f}, nil
+	}
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return archive{z, f}, nil
+}
+
+// archive is a file and what is read of it.
+type archive struct {
+	io.Reader
+	io.Closer
+}
+
 func fromDocker(path, tag string) (v1.Image, error) {
+	opener := func() (io.ReadCloser, error) { return openArchive(path) }
 	if tag == "" {
-		return tarball.ImageFromPath(path, nil)
+		return tarball.Image(opener, nil)
 	}
 	t, err := name.NewTag(tag)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no tag", tag)
 	}
-	return tarball.ImageFromPath(path, &t)
+	return tarball.Image(opener, &t)
 }
 
 // refName is the annotation by which a layout's index names its images (OCI image
@@ -189,7 +215,7 @@ func tagged(all []v1.Descriptor, tag string) ([]v1.Descriptor, error) {
 
 // untar unpacks the files of a layout.
 func untar(path, dir string) (err error) {
-	f, err := os.Open(path)
+	f, err := openArchive(path)
 	if err != nil {
 		return err
 	}
