@@ -161,6 +161,15 @@ func (c *Catalog) updating(f *function, v *lambent.Version, warning string) {
 	f.settleLater(lambent.Latest, c.until(v, warning))
 }
 
+// warningOf is what the runtimes have said of a version; why it failed, which a change
+// may mend, is no warning.
+func warningOf(v *lambent.Version) string {
+	if v.State == lambent.StateFailed {
+		return ""
+	}
+	return v.StateReason
+}
+
 // UpdateCode gives the head of a function other code, and publishes it when
 // asked. A dry run checks everything, stores the code and changes nothing. Code
 // equal to what is there is an update like any other, as on AWS.
@@ -174,7 +183,7 @@ func (c *Catalog) UpdateCode(ctx context.Context, in UpdateCode) (*lambent.Versi
 	if in.Arch != "" {
 		probe.Arch = in.Arch
 	}
-	warning := probe.StateReason
+	warning := warningOf(&probe)
 	if probe.Arch != f.head.Arch {
 		var err error
 		if warning, err = c.checkRuntime(&probe); err != nil {
@@ -262,7 +271,7 @@ func (c *Catalog) edited(head *lambent.Version, in UpdateConfig) (v *lambent.Ver
 			return nil, "", err
 		}
 	}
-	warning = head.StateReason
+	warning = warningOf(head)
 	if e.Runtime != head.Runtime {
 		if warning, err = c.checkRuntime(&e); err != nil {
 			return nil, "", err

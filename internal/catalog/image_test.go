@@ -136,8 +136,8 @@ func TestImageThatCannotBePulled(t *testing.T) {
 	if _, err := x.UpdateCode(t.Context(), UpdateCode{Namespace: ns, Function: "f", Image: "repo/b:1"}); err != nil {
 		t.Fatal(err)
 	}
-	if v := x.run(settledVersion); v.State != lambent.StateActive || v.Image.Reference != "repo/b:1" {
-		t.Errorf("mended %s %s", v.State, v.Image.Reference)
+	if v := x.run(settledVersion); v.State != lambent.StateActive || v.Image.Reference != "repo/b:1" || v.StateReason != "" {
+		t.Errorf("mended %s %s, %q", v.State, v.Image.Reference, v.StateReason)
 	}
 	// A failed update leaves what there is.
 	s.errors["repo/c:1"] = lambent.Errorf(lambent.CodeInvalid, "bad layer").WithReason("InvalidLayer")
