@@ -260,6 +260,10 @@ func applicationAsUser(t *testing.T, s *harness.Server, layers ...v1.Layer) {
 			t.Errorf("%s answers %+v, want %q", path, got, want)
 		}
 	}
+	made := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"/usr/bin/serve"}, WorkingDir: "/made/for/it", User: "www"}, layers...)
+	if _, errs, err := s.CLI("", "deploy", "--image", registry.Push(t, "elsewhere", made), "--name", "elsewhere", "--port", "8080"); err != nil {
+		t.Errorf("a working directory that the image lacks: %v\n%s", err, errs)
+	}
 	missing := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, User: "nobody"}, layers...)
 	app = publish(t, s, "as-nobody", "--image", registry.Push(t, "as-nobody", missing), "--port", "8080", "--no-check")
 	if got := ask(t, c, newRequest(t, "GET", app+"/page", "")); got.status != 502 || !strings.Contains(got.body, "no such user in its /etc/passwd") {

@@ -64,6 +64,8 @@ type imageTree struct {
 	users  imageUsers
 	// An application may write: what it does goes to a volume.
 	volume *volume // nil: nothing can be written
+	// directory is where its program starts.
+	directory string
 }
 
 // imageRoot makes a mount namespace whose tree is the image, with what every
@@ -73,7 +75,7 @@ func (b *builder) imageRoot() (f *os.File, err error) {
 		return nil, err
 	}
 	r := b.driver.roots
-	t := imageTree{layers: b.spec.Root, trees: b.trees, users: b.users}
+	t := imageTree{layers: b.spec.Root, trees: b.trees, users: b.users, directory: workingDirectory(b.spec)}
 	if v := b.spec.Version; v.App != nil {
 		if t.volume, err = b.driver.mountTmp(v.EphemeralMB); err != nil {
 			return nil, fmt.Errorf("make the writable part of the root: %w", err)
@@ -110,7 +112,41 @@ func (r *roots) fillImage(i imageTree, resolver string) error {
 	if t.dev(); t.err != nil {
 		return t.err
 	}
+	if err := i.makeDirectory(t.at); err != nil {
+		return fmt.Errorf("make the working directory: %w", err)
+	}
 	return t.enter()
+}
+
+// makeDirectory makes what is missing of an application's working directory, as
+// container runtimes do; where there is something else in its way, the start says so.
+func (i imageTree) makeDirectory(root string) error {
+	if i.volume == nil {
+		return nil
+	}
+	top, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(top) }()
+	beneath := &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	at, done := top, "/"
+	for name := range strings.SplitSeq(strings.Trim(i.directory, "/"), "/") {
+		done = path.Join(done, name)
+		next, err := unix.Openat2(top, done, beneath)
+		if errors.Is(err, unix.ENOENT) && unix.Mkdirat(at, name, 0o755) == nil {
+			if err := unix.Fchownat(at, name, i.users.root, i.users.root, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				return err
+			}
+			next, err = unix.Openat2(top, done, beneath)
+		}
+		if err != nil {
+			return nil //nolint:nilerr // as said above
+		}
+		defer func() { _ = unix.Close(next) }() // there are few
+		at = next
+	}
+	return nil
 }
 
 // merge mounts the layers, below what is in top, at a path.
