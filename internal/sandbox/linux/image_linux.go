@@ -141,7 +141,7 @@ func (i imageTree) makeDirectory(root string) error {
 			next, err = unix.Openat2(top, done, beneath)
 		}
 		if err != nil {
-			return nil //nolint:nilerr // as said above
+			return nil // as said above
 		}
 		defer func() { _ = unix.Close(next) }() // there are few
 		at = next
