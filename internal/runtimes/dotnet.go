@@ -28,7 +28,7 @@ var dotnetLanguage = language{
 	env:     dotnetEnv,
 	apt:     dotnetPackage,
 	wheel:   dotnetWheel,
-	put:     "a .NET runtime into /usr/share/dotnet, or its dotnet and shared into the folder runtimes/dotnet/bin of the data directory",
+	put:     "a .NET runtime of this version, or a newer one, into /usr/share/dotnet, or its dotnet and shared into the folder runtimes/dotnet/bin of the data directory",
 }
 
 // sharedFramework is where the versions of the runtime are, beside the dotnet

@@ -18,7 +18,7 @@ var phpLanguage = language{
 	launch:  launchPHP,
 	blank:   &ownStart{prefixes: []string{"PHP"}}, // PHPRC, PHP_INI_SCAN_DIR
 	apt:     phpPackage,
-	put:     "a PHP command line, 8.1 or newer, into /usr/bin",
+	put:     "a PHP command line of this version, or a newer PHP 8, into /usr/bin",
 }
 
 // phpSettings is the whole configuration: the host's php.ini is for its own

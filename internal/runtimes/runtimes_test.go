@@ -332,9 +332,10 @@ func TestInstallSaysWhatToDo(t *testing.T) {
 	c, _ := planted(t)
 	for name, want := range map[string]string{
 		"nodejs24.x": "fetch ", // the registry is not there
-		"dotnet8":    "Put a .NET runtime into /usr/share/dotnet",
+		"dotnet8":    "Put a .NET runtime of this version, or a newer one, into /usr/share/dotnet",
 		"go1.x":      "is no longer supported",
 		"nonsense":   "failed to satisfy constraint",
+		"php8.5":     "Put a PHP command line of this version, or a newer PHP 8, into /usr/bin",
 		"python3.15": "uv python install 3.15",
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
