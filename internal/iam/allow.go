@@ -6,12 +6,13 @@ import (
 	"lambent.dev/lambent/internal/iam/policy"
 )
 
+// lambdaService is Lambda as policies name it.
 const lambdaService = "lambda.amazonaws.com"
 
 // Allows tells whether a role may do something: action is "lambda:InvokeFunction",
 // resource an ARN, or "*" where it has none or it is not told. It is decided as AWS
-// decides it: by the role's inline and managed policies, within its boundary, and a denial wins.
-// Known is false for a role that is not on record, which may then do nothing.
+// decides it: by the role's inline and managed policies, within its boundary, and a
+// denial wins. Known is false for a role that is not on record.
 func (r *Room) Allows(role, action, resource string) (allowed, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -86,8 +86,7 @@ func (s *statement) applies(q *Request, resource *arn) bool {
 	if len(s.principals) > 0 && !s.trusts(q.Service) {
 		return false
 	}
-	untold := s.deny && q.Resource == "*"
-	if len(s.resources) > 0 && !untold && s.matchesResource(resource) == s.not.resource {
+	if !s.about(q, resource) {
 		return false
 	}
 	for i := range s.conditions {
@@ -101,6 +100,19 @@ func (s *statement) applies(q *Request, resource *arn) bool {
 		}
 	}
 	return true
+}
+
+// about tells whether a statement is about the resource of a request; a trust policy's
+// have none. Where it is not told, it may be any: that is what a denial is of, and
+// what an allowance is of only where it says so.
+func (s *statement) about(q *Request, resource *arn) bool {
+	if len(s.resources) == 0 {
+		return true
+	}
+	if q.Resource == "*" && (s.deny || s.not.resource) {
+		return s.deny
+	}
+	return s.matchesResource(resource) != s.not.resource
 }
 
 func (s *statement) matchesAction(action string) bool {

@@ -175,6 +175,7 @@ func TestDecide(t *testing.T) {
 	}
 	for members, want := range map[string]Verdict{
 		invoke + `"*"`: Allowed, invoke + `"arn:aws:lambda:*"`: Silent, deny + `"arn:aws:lambda:*:*:function:other"`: Denied,
+		`"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::*"`: Silent, `"Effect":"Deny","Action":"*","NotResource":"*"`: Denied,
 	} {
 		q := request()
 		q.Resource = "*"
