@@ -8,7 +8,8 @@
 # bookworm (6.1) or trixie (6.12). COMMAND runs in the guest, in this repository's
 # directory; it is scripts/vm-guest.sh when none is given. The exit status is its own.
 # Kernel and root file system come from the distribution and are kept in .cache/vm;
-# nothing else stays. LAMBENT_VM_SECONDS bounds the guest's life (600).
+# nothing else stays. LAMBENT_VM_SECONDS bounds the guest's life (600), LAMBENT_VM_CPUS
+# is how many processors it has (2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -143,12 +144,14 @@ payload() {
   git ls-files -z --cached --others --exclude-standard | tar --null -T - --ignore-failed-read -cf - 2>/dev/null | tar -xf - -C "$p/repository"
   cp -a "$cache/kernel-$suite-$arch/lib/modules" "$p/modules"
   export CGO_ENABLED=0 GOARCH=$arch
-  go build -trimpath -o "$p/repository/bin/lambent" ./cmd/lambent
-  go test -c -o "$p/repository/.vm/linux.test" ./internal/sandbox/linux
+  for tests in internal/sandbox/linux test/e2e; do
+    go test -c -o "$p/repository/.vm/tests/$tests" "./$tests"
+  done
   # There is no Go in the guest: what tests build with it is built here.
-  for main in internal/sandbox/sandboxtest/testdata/probe examples/hello-go; do
+  for main in cmd/lambent internal/sandbox/sandboxtest/testdata/probe test/e2e/testdata/probe examples/hello-go; do
     (cd "$main" && go build -trimpath -ldflags='-s -w' -o "$p/repository/.vm/built/$main" .)
   done
+  ln "$p/repository/.vm/built/cmd/lambent" "$p/repository/bin/lambent"
   printf '%q ' "$@" >"$p/repository/.vm/command"
   sed -e "s|REPOSITORY|$repository|g" -e "s|CONSOLE|$console|g" scripts/vm/unit >"$p/unit"
   image "$p" 3G "$work/payload.img"
@@ -169,7 +172,7 @@ start=$repository/scripts/vm/init
 # Emulated, unless it is known that /dev/kvm is of use here.
 accelerator=tcg,thread=multi
 [ "${LAMBENT_VM_KVM:-}" != 1 ] || accelerator=kvm
-timeout -k 5 "${LAMBENT_VM_SECONDS:-600}" "${qemu[@]}" -accel "$accelerator" -smp 2 -m 4096 -nodefaults -display none -no-reboot \
+timeout -k 5 "${LAMBENT_VM_SECONDS:-600}" "${qemu[@]}" -accel "$accelerator" -smp "${LAMBENT_VM_CPUS:-2}" -m 4096 -nodefaults -display none -no-reboot \
   -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/early.gz" \
   -append "console=$console quiet loglevel=3 panic=-1 net.ifnames=0 lambent_init=$start systemd.wants=lambent-vm.service systemd.mask=serial-getty@$console.service systemd.show_status=0" \
   -drive "file=$cache/root-$arch.img,if=virtio,format=raw,snapshot=on" -drive "file=$work/payload.img,if=virtio,format=raw" \
