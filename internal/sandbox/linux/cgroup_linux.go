@@ -147,18 +147,28 @@ func findHierarchy(s cgroupSpec) (hierarchy, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.choose(mounts, member)
+}
+
+func (s cgroupSpec) choose(mounts []mountPoint, member map[string]string) (hierarchy, error) {
+	dirs, unified := map[string]string{}, ""
 	for _, m := range mounts {
-		if m.fstype == "cgroup2" && hasV2Controllers(m.dir) {
-			return newV2(s, v2Places(s, m, member[""]))
+		if m.fstype == "cgroup2" {
+			if hasV2Controllers(m.dir) {
+				return newV2(s, v2Places(s, m, member[""]))
+			}
+			unified = m.dir
+			continue
 		}
-	}
-	dirs := map[string]string{}
-	for _, c := range v1Controllers {
-		for _, m := range mounts {
-			if m.fstype == "cgroup" && slices.Contains(m.controllers, c) {
+		for _, c := range v1Controllers {
+			if slices.Contains(m.controllers, c) {
 				dirs[c] = filepath.Join(m.place(s, member[c]), s.name)
 			}
 		}
+	}
+	if len(dirs) == 0 && unified != "" {
+		return nil, fmt.Errorf("the control groups at %s have the controllers %q, and %q are wanted: who started this server has not delegated them",
+			unified, readWords(filepath.Join(unified, "cgroup.controllers")), v2Controllers)
 	}
 	return newV1(s, dirs)
 }

@@ -192,6 +192,18 @@ func TestV2Places(t *testing.T) {
 	}
 }
 
+// TestControllersThatAreNotDelegated: it is said which ones there are.
+func TestControllersThatAreNotDelegated(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.controllers"), []byte("memory pids\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := cgroupSpec{name: "x"}.choose([]mountPoint{{dir: dir, root: "/", fstype: "cgroup2"}}, map[string]string{"": "/"})
+	if err == nil || !strings.Contains(err.Error(), `["memory" "pids"]`) {
+		t.Error(err)
+	}
+}
+
 // TestPageOutByMapping: where there is no file to ask for it.
 func TestPageOutByMapping(t *testing.T) {
 	needRoot(t)
