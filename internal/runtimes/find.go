@@ -31,8 +31,9 @@ type interpreter struct {
 	key          string // names this very file: path, size and time
 }
 
-// probeTimeout bounds one run of an interpreter that is asked for its version.
-const probeTimeout = 10 * time.Second
+// probeTimeout bounds one run of an interpreter that is asked for its version: an
+// emulated machine takes more than ten seconds to read one from its disk.
+const probeTimeout = 30 * time.Second
 
 // DefaultSearch lists where distributions and version managers put
 // interpreters. Each is a folder that holds bin/. Home directories other than
