@@ -13,7 +13,11 @@ is() { # WHAT ACTUAL PATTERN
 left() { find /sys/fs/cgroup -type d -name 'lambent*' ! -name lambent-vm.service ! -name lambent-server; ls /sys/class/net | grep ^lmb; nft list tables 2>/dev/null | grep lambent; grep lambent /proc/self/mounts | grep -v "$PWD"; }
 address=(--listen 127.0.0.1:0 --gateway 127.0.0.1:0)
 ready() {
-  for _ in $(seq 600); do [ -e "$data/endpoints.json" ] && return; sleep 0.1; done
+  for _ in $(seq 600); do
+    [ -e "$data/endpoints.json" ] && return
+    ended && break
+    sleep 0.1
+  done
   log | tail -20; echo "FAILED  the server is not ready"; exit 1
 }
 if [ "$(ps -p 1 -o comm=)" = systemd ]; then
@@ -23,6 +27,7 @@ if [ "$(ps -p 1 -o comm=)" = systemd ]; then
     sed -e "s|^ExecStart=.*|& --data $data ${address[*]}|" -e "s|^ExecReload=.*|& --data $data|" >/etc/systemd/system/lambent.service
   systemctl daemon-reload
   serve() { rm -f "$data/endpoints.json"; systemctl start lambent; ready; server=$(systemctl show -P MainPID lambent); }
+  ended() { systemctl -q is-failed lambent; }
   log() { journalctl -q -o cat -u lambent; }
   killed() { rm -f "$data/endpoints.json"; kill -KILL "$server"; ready; server=$(systemctl show -P MainPID lambent); } # Restart= starts the next one
   replaced() { systemctl reload lambent; }
@@ -34,12 +39,17 @@ else
     server=$!
     ready
   }
+  ended() { ! kill -0 "$server" 2>/dev/null; }
   log() { cat "$data/log"; }
   stop() { kill -TERM "$server"; wait "$server" 2>/dev/null; is "stops" $? '^0$'; }
   killed() { kill -KILL "$server"; wait "$server" 2>/dev/null; serve; }
   replaced() { lambent replace; }
 fi
 
+if [ "$(printf '%s\n' 5.12 "$(uname -r)" | sort -V | head -1)" != 5.12 ]; then
+  is "a kernel that is too old is named" "$(bin/lambent serve --data "$data" 2>&1)" "needs Linux 5.12.* this is $(uname -r)"
+  exit $failed
+fi
 serve
 is "limits are enforced" "$(log | grep -c 'limits are not enforced')" '^0$'
 log | grep WARN | grep -v wasm | cut -c1-200
@@ -102,9 +112,13 @@ is "no error was logged" "$(log | grep -E 'level=ERROR|panic')" '^$'
 
 # As in a container, which sees its own groups only: it may write to them or not.
 if [ "$(ps -p 1 -o comm=)" != systemd ]; then
-  contained() { # OPTIONS: of the mount of the groups
+  cat >"$functions/contain" <<'C'
+echo $$ >/sys/fs/cgroup/box/cgroup.procs || exit
+exec unshare --cgroup sh -c 'umount /sys/fs/cgroup && mount -t cgroup2 box /sys/fs/cgroup && mount -o "remount,bind,$0" /sys/fs/cgroup && exec "$@"' "$@"
+C
+  contained() { # rw or ro
     mkdir -p /sys/fs/cgroup/box
-    serve unshare --mount sh -c 'echo $$ >/sys/fs/cgroup/box/cgroup.procs && exec unshare --cgroup sh -c "umount /sys/fs/cgroup && mount -t cgroup2 -o $0 box /sys/fs/cgroup && exec \"\$@\"" "$0" "$@"' "$1"
+    serve unshare --mount sh "$functions/contain" "$1"
   }
   contained rw
   is "limits are enforced in a container" "$(log | grep -c 'limits are not enforced') $(find /sys/fs/cgroup/box -name 'lambent-????????')" '^0 .*/box/lambent'

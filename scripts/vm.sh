@@ -162,6 +162,7 @@ payload() {
   install_missing
   [ -d "$cache/kernel-$suite-$arch" ] || fetch_kernel
   [ -e "$cache/root-$arch.img" ] || fetch_root
+  flock -u 9
 )
 early
 payload "$@"
