@@ -362,8 +362,9 @@ def _load(handler, code=b""):
 
 
 def _init_error(client, error):
-    # importlib's own frames say nothing to the person who reads the trace.
-    hide = (__file__, "<frozen importlib", os.path.dirname(os.__file__) + "/importlib/")
+    # Our frames and importlib's say nothing to the person who reads the trace.
+    ours = os.path.join(os.path.dirname(__file__), "lambent_")
+    hide = (ours, "<frozen importlib", os.path.dirname(os.__file__) + "/importlib/")
     kind, body = _report(error, "", hide)
     headers = [("Lambda-Runtime-Function-Error-Type", _header(kind))]
     client.post("/init/error", body, headers)

@@ -141,6 +141,31 @@ func TestCompiledInDoubt(t *testing.T) {
 	}
 }
 
+// TestFailingCodeIsTraced: the trace of a module that fails begins in the module,
+// whether the import system has loaded it or we have.
+func TestFailingCodeIsTraced(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	d := newDriver(t, Options{DataDir: t.TempDir(), Log: verbose(t)})
+	defer d.Close()
+	spec := p.spec(t, "raise ValueError('no')\n", nil)
+	for range 2 {
+		sandboxtest.AwaitReserve(t, d, spec.Runtime)
+		spec.Output = &sandboxtest.Lines{}
+		i, err := d.Start(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := i.Init(t.Context())
+		if err != nil || r.Failure == nil || !bytes.Contains(r.Failure.Payload, []byte(`"stackTrace": ["  File \"/var/task/main.py\", line 1, in <module>`)) {
+			t.Errorf("%v, %+v", err, r.Failure)
+		}
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestCodesAreBounded(t *testing.T) {
 	var c codes
 	c.keep("large", make([]byte, maxCode+1))
