@@ -113,15 +113,15 @@ is "no error was logged" "$(log | grep -E 'level=ERROR|panic')" '^$'
 # As in a container, which sees its own groups only: it may write to them or not.
 if [ "$(ps -p 1 -o comm=)" != systemd ]; then
   cat >"$functions/contain" <<'C'
-echo $$ >/sys/fs/cgroup/box/cgroup.procs || exit
+echo $$ >"/sys/fs/cgroup/box-$1/cgroup.procs" || exit
 exec unshare --cgroup sh -c 'umount /sys/fs/cgroup && mount -t cgroup2 box /sys/fs/cgroup && mount -o "remount,bind,$0" /sys/fs/cgroup && exec "$@"' "$@"
 C
   contained() { # rw or ro
-    mkdir -p /sys/fs/cgroup/box
+    mkdir "/sys/fs/cgroup/box-$1"
     serve unshare --mount sh "$functions/contain" "$1"
   }
   contained rw
-  is "limits are enforced in a container" "$(log | grep -c 'limits are not enforced') $(find /sys/fs/cgroup/box -name 'lambent-????????')" '^0 .*/box/lambent'
+  is "limits are enforced in a container" "$(log | grep -c 'limits are not enforced') $(find /sys/fs/cgroup/box-rw -name 'lambent-????????')" '^0 .*/box-rw/lambent'
   is "out of memory in a container" "$(lambent invoke limits -d '{"do": "memory", "mb": 1100}' 2>&1)" 'Runtime.ExitError.*|signal: killed'
   stop
   contained ro
@@ -129,7 +129,7 @@ C
   is "it serves all the same" "$(lambent invoke hello -d '{"name": "you"}' 2>/dev/null)" 'Hello, you!'
   stop
   is "nothing is left by it" "$(left)" '^$'
-  find /sys/fs/cgroup/box -depth -type d -exec rmdir {} +
+  find /sys/fs/cgroup/box-r? -depth -type d -exec rmdir {} +
 fi
 rm -rf "$data" "$functions"
 [ $failed = 0 ] && echo "all is well" || echo "something is not well"

@@ -37,7 +37,8 @@ mkdir -p "$cache"
 exec 9>"$cache/lock"
 
 case $arch in
-  amd64) qemu=(qemu-system-x86_64 -machine q35 -cpu max) package=qemu-system-x86 console=ttyS0 ;;
+  # Linux 6.12 dies of a double fault at an emulated CMPXCHG16B (QEMU 7.2).
+  amd64) qemu=(qemu-system-x86_64 -machine q35 -cpu max,-cx16) package=qemu-system-x86 console=ttyS0 ;;
   arm64) qemu=(qemu-system-aarch64 -machine virt -cpu "max,pauth-impdef=on") package=qemu-system-arm console=ttyAMA0 ;;
   *) echo "no such architecture: $arch" >&2; exit 2 ;;
 esac
