@@ -24,6 +24,25 @@ func blankRun(t *testing.T, d *Driver, spec sandbox.Spec) string {
 	return answer
 }
 
+// failedRun starts an instance from the reserve and tells why it cannot be used.
+func failedRun(t *testing.T, d *Driver, spec sandbox.Spec) *sandbox.Failure {
+	t.Helper()
+	sandboxtest.AwaitReserve(t, d, spec.Runtime)
+	spec.Output = &sandboxtest.Lines{}
+	i, err := d.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := i.Init(t.Context())
+	if err != nil || r.Failure == nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if err := i.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	return r.Failure
+}
+
 func known(d *Driver, spec sandbox.Spec) []byte {
 	return d.reserve.compiled(spec.Runtime.Blank.Key, codeKey(spec.Version))
 }
@@ -124,18 +143,7 @@ func TestCompiledInDoubt(t *testing.T) {
 	spec := p.spec(t, "def handler(event, context): return 1\n", nil)
 	blankRun(t, d, spec)
 	d.reserve.keepCode(spec.Runtime.Blank.Key, codeKey(spec.Version), []byte("/var/task/main.py\x00nothing"))
-	sandboxtest.AwaitReserve(t, d, spec.Runtime)
-	spec.Output = &sandboxtest.Lines{}
-	i, err := d.Start(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, err := i.Init(t.Context()); err != nil || r.Failure == nil {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if err := i.Stop(t.Context()); err != nil {
-		t.Error(err)
-	}
+	failedRun(t, d, spec)
 	if got := blankRun(t, d, spec); got != "1" {
 		t.Errorf("afterwards it answers %s", got)
 	}
@@ -150,18 +158,9 @@ func TestFailingCodeIsTraced(t *testing.T) {
 	defer d.Close()
 	spec := p.spec(t, "raise ValueError('no')\n", nil)
 	for range 2 {
-		sandboxtest.AwaitReserve(t, d, spec.Runtime)
-		spec.Output = &sandboxtest.Lines{}
-		i, err := d.Start(t.Context(), spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := i.Init(t.Context())
-		if err != nil || r.Failure == nil || !bytes.Contains(r.Failure.Payload, []byte(`"stackTrace": ["  File \"/var/task/main.py\", line 1, in <module>`)) {
-			t.Errorf("%v, %+v", err, r.Failure)
-		}
-		if err := i.Stop(t.Context()); err != nil {
-			t.Error(err)
+		failure := failedRun(t, d, spec)
+		if !bytes.Contains(failure.Payload, []byte(`"stackTrace": ["  File \"/var/task/main.py\", line 1, in <module>`)) {
+			t.Errorf("%s", failure.Payload)
 		}
 	}
 }
