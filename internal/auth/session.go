@@ -3,9 +3,9 @@ package auth
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
+	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha512"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
 	"fmt"
@@ -32,7 +32,7 @@ func (s *Session) ARN() string {
 // process's: no instance outlives the server that has started it, so nothing has to
 // be kept, and nothing of it can be stolen from a disk or a backup.
 func sessionSecret() []byte {
-	secret := make([]byte, sha512.Size)
+	secret := make([]byte, sha256.Size)
 	_, _ = rand.Read(secret) // never fails: crypto/rand
 	return secret
 }
@@ -42,10 +42,11 @@ func sessionSecret() []byte {
 // start costs one hash, and nothing has to be forgotten.
 func (k *Keys) Session(s Session) Key {
 	s.Role = cmp.Or(s.Role, lambent.DefaultRole(s.Account)) // who has none is the account itself
-	const access, secret = 10, 30                           // bytes; the token has the other 24
-	hash := hmac.New(sha512.New, k.sessions)
-	_, _ = fmt.Fprintf(hash, "%q", s) // never fails: hash.Hash
-	b := hash.Sum(nil)
+	const access, secret, token = 10, 30, 96                // bytes
+	b, err := hkdf.Expand(sha256.New, k.sessions, fmt.Sprintf("%q", s), access+secret+token)
+	if err != nil { // only for a length beyond 255 hashes
+		panic(err)
+	}
 	return Key{
 		Access:  "ASIA" + base32.StdEncoding.EncodeToString(b[:access]), // as AWS begins temporary ones
 		Secret:  base64.StdEncoding.EncodeToString(b[access : access+secret]),
