@@ -28,7 +28,7 @@ func TestApplicationFollowsItsLoad(t *testing.T) {
 		"--set", "instances.scale.down_delay=1s", "--set", "instances.scale.grace=3s",
 	}})
 	dir := filepath.Join(harness.Root(), "test", "e2e", "testdata", "app")
-	app := publish(t, s, "app", dir, "--health", "/healthz", "--concurrency", "5", "--memory", "256")
+	app := publish(t, s, "app", dir, "--health", "/healthz", "--concurrency", "5", "--memory", "256", "--no-check")
 	if _, errs, err := s.CLI("", "set", "app", "scale.max=4"); err != nil {
 		t.Fatalf("%v\n%s", err, errs)
 	}
