@@ -2,6 +2,7 @@ package lambdaapi
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ func Resource(r *http.Request, region, namespace string) string {
 	}
 	function := params["FunctionName"]
 	if op.Name == "CreateFunction" {
-		if in, ok := decoded(r, op).(*wire.CreateFunctionRequest); ok {
+		if in, ok := decoded(r, op, params, query).(*wire.CreateFunctionRequest); ok {
 			function = deref(in.FunctionName)
 		}
 	}
@@ -55,11 +56,12 @@ func Resource(r *http.Request, region, namespace string) string {
 // PassedRole is the ARN of the role that a request gives to a function, which its
 // caller must be allowed to pass on; "" is none.
 func PassedRole(r *http.Request) string {
-	op, _ := wire.Match(r.Method, r.URL.EscapedPath(), r.URL.Query())
+	query := r.URL.Query()
+	op, params := wire.Match(r.Method, r.URL.EscapedPath(), query)
 	if op == nil || op.Name != "CreateFunction" && op.Name != "UpdateFunctionConfiguration" {
 		return ""
 	}
-	switch in := decoded(r, op).(type) {
+	switch in := decoded(r, op, params, query).(type) {
 	case *wire.CreateFunctionRequest:
 		return deref(in.Role)
 	case *wire.UpdateFunctionConfigurationRequest:
@@ -68,14 +70,13 @@ func PassedRole(r *http.Request) string {
 	return ""
 }
 
-// decoded is the request as the operation will read it; nil where that refuses it.
-func decoded(r *http.Request, op *wire.Op) any {
+// decoded is the request as the operation that was matched will read it; nil where
+// that refuses it.
+func decoded(r *http.Request, op *wire.Op, params map[string]string, query url.Values) any {
 	body, err := auth.Body(r)
 	if err != nil {
 		return nil
 	}
-	query := r.URL.Query()
-	_, params := wire.Match(r.Method, r.URL.EscapedPath(), query)
 	in, err := op.Decode(wire.Request{Params: params, Query: query, Header: r.Header, Body: body})
 	if err != nil {
 		return nil
