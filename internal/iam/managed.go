@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -295,7 +294,7 @@ func (r *Room) Uses(namespace string) map[string]Use {
 // Amazons lists the policies of AWS's own that are known here, by name.
 func (r *Room) Amazons() []*Policy {
 	var out []*Policy
-	for e := range maps.Values(r.amazon) {
+	for _, e := range r.amazon {
 		out = append(out, e.Policy)
 	}
 	return byName(out)
