@@ -73,9 +73,9 @@ type claim struct {
 }
 
 // share decides how many blanks each claim gets within the budget: first one
-// each, then one more each and so on, the cheapest first. Half of what is left
-// goes to what is good to have; the rest is for kinds that are yet to come. What
-// a burst has wanted and the budget does not give comes out of extra.
+// each, then one more each and so on, the cheapest first. What is left goes to
+// what is good to have, which makes room for kinds that are yet to come. What a burst
+// has wanted and the budget does not give comes out of extra.
 func share(budget, extra int64, claims []claim) []int {
 	order := make([]int, len(claims))
 	for i := range order {
@@ -97,7 +97,7 @@ func share(budget, extra int64, claims []claim) []int {
 		return purse
 	}
 	left := give(budget, func(c claim) int { return c.wanted })
-	give(left/2, func(c claim) int { return c.most })
+	give(left, func(c claim) int { return c.most })
 	give(extra, func(c claim) int { return c.surge })
 	return given
 }

@@ -50,11 +50,11 @@ type Options struct {
 	// ReserveMB is how much memory, in MB, may be held by what is made ahead of
 	// cold starts; 0 is 150, below 0 is none, and nothing is made ahead.
 	ReserveMB int
-	// Ready is how many sandboxes without a runtime are made ahead; 0 is 8, below 0
+	// Ready is how many sandboxes without a runtime are made ahead; 0 is 12, below 0
 	// is none.
 	Ready int
 	// Spare is how many blanks that an interpreter forks are good to have, while
-	// there is memory left, beyond what recent cold starts wanted; 0 is 32, below 0
+	// there is memory left, beyond what recent cold starts wanted; 0 is 50, below 0
 	// is none.
 	Spare int
 	// Tasks is how many processes and threads all instances together may have, so that
@@ -73,8 +73,8 @@ const (
 	defaultUIDBase = 0x6c620000 // far from what distributions and container engines hand out
 	defaultMax     = 4096
 	defaultReserve = 150
-	defaultReady   = 8
-	defaultSpare   = 32
+	defaultReady   = 12
+	defaultSpare   = 50
 	maxProcesses   = 1024 // processes and threads of a function ("Lambda quotas")
 )
 

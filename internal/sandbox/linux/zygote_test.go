@@ -226,8 +226,8 @@ func TestLearned(t *testing.T) {
 	run(t, d, avoid)
 }
 
-// TestSpare: half of the memory that nobody wants goes to blanks for a burst that has
-// not come yet; a fork costs its own pages, and all of it is shown.
+// TestSpare: the memory that nobody wants goes to blanks for a burst that has not come
+// yet; a fork costs its own pages, and all of it is shown.
 func TestSpare(t *testing.T) {
 	needRoot(t)
 	p := newPython(t)
