@@ -57,10 +57,31 @@ def reads():
     return _Watch.read
 
 
+class _put_off:
+    """Within it, what modules want to have done at each fork is only kept, for
+    _register(): a fork of a zygote has no thread but one, and no lock is held in it, so
+    that it would write to a quarter of a megabyte for nothing."""
+
+    hooks = []
+
+    def __enter__(self):
+        self._real = os.register_at_fork
+        os.register_at_fork = lambda **hooks: _put_off.hooks.append(hooks)
+
+    def __exit__(self, *_):
+        os.register_at_fork = self._real
+
+
+def _register():
+    """Has it done at the forks that the function makes."""
+    for hooks in _put_off.hooks:
+        os.register_at_fork(**hooks)
+
+
 def load():
     """Loads what AWS's runtime has loaded before the function, what functions usually
     import, and what our own needs only later."""
-    with watched():
+    with watched(), _put_off():
         import urllib.request
 
         import decimal
@@ -304,6 +325,7 @@ def _get_ready(hurry, address):
         _rehearse(1, "+")
         _touch()
     client = lambent_runtime._Client(address) if ":" in address else None
+    _register()
     _renew()
     # Out of sight, and not freed: that would write to all of them.
     for name in ("lambent_mobile", "lambent_zygote", "lambent_blank"):
@@ -423,10 +445,12 @@ def _start_over(control, start, message):
 
 def _renew():
     """Makes anew what modules have settled for one process. What draws from the kernel
-    each time is fresh anyway (os.urandom, secrets, uuid4), OpenSSL notices that its
-    process is another one, and so does random, which every fork seeds; what is drawn
-    once is not."""
+    each time is fresh anyway (os.urandom, secrets, uuid4), and OpenSSL notices that its
+    process is another one; what is drawn once is not."""
     loaded = sys.modules.get
+    random = loaded("random")
+    if random is not None:
+        random.seed()
     numpy = loaded("numpy.random")
     if numpy is not None:
         numpy.seed()

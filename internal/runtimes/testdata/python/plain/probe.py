@@ -145,9 +145,10 @@ def works(event):
     child = multiprocessing.get_context("fork").Process(target=send.send, args=({"from": "child"},))
     child.start()
     out["multiprocessing"] = [receive.recv(), child.join(), child.exitcode]
+    drawn = random.getstate()
     pid = os.fork()
-    if pid == 0:
-        os._exit(7)
+    if pid == 0:  # which the modules' hooks have seen
+        os._exit(7 if random.getstate() != drawn else 8)
     out["fork"] = os.waitpid(pid, 0)[1] >> 8
     base = sqlite3.connect(":memory:")
     out["sqlite3"] = base.execute("select 6*7").fetchone()[0]
