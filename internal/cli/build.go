@@ -81,6 +81,7 @@ func (s *source) packSite(tree fs.FS) error {
 	if err != nil {
 		return fmt.Errorf("read source: %w", err)
 	}
+	s.guess.Serve(site)
 	s.archive, err = project.Pack(site, &project.Ignore{})
 	return err
 }

@@ -348,17 +348,19 @@ func appPHP(tree fs.FS) (Guess, bool, error) {
 	return Guess{}, false, nil
 }
 
-// StaticProgram is this program, which every sandbox of an application has and
-// which serves files too.
-const StaticProgram = "lambent"
-
 // appStatic knows a site of files.
 func appStatic(tree fs.FS) (Guess, bool, error) {
 	for _, root := range []string{".", "public", "dist", "build", "_site"} {
-		if isFile(tree, path.Join(root, "index.html")) {
-			return Guess{Family: Provided, Runtime: "provided.al2023", Because: []string{"there is " + path.Join(root, "index.html")},
-				App: &App{Command: []string{StaticProgram, "static", root}}}, true, nil
+		if !isFile(tree, path.Join(root, "index.html")) {
+			continue
 		}
+		site, err := fs.Sub(tree, root)
+		if err != nil {
+			return Guess{}, false, err
+		}
+		g := Guess{Family: Provided, Runtime: "provided.al2023", Because: []string{"there is " + path.Join(root, "index.html")}}
+		g.serve(site, root)
+		return g, true, nil
 	}
 	return Guess{}, false, nil
 }
