@@ -22,10 +22,11 @@ const DefaultAccount = "000000000000"
 type Identity struct {
 	AccountID string // 12 digits: the namespace
 	AccessKey string
-	ARN       string // "arn:aws:iam::000000000000:root"
-	Role      string // ARN of the role that it has assumed; "" is the account itself
-	Service   string // of the signature's scope: "lambda", "logs", "s3" ...
-	Region    string // of the signature's scope
+	ARN       string   // "arn:aws:iam::000000000000:root"
+	Role      string   // ARN of the role that it has assumed; "" is the account itself
+	Assumed   *Assumed // nil unless it has done so by a request
+	Service   string   // of the signature's scope: "lambda", "logs", "s3" ...
+	Region    string   // of the signature's scope
 }
 
 // contextKey carries an Identity.
@@ -51,10 +52,11 @@ func From(ctx context.Context) (Identity, bool) {
 type Key struct {
 	Access  string // public part
 	Secret  string
-	Token   string // session token that must accompany the key; "" is none
-	Account string // 12 digits
-	ARN     string // of the principal
-	Role    string // ARN of the role that the principal has assumed; "" is none
+	Token   string   // session token that must accompany the key; "" is none
+	Account string   // 12 digits
+	ARN     string   // of the principal
+	Role    string   // ARN of the role that the principal has assumed; "" is none
+	Assumed *Assumed // nil unless it has done so by a request
 }
 
 // Lookup finds access keys beyond the one in the credentials file, such as those
@@ -69,7 +71,10 @@ type Options struct {
 	Account string // account of the key in the file; DefaultAccount when empty
 	Region  string // named in a comment of the file
 	Lookup  Lookup // further keys; may be nil
-	Log     *slog.Logger
+	// Lives tells whether there is still the role of an ARN that has an id: the keys of
+	// one that was deleted open nothing. Without it no role can be assumed.
+	Lives func(role, id string) bool
+	Log   *slog.Logger
 }
 
 // MiddlewareOptions say what a signature must be scoped to and how much of a

@@ -30,6 +30,7 @@ type Keys struct {
 	own      Key
 	lookup   Lookup
 	sessions []byte // the secret of sessions' keys
+	lives    func(role, id string) bool
 	signers  signers
 }
 
@@ -51,7 +52,7 @@ func Open(dir string, o Options) (*Keys, error) {
 	}
 	key.Account = o.Account
 	key.ARN = "arn:aws:iam::" + o.Account + ":root"
-	return &Keys{own: key, lookup: o.Lookup, sessions: sessionSecret()}, nil
+	return &Keys{own: key, lookup: o.Lookup, sessions: sessionSecret(), lives: o.Lives}, nil
 }
 
 // Default is the key in the credentials file.

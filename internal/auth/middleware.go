@@ -79,14 +79,17 @@ func (g *gate) admit(r *http.Request) (Identity, *lambent.Error) {
 	if name := c.unsignedHeader(r); name != "" {
 		return Identity{}, denied(reasonInvalid, "'"+clip(name)+"' must be a 'SignedHeader' in the AWS Authorization.")
 	}
-	key, ok := g.keys.find(r.Context(), c.access)
-	if !ok || !sameToken(key.Token, c.token) {
-		return Identity{}, unrecognized()
+	key, refusal := g.keys.find(r.Context(), &c, g.o.Now())
+	if refusal != nil {
+		return Identity{}, refusal
 	}
 	if refusal := g.admitBody(r, &c, g.keys.signer(key, &c)); refusal != nil {
 		return Identity{}, refusal
 	}
-	return Identity{AccountID: key.Account, AccessKey: key.Access, ARN: key.ARN, Role: key.Role, Service: c.service, Region: c.region}, nil
+	return Identity{
+		AccountID: key.Account, AccessKey: key.Access, ARN: key.ARN, Role: key.Role, Assumed: key.Assumed,
+		Service: c.service, Region: c.region,
+	}, nil
 }
 
 // admitBody verifies the signature over the payload as the client declared it.
@@ -270,17 +273,28 @@ func (k *Keys) signer(key Key, c *claim) *signer {
 	return k.signers.get(key, c)
 }
 
-// find is the key with this public part.
-func (k *Keys) find(ctx context.Context, access string) (Key, bool) {
-	if s, ok := ctx.Value(sessionKey{}).(Session); ok {
-		key := k.Session(s)
-		return key, access == key.Access
+// find is the key that a claim names, with its token.
+func (k *Keys) find(ctx context.Context, c *claim, now time.Time) (Key, *lambent.Error) {
+	key, ok := Key{}, false
+	session, within := ctx.Value(sessionKey{}).(Session)
+	switch {
+	case within:
+		key = k.Session(session)
+		ok = c.access == key.Access
+	case c.access == k.own.Access:
+		key, ok = k.own, true
+	case k.lookup != nil:
+		key, ok = k.lookup.Key(ctx, c.access)
 	}
-	if access == k.own.Access {
-		return k.own, true
+	if ok && sameToken(key.Token, c.token) {
+		return key, nil
 	}
-	if k.lookup == nil {
-		return Key{}, false
+	if ok || c.token == "" || !strings.HasPrefix(c.access, temporary) {
+		return Key{}, unrecognized()
 	}
-	return k.lookup.Key(ctx, access)
+	key, refusal := k.assumed(c.access, c.token, now)
+	if refusal == nil && within && key.Account != session.Account {
+		refusal = unrecognized()
+	}
+	return key, refusal
 }

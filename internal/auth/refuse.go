@@ -20,6 +20,7 @@ const (
 	reasonIncomplete   = "IncompleteSignatureException"
 	reasonInvalid      = "InvalidSignatureException"
 	reasonUnrecognized = "UnrecognizedClientException"
+	reasonExpired      = "ExpiredTokenException"
 	reasonTooLarge     = "RequestEntityTooLargeException"
 	reasonBody         = "InvalidRequestContentException"
 )

@@ -6,10 +6,8 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/base64"
 	"fmt"
-	"strings"
 
 	"lambent.dev/lambent"
 )
@@ -25,7 +23,7 @@ type Session struct {
 // ARN is the principal as AWS writes one that has assumed a role: without the role's
 // path, and with the function for the session's name.
 func (s *Session) ARN() string {
-	return "arn:aws:sts::" + s.Account + ":assumed-role/" + s.Role[strings.LastIndexByte(s.Role, '/')+1:] + "/" + s.Function
+	return assumedARN(s.Account, s.Role, s.Function)
 }
 
 // sessionSecret makes what the keys of sessions are derived from. It is the
@@ -42,24 +40,23 @@ func sessionSecret() []byte {
 // start costs one hash, and nothing has to be forgotten.
 func (k *Keys) Session(s Session) Key {
 	s.Role = cmp.Or(s.Role, lambent.DefaultRole(s.Account)) // who has none is the account itself
-	const access, secret, token = 10, 30, 96                // bytes
-	b, err := hkdf.Expand(sha256.New, k.sessions, fmt.Sprintf("%q", s), access+secret+token)
+	const token = 96                                        // bytes
+	b, err := hkdf.Expand(sha256.New, k.sessions, fmt.Sprintf("%q", s), accessBytes+secretBytes+token)
 	if err != nil { // only for a length beyond 255 hashes
 		panic(err)
 	}
-	return Key{
-		Access:  "ASIA" + base32.StdEncoding.EncodeToString(b[:access]), // as AWS begins temporary ones
-		Secret:  base64.StdEncoding.EncodeToString(b[access : access+secret]),
-		Token:   base64.StdEncoding.EncodeToString(b[access+secret:]),
-		Account: s.Account, ARN: s.ARN(), Role: s.Role,
-	}
+	key := derived(b)
+	key.Token = base64.StdEncoding.EncodeToString(b[accessBytes+secretBytes:])
+	key.Account, key.ARN, key.Role = s.Account, s.ARN(), s.Role
+	return key
 }
 
 // sessionKey carries a Session.
 type sessionKey struct{}
 
 // Within returns a context for requests that come from inside the instance of s: its
-// own key is accepted there and nowhere else, and no other key is.
+// own key is accepted there and nowhere else, and no other key is but those of roles
+// that were assumed in its account.
 func Within(ctx context.Context, s Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }

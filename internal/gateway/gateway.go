@@ -27,11 +27,14 @@ type Invoker interface {
 	Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error)
 }
 
-// Options are what the gateway is made of. All but Log, Now and Apps are required.
+// Options are what the gateway is made of. All but Permits, Log, Now and Apps are required.
 type Options struct {
 	Catalog *catalog.Catalog
 	Invoker Invoker
 	Keys    *auth.Keys
+	// Permits tells whether a role allows its caller an action with a resource, by its
+	// ARN; without it, callers with roles are refused.
+	Permits func(id auth.Identity, action, resource string) bool
 	Region  string
 	// Namespace is whose functions are reached by path.
 	Namespace string
@@ -173,7 +176,7 @@ type targetKey struct{}
 func (g *Gateway) identified(w http.ResponseWriter, r *http.Request) {
 	t, _ := r.Context().Value(targetKey{}).(*Target)
 	id, ok := auth.From(r.Context())
-	if t == nil || !ok || id.AccountID != t.Namespace {
+	if t == nil || !ok || id.AccountID != t.Namespace || !g.permits(&id, t) {
 		refuse(w, r, errForbidden())
 		return
 	}
@@ -186,6 +189,19 @@ func (g *Gateway) identified(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.run(w, r, t, &id)
+}
+
+// permits tells whether a caller may have t. A function without a URL is for those who
+// could call it by the API.
+func (g *Gateway) permits(id *auth.Identity, t *Target) bool {
+	if id.Role == "" {
+		return true // the account itself
+	}
+	action := "lambda:InvokeFunctionUrl"
+	if t.URL == nil {
+		action = "lambda:InvokeFunction"
+	}
+	return g.Permits != nil && g.Permits(*id, action, lambent.FunctionARN(g.Region, t.Namespace, t.Function, t.Qualifier))
 }
 
 // run has the request answered by what it is for.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/auth"
 )
 
 func sum(body string) string {
@@ -108,6 +109,31 @@ func TestWhoMayCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, r.do("GET", iam, "/", ""), 404, "no function URL")
+}
+
+// Who has assumed a role may call what it allows.
+func TestWhoMayCallByRole(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{AuthType: "AWS_IAM"})
+	clerk := auth.Assumed{Account: account, Role: "arn:aws:iam::" + account + ":role/clerk", Name: "me", Expires: time.Now().Add(time.Hour).Unix()}
+	other := clerk
+	other.Account = "999999999999"
+	call := func(who auth.Assumed) answer {
+		return r.send(r.signBy(r.keys.Assume(who), r.request("POST", host, "/", "{}"), "{}"))
+	}
+	want(t, call(clerk), 403, "Forbidden. For troubleshooting")
+	r.permits = "lambda:InvokeFunctionUrl " + lambent.FunctionARN(region, account, "hello", "")
+	want(t, call(clerk), 200, "assumed-role/clerk/me")
+	want(t, call(other), 403, "Forbidden. For troubleshooting")
+	r.permits = "lambda:InvokeFunction " + lambent.FunctionARN(region, account, "hello", "")
+	want(t, call(clerk), 403, "Forbidden. For troubleshooting")
+	r.function("quiet") // has no URL, and is called by its path
+	byPath := func() answer {
+		return r.send(r.signBy(r.keys.Assume(clerk), r.request("POST", r.addr, "/fn/quiet", "{}"), "{}"))
+	}
+	want(t, byPath(), 403, "Forbidden. For troubleshooting")
+	r.permits = "lambda:InvokeFunction " + lambent.FunctionARN(region, account, "quiet", "")
+	want(t, byPath(), 200, "assumed-role/clerk/me")
 }
 
 func TestAnswers(t *testing.T) {

@@ -66,6 +66,7 @@ type rig struct {
 	run     atomic.Pointer[function]
 	handler http.Handler
 	app     func(http.ResponseWriter, *http.Request, gateway.Target) // nil until application
+	permits string                                                   // the one action, and its resource, that roles allow
 }
 
 // runs says what functions do.
@@ -102,7 +103,9 @@ func newRig(t testing.TB) *rig {
 	if r.catalog, err = catalog.Open(t.Context(), catalog.Options{Records: records, Artifacts: artifacts, Runtimes: everything{}, Region: region}); err != nil {
 		t.Fatal(err)
 	}
-	if r.keys, err = auth.Open(t.TempDir(), auth.Options{Account: account, Region: region}); err != nil {
+	if r.keys, err = auth.Open(t.TempDir(), auth.Options{
+		Account: account, Region: region, Lives: func(string, string) bool { return true },
+	}); err != nil {
 		t.Fatal(err)
 	}
 	r.function("hello")
@@ -111,7 +114,8 @@ func newRig(t testing.TB) *rig {
 		Invoker: function(func(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
 			return (*r.run.Load())(ctx, inv)
 		}),
-		Log: slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Permits: func(_ auth.Identity, action, resource string) bool { return action+" "+resource == r.permits },
+		Log:     slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	g.Apps = func(w http.ResponseWriter, req *http.Request, t gateway.Target) { r.app(w, req, t) }
 	r.handler = g
@@ -245,9 +249,14 @@ func (r *rig) send(req *http.Request) answer {
 
 // sign signs a request with the server's key.
 func (r *rig) sign(req *http.Request, body string) *http.Request {
+	return r.signBy(r.keys.Default(), req, body)
+}
+
+// signBy is sign with another key.
+func (r *rig) signBy(key auth.Key, req *http.Request, body string) *http.Request {
 	r.t.Helper()
-	key := r.keys.Default()
-	err := v4.NewSigner().SignHTTP(r.t.Context(), aws.Credentials{AccessKeyID: key.Access, SecretAccessKey: key.Secret}, req, sum(body), "lambda", region, time.Now())
+	credentials := aws.Credentials{AccessKeyID: key.Access, SecretAccessKey: key.Secret, SessionToken: key.Token}
+	err := v4.NewSigner().SignHTTP(r.t.Context(), credentials, req, sum(body), "lambda", region, time.Now())
 	if err != nil {
 		r.t.Fatal(err)
 	}

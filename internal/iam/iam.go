@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,7 +62,11 @@ type (
 		revision int64
 		arn      string
 		trust    *policy.Document
-		inline   []*policy.Document
+		inline   []inlinePolicy // by name
+	}
+	inlinePolicy struct {
+		name     string
+		document *policy.Document
 	}
 	policyEntry struct {
 		*Policy
@@ -144,12 +150,12 @@ func newRoleEntry(v *Role) (*roleEntry, error) {
 	if e.trust, err = policy.ParseTrust(v.Trust); err != nil {
 		return nil, err
 	}
-	for _, text := range v.Inline {
-		d, err := policy.Parse(text)
+	for _, name := range slices.Sorted(maps.Keys(v.Inline)) {
+		d, err := policy.Parse(v.Inline[name])
 		if err != nil {
 			return nil, err
 		}
-		e.inline = append(e.inline, d)
+		e.inline = append(e.inline, inlinePolicy{name, d})
 	}
 	return e, nil
 }

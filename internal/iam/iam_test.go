@@ -23,6 +23,11 @@ func saying(effect, action string) string {
 	return `{"Version":"2012-10-17","Statement":{"Effect":"` + effect + `","Action":"` + action + `","Resource":"*"}}`
 }
 
+// by is a function that has a role.
+func by(role string) Caller {
+	return Caller{Account: ns, Role: role, ARN: "arn:aws:sts::" + ns + ":assumed-role/r/f"}
+}
+
 func open(t testing.TB, records store.Records) *Room {
 	t.Helper()
 	r, err := Open(context.Background(), Options{Records: records, Region: "us-east-1"})
@@ -50,7 +55,7 @@ func change(t testing.TB, r *Room, name string, apply func(v *Role)) {
 	}
 }
 
-func TestAllows(t *testing.T) {
+func TestDecide(t *testing.T) {
 	r := open(t, store.NewMemory())
 	arn := create(t, r, "Role").ARN()
 	own, err := r.CreatePolicy(t.Context(), Policy{Namespace: ns, Path: "/", Name: "own"}, saying("Allow", "lambda:Get*"), nil)
@@ -59,8 +64,8 @@ func TestAllows(t *testing.T) {
 	}
 	check := func(when string, want bool) {
 		t.Helper()
-		if got, known := r.Allows(arn, "lambda:InvokeFunction", f); got != want || !known {
-			t.Errorf("%s: allowed %v, known %v", when, got, known)
+		if got := r.Decide(by(arn), "lambda:InvokeFunction", f); got.Allowed != want || !got.Known {
+			t.Errorf("%s: %+v", when, got)
 		}
 	}
 	check("without policies", false)
@@ -81,12 +86,12 @@ func TestAllows(t *testing.T) {
 	change(t, r, "Role", func(v *Role) { v.Attached = []string{"arn:aws:iam::aws:policy/AWSLambda_FullAccess"} })
 	check("with all of Lambda", true)
 	for action, want := range map[string]bool{"iam:PassRole": true, "iam:CreateRole": false} {
-		if got, _ := r.Allows(arn, action, arn); got != want {
-			t.Errorf("%s is allowed: %v", action, got)
+		if got := r.Decide(by(arn), action, arn); got.Allowed != want {
+			t.Errorf("%s: %+v", action, got)
 		}
 	}
-	for _, other := range []string{"arn:aws:iam::000000000000:role/role", "arn:aws:iam::111111111111:role/Role", "arn:aws:iam::000000000000:role/x/Role", "Role", ""} {
-		if allowed, known := r.Allows(other, "lambda:InvokeFunction", f); allowed || known {
+	for _, other := range []string{"arn:aws:iam::000000000000:role/role", "arn:aws:iam::111111111111:role/Role", "arn:aws:iam::000000000000:role/x/Role", "Role"} {
+		if got := r.Decide(by(other), "lambda:GetFunction", f); got.Allowed || got.Known {
 			t.Errorf("%q is taken for the role", other)
 		}
 	}
@@ -142,7 +147,7 @@ func TestDurable(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	r = open(t, s)
-	if allowed, _ := r.Allows(arn, "lambda:InvokeFunction", f); !allowed {
+	if !r.Decide(by(arn), "lambda:InvokeFunction", f).Allowed {
 		t.Error("a role lost its policy")
 	}
 	if _, err := r.Role(ns, "gone"); lambent.CodeOf(err) != lambent.CodeNotFound {
@@ -310,7 +315,7 @@ func TestConcurrentChanges(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			r.Allows(arn, "lambda:InvokeFunction", f)
+			r.Decide(by(arn), "lambda:InvokeFunction", f)
 		})
 	}
 	all.Wait()
@@ -319,7 +324,7 @@ func TestConcurrentChanges(t *testing.T) {
 	}
 }
 
-func BenchmarkAllows(b *testing.B) {
+func BenchmarkDecide(b *testing.B) {
 	r := open(b, store.NewMemory())
 	arn := create(b, r, "r").ARN()
 	change(b, r, "r", func(v *Role) {
@@ -328,7 +333,7 @@ func BenchmarkAllows(b *testing.B) {
 	})
 	b.ReportAllocs()
 	for b.Loop() {
-		if allowed, _ := r.Allows(arn, "lambda:InvokeFunction", f); !allowed {
+		if !r.Decide(by(arn), "lambda:InvokeFunction", f).Allowed {
 			b.Fatal("not allowed")
 		}
 	}

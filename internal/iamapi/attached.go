@@ -11,7 +11,7 @@ import (
 )
 
 func (d *door) putRolePolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "PolicyName", "PolicyDocument"); err != nil {
+	if err := c.Need("RoleName", "PolicyName", "PolicyDocument"); err != nil {
 		return nil, err
 	}
 	_, err := d.change(ctx, c, func(v *iam.Role) error {
@@ -22,7 +22,7 @@ func (d *door) putRolePolicy(ctx context.Context, c *queryapi.Call) (any, error)
 }
 
 func (d *door) getRolePolicy(_ context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "PolicyName"); err != nil {
+	if err := c.Need("RoleName", "PolicyName"); err != nil {
 		return nil, err
 	}
 	v, err := d.find(c)
@@ -50,7 +50,7 @@ func (d *door) listRolePolicies(_ context.Context, c *queryapi.Call) (any, error
 }
 
 func (d *door) deleteRolePolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "PolicyName"); err != nil {
+	if err := c.Need("RoleName", "PolicyName"); err != nil {
 		return nil, err
 	}
 	_, err := d.change(ctx, c, func(v *iam.Role) error { return v.DropInline(c.Params.Get("PolicyName")) })
@@ -58,7 +58,7 @@ func (d *door) deleteRolePolicy(ctx context.Context, c *queryapi.Call) (any, err
 }
 
 func (d *door) attachRolePolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "PolicyArn"); err != nil {
+	if err := c.Need("RoleName", "PolicyArn"); err != nil {
 		return nil, err
 	}
 	_, err := d.change(ctx, c, func(v *iam.Role) error {
@@ -69,7 +69,7 @@ func (d *door) attachRolePolicy(ctx context.Context, c *queryapi.Call) (any, err
 }
 
 func (d *door) detachRolePolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "PolicyArn"); err != nil {
+	if err := c.Need("RoleName", "PolicyArn"); err != nil {
 		return nil, err
 	}
 	_, err := d.change(ctx, c, func(v *iam.Role) error { return v.Detach(c.Params.Get("PolicyArn")) })
@@ -104,7 +104,7 @@ func pathOf(arn string) string {
 }
 
 func (d *door) putRolePermissionsBoundary(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "PermissionsBoundary"); err != nil {
+	if err := c.Need("RoleName", "PermissionsBoundary"); err != nil {
 		return nil, err
 	}
 	_, err := d.change(ctx, c, func(v *iam.Role) error {

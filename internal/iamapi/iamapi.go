@@ -68,32 +68,6 @@ func New(room *iam.Room) queryapi.API {
 
 type door struct{ room *iam.Room }
 
-// need tells which of the members a request lacks.
-func need(c *queryapi.Call, members ...string) error {
-	for _, name := range members {
-		if !c.Params.Has(name) {
-			return lambent.Errorf(lambent.CodeInvalid,
-				"1 validation error detected: Value null at '%s' failed to satisfy constraint: Member must not be null", lowerFirst(name))
-		}
-	}
-	return nil
-}
-
-func lowerFirst(name string) string { return strings.ToLower(name[:1]) + name[1:] }
-
-// number is a member that is a number, or what it is for want of one.
-func number(c *queryapi.Call, member string, otherwise int) (int, error) {
-	text := c.Params.Get(member)
-	if text == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		return 0, lambent.Errorf(lambent.CodeInvalid, "The value '%.50s' at '%s' is not a number.", text, lowerFirst(member)).WithReason("MalformedInput")
-	}
-	return n, nil
-}
-
 // tag is Tag.
 type tag struct{ Key, Value string }
 
@@ -114,31 +88,15 @@ func someTags(all map[string]string) *queryapi.List[tag] {
 	return new(tagsOf(all))
 }
 
-// maxMembers is more than any list of a request may have.
-const maxMembers = 1000
-
 // readTags reads Tags.member.1.Key and what follows.
 func readTags(c *queryapi.Call) []iam.Tag {
 	var out []iam.Tag
-	for i := 1; i <= maxMembers; i++ {
+	for i := 1; i <= queryapi.MaxMembers; i++ {
 		member := "Tags.member." + strconv.Itoa(i)
 		if !c.Params.Has(member + ".Key") {
 			break
 		}
 		out = append(out, iam.Tag{Key: c.Params.Get(member + ".Key"), Value: c.Params.Get(member + ".Value")})
-	}
-	return out
-}
-
-// readKeys reads TagKeys.member.1 and what follows.
-func readKeys(c *queryapi.Call) []string {
-	var out []string
-	for i := 1; i <= maxMembers; i++ {
-		member := "TagKeys.member." + strconv.Itoa(i)
-		if !c.Params.Has(member) {
-			break
-		}
-		out = append(out, c.Params.Get(member))
 	}
 	return out
 }
@@ -164,7 +122,7 @@ const (
 
 // page takes from a list, which is in the order of its keys, what a request asks for.
 func page[T any](c *queryapi.Call, all []T, key func(T) string) ([]T, paging, error) {
-	limit, err := number(c, "MaxItems", usualPage)
+	limit, err := c.Number("MaxItems", usualPage)
 	switch {
 	case err != nil:
 		return nil, paging{}, err

@@ -41,7 +41,7 @@ func policyOf(p *iam.Policy, use iam.Use) policy {
 type policyResult struct{ Policy policy }
 
 func (d *door) createPolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "PolicyName", "PolicyDocument"); err != nil {
+	if err := c.Need("PolicyName", "PolicyDocument"); err != nil {
 		return nil, err
 	}
 	p, err := d.room.CreatePolicy(ctx, iam.Policy{
@@ -58,7 +58,7 @@ func (d *door) createPolicy(ctx context.Context, c *queryapi.Call) (any, error) 
 
 // findPolicy finds the policy that a request is about.
 func (d *door) findPolicy(c *queryapi.Call) (*iam.Policy, error) {
-	if err := need(c, "PolicyArn"); err != nil {
+	if err := c.Need("PolicyArn"); err != nil {
 		return nil, err
 	}
 	return d.room.Policy(c.Caller.AccountID, c.Params.Get("PolicyArn"))
@@ -66,7 +66,7 @@ func (d *door) findPolicy(c *queryapi.Call) (*iam.Policy, error) {
 
 // changePolicy changes the policy that a request is about.
 func (d *door) changePolicy(ctx context.Context, c *queryapi.Call, apply func(p *iam.Policy) error) (*iam.Policy, error) {
-	if err := need(c, "PolicyArn"); err != nil {
+	if err := c.Need("PolicyArn"); err != nil {
 		return nil, err
 	}
 	return d.room.UpdatePolicy(ctx, c.Caller.AccountID, c.Params.Get("PolicyArn"), apply)
@@ -111,7 +111,7 @@ func (d *door) listPolicies(_ context.Context, c *queryapi.Call) (any, error) {
 }
 
 func (d *door) deletePolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "PolicyArn"); err != nil {
+	if err := c.Need("PolicyArn"); err != nil {
 		return nil, err
 	}
 	return nil, d.room.DeletePolicy(ctx, c.Caller.AccountID, c.Params.Get("PolicyArn"))
@@ -132,7 +132,7 @@ func versionOf(p *iam.Policy, v iam.Version) version {
 type versionResult struct{ PolicyVersion version }
 
 func (d *door) createPolicyVersion(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "PolicyArn", "PolicyDocument"); err != nil {
+	if err := c.Need("PolicyArn", "PolicyDocument"); err != nil {
 		return nil, err
 	}
 	p, err := d.changePolicy(ctx, c, func(p *iam.Policy) error {
@@ -148,7 +148,7 @@ var versionForm = regexp.MustCompile(`^v[1-9][0-9]*(\.[A-Za-z0-9-]*)?$`)
 
 // versionID is the version that a request names.
 func versionID(c *queryapi.Call) (string, error) {
-	if err := need(c, "PolicyArn", "VersionId"); err != nil {
+	if err := c.Need("PolicyArn", "VersionId"); err != nil {
 		return "", err
 	}
 	id := c.Params.Get("VersionId")
@@ -259,7 +259,7 @@ func (d *door) tagPolicy(ctx context.Context, c *queryapi.Call) (any, error) {
 }
 
 func (d *door) untagPolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	_, err := d.changePolicy(ctx, c, func(p *iam.Policy) error { return p.Untag(readKeys(c)) })
+	_, err := d.changePolicy(ctx, c, func(p *iam.Policy) error { return p.Untag(c.List("TagKeys")) })
 	return nil, err
 }
 

@@ -55,10 +55,10 @@ func boundaryOf(v *iam.Role) *boundary {
 type roleResult struct{ Role role }
 
 func (d *door) createRole(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "AssumeRolePolicyDocument"); err != nil {
+	if err := c.Need("RoleName", "AssumeRolePolicyDocument"); err != nil {
 		return nil, err
 	}
-	session, err := number(c, "MaxSessionDuration", 3600)
+	session, err := c.Number("MaxSessionDuration", 3600)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (d *door) createRole(ctx context.Context, c *queryapi.Call) (any, error) {
 
 // find finds the role that a request is about.
 func (d *door) find(c *queryapi.Call) (*iam.Role, error) {
-	if err := need(c, "RoleName"); err != nil {
+	if err := c.Need("RoleName"); err != nil {
 		return nil, err
 	}
 	return d.room.Role(c.Caller.AccountID, c.Params.Get("RoleName"))
@@ -85,7 +85,7 @@ func (d *door) find(c *queryapi.Call) (*iam.Role, error) {
 
 // change changes the role that a request is about.
 func (d *door) change(ctx context.Context, c *queryapi.Call, apply func(v *iam.Role) error) (*iam.Role, error) {
-	if err := need(c, "RoleName"); err != nil {
+	if err := c.Need("RoleName"); err != nil {
 		return nil, err
 	}
 	return d.room.UpdateRole(ctx, c.Caller.AccountID, c.Params.Get("RoleName"), apply)
@@ -119,14 +119,14 @@ func (d *door) updateRole(ctx context.Context, c *queryapi.Call) (any, error) {
 		if c.Params.Has("Description") {
 			v.Description = c.Params.Get("Description")
 		}
-		v.MaxSession, err = number(c, "MaxSessionDuration", v.MaxSession)
+		v.MaxSession, err = c.Number("MaxSessionDuration", v.MaxSession)
 		return err
 	})
 	return struct{}{}, err
 }
 
 func (d *door) updateRoleDescription(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "Description"); err != nil {
+	if err := c.Need("RoleName", "Description"); err != nil {
 		return nil, err
 	}
 	v, err := d.change(ctx, c, func(v *iam.Role) error {
@@ -142,14 +142,14 @@ func (d *door) updateRoleDescription(ctx context.Context, c *queryapi.Call) (any
 }
 
 func (d *door) deleteRole(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName"); err != nil {
+	if err := c.Need("RoleName"); err != nil {
 		return nil, err
 	}
 	return nil, d.room.DeleteRole(ctx, c.Caller.AccountID, c.Params.Get("RoleName"))
 }
 
 func (d *door) updateAssumeRolePolicy(ctx context.Context, c *queryapi.Call) (any, error) {
-	if err := need(c, "RoleName", "PolicyDocument"); err != nil {
+	if err := c.Need("RoleName", "PolicyDocument"); err != nil {
 		return nil, err
 	}
 	_, err := d.change(ctx, c, func(v *iam.Role) error {
@@ -165,7 +165,7 @@ func (d *door) tagRole(ctx context.Context, c *queryapi.Call) (any, error) {
 }
 
 func (d *door) untagRole(ctx context.Context, c *queryapi.Call) (any, error) {
-	_, err := d.change(ctx, c, func(v *iam.Role) error { return v.Untag(readKeys(c)) })
+	_, err := d.change(ctx, c, func(v *iam.Role) error { return v.Untag(c.List("TagKeys")) })
 	return nil, err
 }
 

@@ -7,6 +7,7 @@ package queryapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -24,6 +25,9 @@ import (
 type API struct {
 	Namespace string // of the XML of its answers
 	Actions   map[string]Action
+	// Resource is the ARN of what a call is about, as policies name it; "" or "*" is
+	// none. Nil is none of any.
+	Resource func(action string, c *Call) string
 }
 
 // Action answers one call. The result becomes the element that is named for the
@@ -34,11 +38,6 @@ type Action func(ctx context.Context, c *Call) (result any, err error)
 type Call struct {
 	Caller auth.Identity
 	Params url.Values
-}
-
-// List is a list as the dialect writes it; an empty one is there all the same.
-type List[T any] struct {
-	Members []T `xml:"member"`
 }
 
 // maxForm bounds a request in bytes: the longest policy document, escaped.
@@ -53,20 +52,21 @@ func Speaks(r *http.Request) bool {
 // New makes one door of the services, which go by the names that requests are
 // signed for. The middleware of the auth room goes around it, with [Refuse] for the
 // requests that [Speaks] is true of.
-func New(services map[string]API, log *slog.Logger) http.Handler {
+func New(services map[string]API, log *slog.Logger) *Door {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &door{services: services, log: log}
+	return &Door{services: services, log: log}
 }
 
-type door struct {
+// Door serves the dialect.
+type Door struct {
 	services map[string]API
 	log      *slog.Logger
 }
 
 // ServeHTTP implements http.Handler.
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, ok := auth.From(r.Context())
 	if !ok {
 		Refuse(w, &lambent.Error{
@@ -98,13 +98,18 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	write(w, http.StatusOK, requestID, text)
 }
 
-// ActionOf names what a request asks for; "" when it cannot be told.
-func ActionOf(r *http.Request) string {
+// Wanted tells what a request of a caller asks for, in the words of policies, and the
+// ARN of what it is about: "*" where it is about none, or it cannot be told.
+func (d *Door) Wanted(r *http.Request, id auth.Identity) (action, resource string) {
 	params, err := parameters(r)
 	if err != nil {
-		return ""
+		return id.Service + ":", "*"
 	}
-	return params.Get("Action")
+	name := params.Get("Action")
+	if of := d.services[id.Service].Resource; of != nil {
+		resource = of(name, &Call{Caller: id, Params: params})
+	}
+	return id.Service + ":" + name, cmp.Or(resource, "*")
 }
 
 // parameters are those of the body and of the query string, where a presigned

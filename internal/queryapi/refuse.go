@@ -80,7 +80,7 @@ type failure struct {
 }
 
 // fail answers with an error. What is ours to mend is logged here, where it ends.
-func (d *door) fail(r *http.Request, w http.ResponseWriter, f failure) {
+func (d *Door) fail(r *http.Request, w http.ResponseWriter, f failure) {
 	var e *lambent.Error
 	if !errors.As(f.err, &e) || e.Code == lambent.CodeInternal {
 		d.log.ErrorContext(r.Context(), "request failed", "request", f.requestID, "action", f.action, "err", f.err)

@@ -27,10 +27,14 @@ func (s *Server) openDoors(context.Context) error {
 		Region: s.config.Region, Log: s.log, Concurrency: s.config.Instances.Concurrency,
 		Provisioner: s.scale, Optimizer: s.prepare, FunctionURL: s.functionURL,
 	})
+	query := queryapi.New(map[string]queryapi.API{
+		"sts": stsapi.New(stsapi.Options{Roles: s.roles, Keys: s.keys}), "iam": iamapi.New(s.roles),
+	}, s.log)
 	s.dialects = dialects{
 		lambda:    s.lambda,
 		logs:      logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
-		query:     queryapi.New(map[string]queryapi.API{"sts": stsapi.New(), "iam": iamapi.New(s.roles)}, s.log),
+		query:     query,
+		queried:   query.Wanted,
 		scheduler: schedulerapi.New(schedulerapi.Options{Schedules: s.triggers, Groups: s.triggers, Region: s.config.Region, Log: s.log}),
 		own: httpapi.New(httpapi.Options{
 			Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Logs: s.logs, Runtimes: s.runtimes,
@@ -102,7 +106,11 @@ func (s *Server) welcome(w http.ResponseWriter, _ *http.Request) {
 }
 
 // dialects are the doors of signed requests, each of which speaks one.
-type dialects struct{ lambda, logs, query, scheduler, own http.Handler }
+type dialects struct {
+	lambda, logs, query, scheduler, own http.Handler
+	// queried tells what a request of the query door asks for, and of what.
+	queried func(r *http.Request, id auth.Identity) (action, resource string)
+}
 
 // dialect is what is known of a request by the door that it goes to.
 type dialect struct {
@@ -126,7 +134,7 @@ func (d dialects) of(r *http.Request) dialect {
 	case target != "":
 		return dialect{http.HandlerFunc(unknownTarget), "", nil}
 	case queryapi.Speaks(r): // which tells its services by their signatures
-		return dialect{d.query, "", wishQuery}
+		return dialect{d.query, "", d.wishQuery}
 	case schedulerapi.Speaks(r):
 		return dialect{d.scheduler, "scheduler", wishScheduler}
 	}
@@ -161,7 +169,7 @@ func refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
 // gatewayHandler answers on the gateway address, where nothing of the API is.
 func (s *Server) gatewayHandler() http.Handler {
 	return gateway.New(gateway.Options{
-		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Region: s.config.Region,
+		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Permits: s.permits, Region: s.config.Region,
 		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp,
 	})
 }

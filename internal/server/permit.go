@@ -2,30 +2,22 @@ package server
 
 import (
 	"net/http"
-	"strings"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/lambdaapi"
 	"lambent.dev/lambent/internal/logsapi"
-	"lambent.dev/lambent/internal/queryapi"
 	"lambent.dev/lambent/internal/schedulerapi"
+	"lambent.dev/lambent/internal/stsapi"
 )
 
-// Roles are what is on record of roles.
-type Roles interface {
-	// Allows tells whether a role, by its ARN, may do an action such as
-	// "lambda:InvokeFunction" with a resource, by its ARN or "*". known is false of a
-	// role that is not on record.
-	Allows(role, action, resource string) (allowed, known bool)
-}
-
-// permit lets those through who may do what they ask for. It is the one place where
-// that is decided: the account may do all, a role what it allows.
+// permit lets those through who may do what they ask for: it finds what that is, and
+// asks the roles.
 type permit struct {
 	dialects
 	region string
-	roles  Roles // nil: none is on record
+	roles  *iam.Room
 }
 
 // permitted are the doors of the API for those who may.
@@ -33,13 +25,18 @@ func (s *Server) permitted() permit {
 	return permit{dialects: s.dialects, region: s.config.Region, roles: s.roles}
 }
 
+// permits tells whether a caller may do something.
+func (s *Server) permits(id auth.Identity, action, resource string) bool {
+	return s.roles.Decide(stsapi.Caller(id), action, resource).Allowed
+}
+
 // ServeHTTP implements http.Handler.
 func (p permit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to := p.of(r)
 	if id, ok := auth.From(r.Context()); ok && id.Role != "" {
 		for _, a := range to.wishes(r, p.region, id) {
-			if !p.allows(id, a) {
-				refuse(w, r, forbidden(id, a))
+			if e := p.refusal(id, a); e != nil {
+				refuse(w, r, e)
 				return
 			}
 		}
@@ -47,25 +44,24 @@ func (p permit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to.door.ServeHTTP(w, r)
 }
 
-// allows decides. A function whose role is the default one, or is not on record, may
-// call those beside it: one that is taken over can neither deploy nor read code.
-// Nobody needs a permission to learn who he is ("GetCallerIdentity", AWS Security
-// Token Service API reference).
-func (p permit) allows(id auth.Identity, a action) bool {
-	switch a.name {
-	case "":
-		return false
-	case "sts:GetCallerIdentity":
-		return true
+// refusal is the error for who may not do something, in AWS's words. Whether a role may
+// be assumed is decided behind the door: that role's own policy has a say.
+func (p permit) refusal(id auth.Identity, a action) *lambent.Error {
+	if a.name == "" {
+		return accessDenied("Unable to determine service/operation name to be authorized")
 	}
-	own := strings.HasPrefix(id.Role, "arn:aws:iam::"+id.AccountID+":") // another account's has no say here
-	if p.roles != nil && own && id.Role != lambent.DefaultRole(id.AccountID) {
-		if allowed, known := p.roles.Allows(id.Role, a.name, a.resource); known {
-			return allowed
-		}
+	if a.name == "sts:AssumeRole" {
+		return nil
 	}
-	return (a.name == "lambda:InvokeFunction" || a.name == "lambda:InvokeAsync") &&
-		strings.HasPrefix(a.resource, lambent.FunctionARN(p.region, id.AccountID, "", ""))
+	d := p.roles.Decide(stsapi.Caller(id), a.name, a.resource)
+	if d.Allowed {
+		return nil
+	}
+	return accessDenied("User: " + id.ARN + " is not authorized to perform: " + a.name + " on resource: " + a.resource + " " + d.Because(a.name))
+}
+
+func accessDenied(message string) *lambent.Error {
+	return &lambent.Error{Code: lambent.CodeDenied, Reason: "AccessDeniedException", Message: message}
 }
 
 // action is what a request asks for, in the words of policies (Service authorization
@@ -107,21 +103,11 @@ func wishLogs(r *http.Request, region string, id auth.Identity) action {
 	return action{"logs:" + logsapi.Operation(r), logsapi.Resource(r, region, id.AccountID)}
 }
 
-func wishQuery(r *http.Request, _ string, id auth.Identity) action {
-	return action{id.Service + ":" + queryapi.ActionOf(r), "*"}
+func (d dialects) wishQuery(r *http.Request, _ string, id auth.Identity) action {
+	name, resource := d.queried(r, id)
+	return action{name, resource}
 }
 
 func wishScheduler(r *http.Request, region string, id auth.Identity) action {
 	return action{"scheduler:" + schedulerapi.Operation(r), schedulerapi.Resource(r, region, id.AccountID)}
-}
-
-// forbidden is the refusal, in AWS's words.
-func forbidden(id auth.Identity, a action) *lambent.Error {
-	e := &lambent.Error{Code: lambent.CodeDenied, Reason: "AccessDeniedException",
-		Message: "Unable to determine service/operation name to be authorized"}
-	if a.name != "" {
-		e.Message = "User: " + id.ARN + " is not authorized to perform: " + a.name + " on resource: " + a.resource +
-			" because no identity-based policy allows the " + a.name + " action"
-	}
-	return e
 }

@@ -8,6 +8,11 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/iam"
+	"lambent.dev/lambent/internal/iamapi"
+	"lambent.dev/lambent/internal/queryapi"
+	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/stsapi"
 )
 
 const ns = "123456789012"
@@ -22,15 +27,31 @@ func wanted(role, service, method, target, body, operation string) *http.Request
 	return r.WithContext(auth.With(r.Context(), id))
 }
 
-// doors that all answer.
-func allDoors() dialects {
+// guarded are doors that all answer, to those whom a room of roles lets through.
+func guarded(t *testing.T, room *iam.Room) permit {
+	t.Helper()
+	keys, err := auth.Open(t.TempDir(), auth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := queryapi.New(map[string]queryapi.API{"sts": stsapi.New(stsapi.Options{Roles: room, Keys: keys}), "iam": iamapi.New(room)}, nil)
 	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-	return dialects{lambda: ok, logs: ok, query: ok, scheduler: ok, own: ok}
+	return permit{dialects: dialects{lambda: ok, logs: ok, query: query, queried: query.Wanted, scheduler: ok, own: ok}, region: "us-east-1", roles: room}
+}
+
+// noRoles is a room without any.
+func noRoles(t *testing.T) *iam.Room {
+	t.Helper()
+	room, err := iam.Open(t.Context(), iam.Options{Records: store.NewMemory(), Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return room
 }
 
 // What functions may do without a role on record.
 func TestPermitByDefault(t *testing.T) {
-	other := "arn:aws:lambda:us-east-1:" + ns + ":function:g"
+	other, doors := "arn:aws:lambda:us-east-1:"+ns+":function:g", guarded(t, noRoles(t))
 	for _, role := range []string{lambent.DefaultRole(ns), "arn:aws:iam::" + ns + ":role/unknown"} {
 		for _, c := range []struct {
 			service, method, target, body, operation string
@@ -51,7 +72,8 @@ func TestPermitByDefault(t *testing.T) {
 			{"lambda", "GET", "/2015-03-31/nothing", "", "", 403},
 			{"lambda", "GET", "/nothing", "", "", 403},
 			{"lambda", "POST", "/v1/functions/g/invocations", "", "", 403},
-			{"sts", "POST", "/", "Action=AssumeRole", "", 403},
+			{"sts", "POST", "/", "Action=AssumeRole&RoleSessionName=me&RoleArn=arn:aws:iam::" + ns + ":role/x", "", 403},
+			{"sts", "POST", "/", "Action=GetSessionToken", "", 403},
 			{"iam", "POST", "/", "Action=GetCallerIdentity", "", 403},
 			{"logs", "POST", "/", "{}", "Logs_20140328.PutLogEvents", 400}, // as awsJson says it
 			{"x", "POST", "/", "{}", "X_1.Do", 400},
@@ -59,7 +81,7 @@ func TestPermitByDefault(t *testing.T) {
 			{"lambda", "POST", "/v1/x?Action=GetCallerIdentity", "", "", 403},
 		} {
 			w := httptest.NewRecorder()
-			permit{dialects: allDoors(), region: "us-east-1"}.ServeHTTP(w, wanted(role, c.service, c.method, c.target, c.body, c.operation))
+			doors.ServeHTTP(w, wanted(role, c.service, c.method, c.target, c.body, c.operation))
 			if w.Code != c.want {
 				t.Errorf("%s: %s %s %s%s: %d, want %d: %s", role, c.method, c.target, c.body, c.operation, w.Code, c.want, w.Body)
 			}
@@ -70,9 +92,26 @@ func TestPermitByDefault(t *testing.T) {
 // record is what one role on record allows.
 type record struct{ role, action, resource string }
 
-func (p record) Allows(role, action, resource string) (allowed, known bool) {
-	return action == p.action && resource == p.resource, role == p.role
+// room is one with the role.
+func (p record) room(t *testing.T) *iam.Room {
+	t.Helper()
+	room := noRoles(t)
+	_, account, _ := strings.Cut(p.role, "::")
+	account, name, _ := strings.Cut(account, ":role/")
+	_, err := room.CreateRole(t.Context(), iam.Role{Namespace: account, Path: "/", Name: name, MaxSession: 3600, Trust: everybody}, nil)
+	if err == nil {
+		_, err = room.UpdateRole(t.Context(), account, name, func(v *iam.Role) error {
+			v.Inline["p"] = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"` + p.action + `","Resource":"` + p.resource + `"}}`
+			return nil
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return room
 }
+
+const everybody = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":"*"}}`
 
 // A role on record allows what it says, and no more.
 func TestPermitByRole(t *testing.T) {
@@ -82,25 +121,27 @@ func TestPermitByRole(t *testing.T) {
 		request *http.Request
 		want    int
 	}{
-		"allowed":       {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g", "", ""), 200},
-		"qualified":     {record{clerk, "lambda:GetFunction", g + ":2"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g?Qualifier=2", "", ""), 200},
-		"in the body":   {record{clerk, "lambda:UpdateFunctionConfiguration", g}, wanted(clerk, "lambda", "PUT", "/2015-03-31/functions/g/configuration", `{"Timeout":3}`, ""), 200},
-		"passes a role": {record{clerk, "lambda:UpdateFunctionConfiguration", g}, wanted(clerk, "lambda", "PUT", "/2015-03-31/functions/g/configuration", `{"Role":"`+lambent.DefaultRole(ns)+`"}`, ""), 403},
-		"a group":       {record{clerk, "logs:GetLogEvents", "arn:aws:logs:us-east-1:" + ns + ":log-group:x:log-stream:y"}, wanted(clerk, "logs", "POST", "/", `{"logGroupName":"x","logStreamName":"y"}`, "Logs_20140328.GetLogEvents"), 200},
-		"two groups":    {record{clerk, "logs:TagResource", "arn:aws:logs:us-east-1:" + ns + ":log-group:x"}, wanted(clerk, "logs", "POST", "/", `{"logGroupName":"y","resourceArn":"x"}`, "Logs_20140328.TagResource"), 400},
-		"a schedule":    {record{clerk, "scheduler:CreateSchedule", "arn:aws:scheduler:us-east-1:" + ns + ":schedule/x/s"}, wanted(clerk, "scheduler", "POST", "/schedules/s?groupName=y", `{"GroupName":"x"}`, ""), 200},
-		"its group":     {record{clerk, "scheduler:GetScheduleGroup", "arn:aws:scheduler:us-east-1:" + ns + ":schedule-group/x"}, wanted(clerk, "scheduler", "GET", "/schedule-groups/x", "", ""), 200},
-		"a layer":       {record{clerk, "lambda:GetLayerVersion", "arn:aws:lambda:us-east-1:" + ns + ":layer:l:2"}, wanted(clerk, "lambda", "GET", "/2018-10-31/layers/l/versions/2", "", ""), 200},
-		"any resource":  {record{clerk, "lambda:ListFunctions", "*"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions", "", ""), 200},
-		"no invoke":     {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions/g/invocations", "", ""), 403},
-		"another":       {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/h", "", ""), 403},
+		"allowed":        {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g", "", ""), 200},
+		"qualified":      {record{clerk, "lambda:GetFunction", g + ":2"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/g?Qualifier=2", "", ""), 200},
+		"in the body":    {record{clerk, "lambda:UpdateFunctionConfiguration", g}, wanted(clerk, "lambda", "PUT", "/2015-03-31/functions/g/configuration", `{"Timeout":3}`, ""), 200},
+		"passes a role":  {record{clerk, "lambda:UpdateFunctionConfiguration", g}, wanted(clerk, "lambda", "PUT", "/2015-03-31/functions/g/configuration", `{"Role":"`+lambent.DefaultRole(ns)+`"}`, ""), 403},
+		"a group":        {record{clerk, "logs:GetLogEvents", "arn:aws:logs:us-east-1:" + ns + ":log-group:x:log-stream:y"}, wanted(clerk, "logs", "POST", "/", `{"logGroupName":"x","logStreamName":"y"}`, "Logs_20140328.GetLogEvents"), 200},
+		"two groups":     {record{clerk, "logs:TagResource", "arn:aws:logs:us-east-1:" + ns + ":log-group:x"}, wanted(clerk, "logs", "POST", "/", `{"logGroupName":"y","resourceArn":"x"}`, "Logs_20140328.TagResource"), 400},
+		"a schedule":     {record{clerk, "scheduler:CreateSchedule", "arn:aws:scheduler:us-east-1:" + ns + ":schedule/x/s"}, wanted(clerk, "scheduler", "POST", "/schedules/s?groupName=y", `{"GroupName":"x"}`, ""), 200},
+		"its group":      {record{clerk, "scheduler:GetScheduleGroup", "arn:aws:scheduler:us-east-1:" + ns + ":schedule-group/x"}, wanted(clerk, "scheduler", "GET", "/schedule-groups/x", "", ""), 200},
+		"a layer":        {record{clerk, "lambda:GetLayerVersion", "arn:aws:lambda:us-east-1:" + ns + ":layer:l:2"}, wanted(clerk, "lambda", "GET", "/2018-10-31/layers/l/versions/2", "", ""), 200},
+		"any resource":   {record{clerk, "lambda:ListFunctions", "*"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions", "", ""), 200},
+		"assumes":        {record{clerk, "sts:AssumeRole", clerk}, wanted(clerk, "sts", "POST", "/", "Action=AssumeRole&RoleSessionName=me&RoleArn="+clerk, ""), 200},
+		"may not assume": {record{clerk, "sts:AssumeRole", clerk + "s"}, wanted(clerk, "sts", "POST", "/", "Action=AssumeRole&RoleSessionName=me&RoleArn="+clerk, ""), 403},
+		"no invoke":      {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions/g/invocations", "", ""), 403},
+		"another":        {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions/h", "", ""), 403},
 		"another account": {record{strings.Replace(clerk, ns, "999999999999", 1), "lambda:GetFunction", g},
 			wanted(strings.Replace(clerk, ns, "999999999999", 1), "lambda", "GET", "/2015-03-31/functions/g", "", ""), 403},
 		"not on record": {record{clerk, "lambda:GetFunction", g}, wanted(clerk+"s", "lambda", "GET", "/2015-03-31/functions/g", "", ""), 403},
 		"never":         {record{clerk, "lambent:Access", "*"}, wanted(clerk, "lambda", "GET", "/v1/functions", "", ""), 403},
 	} {
 		w := httptest.NewRecorder()
-		permit{dialects: allDoors(), region: "us-east-1", roles: c.record}.ServeHTTP(w, c.request)
+		guarded(t, c.room(t)).ServeHTTP(w, c.request)
 		if w.Code != c.want {
 			t.Errorf("%s: %d, want %d: %s", name, w.Code, c.want, w.Body)
 		}
@@ -110,7 +151,7 @@ func TestPermitByRole(t *testing.T) {
 // The account itself may do all.
 func TestPermitAccount(t *testing.T) {
 	w := httptest.NewRecorder()
-	permit{dialects: allDoors(), region: "us-east-1"}.ServeHTTP(w, wanted("", "lambda", "DELETE", "/2015-03-31/functions/g", "", ""))
+	guarded(t, noRoles(t)).ServeHTTP(w, wanted("", "lambda", "DELETE", "/2015-03-31/functions/g", "", ""))
 	if w.Code != http.StatusOK {
 		t.Errorf("status %d", w.Code)
 	}

@@ -118,7 +118,7 @@ type Server struct {
 func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*Server, error) {
 	s := &Server{config: c, hooks: hooks, log: log, metrics: telemetry.NewMetrics(), stopping: make(chan struct{})}
 	steps := []func(context.Context) error{
-		s.openStore, s.openKeys, s.openRoles, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
+		s.openStore, s.openRoles, s.openKeys, s.listen, s.openTraces, s.openArtifacts, s.openImages, s.openRuntimes,
 		s.openCatalog, s.openCertificates, s.openLogs, s.openCalls, s.openDriver, s.openPrepare,
 		s.openPool, s.openScale, s.openInvoke, s.openRollouts, s.openEvents, s.openTriggers, s.openDoors,
 	}
@@ -142,7 +142,9 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 }
 
 func (s *Server) openKeys(context.Context) (err error) {
-	s.keys, err = auth.Open(s.config.Data, auth.Options{Account: s.config.Account, Region: s.config.Region, Log: s.log})
+	s.keys, err = auth.Open(s.config.Data, auth.Options{
+		Account: s.config.Account, Region: s.config.Region, Log: s.log, Lives: s.roles.Lives,
+	})
 	return err
 }
 

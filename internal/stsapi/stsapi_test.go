@@ -17,23 +17,36 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/queryapi"
+	"lambent.dev/lambent/internal/store"
 )
 
 // start serves the door behind the real middleware.
 func start(t *testing.T) (url string, key auth.Key) {
 	t.Helper()
-	keys, err := auth.Open(t.TempDir(), auth.Options{})
+	url, key, _ = startAt(t, time.Now)
+	return url, key
+}
+
+// startAt does so with a clock, and gives the roles.
+func startAt(t *testing.T, now func() time.Time) (url string, key auth.Key, room *iam.Room) {
+	t.Helper()
+	room, err := iam.Open(t.Context(), iam.Options{Records: store.NewMemory(), Region: "us-east-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	door := queryapi.New(map[string]queryapi.API{"sts": New()}, nil)
+	keys, err := auth.Open(t.TempDir(), auth.Options{Lives: room.Lives})
+	if err != nil {
+		t.Fatal(err)
+	}
+	door := queryapi.New(map[string]queryapi.API{"sts": New(Options{Roles: room, Keys: keys, Now: now})}, nil)
 	srv := httptest.NewServer(keys.Middleware(door, auth.MiddlewareOptions{
 		Region: "us-east-1",
 		Refuse: func(w http.ResponseWriter, _ *http.Request, e *lambent.Error) { queryapi.Refuse(w, e) },
 	}))
 	t.Cleanup(srv.Close)
-	return srv.URL, keys.Default()
+	return srv.URL, keys.Default(), room
 }
 
 func client(url, access, secret string) *sts.Client {

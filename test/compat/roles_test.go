@@ -52,6 +52,19 @@ func TestBoto3Roles(t *testing.T) {
 	run("destroy")
 }
 
+// Who has assumed a role may do what it allows, by its keys or by a profile, after a
+// restart as well, and nothing when the role is gone.
+func TestBoto3AssumeRole(t *testing.T) {
+	venv := python(t)
+	s, code, kept := harness.Start(t, harness.Options{}), roleCode(t), t.TempDir()
+	run := func(part string) {
+		ask(t, s, filepath.Join(venv, "bin", "python"), "clients/boto3/assume.py", part, code, kept)
+	}
+	run("create")
+	s.Restart()
+	run("go on")
+}
+
 func TestAWSCLIRoles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the AWS CLI many times")

@@ -155,6 +155,10 @@ func (q *Request) value(key string) (value string, exists, known bool) {
 		return resource[4], true, resource[4] != ""
 	case "iam:passedtoservice":
 		return q.PassedTo, true, q.PassedTo != ""
+	case "sts:externalid":
+		return q.ExternalID, q.ExternalID != "", true
+	case "sts:rolesessionname":
+		return q.Session, true, q.Session != ""
 	case "aws:sourcearn":
 		return q.SourceARN, true, q.SourceARN != ""
 	case "aws:sourceaccount":

@@ -43,11 +43,15 @@ type statement struct {
 type Request struct {
 	Action   string // "lambda:InvokeFunction"
 	Resource string // ARN, or "*" for one that is not told, which every denial is about
-	Service  string // principal that asks to assume a role, "lambda.amazonaws.com"
+	// Who asks to assume a role: a service, "lambda.amazonaws.com", or else somebody of
+	// Account, by the ARNs that may name him, with a name for the session.
+	Service             string
+	Named               []string
+	Session, ExternalID string
 
 	Now       time.Time
 	Region    string
-	Principal string // ARN of the role
+	Principal string // ARN of the role that asks
 	Account   string // of the principal
 	Tags      map[string]string
 	PassedTo  string // service that is given a role, "lambda.amazonaws.com"
@@ -57,21 +61,30 @@ type Request struct {
 
 // Decide tells what the document says to a request. A nil document is silent.
 func (d *Document) Decide(q *Request) Verdict {
+	verdict, _ := d.Find(q)
+	return verdict
+}
+
+// Find is Decide, and which statement decides, from 0; -1 where it is silent.
+func (d *Document) Find(q *Request) (verdict Verdict, by int) {
 	if d == nil {
-		return Silent
+		return Silent, -1
 	}
-	verdict, resource := Silent, parseARN(q.Resource)
+	resource := parseARN(q.Resource)
+	by = -1
 	for i := range d.statements {
 		s := &d.statements[i]
 		if !s.applies(q, &resource) {
 			continue
 		}
 		if s.deny {
-			return Denied
+			return Denied, i
 		}
-		verdict = Allowed
+		if verdict == Silent {
+			verdict, by = Allowed, i
+		}
 	}
-	return verdict
+	return verdict, by
 }
 
 // applies tells whether a statement is about a request. In doubt one that denies is,
@@ -83,7 +96,7 @@ func (s *statement) applies(q *Request, resource *arn) bool {
 	if s.vague {
 		return s.deny
 	}
-	if len(s.principals) > 0 && !s.trusts(q.Service) {
+	if len(s.principals) > 0 && s.trusts(q) == stranger {
 		return false
 	}
 	if !s.about(q, resource) {
@@ -127,18 +140,6 @@ func (s *statement) matchesAction(action string) bool {
 func (s *statement) matchesResource(resource *arn) bool {
 	for i := range s.resources {
 		if s.resources[i].matches(resource) {
-			return true
-		}
-	}
-	return false
-}
-
-// principal is a service that a trust policy names, "*" for everybody.
-type principal string
-
-func (s *statement) trusts(service string) bool {
-	for _, p := range s.principals {
-		if p == "*" || strings.EqualFold(string(p), service) {
 			return true
 		}
 	}

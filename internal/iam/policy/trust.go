@@ -59,34 +59,95 @@ func (s *sourceStatement) checkTrust() error {
 	return nil
 }
 
-// readPrincipals reads whom a statement is about. Those who are not services are
-// named, but match none.
+// Kinds of principals.
+const (
+	kindService   = "Service"
+	kindAWS       = "AWS"
+	kindEverybody = "*"
+)
+
+// principal is one that a trust policy names; of other kinds than the above, nobody.
+type principal struct{ kind, name string }
+
+// trust is how far a statement is about who asks.
+type trust uint8
+
+const (
+	stranger trust = iota
+	member         // by his account, whose own policies have a say then, or as anybody
+	known          // by himself
+)
+
+// trusts tells whether a statement is about who asks to assume a role (IAM User Guide,
+// "AWS JSON policy elements: Principal").
+func (s *statement) trusts(q *Request) trust {
+	found := stranger
+	for _, p := range s.principals {
+		found = max(found, p.is(q))
+	}
+	return found
+}
+
+func (p principal) is(q *Request) trust {
+	switch {
+	case p.kind == kindEverybody:
+		return member
+	case q.Service != "":
+		if p.kind == kindService && (p.name == "*" || strings.EqualFold(p.name, q.Service)) {
+			return known
+		}
+	case p.kind == kindAWS && slices.Contains(q.Named, p.name):
+		return known
+	case p.kind == kindAWS && q.Account != "" && (p.name == q.Account || p.name == "arn:aws:iam::"+q.Account+":root"):
+		return member
+	}
+	return stranger
+}
+
+// Trust is what a trust policy says to who asks to assume its role. Named is true
+// where he is allowed to by a statement that names him, and not his account alone.
+func (d *Document) Trust(q *Request) (verdict Verdict, named bool) {
+	for i := range d.statements {
+		s := &d.statements[i]
+		switch {
+		case !s.applies(q, &arn{}):
+		case s.deny:
+			return Denied, false
+		default:
+			verdict, named = Allowed, named || s.trusts(q) == known
+		}
+	}
+	return verdict, named
+}
+
+// readPrincipals reads whom a statement is about.
 func readPrincipals(value json.RawMessage) ([]principal, bool) {
 	if value == nil {
 		return nil, true
 	}
 	var everybody string
 	if isString(value, &everybody) {
-		return []principal{"*"}, everybody == "*"
+		return []principal{{kind: kindEverybody}}, everybody == "*"
 	}
 	var kinds map[string]json.RawMessage
 	if json.Unmarshal(value, &kinds) != nil || len(kinds) == 0 {
 		return nil, false
 	}
 	var out []principal
-	for kind, value := range kinds {
+	for of, value := range kinds {
 		names, ok := readList(value)
-		if !ok || len(names) == 0 || !slices.Contains([]string{"AWS", "Service", "Federated", "CanonicalUser"}, kind) {
+		if !ok || len(names) == 0 || !slices.Contains([]string{kindAWS, kindService, "Federated", "CanonicalUser"}, of) {
 			return nil, false
 		}
 		for _, name := range names {
-			if kind != "Service" && name != "*" {
-				name = kind + " " + name // which is the name of no service
-			}
+			kind := of
 			if strings.TrimSpace(name) == "" {
 				return nil, false
 			}
-			out = append(out, principal(name))
+			if kind == kindAWS && name == "*" {
+				kind = kindEverybody
+			}
+			out = append(out, principal{kind, name})
 		}
 	}
 	return out, true
