@@ -23,6 +23,7 @@ func New(room *iam.Room) queryapi.API {
 	d := &door{room: room}
 	return queryapi.API{
 		Namespace: "https://iam.amazonaws.com/doc/2010-05-08/", // AWS Identity and Access Management API reference
+		Resource:  d.resource,
 		Actions: map[string]queryapi.Action{
 			"CreateRole":                  d.createRole,
 			"GetRole":                     d.getRole,

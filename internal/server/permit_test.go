@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -131,6 +132,14 @@ func TestPermitByRole(t *testing.T) {
 		"its group":      {record{clerk, "scheduler:GetScheduleGroup", "arn:aws:scheduler:us-east-1:" + ns + ":schedule-group/x"}, wanted(clerk, "scheduler", "GET", "/schedule-groups/x", "", ""), 200},
 		"a layer":        {record{clerk, "lambda:GetLayerVersion", "arn:aws:lambda:us-east-1:" + ns + ":layer:l:2"}, wanted(clerk, "lambda", "GET", "/2018-10-31/layers/l/versions/2", "", ""), 200},
 		"any resource":   {record{clerk, "lambda:ListFunctions", "*"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions", "", ""), 200},
+		"a role":         {record{clerk, "iam:GetRole", clerk}, wanted(clerk, "iam", "POST", "/", "Action=GetRole&RoleName=clerk", ""), 200},
+		"another role":   {record{clerk, "iam:GetRole", clerk}, wanted(clerk, "iam", "POST", "/", "Action=GetRole&RoleName=clerks", ""), 403},
+		"no such role":   {record{clerk, "iam:DeleteRole", clerk + "s"}, wanted(clerk, "iam", "POST", "/", "Action=DeleteRole&RoleName=clerks", ""), 404},
+		"of a path":      {record{clerk, "iam:CreateRole", "arn:aws:iam::" + ns + ":role/team/*"}, wanted(clerk, "iam", "POST", "/", "Action=CreateRole&Path=/team/&RoleName=x&AssumeRolePolicyDocument="+url.QueryEscape(everybody), ""), 200},
+		"of no path":     {record{clerk, "iam:CreateRole", "arn:aws:iam::" + ns + ":role/team/*"}, wanted(clerk, "iam", "POST", "/", "Action=CreateRole&RoleName=x", ""), 403},
+		"a policy":       {record{clerk, "iam:GetPolicy", "arn:aws:iam::aws:policy/*"}, wanted(clerk, "iam", "POST", "/", "Action=GetPolicy&PolicyArn=arn:aws:iam::aws:policy/AWSLambda_FullAccess", ""), 200},
+		"all roles":      {record{clerk, "iam:ListRoles", "*"}, wanted(clerk, "iam", "POST", "/", "Action=ListRoles", ""), 200},
+		"one of all":     {record{clerk, "iam:ListRoles", clerk}, wanted(clerk, "iam", "POST", "/", "Action=ListRoles", ""), 403},
 		"assumes":        {record{clerk, "sts:AssumeRole", clerk}, wanted(clerk, "sts", "POST", "/", "Action=AssumeRole&RoleSessionName=me&RoleArn="+clerk, ""), 200},
 		"may not assume": {record{clerk, "sts:AssumeRole", clerk + "s"}, wanted(clerk, "sts", "POST", "/", "Action=AssumeRole&RoleSessionName=me&RoleArn="+clerk, ""), 403},
 		"no invoke":      {record{clerk, "lambda:GetFunction", g}, wanted(clerk, "lambda", "POST", "/2015-03-31/functions/g/invocations", "", ""), 403},
