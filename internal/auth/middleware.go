@@ -73,13 +73,14 @@ func (g *gate) admit(r *http.Request) (Identity, *lambent.Error) {
 	if refusal := c.checkScope(g.o.Region, g.o.Service(r)); refusal != nil {
 		return Identity{}, refusal
 	}
-	if refusal := c.checkTime(g.o.Now()); refusal != nil {
+	now := g.o.Now()
+	if refusal := c.checkTime(now); refusal != nil {
 		return Identity{}, refusal
 	}
 	if name := c.unsignedHeader(r); name != "" {
 		return Identity{}, denied(reasonInvalid, "'"+clip(name)+"' must be a 'SignedHeader' in the AWS Authorization.")
 	}
-	key, refusal := g.keys.find(r.Context(), &c, g.o.Now())
+	key, refusal := g.keys.find(r.Context(), &c, now)
 	if refusal != nil {
 		return Identity{}, refusal
 	}
