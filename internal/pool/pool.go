@@ -133,6 +133,7 @@ func KeyOf(v *lambent.Version) Key { return Key{v.Namespace, v.Function, v.Numbe
 type group struct {
 	key      Key
 	version  *lambent.Version // latest seen
+	before   *lambent.Version // seen before that; nil if none
 	print    int              // of what instances are started from: another one after each change
 	prints   int              // the last print
 	idle     []*member        // newest last
@@ -345,8 +346,9 @@ func (p *Pool) stub(m *member) *member {
 	}
 }
 
-// groupOf finds or makes v's group and brings it up to v's configuration:
-// instances of another one are ended or, when busy, not used again.
+// groupOf finds or makes v's group and brings it up to v's configuration: instances of
+// another one are ended or, when busy, not used again. Who brings the one before a
+// change that others have brought gets what they have.
 func (p *Pool) groupOf(v *lambent.Version) *group {
 	k := KeyOf(v)
 	g := p.groups[k]
@@ -356,9 +358,9 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 		p.groups[k] = g
 		return g
 	}
-	if g.version != v || g.stale {
+	if g.version != v && g.before != v || g.stale {
 		same := !g.stale && fingerprint(g.version) == fingerprint(v)
-		g.version, g.stale = v, false
+		g.before, g.version, g.stale = g.version, v, false
 		if !same {
 			g.reprint()
 			g.trouble = trouble{}

@@ -75,3 +75,19 @@ func TestUpdateIsNotMetByTheFailureBefore(t *testing.T) {
 		}
 	})
 }
+
+// Who looks at the catalog, and then does something else before it comes to the pool,
+// may bring a version that has been changed since.
+func TestVersionFromBeforeAnUpdate(t *testing.T) {
+	inPool(t, scripted{init: time.Second}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		before, after := version("f"), version("f")
+		after.Handler = "changed"
+		call(t, p, before)
+		call(t, p, after)
+		p.Target(before, Target{Minimum: 1})
+		if call(t, p, after) || d.Starts() != 2 {
+			t.Errorf("%d starts: what the update has started was ended", d.Starts())
+		}
+		p.Target(after, Target{})
+	})
+}
