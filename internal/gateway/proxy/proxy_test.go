@@ -424,6 +424,32 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+// TestTimeoutOfATalker is about an application that always sends something, but no
+// answer.
+func TestTimeoutOfATalker(t *testing.T) {
+	for name, says := range map[string]string{"early hints": "HTTP/1.1 103 Early Hints\r\n\r\n", "endless head": "x"} {
+		t.Run(name, func(t *testing.T) {
+			r := raw(t, func(c net.Conn) {
+				readRequest(c)
+				if says == "x" {
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX: ")
+				}
+				for range 500 { // 5 s, if nobody ends it
+					if _, err := io.WriteString(c, says); err != nil {
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+			began := time.Now()
+			res, body := get(t, r.url+"/")
+			if took := time.Since(began); res.StatusCode != http.StatusGatewayTimeout || took > 3*time.Second || res.Header.Get("X-Lambent-Error") != "function: timeout 1s" {
+				t.Errorf("after %v: %d %v %s", took, res.StatusCode, res.Header, body)
+			}
+		})
+	}
+}
+
 // TestStaleConnection closes connections after one answer without saying so.
 func TestStaleConnection(t *testing.T) {
 	r := raw(t, func(c net.Conn) {
