@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -138,7 +139,7 @@ func (t *tree) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.File
 		return nil, sys.EROFS
 	}
 	root, info, e := t.find(path)
-	made := e == sys.ENOENT && flag&sys.O_CREAT != 0
+	made := flag&sys.O_CREAT != 0 && (e == sys.ENOENT || e == 0 && flag&sys.O_NOFOLLOW == 0 && leadsNowhere(root, path, info))
 	switch {
 	case made:
 		if root = t.roots[0]; !t.room.file() {
@@ -162,6 +163,15 @@ func (t *tree) OpenFile(path string, flag sys.Oflag, perm fs.FileMode) (sys.File
 		return nil, e
 	}
 	return f, 0
+}
+
+// leadsNowhere tells of a link to a file that does not exist.
+func leadsNowhere(root *os.Root, path string, link fs.FileInfo) bool {
+	if link.Mode()&fs.ModeSymlink == 0 {
+		return false
+	}
+	_, err := root.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func (t *tree) open(root *os.Root, path string, flag sys.Oflag, perm fs.FileMode) (sys.File, sys.Errno) {
