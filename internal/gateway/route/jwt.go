@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -58,7 +59,8 @@ func (e *Entry) tokens() error {
 }
 
 func loopback(host string) bool {
-	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.") || strings.HasSuffix(host, ".localhost")
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // StaticKeys are the keys that the route itself names; nil tells that they are at

@@ -248,13 +248,16 @@ func TestCompileRefuses(t *testing.T) {
 		"format":          func(r *lambent.Route) { r.Format = "3.0" },
 		"access":          func(r *lambent.Route) { r.Access = "" },
 		"jwt without":     func(r *lambent.Route) { r.Access = "jwt" },
-		"network":         func(r *lambent.Route) { r.Access, r.Networks = "internal", []string{"10.0.0.1"} },
-		"network public":  func(r *lambent.Route) { r.Networks = []string{"10.0.0.0/8"} },
-		"rate":            func(r *lambent.Route) { r.Rate = -1 },
-		"no burst":        func(r *lambent.Route) { r.Rate = 1 },
-		"no rate":         func(r *lambent.Route) { r.Burst = 1 },
-		"long burst":      func(r *lambent.Route) { r.Rate, r.Burst = 0.001, 1000000 },
-		"timeout":         func(r *lambent.Route) { r.TimeoutSeconds = 901 },
+		"plain key set": func(r *lambent.Route) {
+			r.Access, r.JWT = "jwt", &lambent.RouteJWT{Issuer: "i", Audiences: []string{"a"}, KeysURL: "http://127.test/keys"}
+		},
+		"network":        func(r *lambent.Route) { r.Access, r.Networks = "internal", []string{"10.0.0.1"} },
+		"network public": func(r *lambent.Route) { r.Networks = []string{"10.0.0.0/8"} },
+		"rate":           func(r *lambent.Route) { r.Rate = -1 },
+		"no burst":       func(r *lambent.Route) { r.Rate = 1 },
+		"no rate":        func(r *lambent.Route) { r.Burst = 1 },
+		"long burst":     func(r *lambent.Route) { r.Rate, r.Burst = 0.001, 1000000 },
+		"timeout":        func(r *lambent.Route) { r.TimeoutSeconds = 901 },
 		"mapping": func(r *lambent.Route) {
 			r.Request = []lambent.Mapping{{Do: "set", In: "header", Name: "Host", Value: "x"}}
 		},
