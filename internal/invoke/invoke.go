@@ -206,8 +206,13 @@ func (s *Service) event(v *lambent.Version, inv *lambent.Invocation, deadline ti
 	}
 }
 
-// activeWait is how long a call waits for a version that is being made ready.
-const activeWait = 5 * time.Second
+// activeWait is how long a call waits for a version that is being made ready. It looks
+// soon, and then less and less often: there may be many such calls.
+const (
+	activeWait = 5 * time.Second
+	firstLook  = 2 * time.Millisecond
+	lastLook   = 50 * time.Millisecond
+)
 
 // resolve finds the version; one that is not ready yet is waited for briefly,
 // because it will be within milliseconds.
@@ -217,7 +222,7 @@ func (s *Service) resolve(ctx context.Context, inv *lambent.Invocation) (*lamben
 		qualifier = inv.Version
 	}
 	until := time.Now().Add(activeWait)
-	for {
+	for pause := firstLook; ; pause = min(2*pause, lastLook) {
 		v, err := s.o.Catalog.Resolve(inv.Namespace, inv.Function, qualifier)
 		if err != nil {
 			return nil, err
@@ -232,7 +237,7 @@ func (s *Service) resolve(ctx context.Context, inv *lambent.Invocation) (*lamben
 		select {
 		case <-ctx.Done():
 			return nil, lambent.Errorf(lambent.CodeCanceled, "wait for %s: %w", inv.Function, ctx.Err())
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }

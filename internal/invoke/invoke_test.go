@@ -25,6 +25,7 @@ const requestID = "11111111-2222-3333-4444-555555555555"
 // shelf is a catalog of one function, whose version a test may replace.
 type shelf struct {
 	version  atomic.Pointer[lambent.Version]
+	resolved atomic.Int64 // how often it was asked
 	reserved *int
 }
 
@@ -32,6 +33,7 @@ func (s *shelf) Resolve(_, function, _ string) (*lambent.Version, error) {
 	if function != "f" {
 		return nil, lambent.Errorf(lambent.CodeNotFound, "Function not found: %s", function)
 	}
+	s.resolved.Add(1)
 	return s.version.Load(), nil
 }
 
@@ -254,8 +256,12 @@ func TestVersionInTheMakingIsWaitedFor(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 		b.shelf.version.Store(&pending)
+		b.shelf.resolved.Store(0)
 		if _, err := b.call(`{}`); lambent.CodeOf(err) != lambent.CodeConflict {
 			t.Errorf("a version that never becomes active: %v", err)
+		}
+		if n := b.shelf.resolved.Load(); n > 120 {
+			t.Errorf("the catalog was asked %d times in 5 s", n)
 		}
 	})
 }
