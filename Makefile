@@ -1,6 +1,8 @@
 # lambent: `make help` lists what there is.
 SHELL := /bin/bash
 export CGO_ENABLED := 0
+# For all that is compiled, so that the program and its tests have it from one cache.
+export GOFLAGS += -trimpath
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X lambent.dev/lambent/internal/telemetry.version=$(VERSION)
@@ -16,7 +18,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/lambent
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lambent ./cmd/lambent
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/lambent ./cmd/lambent
 
 .PHONY: run
 run: ## install what is missing, start the server, deploy and invoke a sample, keep serving

@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"time"
 )
 
@@ -25,7 +23,7 @@ type options struct {
 	colds     int           // cold starts per runtime
 	events    int           // that wait in the case of events
 	only      string
-	root      string
+	root      string // of the repository, which is the working directory
 }
 
 func main() {
@@ -46,10 +44,12 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	_, file, _, _ := runtime.Caller(0)
-	o.root = filepath.Dir(filepath.Dir(file))
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("sandboxes need root")
+	}
+	var err error
+	if o.root, err = os.Getwd(); err != nil {
+		return err
 	}
 	host := describeHost(o.root)
 	fmt.Println(host)

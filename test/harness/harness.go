@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,10 +74,22 @@ var lambent = GoProgram("cmd/lambent")
 // Binary builds lambent once for this test process and returns its path.
 func Binary(t testing.TB) string { t.Helper(); return lambent.Path(t) }
 
-// Root is the repository's root.
+// Root is the repository's root. It is found from the working directory, which go test
+// makes that of the package: a program that was built with -trimpath does not know
+// where its sources are.
 func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "LICENSE")); err == nil {
+			return dir
+		}
+		if dir == "/" {
+			panic("the working directory is not in the repository")
+		}
+	}
 }
 
 // CacheDir is where tests keep what is slow to make between runs: it is ignored

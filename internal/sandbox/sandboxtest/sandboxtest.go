@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -87,7 +86,6 @@ func Probe(t testing.TB) string {
 }
 
 var buildProbe = sync.OnceValues(func() ([]byte, error) {
-	_, file, _, _ := runtime.Caller(0)
 	dir, err := os.MkdirTemp("", "probe-")
 	if err != nil {
 		return nil, err
@@ -95,7 +93,7 @@ var buildProbe = sync.OnceValues(func() ([]byte, error) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	program := filepath.Join(dir, "bootstrap")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, ".")
-	cmd.Dir = filepath.Join(filepath.Dir(file), "testdata", "probe")
+	cmd.Dir = "../sandboxtest/testdata/probe" // drivers are beside this package, and go test runs in theirs
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the probe: %w\n%s", err, out)

@@ -9,9 +9,10 @@ import (
 	"bytes"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
+
+	"lambent.dev/lambent/test/harness"
 )
 
 // Names are the clients, one folder each.
@@ -37,8 +38,7 @@ func Build(t testing.TB, name string) string {
 	if testing.Short() {
 		t.Skip("builds a client from its registry")
 	}
-	_, self, _, _ := runtime.Caller(0)
-	cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(self), name, "build.sh"))
+	cmd := exec.CommandContext(t.Context(), filepath.Join(harness.Root(), "test", "runtimes", "clients", name, "build.sh"))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
