@@ -361,7 +361,5 @@ type Usage struct {
 // Description is a driver's label.
 type Description struct {
 	Name     string
-	Cgroups  string // "v1", "v2" or "none"
-	Network  string // "nat", "loopback"
 	Warnings []string
 }

@@ -140,7 +140,7 @@ func (d *Driver) Recover(ctx context.Context) (int, error) {
 
 // Describe says that there is no protection.
 func (d *Driver) Describe() sandbox.Description {
-	return sandbox.Description{Name: "fake", Cgroups: "none", Network: "loopback", Warnings: []string{"nothing is isolated"}}
+	return sandbox.Description{Name: "fake", Warnings: []string{"nothing is isolated"}}
 }
 
 // Close stops what is left.

@@ -118,7 +118,7 @@ func New(o Options) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{opts: o, dir: filepath.Join(o.DataDir, "sandbox"), strays: strays{known: map[int]bool{}},
-		filter: seccompFilter(), lastCap: readLastCap(), telemetry: relay.NewBudget(telemetryBudget), about: sandbox.Description{Name: "linux", Network: "loopback"}}
+		filter: seccompFilter(), lastCap: readLastCap(), telemetry: relay.NewBudget(telemetryBudget), about: sandbox.Description{Name: "linux"}}
 	if err := d.prepare(); err != nil {
 		err = errors.Join(err, d.release())
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "prepare the linux sandbox: %w", err)
@@ -243,7 +243,6 @@ func (d *Driver) prepareCgroups() error {
 	} else {
 		d.cgroups = h
 	}
-	d.about.Cgroups = d.cgroups.name()
 	d.about.Warnings = append(d.about.Warnings, d.cgroups.warnings()...)
 	return d.rememberCgroups()
 }
@@ -331,7 +330,6 @@ func (d *Driver) prepareNetwork() {
 		return
 	}
 	d.network = n
-	d.about.Network = "nat"
 	d.about.Warnings = append(d.about.Warnings, n.warnings...)
 }
 

@@ -124,11 +124,11 @@ func TestCgroupRoot(t *testing.T) {
 	needRoot(t)
 	const root = "lambent-root-test/inner"
 	d := newDriver(t, Options{DataDir: t.TempDir(), CgroupRoot: root, NoNetwork: true, Ready: -1})
-	if d.Describe().Cgroups == "none" {
+	if d.cgroups.name() == "none" {
 		t.Skip("no cgroups on this host")
 	}
-	if d.Describe().Network != "loopback" {
-		t.Errorf("network %q, although there is to be none", d.Describe().Network)
+	if d.network != nil {
+		t.Error("a network, although there is to be none")
 	}
 	l := sandboxtest.Start(t, d, sandboxtest.Spec("rooted", sandboxtest.Probe(t), nil))
 	for _, dir := range l.Instance.(*Instance).group.paths() {

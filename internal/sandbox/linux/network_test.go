@@ -101,7 +101,7 @@ func TestOutbound(t *testing.T) {
 	needRoot(t)
 	d := newDriver(t, Options{DataDir: t.TempDir()})
 	defer d.Close()
-	if d.Describe().Network != "nat" {
+	if d.network == nil {
 		t.Skip("no network on this host")
 	}
 	there := outside(t).Addr().String()
@@ -129,7 +129,7 @@ func TestNeighbours(t *testing.T) {
 	needRoot(t)
 	d := newDriver(t, Options{DataDir: t.TempDir()})
 	defer d.Close()
-	if d.Describe().Network != "nat" {
+	if d.network == nil {
 		t.Skip("no network on this host")
 	}
 	code := sandboxtest.Probe(t)

@@ -200,7 +200,7 @@ func (d *Driver) warn() {
 
 // Describe names the driver.
 func (d *Driver) Describe() sandbox.Description {
-	return sandbox.Description{Name: "wasm", Cgroups: "none", Network: "none"}
+	return sandbox.Description{Name: "wasm"}
 }
 
 // closeTimeout is how long Close waits for modules to stop.
