@@ -85,9 +85,6 @@ type MiddlewareOptions struct {
 	// Service names the one that the scope of r must name, "" for any; nil accepts
 	// every service.
 	Service func(r *http.Request) string
-	// Unsigned are the services that may leave the body out of the signature
-	// (UNSIGNED-PAYLOAD and STREAMING-UNSIGNED-PAYLOAD-TRAILER), as S3 does.
-	Unsigned []string
 	// MaxBody in bytes; lambent.MaxRequestBody when zero.
 	MaxBody int64
 	// Operation names what r asks for, for the message about too large a body;

@@ -40,20 +40,18 @@ const (
 	trailerSig   = "x-amz-trailer-signature"
 )
 
-// chunkReader decodes an aws-chunked body. Signed chunks are handed out when
-// their signature has been verified; bytes of unsigned ones at once, so that only
-// the end of the body says whether the checksum in the trailer held.
+// chunkReader decodes an aws-chunked body. Chunks are handed out when their signature
+// has been verified.
 type chunkReader struct {
 	src    *bufio.Reader
 	body   io.Closer
-	signer *signer // nil when the chunks are not signed
+	signer *signer
 	// prefix is what the string to sign has between its first line and the
 	// previous signature: date and scope.
 	prefix   string
 	previous []byte // signature before this chunk, hex
 	buf      []byte // backing store of data
 	data     []byte // verified and not handed out yet
-	open     int64  // bytes left of an unsigned chunk
 	left     int64  // bytes left of X-Amz-Decoded-Content-Length
 	trailers bool
 	checks   map[string]hash.Hash // announced checksums by trailer name
@@ -67,13 +65,10 @@ func newChunkReader(r *http.Request, c *claim, s *signer, mode string) (*chunkRe
 		return nil, badBody("X-Amz-Decoded-Content-Length is required with a streaming payload and must be a length in bytes.")
 	}
 	cr := &chunkReader{
-		src: bufio.NewReaderSize(r.Body, maxChunkLine), body: r.Body,
+		src: bufio.NewReaderSize(r.Body, maxChunkLine), body: r.Body, signer: s,
 		prefix:   "\n" + c.stamp + "\n" + string(c.appendScope(nil)) + "\n",
 		previous: hex.AppendEncode(nil, c.signature[:]),
 		left:     length, trailers: mode != payloadChunks,
-	}
-	if mode != payloadUnsignedTrailer {
-		cr.signer = s
 	}
 	if cr.trailers {
 		var refusal *lambent.Error
@@ -113,25 +108,14 @@ func (cr *chunkReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for len(cr.data) == 0 && cr.open == 0 {
+	for len(cr.data) == 0 {
 		if cr.err != nil {
 			return 0, cr.err
 		}
 		cr.err = cr.next()
 	}
-	var n int
-	if cr.open > 0 {
-		var err error
-		n, err = cr.src.Read(p[:min(int64(len(p)), cr.open)])
-		if cr.open -= int64(n); err != nil {
-			cr.open, cr.err = 0, cut(err)
-		} else if cr.open == 0 {
-			cr.err = cr.lineEnd()
-		}
-	} else {
-		n = copy(p, cr.data)
-		cr.data = cr.data[n:]
-	}
+	n := copy(p, cr.data)
+	cr.data = cr.data[n:]
 	for _, h := range cr.checks {
 		h.Write(p[:n])
 	}
@@ -141,8 +125,7 @@ func (cr *chunkReader) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (cr *chunkReader) Close() error { return cr.body.Close() }
 
-// next reads a chunk's header, and with signatures its data. It returns io.EOF
-// after the last chunk and the trailer.
+// next reads a chunk. It returns io.EOF after the last one and the trailer.
 func (cr *chunkReader) next() error {
 	size, signature, err := cr.header()
 	switch {
@@ -154,10 +137,6 @@ func (cr *chunkReader) next() error {
 		return cr.finish(signature)
 	}
 	cr.left -= size
-	if cr.signer == nil {
-		cr.open = size
-		return nil
-	}
 	if size > maxChunk {
 		return badBody("A signed chunk may have at most " + strconv.Itoa(maxChunk) + " bytes.")
 	}
@@ -177,7 +156,7 @@ func (cr *chunkReader) next() error {
 	return nil
 }
 
-// header reads "<size in hex>[;chunk-signature=<hex>]".
+// header reads "<size in hex>;chunk-signature=<hex>".
 func (cr *chunkReader) header() (size int64, signature string, err error) {
 	line, err := cr.line()
 	if err != nil {
@@ -189,8 +168,8 @@ func (cr *chunkReader) header() (size int64, signature string, err error) {
 		return 0, "", badBody("The size of a chunk is malformed.")
 	}
 	signature, signed := strings.CutPrefix(extension, "chunk-signature=")
-	if signed != (cr.signer != nil) {
-		return 0, "", badBody("A chunk's signature is missing or not expected.")
+	if !signed {
+		return 0, "", badBody("A chunk's signature is missing.")
 	}
 	return int64(n), signature, nil
 }
@@ -218,17 +197,22 @@ func (cr *chunkReader) lineEnd() error {
 
 // verify holds a chunk, or the trailer, against its signature.
 func (cr *chunkReader) verify(kind, middle string, data []byte, signature string) error {
-	sum := sha256.Sum256(data)
-	text := append([]byte(kind), cr.prefix...)
-	text = append(append(text, cr.previous...), '\n')
-	text = append(text, middle...)
-	text = hex.AppendEncode(text, sum[:])
-	want := hex.AppendEncode(nil, cr.signer.sign(nil, text))
+	want := cr.sign(kind, middle, data)
 	if subtle.ConstantTimeCompare(want, []byte(signature)) != 1 {
 		return mismatch()
 	}
 	cr.previous = want
 	return nil
+}
+
+// sign is the signature in hex of a chunk, or the trailer, after the previous one.
+func (cr *chunkReader) sign(kind, middle string, data []byte) []byte {
+	sum := sha256.Sum256(data)
+	text := append([]byte(kind), cr.prefix...)
+	text = append(append(text, cr.previous...), '\n')
+	text = append(text, middle...)
+	text = hex.AppendEncode(text, sum[:])
+	return hex.AppendEncode(nil, cr.signer.sign(nil, text))
 }
 
 // finish reads what follows the chunk of size zero, and tells io.EOF if
@@ -237,10 +221,8 @@ func (cr *chunkReader) finish(signature string) error {
 	if cr.left != 0 {
 		return badBody("The body is shorter than X-Amz-Decoded-Content-Length says.")
 	}
-	if cr.signer != nil {
-		if err := cr.verify("AWS4-HMAC-SHA256-PAYLOAD", emptySHA256+"\n", nil, signature); err != nil {
-			return err
-		}
+	if err := cr.verify("AWS4-HMAC-SHA256-PAYLOAD", emptySHA256+"\n", nil, signature); err != nil {
+		return err
 	}
 	if !cr.trailers {
 		if err := cr.lineEnd(); err != nil {
@@ -252,8 +234,8 @@ func (cr *chunkReader) finish(signature string) error {
 }
 
 // readTrailer reads "name:value" lines up to an empty one, and checks the
-// announced checksums and, with signed chunks, the trailer's own signature. An
-// empty line may stand before the signature, as S3's examples have it.
+// announced checksums and the trailer's own signature. An empty line may stand
+// before the signature, as S3's examples have it.
 func (cr *chunkReader) readTrailer() error {
 	var canonical []byte
 	var signature string
@@ -264,14 +246,14 @@ func (cr *chunkReader) readTrailer() error {
 			return err
 		}
 		if line == "" {
-			if cr.signer == nil || signature != "" {
+			if signature != "" {
 				return cr.endTrailer(canonical, signature, seen)
 			}
 			continue
 		}
 		name, value, _ := strings.Cut(line, ":")
 		name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
-		if name == trailerSig && cr.signer != nil {
+		if name == trailerSig {
 			signature = value
 			continue
 		}
@@ -292,10 +274,8 @@ func (cr *chunkReader) endTrailer(canonical []byte, signature string, seen int) 
 	if seen != len(cr.checks) {
 		return badBody("An announced trailing header is missing or repeated.")
 	}
-	if cr.signer != nil {
-		if err := cr.verify("AWS4-HMAC-SHA256-TRAILER", "", canonical, signature); err != nil {
-			return err
-		}
+	if err := cr.verify("AWS4-HMAC-SHA256-TRAILER", "", canonical, signature); err != nil {
+		return err
 	}
 	return io.EOF
 }

@@ -2,9 +2,11 @@ package auth
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,19 +71,37 @@ func FuzzCanonical(f *testing.F) {
 // FuzzChunks holds that no body makes the decoder panic, hand out more than was
 // declared, or end without io.EOF or an error of ours.
 func FuzzChunks(f *testing.F) {
-	f.Add([]byte(unsignedChunks("hello", 3)), false)
-	f.Add([]byte("5;chunk-signature=00\r\nhello\r\n"), true)
-	f.Add([]byte("0\r\n\r\n"), false)
-	f.Fuzz(func(t *testing.T, body []byte, sign bool) {
+	c := claim{date: "20260101"}
+	signer := newSigner("s", &c)
+	reader := func(body []byte, mode string) (*chunkReader, *lambent.Error) {
 		r := &http.Request{Header: http.Header{
 			"X-Amz-Decoded-Content-Length": {"5"}, "X-Amz-Trailer": {"x-amz-checksum-crc32"},
 		}, Body: io.NopCloser(bytes.NewReader(body))}
-		mode := payloadUnsignedTrailer
-		if sign {
+		return newChunkReader(r, &c, signer, mode)
+	}
+	cr, refusal := reader(nil, payloadChunksTrailer)
+	if refusal != nil {
+		f.Fatal(refusal)
+	}
+	var valid []byte
+	for _, part := range []string{"hello", ""} {
+		cr.previous = cr.sign("AWS4-HMAC-SHA256-PAYLOAD", emptySHA256+"\n", []byte(part))
+		valid = fmt.Appendf(valid, "%x;chunk-signature=%s\r\n%s", len(part), cr.previous, part)
+		if part != "" {
+			valid = append(valid, "\r\n"...)
+		}
+	}
+	f.Add(append(slices.Clone(valid), "\r\n"...), false)
+	const checksum = "x-amz-checksum-crc32:NhCmhg=="
+	f.Add(fmt.Appendf(slices.Clone(valid), "%s\r\n\r\n%s:%s\r\n\r\n", checksum, trailerSig, cr.sign("AWS4-HMAC-SHA256-TRAILER", "", []byte(checksum+"\n"))), true)
+	f.Add([]byte("5;chunk-signature=00\r\nhello\r\n"), true)
+	f.Add([]byte("0\r\n\r\n"), false)
+	f.Fuzz(func(t *testing.T, body []byte, trailer bool) {
+		mode := payloadChunks
+		if trailer {
 			mode = payloadChunksTrailer
 		}
-		c := claim{date: "20260101"}
-		cr, refusal := newChunkReader(r, &c, newSigner("s", &c), mode)
+		cr, refusal := reader(body, mode)
 		if refusal != nil {
 			t.Fatal(refusal)
 		}

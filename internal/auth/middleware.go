@@ -25,8 +25,8 @@ type gate struct {
 // Middleware lets only requests through whose signature holds, with the caller's
 // identity in their context. Bodies whose hash the signature covers are read
 // whole, at most MaxBody bytes, before next is called, and [Body] gives them
-// without a copy; streaming and unsigned ones are read and verified as next reads
-// them, so that next must not act on a body before its end.
+// without a copy; streaming ones are read and verified as next reads them, so that
+// next must not act on a body before its end.
 func (k *Keys) Middleware(next http.Handler, o MiddlewareOptions) http.Handler {
 	if o.MaxBody == 0 {
 		o.MaxBody = lambent.MaxRequestBody
@@ -95,33 +95,16 @@ func (g *gate) admit(r *http.Request) (Identity, *lambent.Error) {
 
 // admitBody verifies the signature over the payload as the client declared it.
 func (g *gate) admitBody(r *http.Request, c *claim, s *signer) *lambent.Error {
-	mode := first(r.Header["X-Amz-Content-Sha256"])
-	unsigned := contains(g.o.Unsigned, c.service)
-	if mode == "" && c.presigned && unsigned {
-		mode = payloadUnsigned // Amazon S3 API reference, "Using query parameters"
-	}
-	switch mode {
+	switch mode := first(r.Header["X-Amz-Content-Sha256"]); mode {
 	case "":
 		return g.admitHashed(r, c, s)
 	case payloadUnsigned, payloadUnsignedTrailer:
-		if !unsigned {
-			return denied(reasonInvalid, "The payload of a request to this service must be signed: '"+mode+"' is not accepted.")
-		}
+		return denied(reasonInvalid, "The payload of a request to this service must be signed: '"+mode+"' is not accepted.")
 	case payloadChunks, payloadChunksTrailer:
+		return g.admitChunks(r, c, s, mode)
 	default:
 		return g.admitDeclared(r, c, s, mode)
 	}
-	if !c.matches(r, s, mode) {
-		return mismatch()
-	}
-	if r.ContentLength > g.o.MaxBody && mode == payloadUnsigned {
-		return tooLarge(g.o.MaxBody)
-	}
-	if mode == payloadUnsigned {
-		r.Body = http.MaxBytesReader(nil, r.Body, g.o.MaxBody)
-		return nil
-	}
-	return g.admitChunks(r, c, s, mode)
 }
 
 // admitHashed is the plain case: the payload's hash is ours.
@@ -154,7 +137,11 @@ func (g *gate) admitDeclared(r *http.Request, c *claim, s *signer, declared stri
 	return nil
 }
 
+// admitChunks is for a body in chunks, each of which is signed.
 func (g *gate) admitChunks(r *http.Request, c *claim, s *signer, mode string) *lambent.Error {
+	if !c.matches(r, s, mode) {
+		return mismatch()
+	}
 	cr, refusal := newChunkReader(r, c, s, mode)
 	if refusal != nil {
 		return refusal

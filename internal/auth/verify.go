@@ -125,15 +125,6 @@ func minutes(d time.Duration) string {
 	return strconv.FormatFloat(d.Minutes(), 'f', -1, 64)
 }
 
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
-}
-
 // scratch is the working memory of one verification.
 type scratch struct {
 	canonical, text []byte
