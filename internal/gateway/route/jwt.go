@@ -246,7 +246,7 @@ func (e *Entry) Verify(authorization string, set *KeySet, now time.Time) (Claims
 	}
 	claims := jwt.MapClaims{}
 	parser := jwt.NewParser(
-		jwt.WithValidMethods(algorithms), jwt.WithIssuer(e.JWT.Issuer), jwt.WithAudience(e.JWT.Audiences...),
+		jwt.WithValidMethods(algorithms), jwt.WithIssuer(e.JWT.Issuer), jwt.WithIssuedAt(),
 		jwt.WithExpirationRequired(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(func() time.Time { return now }), jwt.WithJSONNumber(), jwt.WithStrictDecoding(),
 	)
 	_, err := parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
@@ -266,6 +266,9 @@ func (e *Entry) Verify(authorization string, set *KeySet, now time.Time) (Claims
 	if err != nil {
 		return nil, &lambent.Error{Code: lambent.CodeDenied, Message: reason(err), Cause: err}
 	}
+	if !e.meant(claims) {
+		return nil, lambent.Errorf(lambent.CodeDenied, "token has invalid audience")
+	}
 	if !e.scoped(Claims(claims)) {
 		return nil, ErrScope
 	}
@@ -276,13 +279,25 @@ func (e *Entry) Verify(authorization string, set *KeySet, now time.Time) (Claims
 func reason(err error) string {
 	for _, known := range []error{
 		jwt.ErrTokenExpired, jwt.ErrTokenNotValidYet, jwt.ErrTokenUsedBeforeIssued, jwt.ErrTokenInvalidIssuer,
-		jwt.ErrTokenInvalidAudience, jwt.ErrTokenSignatureInvalid, jwt.ErrTokenRequiredClaimMissing, jwt.ErrTokenMalformed,
+		jwt.ErrTokenSignatureInvalid, jwt.ErrTokenRequiredClaimMissing, jwt.ErrTokenMalformed,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}
 	}
 	return "the token is not valid"
+}
+
+// meant tells whether a token is for one of the route's audiences: by aud or, where there
+// is none, by client_id, which is what the access tokens of Amazon Cognito have (JWT
+// authorizers of API Gateway's HTTP APIs do the same).
+func (e *Entry) meant(c jwt.MapClaims) bool {
+	if _, said := c["aud"]; !said {
+		client, _ := c["client_id"].(string)
+		return slices.Contains(e.JWT.Audiences, client)
+	}
+	audience, err := c.GetAudience()
+	return err == nil && slices.ContainsFunc(audience, func(one string) bool { return slices.Contains(e.JWT.Audiences, one) })
 }
 
 // scoped looks at scope (RFC 8693, section 4.2: words) and scp (a list, or words).

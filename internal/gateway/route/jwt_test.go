@@ -89,6 +89,7 @@ func TestGoodTokens(t *testing.T) {
 		"no kid":   sign(t, jwt.SigningMethodRS256, "", k.rsa, func(_ jwt.MapClaims, h map[string]any) { delete(h, "kid") }),
 		"scp":      sign(t, jwt.SigningMethodES256, "e", k.ec, func(c jwt.MapClaims, _ map[string]any) { delete(c, "scope"); c["scp"] = []string{"write"} }),
 		"one aud":  sign(t, jwt.SigningMethodES256, "e", k.ec, func(c jwt.MapClaims, _ map[string]any) { c["aud"] = "other" }),
+		"no aud":   sign(t, jwt.SigningMethodRS256, "r", k.rsa, func(c jwt.MapClaims, _ map[string]any) { delete(c, "aud"); c["client_id"] = "api" }),
 		"skew":     sign(t, jwt.SigningMethodES256, "e", k.ec, func(c jwt.MapClaims, _ map[string]any) { c["exp"] = now.Unix() - 10; c["nbf"] = now.Unix() - 60 }),
 		"fraction": sign(t, jwt.SigningMethodES256, "e", k.ec, func(c jwt.MapClaims, _ map[string]any) { c["exp"] = float64(now.Unix()) + 60.5 }),
 	} {
@@ -140,6 +141,10 @@ func TestTokenAttacks(t *testing.T) {
 		"wrong audience":        claim("aud", "somebody"),
 		"no audience":           claim("aud", nil),
 		"audience begins alike": claim("aud", "api2"),
+		"client is not asked":   sign(t, jwt.SigningMethodES256, "e", k.ec, func(c jwt.MapClaims, _ map[string]any) { c["aud"], c["client_id"] = "x", "api" }),
+		"audience is null":      sign(t, jwt.SigningMethodES256, "e", k.ec, func(c jwt.MapClaims, _ map[string]any) { c["aud"], c["client_id"] = nil, "api" }),
+		"other client":          sign(t, jwt.SigningMethodES256, "e", k.ec, func(c jwt.MapClaims, _ map[string]any) { delete(c, "aud"); c["client_id"] = "x" }),
+		"issued later":          claim("iat", now.Unix()+120),
 		"no scope":              claim("scope", nil),
 		"scope begins alike":    claim("scope", "readonly"),
 		"empty":                 "",
