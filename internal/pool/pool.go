@@ -146,6 +146,7 @@ type group struct {
 	frozen   []*member            // in hibernation, newest last
 	waiters  []*waiter            // first come first
 	starved  bool                 // is in Pool.starved
+	short    bool                 // the last attempt to start one for a call found no memory
 	stale    bool                 // print does not speak of version any more
 	tmp      sandbox.Tmp          // of an instance that timed out or exited; nil if none
 	tmpAt    time.Time            // when it was saved
@@ -306,6 +307,7 @@ func (p *Pool) abandon(g *group, w *waiter, err error) (*Lease, error) {
 	p.mu.Lock()
 	if i := slices.Index(g.waiters, w); i >= 0 {
 		g.waiters = slices.Delete(g.waiters, i, i+1)
+		p.feedLocked() // others may have waited for what it was to get
 	}
 	p.mu.Unlock()
 	select {
@@ -396,7 +398,7 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 	if paced && !p.mayStartLocked(g, time.Now()) {
 		return false
 	}
-	if !p.roomLocked(need, c, true) {
+	if !p.roomLocked(g, need, c, true) {
 		p.noteShortLocked(g, need, c)
 		if m != nil {
 			p.shelveLocked(m)
@@ -448,7 +450,7 @@ func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 		return false
 	}
 	switch {
-	case len(g.waiters) > 0:
+	case len(g.waiters) > 0 && (!alive || out.came != freed || !p.cedesLocked(g)):
 		taken = true
 		g.serveLocked(out)
 		if g.capacity() > 1 || out.came == started { // more may have waited for it than it has room for
@@ -456,6 +458,9 @@ func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 		}
 	case alive:
 		p.restLocked(g, out.m, time.Now())
+		if len(g.waiters) > 0 {
+			p.starveLocked(g)
+		}
 		p.feedLocked() // an idle instance may make room for a waiting call
 	case out.failure != nil:
 		p.endLocked(out.m, "failed to start")
@@ -491,8 +496,4 @@ func (p *Pool) arrivedLocked(g *group, out outcome) {
 
 func errStopping() error {
 	return lambent.Errorf(lambent.CodeUnavailable, "the server is stopping")
-}
-
-func errNoMemory() error {
-	return lambent.Errorf(lambent.CodeThrottled, "Rate Exceeded.").WithReason("ConcurrentInvocationLimitExceeded")
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"lambent.dev/lambent"
 )
 
 // What bounds the instances that live and start: the sum of their memory sizes,
@@ -32,13 +34,14 @@ func (p *Pool) rechargeLocked(m *member, mb int) {
 }
 
 // takeIdleLocked takes out the instance that g used last, if there is memory for
-// it to serve a call; what is provisioned has that in any case.
+// it to serve a call and nobody with less waits for that; what is provisioned has it in any
+// case.
 func (p *Pool) takeIdleLocked(g *group) *member {
 	m := g.popIdle()
 	if m == nil {
 		return nil
 	}
-	if need := m.memory - m.charged; need > 0 && g.target.firm() == 0 && !p.roomLocked(need, forCall, false) {
+	if need := m.memory - m.charged; p.cedesLocked(g) || need > 0 && g.target.firm() == 0 && !p.roomLocked(g, need, forCall, false) {
 		g.idle = append(g.idle, m)
 		return nil
 	}
@@ -149,10 +152,7 @@ func (p *Pool) feedLocked() {
 		p.wantLocked(hungry[0])
 		return
 	}
-	spaces := map[string]int{}
-	for k, g := range p.groups {
-		spaces[k.Namespace] += g.busyMB()
-	}
+	spaces := p.spacesLocked()
 	for len(hungry) > 0 {
 		g := slices.MinFunc(hungry, func(a, b *group) int {
 			if d := spaces[a.key.Namespace] - spaces[b.key.Namespace]; d != 0 {
@@ -165,6 +165,50 @@ func (p *Pool) feedLocked() {
 			continue
 		}
 		hungry = slices.DeleteFunc(hungry, func(o *group) bool { return o == g })
+	}
+}
+
+// spacesLocked is what the namespaces' instances that serve calls count with, in MB.
+func (p *Pool) spacesLocked() map[string]int {
+	spaces := map[string]int{}
+	for k, g := range p.groups {
+		spaces[k.Namespace] += g.busyMB()
+	}
+	return spaces
+}
+
+// cedesLocked tells whether g has to leave memory to another group that waits for some:
+// one that has, with an instance more, no more than g; of another namespace, if that
+// namespace has no more than g's. Without it a version with a queue would serve it
+// by the instances that it has, and others would get none until the queue is empty.
+func (p *Pool) cedesLocked(g *group) bool {
+	if len(p.starved) == 0 || g.target.firm() > len(g.busy) {
+		return false
+	}
+	var spaces map[string]int // made when it is needed
+	for _, h := range p.starved {
+		if h == g || !h.short || h.starting*h.capacity() >= len(h.waiters) {
+			continue
+		}
+		mine, theirs := g.busyMB(), h.busyMB()
+		if h.key.Namespace != g.key.Namespace {
+			if spaces == nil {
+				spaces = p.spacesLocked()
+			}
+			mine, theirs = spaces[g.key.Namespace], spaces[h.key.Namespace]
+		}
+		if theirs+h.version.MemoryMB <= mine {
+			return true
+		}
+	}
+	return false
+}
+
+// starveLocked notes that g waits for what others give back.
+func (p *Pool) starveLocked(g *group) {
+	if !g.starved {
+		g.starved = true
+		p.starved = append(p.starved, g)
 	}
 }
 
@@ -183,9 +227,10 @@ func (p *Pool) wantLocked(g *group) {
 // to do; if there is but cannot be done now, g is starved.
 func (p *Pool) wantOneLocked(g *group) bool {
 	if g.starting*g.capacity() >= len(g.waiters) || g.full() {
-		g.held.now = false
+		g.held.now, g.short = false, false
 		return false
 	}
+	g.short = false
 	if m := p.takeIdleLocked(g); m != nil { // there was no memory for it to serve before
 		g.serveLocked(outcome{m: m})
 		return true
@@ -193,10 +238,7 @@ func (p *Pool) wantOneLocked(g *group) bool {
 	if p.bringLocked(g, forCall, "") {
 		return true
 	}
-	if !g.starved {
-		g.starved = true
-		p.starved = append(p.starved, g)
-	}
+	p.starveLocked(g)
 	return false
 }
 
@@ -213,6 +255,7 @@ func (p *Pool) noteShortLocked(g *group, need int, c claim) {
 	case p.o.Headroom != nil && p.host.MB < need:
 		why = p.host.MBText
 	default:
+		g.short = true
 		why = fmt.Sprintf("instances that are needed have %d MB of the %d that all may have", p.usedMB, p.o.MemoryMB)
 	}
 	times := g.held.Times
@@ -284,4 +327,8 @@ func (p *Pool) shortLocked(mb int, starts bool) int {
 		}
 	}
 	return short
+}
+
+func errNoMemory() error {
+	return lambent.Errorf(lambent.CodeThrottled, "Rate Exceeded.").WithReason("ConcurrentInvocationLimitExceeded")
 }

@@ -226,6 +226,51 @@ func TestFreedMemoryGoesToWhoHasLeast(t *testing.T) {
 	})
 }
 
+// One function keeps all memory busy, with more of its calls waiting. Another one's calls
+// get their part of it as calls end, large instances too, and a function that calls often
+// keeps its instance.
+func TestQueueOfOneFunctionKeepsNobodyElseOut(t *testing.T) {
+	for name, c := range map[string]struct{ memory, most int }{"small": {128, 12}, "large": {512, 100}} {
+		t.Run(name, func(t *testing.T) {
+			var starts atomic.Int32
+			inPool(t, scripted{}, func(o *Options) {
+				holding(o)
+				o.MemoryMB, o.NewID = 16*128, func() string { return fmt.Sprintf("%032x", starts.Add(1)) }
+			}, func(t *testing.T, p *Pool, _ *fake.Driver) {
+				ctx, stop := context.WithCancel(context.Background())
+				var wg sync.WaitGroup
+				for range 60 {
+					wg.Go(func() {
+						for ctx.Err() == nil {
+							served(t, p, version("flood"), 200*time.Millisecond)
+						}
+					})
+				}
+				time.Sleep(time.Second)
+				before := starts.Load()
+				v := version("other")
+				v.MemoryMB = c.memory
+				for i := range 20 {
+					began := time.Now()
+					served(t, p, v, 20*time.Millisecond)
+					if took := time.Since(began); took > 500*time.Millisecond {
+						t.Errorf("call %d took %v", i, took)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				if n := p.Stats(); n.MemoryMB > 16*128 {
+					t.Errorf("%+v", n)
+				}
+				if n := starts.Load() - before; int(n) > c.most {
+					t.Errorf("%d instances were started for 20 calls", n)
+				}
+				stop()
+				wg.Wait()
+			})
+		})
+	}
+}
+
 func count(all []string, what string) (n int) {
 	for _, s := range all {
 		if s == what {
