@@ -43,6 +43,9 @@ type Options struct {
 	// API but to the one that everybody calls, from the beginning of that request on.
 	// It must not wait for the function; nil has such requests answered as not found.
 	Calls func(c net.Conn)
+	// CallsOnly tells that the process has no runtime's API: with Calls, whatever it
+	// asks for is theirs.
+	CallsOnly bool
 	// Log gets what a runtime did wrong, at debug level; nil discards it.
 	Log *slog.Logger
 	// NewID makes the id of one hand-over (Lambda-Runtime-Invocation-Id); it must

@@ -80,7 +80,7 @@ func (l *line) converse() (call bool) {
 		}
 		l.keep = l.r.Head.KeepAlive
 		op, id := l.operation()
-		if op == opCall && l.s.opts.Calls != nil {
+		if (op == opCall || l.s.opts.CallsOnly) && l.s.opts.Calls != nil {
 			return true
 		}
 		out, now := l.respond(op, id)

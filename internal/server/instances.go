@@ -127,16 +127,12 @@ func (s *Server) countInstances() map[telemetry.InstanceState]int {
 	}
 }
 
-// environment is that of the instance which c starts. An application has no way to the
-// API (see package linux), and so gets no keys for it.
+// environment is that of the instance which c starts.
 func (s *Server) environment(v *lambent.Version, c pool.ColdStart) []string {
-	e := runtimes.Env{Version: v, Region: s.config.Region, LogStream: c.Stream, Provisioned: c.Ahead == pool.ReasonProvisioned}
-	if v.App == nil {
-		key := s.keys.Session(session(v, c.ID))
-		e.AccessKeyID, e.SecretAccessKey, e.SessionToken = key.Access, key.Secret, key.Token
-		e.API = "http://" + sandbox.APIAddress
-	}
-	return runtimes.Environment(e)
+	key := s.keys.Session(session(v, c.ID))
+	return runtimes.Environment(runtimes.Env{Version: v, Region: s.config.Region, LogStream: c.Stream,
+		Provisioned: c.Ahead == pool.ReasonProvisioned, API: "http://" + sandbox.CallsAddress(v),
+		AccessKeyID: key.Access, SecretAccessKey: key.Secret, SessionToken: key.Token})
 }
 
 // settings are a function's own; those of one that is gone are none.

@@ -21,7 +21,7 @@ import (
 )
 
 // application is an instance of a version that serves HTTP by itself. It has no
-// Runtime API: it is ready when its port is, and requests go to Dial.
+// Runtime API, only the one that everybody calls: it is ready when its port is, and requests go to Dial.
 type application struct {
 	*Instance
 	app   *lambent.App
@@ -111,7 +111,7 @@ func searchPath(env []string) []string {
 
 // openNetwork keeps an application's network at hand, which the shell's thread is
 // in, as long as that still sees the host's files. The port of the Runtime API is
-// the application's to use.
+// the application's to use; the listener is where it calls the API instead.
 func (b *builder) openNetwork() (err error) {
 	if b.spec.Version.App == nil {
 		return nil
@@ -121,10 +121,17 @@ func (b *builder) openNetwork() (err error) {
 		b.netns, err = os.Open("/proc/thread-self/ns/net")
 		// Images listen where they are used to, port 80 too: the network is their own.
 		_ = os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
+		if err == nil && b.driver.opts.Calls != nil {
+			var l net.Listener
+			if l, err = listen(context.Background(), sandbox.CallsAddress(b.spec.Version)); err == nil {
+				b.shell.listener = l
+			}
+		}
 	})
-	if err == nil {
-		b.defers(func() { _ = b.netns.Close() })
-	}
+	b.defers(func() {
+		_ = b.netns.Close()
+		_ = b.shell.listener.Close()
+	})
 	return err
 }
 
@@ -236,7 +243,11 @@ func (a *application) listening() (netip.AddrPort, bool) {
 // others are the ports that it listens on.
 func (a *application) others() []string {
 	var ports []string
+	ours := a.listener.Addr().String()
 	for _, at := range listeners(a.process.pid) {
+		if at.String() == ours {
+			continue
+		}
 		if p := strconv.Itoa(int(at.Port())); !slices.Contains(ports, p) && len(ports) < 8 {
 			ports = append(ports, p)
 		}

@@ -207,7 +207,7 @@ func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 		done: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
 	i.session = runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
 		Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names, Telemetry: i.telemetry(b.spec),
-		GiveUp: func(f sandbox.Failure) { i.fail(&f) }, Calls: i.calls(v)})
+		GiveUp: func(f sandbox.Failure) { i.fail(&f) }, Calls: i.calls(v), CallsOnly: v.App != nil})
 	if len(b.names) > 0 { // they may want to know what was written before they could ask
 		i.tap(b.spec.Output)
 	}
