@@ -169,7 +169,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.serveCommand(), a.replaceCommand(), a.staticCommand(), a.deployCommand(), a.invokeCommand(), a.invocationsCommand(), a.logsCommand(), a.listCommand(),
 		a.deleteCommand(), a.coldStartCommand(), a.reservesCommand(), a.setCommand(), a.provisionCommand(), a.urlCommand(), a.routeCommand(), a.apiKeyCommand(), a.domainCommand(),
-		a.runtimeCommand(), a.scaleCommand(), a.topCommand(), a.publishCommand(), a.versionsCommand(), a.rolloutCommand(), a.aliasCommand(), a.eventsCommand(), a.scheduleCommand(), a.simulateCommand(), a.configCommand(), a.versionCommand(), a.backupCommand(), a.restoreCommand(),
+		a.runtimeCommand(), a.scaleCommand(), a.topCommand(), a.publishCommand(), a.versionsCommand(), a.rolloutCommand(), a.aliasCommand(), a.eventsCommand(), a.scheduleCommand(), a.rolesCommand(), a.simulateCommand(), a.configCommand(), a.versionCommand(), a.backupCommand(), a.restoreCommand(),
 	)
 	return root
 }

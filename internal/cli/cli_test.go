@@ -29,6 +29,7 @@ import (
 	"lambent.dev/lambent/internal/client"
 	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/httpapi"
+	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/runtimes"
@@ -50,7 +51,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               startServer,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"later": later},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"later": later, "role": makeRole},
 	})
 }
 
@@ -92,8 +93,15 @@ func startServer(env *testscript.Env) error {
 		cancel()
 		return err
 	}
+	roles, err := iam.Open(ctx, iam.Options{Records: store.NewMemory(), Region: "us-east-1"})
+	if err != nil {
+		cancel()
+		return err
+	}
+	env.Values["roles"] = roles
 	door := httpapi.New(httpapi.Options{
 		Schedules: schedules,
+		Roles:     roles,
 		Events:    events,
 		Catalog:   cat, Invoker: spine{cat}, Logs: paper{}, Runtimes: shelf{}, Region: "us-east-1",
 		Instances: s, Reserver: s, Provisioner: s, ReserveBytes: 150e6,

@@ -18,6 +18,7 @@ import (
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/client"
 	"lambent.dev/lambent/internal/gateway/certs"
+	"lambent.dev/lambent/internal/iam"
 	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/pool"
 	"lambent.dev/lambent/internal/runtimes"
@@ -100,6 +101,8 @@ type Options struct {
 	Events Events
 	// Schedules calls functions at set times; nil has no such routes.
 	Schedules Schedules
+	// Roles are what functions may do; nil has no such routes.
+	Roles *iam.Room
 }
 
 // api is the door.
@@ -161,6 +164,9 @@ func (a *api) routes() {
 	a.scaleRoutes()
 	if a.o.Schedules != nil {
 		a.scheduleRoutes()
+	}
+	if a.o.Roles != nil {
+		a.roleRoutes()
 	}
 	// What the reserves have learned comes from the functions of all namespaces.
 	a.route("GET", "/v1/reserves", mayAdmin, maxControlBody, a.reserves)

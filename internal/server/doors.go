@@ -45,6 +45,7 @@ func (s *Server) openDoors(context.Context) error {
 			ReserveBytes: int64(s.config.Instances.Reserve),
 			Domains:      s.domains(),
 			Schedules:    s.triggers,
+			Roles:        s.roles,
 			Backup:       s.backup,
 		}),
 	}

@@ -87,6 +87,20 @@ func readStatements(value json.RawMessage) ([]sourceStatement, bool) {
 	return out, true
 }
 
+// Statement is a statement of a document that was checked, as it was written; nil
+// where there is none of that place.
+func Statement(text string, place int) json.RawMessage {
+	var top struct{ Statement json.RawMessage }
+	if json.Unmarshal([]byte(text), &top) != nil || len(top.Statement) == 0 {
+		return nil
+	}
+	all := []json.RawMessage{top.Statement}
+	if top.Statement[0] == '[' && json.Unmarshal(top.Statement, &all) != nil || place >= len(all) {
+		return nil
+	}
+	return all[place]
+}
+
 func (s *sourceStatement) read(value json.RawMessage) (ok bool) {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(value, &members) != nil {
