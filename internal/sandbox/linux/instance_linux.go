@@ -252,6 +252,9 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 		return r, nil
 	}
 	i.driver.traffic.afterwards(func() {
+		if i.share <= 1 && i.control == nil { // our own runtimes are no Go programs
+			relaxMonitor(i.process.pid)
+		}
 		if err := i.confine(); err != nil && !i.ended() {
 			i.driver.opts.Log.Error("an instance ends for lack of a limit", "inst", i.id, "err", err)
 			i.fail(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox could not limit its processor"})

@@ -243,19 +243,13 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 }
 
 // timerSlack is how late the timers of a program may be that is started for one
-// function. Go's scheduler has a thread that looks around every 20 µs while
-// anything runs: a third of the processor time of a small handler. A function with
-// a processor or less gets that in periods of 20 ms, so that a millisecond is no
-// promise broken; with more, Go's threads wait for each other by such timers. A
-// Lambda function on a runtime of its own, which is where Go is, gets a second one: an
-// instance that takes 500 calls a second then has that thread look once a call, and
-// not twice.
+// function. A function with a processor or less gets that in periods of 20 ms, so that
+// a millisecond is no promise broken, and what waits for a moment only (the monitor
+// thread of Go's scheduler was a third of a small handler's processor time) does so
+// less often. With more, Go's threads wait for each other by such timers.
 func timerSlack(v *lambent.Version) time.Duration {
-	switch {
-	case v.CPUs() > 1:
+	if v.CPUs() > 1 {
 		return 0
-	case v.App == nil && strings.HasPrefix(v.Runtime, "provided"):
-		return 2 * time.Millisecond
 	}
 	return time.Millisecond
 }
