@@ -33,6 +33,7 @@ type blank struct {
 	edition int           // of its root
 	node    *node         // whose idle blank it is
 	cost    int64         // memory, in bytes
+	bare    bool          // a fork that has not gone over its start
 	taken   chan struct{} // closed when it is no longer idle
 }
 
@@ -58,7 +59,9 @@ type blankSpec struct {
 	from *zygote // the interpreter that forks it; nil starts it from nothing
 	// hurry is for a cold start that waits.
 	hurry bool
-	late  <-chan struct{} // closed when one has come to wait meanwhile
+	// bare has a fork not go over its start, for which it would need more memory.
+	bare bool
+	late <-chan struct{} // closed when one has come to wait meanwhile
 }
 
 // newBlank starts a runtime without a function and waits until it is up.
@@ -139,7 +142,7 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 		return nil, err
 	}
 	if s.from != nil {
-		err = b.fork(ctx, s.from, s.hurry)
+		err = b.fork(ctx, s.from, s.hurry || s.bare)
 	} else {
 		env := append(append([]string{}, rt.Blank.Env...), controlVariable, blankVariable)
 		b.shell.run(func() { err = b.spawn(spawnSpec{command: rt.Blank.Command, env: env}) })
@@ -150,7 +153,7 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 	if f := b.process.entry; f != nil {
 		return nil, errors.New(f.Message)
 	}
-	return &blank{guest: b.guest(), shell: b.shell, tree: tree, edition: edition}, nil
+	return &blank{guest: b.guest(), shell: b.shell, tree: tree, edition: edition, bare: s.from != nil && s.bare}, nil
 }
 
 // discard ends a blank that did not become an instance, and gives everything

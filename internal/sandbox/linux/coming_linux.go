@@ -23,8 +23,9 @@ func newComing() *coming {
 	return &coming{began: time.Now(), late: make(chan struct{}), out: make(chan *blank, 1)}
 }
 
-// fill makes a blank for the node.
-func (r *reserve) fill(n *node) {
+// fill makes a blank for the node, one that has not gone over its start if it is to be
+// bare.
+func (r *reserve) fill(n *node, bare bool) {
 	c := newComing()
 	r.mu.Lock()
 	from, rt := n.zygote, n.stock.rt
@@ -33,7 +34,7 @@ func (r *reserve) fill(n *node) {
 	if from != nil && from.dead() {
 		from = nil // which will be noticed
 	}
-	b, err := r.driver.newBlank(r.ctx, blankSpec{name: r.name(), rt: rt, from: from, late: c.late})
+	b, err := r.driver.newBlank(r.ctx, blankSpec{name: r.name(), rt: rt, from: from, bare: bare, late: c.late})
 	if err != nil {
 		r.mu.Lock()
 		r.arrivedLocked(n, c, nil)
@@ -58,11 +59,10 @@ func (r *reserve) keep(n *node, b *blank, c *coming) {
 		return
 	}
 	n.stock.makes = (n.stock.makes + time.Since(c.began)) / 2
-	n.cost = b.cost
 	if r.arrivedLocked(n, c, b) {
 		return
 	}
-	n.idle = append(n.idle, b)
+	n.add(b)
 	r.work.Go(func() {
 		select {
 		case <-b.exited:

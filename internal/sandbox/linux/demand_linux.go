@@ -66,6 +66,7 @@ func (d *demand) wanted(now time.Time) int {
 // claim is what one kind of blank asks of the budget.
 type claim struct {
 	cost   int64 // of one, in bytes
+	bare   int64 // of one that has not gone over its start; at most cost
 	wanted int
 	most   int // what is good to have, for a burst that nobody has seen yet
 	// surge is how many it may get beyond the budget.
@@ -74,32 +75,40 @@ type claim struct {
 
 // share decides how many blanks each claim gets within the budget: first one
 // each, then one more each and so on, the cheapest first. What is left goes to
-// what is good to have, which makes room for kinds that are yet to come. What a burst
-// has wanted and the budget does not give comes out of extra.
-func share(budget, extra int64, claims []claim) []int {
+// what is good to have, which makes room for kinds that are yet to come; so many fit
+// bare, and ready are those for which there is memory to go over their start. What a
+// burst has wanted and the budget does not give comes out of extra.
+func share(budget, extra int64, claims []claim) (given, ready []int) {
 	order := make([]int, len(claims))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(claims[a].cost, claims[b].cost) })
-	given := make([]int, len(claims))
-	give := func(purse int64, limit func(claim) int) (left int64) {
+	give := func(to []int, purse int64, cost func(claim) int64, limit func(i int) int) (left int64) {
 		for more := true; more; {
 			more = false
 			for _, i := range order {
-				if c := claims[i]; given[i] < limit(c) && c.cost <= purse {
-					given[i]++
-					purse -= c.cost
+				if c := cost(claims[i]); to[i] < limit(i) && c <= purse {
+					to[i]++
+					purse -= c
 					more = true
 				}
 			}
 		}
 		return purse
 	}
-	left := give(budget, func(c claim) int { return c.wanted })
-	give(left, func(c claim) int { return c.most })
-	give(extra, func(c claim) int { return c.surge })
-	return given
+	whole := func(c claim) int64 { return c.cost }
+	given = make([]int, len(claims))
+	left := give(given, budget, whole, func(i int) int { return claims[i].wanted })
+	ready = slices.Clone(given)
+	left = give(given, left, func(c claim) int64 { return c.bare }, func(i int) int { return claims[i].most })
+	give(ready, left, func(c claim) int64 { return c.cost - c.bare }, func(i int) int { return given[i] })
+	within := slices.Clone(given)
+	give(given, extra, whole, func(i int) int { return claims[i].surge })
+	for i := range ready {
+		ready[i] += given[i] - within[i]
+	}
+	return given, ready
 }
 
 // backoff spaces out attempts that fail.

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,30 +91,36 @@ func TestShare(t *testing.T) {
 		for range rapid.IntRange(0, 6).Draw(t, "claims") {
 			claims = append(claims, claim{cost: rapid.Int64Range(1, 80).Draw(t, "cost"), wanted: rapid.IntRange(0, 9).Draw(t, "wanted")})
 		}
-		given := share(budget, 0, claims)
-		needed := int64(0)
 		for i := range claims {
-			needed += int64(given[i]) * claims[i].cost
+			claims[i].bare = rapid.Int64Range(1, claims[i].cost).Draw(t, "bare")
+		}
+		given, ready := share(budget, 0, claims)
+		if !slices.Equal(given, ready) {
+			t.Fatalf("%v: of %v that are wanted %v are ready", claims, given, ready)
+		}
+		for i := range claims {
 			claims[i].most = claims[i].wanted + rapid.IntRange(0, 9).Draw(t, "more")
 		}
-		extra := int64(0)
-		for i, n := range share(budget, 0, claims) {
-			if n < given[i] || n > max(given[i], claims[i].most) {
-				t.Fatalf("%v: %d instead of %d", claims, n, given[i])
+		more, ready := share(budget, 0, claims)
+		taken := int64(0)
+		for i, n := range more {
+			if n < given[i] || n > max(given[i], claims[i].most) || ready[i] < given[i] || ready[i] > n {
+				t.Fatalf("%v: %d instead of %d, and %d of them ready", claims, n, given[i], ready[i])
 			}
-			extra += int64(n-given[i]) * claims[i].cost
+			taken += int64(ready[i])*claims[i].cost + int64(n-ready[i])*claims[i].bare
 		}
-		if extra > budget-needed {
-			t.Fatalf("%v: %d more of %d", claims, extra, budget-needed)
+		if taken > budget {
+			t.Fatalf("%v: %v, of which %v ready, take %d of %d", claims, more, ready, taken, budget)
 		}
 		beyond := rapid.Int64Range(0, 200).Draw(t, "beyond")
 		for i := range claims {
 			claims[i].most, claims[i].surge = 0, rapid.IntRange(0, claims[i].wanted).Draw(t, "surge")
 		}
-		extra = 0
-		for i, n := range share(budget, beyond, claims) {
-			if n < given[i] || n > max(given[i], claims[i].surge) {
-				t.Fatalf("%v: %d instead of %d", claims, n, given[i])
+		extra := int64(0)
+		surged, ready := share(budget, beyond, claims)
+		for i, n := range surged {
+			if n < given[i] || n > max(given[i], claims[i].surge) || ready[i] != n {
+				t.Fatalf("%v: %d instead of %d, and %d of them ready", claims, n, given[i], ready[i])
 			}
 			extra += int64(n-given[i]) * claims[i].cost
 		}
@@ -219,5 +226,32 @@ func TestMissed(t *testing.T) {
 		if got := d.wanted(now.Add(after)); got != want {
 			t.Errorf("%d wanted %s after a miss, want %d", got, after, want)
 		}
+	}
+}
+
+// TestBare: of a node's blanks those that have gone over their start are taken first
+// and dropped last, but for those that there is no memory for.
+func TestBare(t *testing.T) {
+	n := &node{zygote: &zygote{}, cost: 30}
+	if got := n.barePrice(); got != 20 {
+		t.Errorf("taken to cost %d before there was one", got)
+	}
+	for i := range 8 {
+		n.add(&blank{bare: i%2 == 0, cost: int64(10 + i), taken: make(chan struct{})})
+	}
+	if n.ready() != 4 || n.idle[0].cost != 16 || !n.idle[3].bare || n.idle[7].cost != 17 {
+		t.Errorf("%d ready; the first costs %d, the last %d", n.ready(), n.idle[0].cost, n.idle[7].cost)
+	}
+	if n.price() != 17 || n.barePrice() != 16 {
+		t.Errorf("they are taken to cost %d and %d", n.price(), n.barePrice())
+	}
+	if out := n.clear(8, 2); len(out) != 0 {
+		t.Errorf("%d are dropped for a plan that is hardly another", len(out))
+	}
+	if out := n.clear(7, 1); len(out) != 4 || !out[0].bare || out[1].cost != 11 || n.ready() != 1 || len(n.idle) != 4 {
+		t.Errorf("%d are dropped, %d left, %d of them ready", len(out), len(n.idle), n.ready())
+	}
+	if out := n.clear(0, 0); len(out) != 4 || len(n.idle) != 0 {
+		t.Errorf("%d are dropped, %d left", len(out), len(n.idle))
 	}
 }

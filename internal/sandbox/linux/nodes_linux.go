@@ -21,31 +21,80 @@ type node struct {
 	zygote *zygote  // nil while there is none
 	size   int64    // memory of the zygote, in bytes: of the root all, of others what they have beyond it
 	cost   int64    // memory of one blank
-	idle   []*blank // the newest last
+	bare   int64    // the same, of one that has not gone over its start; 0 if there was none yet
+	idle   []*blank // those first that have not gone over their start; the newest last
 	coming *coming  // the one that is being made; nil if none is
 	demand demand
 }
 
-// clear takes all idle blanks but so many out of the node, the oldest first. It is
-// called with mu held.
-func (n *node) clear(keep int) []*blank {
+// slack is how many more blanks than planned, or fewer, may have gone over their start:
+// the plan follows what the last ones have cost.
+const slack = 2
+
+// clear takes idle blanks out of the node, the oldest first: all but so many, and those
+// beyond ready that have gone over their start. It is called with mu held.
+func (n *node) clear(keep, ready int) []*blank {
 	many := max(0, len(n.idle)-keep)
 	out := slices.Clone(n.idle[:many])
 	n.idle = slices.Delete(n.idle, 0, many)
+	if more := n.ready() - ready; more > slack {
+		from := len(n.idle) - n.ready()
+		out = append(out, n.idle[from:from+more]...)
+		n.idle = slices.Delete(n.idle, from, from+more)
+	}
 	for _, b := range out {
 		close(b.taken)
 	}
 	return out
 }
 
+// ready is how many idle blanks have gone over their start. It is called with mu held.
+func (n *node) ready() (many int) {
+	for _, b := range n.idle {
+		if !b.bare {
+			many++
+		}
+	}
+	return many
+}
+
+// add puts in another idle blank. It is called with mu held.
+func (n *node) add(b *blank) {
+	if b.bare {
+		n.bare = b.cost
+		n.idle = slices.Insert(n.idle, 0, b)
+		return
+	}
+	n.cost = b.cost
+	n.idle = append(n.idle, b)
+}
+
 // price is what one blank of the node is taken to cost: the last one's figure, or
 // that of those which are there, if they have more. It is called with mu held.
-func (n *node) price() int64 {
-	sum := int64(0)
-	for _, b := range n.idle {
-		sum += b.cost
+func (n *node) price() int64 { return max(n.cost, n.mean(false)) }
+
+// barePrice is the same for one that has not gone over its start, which is less if an
+// interpreter forks it. It is called with mu held.
+func (n *node) barePrice() int64 {
+	switch {
+	case n.zygote == nil:
+		return n.price()
+	case n.bare == 0:
+		return n.price() * 2 / 3
 	}
-	return max(n.cost, sum/int64(max(1, len(n.idle))))
+	return min(n.price(), max(n.bare, n.mean(true)))
+}
+
+// mean is what the idle blanks of one kind cost. It is called with mu held.
+func (n *node) mean(bare bool) int64 {
+	sum, many := int64(0), int64(0)
+	for _, b := range n.idle {
+		if b.bare == bare {
+			sum += b.cost
+			many++
+		}
+	}
+	return sum / max(1, many)
 }
 
 // best is the node whose blanks have most of what this function imports and
@@ -118,7 +167,7 @@ func (r *reserve) plant(s *stock) {
 		bare := len(s.root().idle) == 0
 		r.mu.Unlock()
 		if bare && r.ctx.Err() == nil {
-			r.fill(s.root()) // a blank can do without
+			r.fill(s.root(), false) // a blank can do without
 		}
 		return
 	}

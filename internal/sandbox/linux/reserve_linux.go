@@ -229,7 +229,7 @@ func (r *reserve) yield() bool {
 	var all []*blank
 	for _, s := range r.stocks {
 		for _, n := range s.nodes {
-			all = append(all, n.clear(0)...)
+			all = append(all, n.clear(0, 0)...)
 		}
 	}
 	r.mu.Unlock()
@@ -309,9 +309,9 @@ func (r *reserve) next(now time.Time) plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := plan{wait: tendEvery}
-	nodes, given := r.shares(now)
+	nodes, given, ready := r.shares(now)
 	for i, n := range nodes {
-		p.drop = append(p.drop, n.clear(given[i])...)
+		p.drop = append(p.drop, n.clear(given[i], ready[i])...)
 	}
 	for key, s := range r.stocks {
 		p.end = append(p.end, s.worn(now)...)
@@ -336,9 +336,10 @@ func (r *reserve) next(now time.Time) plan {
 	// then as many blanks as there may be.
 	lacks := func(atLeast int) {
 		for i, n := range nodes {
-			missing := len(n.idle) < min(given[i], atLeast) && (n == n.stock.root() || n.zygote != nil)
-			if p.make == nil && missing && due(n.stock) {
-				p.make = func() { r.fill(n) }
+			have := n.ready()
+			missing := len(n.idle) < min(given[i], atLeast) || have+slack < min(ready[i], atLeast)
+			if p.make == nil && missing && (n == n.stock.root() || n.zygote != nil) && due(n.stock) {
+				p.make = func() { r.fill(n, have >= ready[i]) }
 			}
 		}
 	}
@@ -354,14 +355,13 @@ func (r *reserve) next(now time.Time) plan {
 }
 
 // shares divides the budget among all nodes. It is called with mu held.
-func (r *reserve) shares(now time.Time) ([]*node, []int) {
-	var nodes []*node
+func (r *reserve) shares(now time.Time) (nodes []*node, given, ready []int) {
 	var claims []claim
 	budget := r.budget - r.driver.shells.memory()
 	for _, key := range sortedKeys(r.stocks) {
 		for _, n := range r.stocks[key].nodes {
 			nodes = append(nodes, n)
-			c := claim{cost: n.price(), wanted: n.demand.wanted(now)}
+			c := claim{cost: n.price(), bare: n.barePrice(), wanted: n.demand.wanted(now)}
 			if n.zygote != nil {
 				c.surge = c.wanted
 			}
@@ -372,7 +372,8 @@ func (r *reserve) shares(now time.Time) ([]*node, []int) {
 			budget -= n.size
 		}
 	}
-	return nodes, share(budget, r.extra, claims)
+	given, ready = share(budget, r.extra, claims)
+	return nodes, given, ready
 }
 
 // failed spaces out what goes wrong, unless the reserve is being closed.
@@ -399,7 +400,7 @@ func (r *reserve) name() string {
 func (r *reserve) describe() []sandbox.Reserve {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	nodes, given := r.shares(time.Now())
+	nodes, given, _ := r.shares(time.Now())
 	list := r.driver.shells.describe()
 	for i, n := range nodes {
 		s := n.stock

@@ -191,7 +191,7 @@ type request struct {
 	Op      string   `json:"op"`
 	Steps   []wire   `json:"steps,omitempty"`
 	Control int      `json:"control,omitempty"`
-	Hurry   bool     `json:"hurry,omitempty"` // a cold start waits for the fork
+	Hurry   bool     `json:"hurry,omitempty"` // the fork shall not go over its start before it is up
 	Modules []string `json:"modules,omitzero"`
 }
 
@@ -290,7 +290,8 @@ func (d *Driver) branch(ctx context.Context, z *zygote) (_ *zygote, err error) {
 	return child, nil
 }
 
-// fork makes the builder's process a fork of z, in the shell's namespaces.
+// fork makes the builder's process a fork of z, in the shell's namespaces; in a hurry it
+// is up without having gone over its start.
 func (b *builder) fork(ctx context.Context, z *zygote, hurry bool) (err error) {
 	b.driver.strays.begin()
 	defer func() { b.driver.strays.end(err != nil && !errors.Is(err, errRefused)) }()
