@@ -116,21 +116,9 @@ func (e *endpoints) client(control func(network, address string, c syscall.RawCo
 	}
 }
 
-// notPublic are networks that netip has no question for (RFC 6890).
-var notPublic = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("198.51.100.0/24"),
-	netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2001:db8::/32"),
-}
-
 func (e *endpoints) allowed(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	within := func(p netip.Prefix) bool { return p.Contains(a) }
-	if slices.ContainsFunc(e.o.Networks, within) {
-		return true
-	}
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(notPublic, within)
+	return lambent.PublicAddress(a) || slices.ContainsFunc(e.o.Networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // Deliver implements Deliverer. Answers from 200 to 299 are success; 400 to 499,

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"lambent.dev/lambent"
 )
 
 // Registry is what the operator says of a registry.
@@ -178,7 +180,7 @@ func (s *session) dial(ctx context.Context, network, address string) (net.Conn, 
 			return err
 		}
 		switch addr := to.Addr().Unmap(); {
-		case known, global(addr):
+		case known, lambent.PublicAddress(addr):
 			return nil
 		case named && !addr.IsLinkLocalUnicast(): // where clouds answer with credentials
 			return nil
@@ -186,12 +188,4 @@ func (s *session) dial(ctx context.Context, network, address string) (net.Conn, 
 		return errPrivate
 	}
 	return d.DialContext(ctx, network, address)
-}
-
-// shared is between a carrier and its customers (RFC 6598).
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-// global tells whether an address is one that everyone can reach.
-func global(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
 }

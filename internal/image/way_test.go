@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestUntrusted words what really goes wrong between a client and a server.
@@ -67,6 +68,19 @@ func TestFailedWay(t *testing.T) {
 	} {
 		if got := r.failed(t.Context(), "r.io/a:1", err); got.Error() != want {
 			t.Errorf("%v: %q, want %q", err, got, want)
+		}
+	}
+}
+
+// A registry does not lead the server to networks that are not public, of whatever kind.
+func TestAnswersLeadToPublicAddresses(t *testing.T) {
+	s := New(Options{}).session("r.io")
+	defer s.close()
+	for _, address := range []string{"10.0.0.1:443", "100.64.0.1:443", "198.18.0.1:443", "240.0.0.1:443"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if c, err := s.dial(ctx, "tcp", address); !errors.Is(err, errPrivate) {
+			t.Errorf("%s: %v, %v", address, c, err)
 		}
 	}
 }
