@@ -30,8 +30,9 @@ type Coming struct {
 	From string
 }
 
-// PutIndex stores the table of contents of a layer, and lets the layer be used. An error says why it has to be put whole; nothing is kept then. A layer that
-// is stored, or has its index, stays as it is.
+// PutIndex stores the table of contents of a layer, and lets the layer be used. An
+// error says why it has to be put whole; nothing is kept then. A layer that is stored,
+// or has its index, stays as it is.
 func (s *Store) PutIndex(ctx context.Context, c Coming, src Ranges) error {
 	if !valid(c.Digest) || !valid(c.DiffID) {
 		return badLayer("its digests are none: %.80q, %.80q", c.Digest, c.DiffID)

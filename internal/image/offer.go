@@ -39,7 +39,8 @@ func OnDisk(source string) bool {
 // Offer makes a registry on this host's loopback that has one image, which is on
 // disk, for a server on this host to pull from: "oci:DIR" is an OCI layout,
 // "oci-archive:FILE" one in a tar archive, "docker-archive:FILE" what `docker save`
-// writes. Each may end in ":TAG", which picks one of several images. Nobody can put anything into it. It is there until done is called.
+// writes. Each may end in ":TAG", which picks one of several images. Nobody can put
+// anything into it. It is there until done is called.
 func Offer(ctx context.Context, source, arch string) (reference string, done func() error, err error) {
 	img, clean, err := open(source, arch)
 	if err != nil {
