@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -57,10 +56,6 @@ func NewServer(o Options) *Server {
 	return &Server{Options: o, open: make(map[*conn]struct{}), closing: make(chan struct{})}
 }
 
-// acceptPause is the wait after an accept that failed for want of descriptors or
-// memory, which other connections may give back.
-const acceptPause = 20 * time.Millisecond
-
 // Serve answers on l until Shutdown or Close, and then returns
 // [http.ErrServerClosed]. It also runs Other, on the connections that are its.
 func (s *Server) Serve(l net.Listener) error {
@@ -77,41 +72,15 @@ func (s *Server) Serve(l net.Listener) error {
 	for _, nc := range s.Adopt {
 		s.start(nc)
 	}
-	err := s.accept(l)
+	err := Accept(l, s.closing, s.start)
+	if err == nil {
+		err = http.ErrServerClosed
+	}
 	_ = s.other.Close() // only tells Other, which may know
 	if other := <-others; errors.Is(err, http.ErrServerClosed) && !errors.Is(other, http.ErrServerClosed) && !errors.Is(other, net.ErrClosed) {
 		err = other
 	}
 	return err
-}
-
-func (s *Server) accept(l net.Listener) error {
-	for {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			s.start(nc)
-		case s.isClosing():
-			return http.ErrServerClosed
-		case isShortage(err):
-			select {
-			case <-time.After(acceptPause):
-			case <-s.closing:
-			}
-		default:
-			return err
-		}
-	}
-}
-
-// isShortage tells whether an accept failed for a reason that passes.
-func isShortage(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Server) isClosing() bool {

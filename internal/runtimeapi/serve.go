@@ -1,11 +1,8 @@
 package runtimeapi
 
 import (
-	"errors"
 	"fmt"
 	"net"
-	"syscall"
-	"time"
 
 	"lambent.dev/lambent/internal/httpwire"
 	"lambent.dev/lambent/internal/sandbox"
@@ -18,10 +15,6 @@ const (
 	maxRuntimeConns = 16
 	maxConns        = 128 // with those on which the function calls the API
 )
-
-// acceptPause is the wait after an accept that failed for want of descriptors or
-// memory, which the rest of the server may give back.
-const acceptPause = 20 * time.Millisecond
 
 // closer is what Close has to end.
 type closer interface{ Close() error }
@@ -38,40 +31,14 @@ func (s *Session) Serve(l net.Listener) error {
 	if !s.track(l) {
 		return l.Close()
 	}
-	err := s.accept(l)
+	err := httpwire.Accept(l, s.closed, s.Open)
+	if err != nil {
+		err = fmt.Errorf("serve the runtime API: %w", err)
+	}
 	s.untrack(l)
 	s.Close()
 	s.serving.Wait()
 	return err
-}
-
-func (s *Session) accept(l net.Listener) error {
-	for {
-		c, err := l.Accept()
-		switch {
-		case err == nil:
-			s.Open(c)
-		case s.isClosed():
-			return nil
-		case isShortage(err):
-			select {
-			case <-time.After(acceptPause):
-			case <-s.closed:
-			}
-		default:
-			return fmt.Errorf("serve the runtime API: %w", err)
-		}
-	}
-}
-
-// isShortage tells whether an accept failed for a reason that passes.
-func isShortage(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Session) isClosed() bool {
