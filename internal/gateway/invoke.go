@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/gateway/event"
+	"lambent.dev/lambent/internal/httpwire"
 	"lambent.dev/lambent/internal/telemetry"
 )
 
@@ -192,25 +192,7 @@ func send(w http.ResponseWriter, res *lambent.Result, v *lambent.Version, t *Tar
 		w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	}
 	w.WriteHeader(a.Status)
-	sendBody(w, a.Body)
-}
-
-// sendBody writes a body whose length was told. What does not fit into a socket's
-// buffer waits for the caller, who has writeTimeout for each part.
-func sendBody(w http.ResponseWriter, body []byte) {
-	const part = 256 << 10
-	if len(body) <= part/4 {
-		_, _ = w.Write(body) // the caller may be gone, and some statuses have none
-		return
-	}
-	control := http.NewResponseController(w)
-	for p := range slices.Chunk(body, part) {
-		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // only a connection has one
-		if _, err := w.Write(p); err != nil {
-			break
-		}
-	}
-	_ = control.SetWriteDeadline(time.Time{}) // the connection keeps it else
+	_ = httpwire.WriteBody(w, a.Body, writeTimeout) // the caller may be gone, and some statuses have none
 }
 
 // parse reads the function's answer. One that is not JSON, of a runtime that says

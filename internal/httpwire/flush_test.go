@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -88,6 +89,30 @@ func TestReadDeadline(t *testing.T) {
 		}
 		if out := r.talk(addr, "POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbo"); len(out) != 1 || out[0].status != http.StatusRequestTimeout {
 			t.Errorf("a late body answers %+v", out)
+		}
+	}
+}
+
+// A client that reads nothing holds an answer for no longer than it may.
+func TestWriteBodyIsNotHeldUp(t *testing.T) {
+	done := make(chan error, 1)
+	body := make([]byte, 32<<20)
+	r := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+		done <- WriteBody(w, body, 100*time.Millisecond)
+	}))
+	for _, addr := range []string{r.ours, r.plain} {
+		c := r.dial(addr)
+		if _, err := io.WriteString(c, "POST /hot HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Error("all of it was taken by nobody")
+			}
+		case <-time.After(long):
+			t.Fatal("the answer still waits")
 		}
 	}
 }

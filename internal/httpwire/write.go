@@ -2,8 +2,11 @@ package httpwire
 
 import (
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"syscall"
+	"time"
 )
 
 // WriteParts writes head and body to c, in one system call where they fit one. It
@@ -17,6 +20,25 @@ func WriteParts(c net.Conn, head, body []byte) ([]byte, error) {
 	parts := net.Buffers{head, body}
 	_, err := parts.WriteTo(plainConn(c))
 	return head, err
+}
+
+// WriteBody writes a body whose length was told. What does not fit into a socket's
+// buffer waits for the peer, who has that long for each part.
+func WriteBody(w http.ResponseWriter, body []byte, patience time.Duration) error {
+	const part = 256 << 10
+	if len(body) <= part/4 {
+		_, err := w.Write(body)
+		return err
+	}
+	control := http.NewResponseController(w)
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }() // the connection keeps it else
+	for p := range slices.Chunk(body, part) {
+		_ = control.SetWriteDeadline(time.Now().Add(patience)) // only a connection has one
+		if _, err := w.Write(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Now writes to a socket without ever waiting for the peer.

@@ -13,6 +13,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/httpwire"
 	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
 	"lambent.dev/lambent/internal/telemetry"
 )
@@ -255,6 +256,6 @@ func (h *handler) run(w http.ResponseWriter, r *http.Request, inv *lambent.Invoc
 		header["X-Amz-Log-Result"] = []string{base64.StdEncoding.EncodeToString(res.LogTail)}
 	}
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(res.Payload) // the caller may be gone
+	_ = httpwire.WriteBody(w, res.Payload, partTimeout) // the caller may be gone
 	return nil
 }

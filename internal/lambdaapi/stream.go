@@ -60,8 +60,8 @@ func (h *handler) invokeStream(w http.ResponseWriter, r *http.Request, c caller,
 	return nil
 }
 
-// streamTimeout is how long a caller may take to read a part of a stream.
-const streamTimeout = time.Minute
+// partTimeout is how long a caller may take to read a part of an answer.
+const partTimeout = time.Minute
 
 // eventStream sends an answer as messages. It implements [lambent.Stream].
 type eventStream struct {
@@ -110,8 +110,8 @@ func (s *eventStream) Write(p []byte) (n int, err error) {
 }
 
 func (s *eventStream) send(kind, contentType string, payload []byte) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(streamTimeout)) // only a connection has one
-	if s.stopped.Load() {                                         // looked at last, so that Interrupt's deadline is the later one
+	_ = s.control.SetWriteDeadline(time.Now().Add(partTimeout)) // only a connection has one
+	if s.stopped.Load() {                                       // looked at last, so that Interrupt's deadline is the later one
 		return gone(http.ErrHandlerTimeout)
 	}
 	s.buf = appendMessage(s.buf[:0], kind, contentType, payload)
