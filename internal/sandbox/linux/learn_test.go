@@ -245,8 +245,8 @@ func TestBare(t *testing.T) {
 	if n.price() != 17 || n.barePrice() != 16 {
 		t.Errorf("they are taken to cost %d and %d", n.price(), n.barePrice())
 	}
-	if out := n.clear(8, 2); len(out) != 0 {
-		t.Errorf("%d are dropped for a plan that is hardly another", len(out))
+	if out := n.clear(8, 4); len(out) != 0 {
+		t.Errorf("%d are dropped that are wanted", len(out))
 	}
 	if out := n.clear(7, 1); len(out) != 4 || !out[0].bare || out[1].cost != 11 || n.ready() != 1 || len(n.idle) != 4 {
 		t.Errorf("%d are dropped, %d left, %d of them ready", len(out), len(n.idle), n.ready())

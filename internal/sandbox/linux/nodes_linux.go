@@ -27,8 +27,8 @@ type node struct {
 	demand demand
 }
 
-// slack is how many more blanks than planned, or fewer, may have gone over their start:
-// the plan follows what the last ones have cost.
+// slack is how many fewer blanks than planned may have gone over their start: the plan
+// follows what the last ones have cost.
 const slack = 2
 
 // clear takes idle blanks out of the node, the oldest first: all but so many, and those
@@ -37,7 +37,7 @@ func (n *node) clear(keep, ready int) []*blank {
 	many := max(0, len(n.idle)-keep)
 	out := slices.Clone(n.idle[:many])
 	n.idle = slices.Delete(n.idle, 0, many)
-	if more := n.ready() - ready; more > slack {
+	if more := n.ready() - ready; more > 0 {
 		from := len(n.idle) - n.ready()
 		out = append(out, n.idle[from:from+more]...)
 		n.idle = slices.Delete(n.idle, from, from+more)
