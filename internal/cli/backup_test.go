@@ -49,7 +49,7 @@ func TestBackups(t *testing.T) {
 			}
 			return pg != nil, nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveScript, "halt": haltScript, "cut": cutScript},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serveScript, "halt": haltScript, "cut": cutScript, "clerk": clerkScript},
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/store"
+	"lambent.dev/lambent/internal/store/storetest"
 )
 
 const (
@@ -123,8 +124,28 @@ func TestTrusts(t *testing.T) {
 
 // What was written is there for the next server, and means the same.
 func TestDurable(t *testing.T) {
-	dir := t.TempDir()
-	s, err := store.OpenSQLite(t.Context(), store.Options{Dir: dir})
+	t.Run("SQLite", func(t *testing.T) { testDurable(t, "") })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		pg, err := storetest.StartPostgres(storetest.WithoutFsync)
+		if errors.Is(err, storetest.ErrNoPostgres) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := pg.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		testDurable(t, pg.URL("roles"))
+	})
+}
+
+// testDurable has two servers use one store after another.
+func testDurable(t *testing.T, url string) {
+	o := store.Options{Dir: t.TempDir(), URL: url}
+	s, err := store.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,10 +163,10 @@ func TestDurable(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = store.OpenSQLite(t.Context(), store.Options{Dir: dir}); err != nil {
+	if s, err = store.Open(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	defer func() { _ = s.Close() }()
 	r = open(t, s)
 	if !r.Decide(by(arn), "lambda:InvokeFunction", f).Allowed {
 		t.Error("a role lost its policy")
