@@ -17,19 +17,11 @@ func (h *handler) absent() map[string]operation {
 		"UpdateEventSourceMapping": missing,
 		"DeleteEventSourceMapping": missing,
 
-		"ListCodeSigningConfigs": list(&wire.ListCodeSigningConfigsResponse{CodeSigningConfigs: []wire.CodeSigningConfig{}}),
-		"GetCodeSigningConfig": bind(func(_ context.Context, _ caller, in *wire.GetCodeSigningConfigRequest) (*none, error) {
-			return nil, noSigning(in.CodeSigningConfigArn)
-		}),
-		"UpdateCodeSigningConfig": bind(func(_ context.Context, _ caller, in *wire.UpdateCodeSigningConfigRequest) (*none, error) {
-			return nil, noSigning(in.CodeSigningConfigArn)
-		}),
-		"DeleteCodeSigningConfig": bind(func(_ context.Context, _ caller, in *wire.DeleteCodeSigningConfigRequest) (*none, error) {
-			return nil, noSigning(in.CodeSigningConfigArn)
-		}),
-		"ListFunctionsByCodeSigningConfig": bind(func(_ context.Context, _ caller, in *wire.ListFunctionsByCodeSigningConfigRequest) (*none, error) {
-			return nil, noSigning(in.CodeSigningConfigArn)
-		}),
+		"ListCodeSigningConfigs":           list(&wire.ListCodeSigningConfigsResponse{CodeSigningConfigs: []wire.CodeSigningConfig{}}),
+		"GetCodeSigningConfig":             unsigned(func(in *wire.GetCodeSigningConfigRequest) *string { return in.CodeSigningConfigArn }),
+		"UpdateCodeSigningConfig":          unsigned(func(in *wire.UpdateCodeSigningConfigRequest) *string { return in.CodeSigningConfigArn }),
+		"DeleteCodeSigningConfig":          unsigned(func(in *wire.DeleteCodeSigningConfigRequest) *string { return in.CodeSigningConfigArn }),
+		"ListFunctionsByCodeSigningConfig": unsigned(func(in *wire.ListFunctionsByCodeSigningConfigRequest) *string { return in.CodeSigningConfigArn }),
 		"PutFunctionCodeSigningConfig": bind(func(_ context.Context, _ caller, in *wire.PutFunctionCodeSigningConfigRequest) (*none, error) {
 			return nil, signingNotFound(*in.CodeSigningConfigArn)
 		}),
@@ -57,8 +49,11 @@ func missing(context.Context, caller, any) (any, error) {
 	return nil, notFound("The resource you requested does not exist.")
 }
 
-func noSigning(arn *string) error {
-	return notFound(noSigningConfig + *arn + " can not be found.")
+// unsigned answers as for a code signing configuration, which arn finds in a request.
+func unsigned[In any](arn func(*In) *string) operation {
+	return bind(func(_ context.Context, _ caller, in *In) (*none, error) {
+		return nil, notFound(noSigningConfig + *arn(in) + " can not be found.")
+	})
 }
 
 // signingNotFound is for a function that shall have a code signing configuration.
