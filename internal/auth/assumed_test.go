@@ -46,10 +46,10 @@ func TestAssumedKeys(t *testing.T) {
 	if code, body := answered(h, r); code != http.StatusOK || body != want {
 		t.Errorf("after a restart: %d %s", code, body)
 	}
-	if code, body := answered(h, r.WithContext(Within(r.Context(), Session{Account: someone.Account, Function: "g"}))); code != http.StatusOK || body != want {
+	if code, body := answered(h, r.WithContext(Within(r.Context(), keys.Session(Session{Account: someone.Account, Function: "g"})))); code != http.StatusOK || body != want {
 		t.Errorf("within an instance: %d %s", code, body)
 	}
-	if code, body := answered(h, r.WithContext(Within(r.Context(), Session{Account: "999999999999", Function: "g"}))); code != http.StatusForbidden {
+	if code, body := answered(h, r.WithContext(Within(r.Context(), keys.Session(Session{Account: "999999999999", Function: "g"})))); code != http.StatusForbidden {
 		t.Errorf("within another account's: %d %s", code, body)
 	}
 	on.gone = true

@@ -264,11 +264,10 @@ func (k *Keys) signer(key Key, c *claim) *signer {
 // find is the key that a claim names, with its token.
 func (k *Keys) find(ctx context.Context, c *claim, now time.Time) (Key, *lambent.Error) {
 	key, ok := Key{}, false
-	session, within := ctx.Value(sessionKey{}).(Session)
+	instance, within := ctx.Value(withinKey{}).(Key)
 	switch {
 	case within:
-		key = k.Session(session)
-		ok = c.access == key.Access
+		key, ok = instance, c.access == instance.Access
 	case c.access == k.own.Access:
 		key, ok = k.own, true
 	case k.lookup != nil:
@@ -281,7 +280,7 @@ func (k *Keys) find(ctx context.Context, c *claim, now time.Time) (Key, *lambent
 		return Key{}, unrecognized()
 	}
 	key, refusal := k.assumed(c.access, c.token, now)
-	if refusal == nil && within && key.Account != session.Account {
+	if refusal == nil && within && key.Account != instance.Account {
 		refusal = unrecognized()
 	}
 	return key, refusal

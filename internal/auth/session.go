@@ -51,12 +51,12 @@ func (k *Keys) Session(s Session) Key {
 	return key
 }
 
-// sessionKey carries a Session.
-type sessionKey struct{}
+// withinKey carries the Key of an instance.
+type withinKey struct{}
 
-// Within returns a context for requests that come from inside the instance of s: its
-// own key is accepted there and nowhere else, and no other key is but those of roles
-// that were assumed in its account.
-func Within(ctx context.Context, s Session) context.Context {
-	return context.WithValue(ctx, sessionKey{}, s)
+// Within returns a context for requests that come from inside the instance that has a
+// key: that one is accepted there and nowhere else, and no other key is but those of
+// roles that were assumed in its account.
+func Within(ctx context.Context, key Key) context.Context {
+	return context.WithValue(ctx, withinKey{}, key)
 }

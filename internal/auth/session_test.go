@@ -34,7 +34,7 @@ func TestSessionKeys(t *testing.T) {
 		t.Fatalf("keys of one session: %#v, %#v", key, keys.Session(someone))
 	}
 	h, r := ofKey(t, keys, key)
-	if code, body := answered(h, r.WithContext(Within(r.Context(), someone))); code != 200 ||
+	if code, body := answered(h, r.WithContext(Within(r.Context(), keys.Session(someone)))); code != 200 ||
 		body != "arn:aws:sts::123456789012:assumed-role/clerk/f "+someone.Role {
 		t.Errorf("from within: %d %s", code, body)
 	}
@@ -50,12 +50,12 @@ func TestSessionKeys(t *testing.T) {
 		"border":   {someone.Account, someone.Function + "3", "", someone.Instance, someone.Role},
 		"nobody":   {},
 	} {
-		if code, body := answered(h, r.WithContext(Within(r.Context(), other))); code != http.StatusForbidden {
+		if code, body := answered(h, r.WithContext(Within(r.Context(), keys.Session(other)))); code != http.StatusForbidden {
 			t.Errorf("from another %s: %d %s", name, code, body)
 		}
 	}
 	h, r = ofKey(t, keys, keys.Default())
-	if code, body := answered(h, r.WithContext(Within(r.Context(), someone))); code != http.StatusForbidden {
+	if code, body := answered(h, r.WithContext(Within(r.Context(), keys.Session(someone)))); code != http.StatusForbidden {
 		t.Errorf("the account's key from within: %d %s", code, body)
 	}
 	if other := open(t).Session(someone); other.Access == key.Access || other.Secret == key.Secret || other.Token == key.Token {
@@ -70,7 +70,7 @@ func TestSessionTokenAltered(t *testing.T) {
 	refused := func(what string, key Key) {
 		t.Helper()
 		h, r := ofKey(t, keys, key)
-		if code, body := answered(h, r.WithContext(Within(r.Context(), someone))); code != http.StatusForbidden {
+		if code, body := answered(h, r.WithContext(Within(r.Context(), keys.Session(someone)))); code != http.StatusForbidden {
 			t.Errorf("%s: %d %s", what, code, body)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -34,6 +35,7 @@ const (
 type caller struct {
 	sandbox.Caller
 	bodies *semaphore.Weighted
+	key    func() auth.Key // derived once
 }
 
 // callerKey carries a *caller in the context of its connections.
@@ -62,6 +64,7 @@ func session(v *lambent.Version, id string) auth.Session {
 // callsFrom is a [sandbox.Calls].
 func (s *Server) callsFrom(from sandbox.Caller) func(net.Conn) {
 	c := &caller{Caller: from, bodies: semaphore.NewWeighted(callBodies)}
+	c.key = sync.OnceValue(func() auth.Key { return s.keys.Session(session(from.Version, from.ID)) })
 	return func(conn net.Conn) { s.calls.Put(call{conn, c}) }
 }
 
@@ -121,7 +124,7 @@ func (s *Server) answerFunction(w http.ResponseWriter, r *http.Request) {
 		lead(r, from.Trace())
 		permitted.ServeHTTP(w, r)
 	})
-	ctx := auth.Within(r.Context(), session(from.Version, from.ID))
+	ctx := auth.Within(r.Context(), from.key())
 	s.keys.Middleware(next, o).ServeHTTP(w, r.WithContext(ctx))
 }
 
