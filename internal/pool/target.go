@@ -78,7 +78,7 @@ const (
 const (
 	fewFailures = 3
 	firstHold   = 100 * time.Millisecond
-	lastHold    = 5 * time.Second
+	doublings   = 5 // of it
 )
 
 // persistent tells that it is not worth trying more than once at a time.
@@ -103,7 +103,7 @@ func (t *trouble) learn(out outcome, now time.Time) {
 	}
 	t.until = now.Add(wait)
 	if t.persistent() {
-		t.hold = now.Add(min(firstHold<<min(t.failures-fewFailures, 5), lastHold))
+		t.hold = now.Add(firstHold << min(t.failures-fewFailures, doublings))
 	}
 }
 
