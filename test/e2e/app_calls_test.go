@@ -62,6 +62,7 @@ def thief():
 // TestCallsByApplications has a web application call the API by an unmodified SDK that
 // is told neither an address nor keys.
 func TestCallsByApplications(t *testing.T) {
+	t.Parallel() // fetching packages is most of it
 	s := harness.Start(t, harness.Options{})
 	s.Create(t, harness.Function{Name: "called", Runtime: "python3.11", Handler: "f.f", Timeout: 30,
 		Zip: harness.Zip(t, map[string]string{"f.py": "def f(event, context):\n    return event\n"})})
