@@ -122,17 +122,17 @@ func TestWhoMayCallByRole(t *testing.T) {
 		return r.send(r.signBy(r.keys.Assume(who), r.request("POST", host, "/", "{}"), "{}"))
 	}
 	want(t, call(clerk), 403, "Forbidden. For troubleshooting")
-	r.permits = "lambda:InvokeFunctionUrl " + lambent.FunctionARN(region, account, "hello", "")
+	r.permit("lambda:InvokeFunctionUrl", lambent.FunctionARN(region, account, "hello", ""))
 	want(t, call(clerk), 200, "assumed-role/clerk/me")
 	want(t, call(other), 403, "Forbidden. For troubleshooting")
-	r.permits = "lambda:InvokeFunction " + lambent.FunctionARN(region, account, "hello", "")
+	r.permit("lambda:InvokeFunction", lambent.FunctionARN(region, account, "hello", ""))
 	want(t, call(clerk), 403, "Forbidden. For troubleshooting")
 	r.function("quiet") // has no URL, and is called by its path
 	byPath := func() answer {
 		return r.send(r.signBy(r.keys.Assume(clerk), r.request("POST", r.addr, "/fn/quiet", "{}"), "{}"))
 	}
 	want(t, byPath(), 403, "Forbidden. For troubleshooting")
-	r.permits = "lambda:InvokeFunction " + lambent.FunctionARN(region, account, "quiet", "")
+	r.permit("lambda:InvokeFunction", lambent.FunctionARN(region, account, "quiet", ""))
 	want(t, byPath(), 200, "assumed-role/clerk/me")
 }
 

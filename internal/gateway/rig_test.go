@@ -66,11 +66,17 @@ type rig struct {
 	run     atomic.Pointer[function]
 	handler http.Handler
 	app     func(http.ResponseWriter, *http.Request, gateway.Target) // nil until application
-	permits string                                                   // the one action, and its resource, that roles allow
+	permits atomic.Pointer[string]                                   // the one action, and its resource, that roles allow
 }
 
 // runs says what functions do.
 func (r *rig) runs(f function) { r.run.Store(&f) }
+
+// permit has roles allow action on the resource, and nothing else.
+func (r *rig) permit(action, resource string) {
+	both := action + " " + resource
+	r.permits.Store(&both)
+}
 
 // lines is a log that is read while it is written.
 type lines struct {
@@ -94,6 +100,7 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	r.runs(echo)
+	r.permit("", "")
 	artifacts, err := artifact.Open(artifact.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +121,7 @@ func newRig(t testing.TB) *rig {
 		Invoker: function(func(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error) {
 			return (*r.run.Load())(ctx, inv)
 		}),
-		Permits: func(_ auth.Identity, action, resource string) bool { return action+" "+resource == r.permits },
+		Permits: func(_ auth.Identity, action, resource string) bool { return action+" "+resource == *r.permits.Load() },
 		Log:     slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	g.Apps = func(w http.ResponseWriter, req *http.Request, t gateway.Target) { r.app(w, req, t) }
