@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,7 +48,7 @@ traces; of several functions the busiest is taken. "-" reads standard input.`,
 		RunE:    func(_ *cobra.Command, args []string) error { return a.scaleSimulate(args[0], s) },
 	})
 	f := cmd.Flags()
-	f.StringArrayVar(&s.set, "set", nil, "setting to try, NAME=VALUE as of `lambent set` without scale.")
+	f.StringArrayVar(&s.set, "set", nil, "setting to try, `NAME=VALUE` as of lambent set without scale.")
 	f.IntVar(&s.concurrency, "concurrency", 10, "requests that an instance takes at the same time")
 	f.DurationVar(&s.cold, "cold", 500*time.Millisecond, "what the start of an instance takes")
 	f.DurationVar(&s.took, "took", 100*time.Millisecond, "what a request takes, where the trace does not say")
@@ -96,11 +97,18 @@ func (a *app) loadOf(path string, s scaleSimulation) (predict.Load, error) {
 	}
 	defer func() { _ = trace.Close() }() // only read
 	var load predict.Load
+	var names []string
 	err = predict.ReadLoads(trace, predict.TraceOptions{Took: s.took, Rand: rand.New(rand.NewPCG(s.seed, 0))}, func(l predict.Load) {
+		if len(l.Calls) > 0 && len(names) < 5 {
+			names = append(names, l.Function)
+		}
 		if s.function == "" && len(l.Calls) > len(load.Calls) || s.function != "" && l.Function == s.function {
 			load = l
 		}
 	})
+	if err == nil && len(load.Calls) == 0 && len(names) > 0 {
+		err = lambent.Errorf(lambent.CodeInvalid, "replay %s: there is no call of %s in it, but of %s and maybe others", path, s.function, strings.Join(names, ", "))
+	}
 	if err == nil && len(load.Calls) == 0 {
 		err = lambent.Errorf(lambent.CodeInvalid, "replay %s: there is no call in it", path)
 	}
