@@ -200,6 +200,9 @@ func TestInitThatFails(t *testing.T) {
 		if err != nil || string(res.Payload) != `{"errorType":"Runtime.ImportModuleError"}` || !res.Report.Cold {
 			t.Errorf("%+v, %v", res, err)
 		}
+		if want := "\tPhase: init\tStatus: error\tError Type: Runtime.ImportModuleError\nSTART "; !strings.Contains(string(res.LogTail), want) {
+			t.Errorf("the log has no %q:\n%s", want, res.LogTail)
+		}
 	})
 }
 

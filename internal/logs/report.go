@@ -37,6 +37,9 @@ const (
 	statusTimeout = "timeout"
 )
 
+// timedOut is the type of error of what has run out of time.
+const timedOut = "Sandbox.Timedout"
+
 // Status tells how the platform calls the end of an invocation, and the error's
 // type. An error that the handler returned is a success of the platform, in text
 // as in JSON: only the function's answer tells it.
@@ -45,7 +48,7 @@ func Status(r *lambent.Result) (status, errorType string) {
 		return statusSuccess, ""
 	}
 	switch kind, _, _ := strings.Cut(r.ErrorType, "."); {
-	case r.ErrorType == "Sandbox.Timedout":
+	case r.ErrorType == timedOut:
 		return statusTimeout, ""
 	case kind == "Runtime" || kind == "Sandbox" || kind == "Extension" || kind == "Function":
 		return statusError, r.ErrorType
@@ -71,6 +74,31 @@ func (f Format) InitStart(dst []byte, at time.Time, i Init) []byte {
 	return f.event(dst, at, "INFO", "platform.initStart", map[string]any{
 		"initializationType": i.Type, "phase": "init", "runtimeVersion": i.Runtime, "runtimeVersionArn": i.RuntimeARN,
 	})
+}
+
+// InitReport is written when an instance could not initialise: errorType is why,
+// "Sandbox.Timedout" where its time was over.
+func (f Format) InitReport(dst []byte, at time.Time, initType string, took time.Duration, errorType string) []byte {
+	status := statusError
+	if errorType == timedOut {
+		status, errorType = statusTimeout, ""
+	}
+	if f.JSON {
+		record := map[string]any{
+			"initializationType": initType, "phase": "init", "status": status,
+			"metrics": map[string]any{"durationMs": number(milliseconds(took))},
+		}
+		if errorType != "" {
+			record["errorType"] = errorType
+		}
+		return f.event(dst, at, "WARN", "platform.initReport", record)
+	}
+	dst = append(append(dst, "INIT_REPORT Init Duration: "...), milliseconds(took)...)
+	dst = append(append(dst, " ms\tPhase: init\tStatus: "...), status...)
+	if errorType != "" {
+		dst = appendField(dst, "Error Type: ", errorType, "")
+	}
+	return dst
 }
 
 // Start is written before the event is handed over.

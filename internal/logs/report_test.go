@@ -29,6 +29,8 @@ func TestText(t *testing.T) {
 	thrown := &lambent.Result{FunctionError: "Unhandled", ErrorType: "ValueError", Report: warm.Report}
 	tests := []struct{ got, want string }{
 		{string(f.InitStart(nil, t0, Init{Runtime: "python:3.12.v18", RuntimeARN: "arn:x"})), "INIT_START Runtime Version: python:3.12.v18\tRuntime Version ARN: arn:x"},
+		{string(f.InitReport(nil, t0, "on-demand", 181490*time.Microsecond, "Runtime.ExitError")), "INIT_REPORT Init Duration: 181.49 ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError"},
+		{string(f.InitReport(nil, t0, "on-demand", 3*time.Second, "Sandbox.Timedout")), "INIT_REPORT Init Duration: 3000.00 ms\tPhase: init\tStatus: timeout"},
 		{string(f.Start(nil, t0, reqID, "$LATEST")), "START RequestId: " + reqID + " Version: $LATEST"},
 		{string(f.End(nil, t0, reqID, cold)), "END RequestId: " + reqID},
 		{string(f.Report(nil, t0, reqID, cold)), "REPORT RequestId: " + reqID + "\tDuration: 15.74 ms\tBilled Duration: 16 ms\tMemory Size: 128 MB\tMax Memory Used: 56 MB\tInit Duration: 166.61 ms\t"},
@@ -76,6 +78,10 @@ func TestJSON(t *testing.T) {
 	report := head + `report","record":{` + metrics + `"status":"success"}}`
 	badReport := head + `report","record":{"errorType":"Runtime.OutOfMemory",` + metrics + `"status":"error"}}`
 	badDone := head + `runtimeDone","record":{"errorType":"Runtime.OutOfMemory","metrics":{"durationMs":1.23,"producedBytes":0},"requestId":"` + reqID + `","status":"error"}}`
+	if got, want := string(FormatOf(lambent.Logging{Format: "JSON", SystemLevel: "WARN"}).InitReport(nil, t0, "on-demand", time.Second, "Runtime.ExitError")), head+
+		`initReport","record":{"errorType":"Runtime.ExitError","initializationType":"on-demand","metrics":{"durationMs":1000.00},"phase":"init","status":"error"}}`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 	for _, c := range []struct {
 		level string
 		r     *lambent.Result

@@ -140,13 +140,16 @@ func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Fai
 	if l, ok := inst.(sandbox.Lingerer); ok {
 		m.lingers = l.Lingers()
 	}
+	at := time.Now()
 	init, err := inst.Init(ctx)
 	if p.life.Err() != nil {
 		return nil, errStopping()
 	}
 	if ctx.Err() != nil {
 		// The runtime had all the time that it may have: the function's failure.
-		return sandbox.TimedOut(v.Timeout), nil //nolint:nilerr // see above
+		f := sandbox.TimedOut(v.Timeout)
+		m.reportInit(time.Since(at), f)
+		return f, nil //nolint:nilerr // see above
 	}
 	if err != nil {
 		return nil, fmt.Errorf("initialise instance of %s: %w", v.Function, err)
@@ -156,7 +159,20 @@ func (p *Pool) start(ctx context.Context, m *member, spans *spans) (*sandbox.Fai
 		m.teller = t
 	}
 	spans.add(lambent.StageInit, time.Now().Add(-init.Took), init.Took)
+	if init.Failure != nil {
+		m.reportInit(init.Took, init.Failure)
+	}
 	return init.Failure, nil
+}
+
+// reportInit writes into m's log how its initialisation failed. What goes well is in the
+// report of the first call.
+func (m *member) reportInit(took time.Duration, f *sandbox.Failure) {
+	now := time.Now()
+	line := logs.FormatOf(m.version.Logging).InitReport(nil, now, initType(m.cold), took, cmp.Or(f.ReportType, f.Type))
+	if len(line) > 0 {
+		m.stream.WriteLine(now, line)
+	}
 }
 
 // gather finds what the instance is started from: runtime, code, layers and what
@@ -176,8 +192,7 @@ func (p *Pool) gather(ctx context.Context, m *member, spans *spans) (sandbox.Spe
 	}
 	at := time.Now()
 	spans.add(lambent.StageCode, began, at.Sub(began))
-	provisioned := m.cold.Ahead == ReasonProvisioned
-	init := initStart(p.o.Region, rt, provisioned)
+	init := logs.Init{Runtime: versionText(rt), RuntimeARN: runtimeARN(p.o.Region, rt), Type: initType(m.cold)}
 	spec.Begun = sandbox.Begun(init)
 	if line := logs.FormatOf(v.Logging).InitStart(nil, at, init); len(line) > 0 {
 		m.stream.WriteLine(at, line)
@@ -286,13 +301,12 @@ func streamName(at time.Time, version, id string) string {
 	return at.UTC().Format("2006/01/02") + "/[" + version + "]" + id
 }
 
-// initStart is what the log says of an instance that begins to initialise.
-func initStart(region string, rt sandbox.Runtime, provisioned bool) logs.Init {
-	i := logs.Init{Runtime: versionText(rt), RuntimeARN: runtimeARN(region, rt), Type: "on-demand"}
-	if provisioned {
-		i.Type = ReasonProvisioned
+// initType is what the log calls the reason for an initialisation.
+func initType(c ColdStart) string {
+	if c.Ahead == ReasonProvisioned {
+		return ReasonProvisioned
 	}
-	return i
+	return "on-demand"
 }
 
 // versionText names a runtime as INIT_START does: "python:3.12.1".
