@@ -48,7 +48,7 @@ func (a *app) reserves(cmd *cobra.Command) error {
 	}
 	rows := [][]string{{"RUNTIME", "READY", "WANTED", "MEMORY", "HITS", "MISSES", "DIED"}}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	for _, s := range r.Reserves {
+	for _, s := range byRuntime(r.Reserves) {
 		rows = append(rows, []string{
 			s.Runtime, strconv.Itoa(s.Ready), strconv.Itoa(s.Wanted), bytesText(s.MemoryBytes),
 			number(s.Hits), number(s.Misses), number(s.Died),
@@ -61,6 +61,23 @@ func (a *app) reserves(cmd *cobra.Command) error {
 		return err
 	}
 	return a.printf("%s of %s\n", bytesText(r.MemoryBytes), bytesText(r.BudgetBytes))
+}
+
+// byRuntime has one reserve for each runtime: those of functions that start it with other
+// options are reserves of their own, which only their keys in JSON tell apart.
+func byRuntime(reserves []client.Reserve) (merged []client.Reserve) {
+	for _, s := range reserves {
+		i := slices.IndexFunc(merged, func(m client.Reserve) bool { return m.Runtime == s.Runtime })
+		if i < 0 {
+			merged = append(merged, s)
+			continue
+		}
+		m := &merged[i]
+		m.Ready, m.Wanted, m.MemoryBytes = m.Ready+s.Ready, m.Wanted+s.Wanted, m.MemoryBytes+s.MemoryBytes
+		m.Hits, m.Misses, m.Died = m.Hits+s.Hits, m.Misses+s.Misses, m.Died+s.Died
+		m.Nodes = slices.Concat(m.Nodes, s.Nodes)
+	}
+	return merged
 }
 
 func emptyBecause(r client.Reserves) string {
