@@ -1,6 +1,7 @@
 package lambent
 
 import (
+	goruntime "runtime"
 	"strconv"
 	"time"
 )
@@ -238,4 +239,12 @@ type LayerVersion struct {
 	Size        int64
 	Unpacked    int64
 	Created     time.Time
+}
+
+// HostArch is what functions call the architecture of this host: "x86_64" or "arm64".
+func HostArch() string {
+	if goruntime.GOARCH == "amd64" {
+		return "x86_64"
+	}
+	return goruntime.GOARCH
 }

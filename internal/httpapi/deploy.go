@@ -184,7 +184,7 @@ func (d *deployment) create(ctx context.Context) error {
 	if len(d.want.Zip) == 0 && d.image() == "" {
 		return lambent.Errorf(lambent.CodeInvalid, "function %s does not exist yet: its first deploy needs code", d.name)
 	}
-	v := lambent.Version{Namespace: d.ns, Function: d.name, Role: lambent.DefaultRole(d.ns), PackageType: d.packageType()}
+	v := lambent.Version{Namespace: d.ns, Function: d.name, Role: lambent.DefaultRole(d.ns), PackageType: d.packageType(), Arch: lambent.HostArch()}
 	d.apply(&v)
 	applicationDefaults(&v)
 	in := catalog.CreateFunction{Version: v, Source: artifact.Source{Zip: d.want.Zip}, Image: d.image()}

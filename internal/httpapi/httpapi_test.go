@@ -33,7 +33,7 @@ func TestDeployLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := d.Function
-	if !d.Created || len(d.Changed) != 0 || f.State != "Active" || f.MemoryMB != 256 || f.TimeoutSeconds != 10 || f.Env["A"] != "1" || len(d.Timings) == 0 {
+	if !d.Created || len(d.Changed) != 0 || f.State != "Active" || f.Arch != lambent.HostArch() || f.MemoryMB != 256 || f.TimeoutSeconds != 10 || f.Env["A"] != "1" || len(d.Timings) == 0 {
 		t.Errorf("created %+v", d)
 	}
 	again, err := r.Deploy(ctx, "hello", hello(t))

@@ -92,8 +92,8 @@ func fits(reference string, file *v1.ConfigFile, arch string) error {
 		return foreign(reference, file.OS+"/"+file.Architecture, arch)
 	case file.Architecture != want.Architecture:
 		return foreign(reference, file.Architecture, arch)
-	case arch != hostArch():
-		return lambent.Errorf(lambent.CodeInvalid, "Source image %s is for %s, and this host is %s: it cannot run here.", reference, arch, hostArch()).WithReason(ReasonInvalid)
+	case arch != lambent.HostArch():
+		return lambent.Errorf(lambent.CodeInvalid, "Source image %s is for %s, and this host is %s: it cannot run here.", reference, arch, lambent.HostArch()).WithReason(ReasonInvalid)
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	goruntime "runtime"
 	"strings"
 	"time"
 
@@ -287,12 +286,4 @@ func platform(arch string) v1.Platform {
 		p.Architecture = "arm64"
 	}
 	return p
-}
-
-// hostArch is what functions call the architecture of this host.
-func hostArch() string {
-	if goruntime.GOARCH == "amd64" {
-		return "x86_64"
-	}
-	return strings.ToLower(goruntime.GOARCH)
 }

@@ -24,5 +24,5 @@ func (b builtIn) warning(arch string) string {
 	if b.portable {
 		return ""
 	}
-	return foreign(arch)
+	return foreign("code", arch)
 }

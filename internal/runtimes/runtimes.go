@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	goruntime "runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,7 +154,7 @@ func (c *Catalog) Check(name, arch string) (warning string, err error) {
 		return fmt.Sprintf("The runtime %s is served by %s %s, the nearest version on this host.",
 			name, i.language(), i.version), nil
 	}
-	return foreign(arch), nil
+	return foreign("native code", arch), nil
 }
 
 // refusal is AWS's of a name that it has retired.
@@ -174,13 +173,14 @@ func (c *Catalog) serve(r release) (i interpreter, exact, ok bool) {
 	return i, exact, ok
 }
 
-// foreign warns about an architecture that is not the host's.
-func foreign(arch string) string {
-	host := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[goruntime.GOARCH]
+// foreign warns about an architecture that is not the host's: what of the function is
+// built for it, does not run.
+func foreign(what, arch string) string {
+	host := lambent.HostArch()
 	if arch == "" || arch == host {
 		return ""
 	}
-	return fmt.Sprintf("This host is %s: code built for %s does not run here.", host, arch)
+	return fmt.Sprintf("This host is %s: %s built for %s does not run here.", host, what, arch)
 }
 
 func (i interpreter) language() string {
