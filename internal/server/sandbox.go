@@ -34,7 +34,7 @@ func (s *Server) newDriver() (sandbox.Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)
 	}
-	modules, err := wasm.New(wasm.Options{DataDir: c.Data, Log: log})
+	modules, err := wasm.New(wasm.Options{DataDir: c.Data, NoReserve: c.Instances.Reserve == 0, Log: log})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open sandbox for modules: %w", err), processes.Close())
 	}

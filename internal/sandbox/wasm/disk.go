@@ -15,37 +15,49 @@ import (
 type disk struct {
 	code []*tree // what is only read
 
+	shown *tmpFS // has tmp
+
 	mu  sync.Mutex // guards tmp
 	tmp *scratch   // nil when it was kept
 }
 
-// newDisk shows the directories of spec. dir is where /tmp goes; it is made when
-// the module first looks, and the others are opened then.
-func newDisk(spec *sandbox.Spec, dir string, all *handles) (*disk, wazero.FSConfig, error) {
-	d := &disk{}
-	if kept, ok := spec.Tmp.(*scratch); ok && kept != nil {
-		d.tmp = kept
-		if err := kept.moveTo(dir); err != nil {
-			return nil, nil, err
-		}
-	} else {
-		d.tmp = &scratch{dir: dir, room: newRoom(int64(spec.Version.EphemeralMB) << 20)}
-	}
+// newDisk is a disk without directories; with layers it has a place for them.
+func newDisk(layers bool, all *handles) (*disk, wazero.FSConfig) {
 	mine := newHandles(maxOpen, all)
+	d := &disk{shown: &tmpFS{handles: mine}}
 	config, ok := wazero.NewFSConfig().(sysfs.FSConfig)
 	if !ok {
 		panic("the engine's configuration takes no file systems") // it always does
 	}
-	show := func(at string, dirs ...string) {
-		t := &tree{dirs: dirs, handles: mine}
+	show := func(at string) {
+		t := &tree{handles: mine}
 		d.code = append(d.code, t)
 		config, _ = config.WithSysFSMount(t, at).(sysfs.FSConfig)
 	}
-	show("/var/task", spec.Code)
-	if len(spec.Layers) > 0 {
-		show("/opt", slices.Clone(spec.Layers)...)
+	show("/var/task")
+	if layers {
+		show("/opt")
 	}
-	return d, config.WithSysFSMount(&tmpFS{scratch: d.tmp, handles: mine}, "/tmp"), nil
+	return d, config.WithSysFSMount(d.shown, "/tmp")
+}
+
+// open has the disk show the directories of spec, which are opened when the module
+// first looks. dir is where /tmp goes; it is made then.
+func (d *disk) open(spec *sandbox.Spec, dir string) error {
+	d.code[0].dirs = []string{spec.Code}
+	if len(spec.Layers) > 0 {
+		d.code[1].dirs = slices.Clone(spec.Layers)
+	}
+	if kept, ok := spec.Tmp.(*scratch); ok && kept != nil {
+		if err := kept.moveTo(dir); err != nil {
+			return err
+		}
+		d.tmp = kept
+	} else {
+		d.tmp = &scratch{dir: dir, room: newRoom(int64(spec.Version.EphemeralMB) << 20)}
+	}
+	d.shown.scratch = d.tmp
+	return nil
 }
 
 // keep takes /tmp out.

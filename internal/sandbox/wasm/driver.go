@@ -28,7 +28,9 @@ type Options struct {
 	CodeBytes int64
 	// CacheBytes bounds those on disk; 0 is 2 GiB.
 	CacheBytes int64
-	Log        *slog.Logger
+	// NoReserve has no guest made ahead of demand.
+	NoReserve bool
+	Log       *slog.Logger
 }
 
 // Driver runs WebAssembly modules in this process.
@@ -40,6 +42,7 @@ type Driver struct {
 	config  wazero.ModuleConfig
 	// mappings are of the guests' memories.
 	mappings mappings
+	spares   spares
 
 	live   sandbox.Registry[*Instance]
 	stops  sync.WaitGroup // Stops that go on in the background
@@ -124,8 +127,7 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 	defer d.live.Leave()
 	d.warned.Do(d.warn)
 	i := &Instance{driver: d, spec: spec, turn: make(chan struct{}, 1), inited: make(chan struct{}),
-		done: make(chan struct{}), gone: make(chan struct{}), ready: make(chan struct{}),
-		writer: &writer{lines: sandbox.Lines{To: spec.Output}}}
+		done: make(chan struct{}), gone: make(chan struct{}), ready: make(chan struct{})}
 	i.life, i.cancel = context.WithCancel(context.Background())
 	begin := time.Now()
 	var err error
@@ -138,17 +140,18 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 	begin = time.Now()
 	i.env = append(append([]string{}, spec.Runtime.Env...), spec.Env...)
 	i.env = append(i.env, "PWD=/var/task")
-	var files wazero.FSConfig
-	if i.disk, files, err = newDisk(&i.spec, tmpDir(d.dir, spec.ID), d.handles); err != nil {
-		i.cancel()
-		d.library.put(i.shelf)
-		return nil, lambent.Errorf(lambent.CodeUnavailable, "open the files of a module: %w", err)
+	i.kit = d.kitFor(i.shelf, &i.spec)
+	i.writer.lines.To = spec.Output
+	if err = i.disk.open(&i.spec, tmpDir(d.dir, spec.ID)); err != nil {
+		err = lambent.Errorf(lambent.CodeUnavailable, "open the files of a module: %w", err)
 	}
-	i.config = i.guestConfig(files)
 	i.stage(lambent.StageFiles, begin)
-	if err := d.live.Add(spec.ID, i); err != nil {
+	if err == nil {
+		err = d.live.Add(spec.ID, i)
+	}
+	if err != nil {
 		i.cancel()
-		i.disk.close()
+		i.discard()
 		d.library.put(i.shelf)
 		return nil, err
 	}
@@ -158,7 +161,8 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 	return i, nil
 }
 
-// Prepare compiles the version's module and keeps the code on disk. A module that
+// Prepare compiles the version's module, keeps the code on disk, and has a guest wait
+// for the first start. A module that
 // cannot run is an error with CodeInvalid and reason "InvalidModule".
 func (d *Driver) Prepare(ctx context.Context, spec sandbox.Spec) error {
 	if !d.live.Enter() {
@@ -169,10 +173,11 @@ func (d *Driver) Prepare(ctx context.Context, spec sandbox.Spec) error {
 	if err != nil {
 		return err
 	}
-	defer d.library.put(s)
 	if m := s.mod; m.refusal != "" {
+		d.library.put(s)
 		return lambent.Errorf(lambent.CodeInvalid, "module %s: %s", m.name, m.refusal).WithReason("InvalidModule")
 	}
+	d.spare(ctx, s, &spec)
 	return nil
 }
 
@@ -225,6 +230,7 @@ func (d *Driver) Close() error {
 	if errors.Join(errs...) == nil {
 		d.stops.Wait()
 	}
+	d.spares.close()
 	errs = append(errs, d.library.close())
 	d.mappings.close()
 	if err := errors.Join(errs...); err != nil {

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -51,33 +50,38 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// newGuest instantiates i's module: memory, tables and data, but no code of its
-// own save a start section's. An ending is the guest's fault, an error the
+// newGuest is one more guest of i. An ending is the guest's fault, an error the
 // platform's.
 func (i *Instance) newGuest(ctx context.Context) (_ *guest, _ *ending, err error) {
-	limit := min(int64(i.spec.Version.MemoryMB)<<20, math.MaxUint32/pageSize*pageSize)
-	if i.mod.least > limit {
-		return nil, nil, fmt.Errorf("a module of %d bytes in %d", i.mod.least, limit)
+	f := fitOf(i.mod, &i.spec)
+	if i.mod.least > f.memory {
+		return nil, nil, fmt.Errorf("a module of %d bytes in %d", i.mod.least, f.memory)
 	}
 	i.clears.Wait()
-	mem, err := i.driver.mappings.memory(max(min(limit, i.mod.most), pageSize))
+	return i.driver.newGuest(ctx, f, i.kit, &i.ran, &call{env: i.env})
+}
+
+// newGuest instantiates a module: memory, tables and data, but no code of its own save
+// a start section's.
+func (d *Driver) newGuest(ctx context.Context, f fit, k *kit, ran *atomic.Int64, c *call) (_ *guest, _ *ending, err error) {
+	mem, err := d.mappings.memory(f.memory)
 	if err != nil {
 		return nil, nil, lambent.Errorf(lambent.CodeUnavailable, "reserve memory for a module: %w", err)
 	}
-	g := &guest{memory: mem, ran: &i.ran}
+	g := &guest{memory: mem, ran: ran}
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return mem })
 	var stdout interface{ Write([]byte) (int, error) } = &g.stdout
-	if i.mod.resident {
-		stdout = i.writer
+	if f.mod.resident {
+		stdout = k.writer
 	}
-	config := i.config.WithStdin(&g.stdin).WithStdout(stdout).WithNanosleep(g.sleep)
-	end := g.stay(ctx, &call{env: i.env}, func(ctx context.Context) (err error) {
+	config := k.config.WithStdin(&g.stdin).WithStdout(stdout).WithNanosleep(g.sleep)
+	end := g.stay(ctx, c, func(ctx context.Context) (err error) {
 		defer func() {
 			if p := recover(); p != nil { // the engine does not, outside of calls
 				err = fmt.Errorf("instantiate: %v", p)
 			}
 		}()
-		g.mod, err = i.driver.library.rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocator), i.mod.compiled, config)
+		g.mod, err = d.library.rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocator), f.mod.compiled, config)
 		return err
 	})
 	if end != nil {
@@ -85,11 +89,6 @@ func (i *Instance) newGuest(ctx context.Context) (_ *guest, _ *ending, err error
 		return nil, end, nil
 	}
 	return g, nil, nil
-}
-
-// guestConfig is what all guests of i have in common.
-func (i *Instance) guestConfig(files wazero.FSConfig) wazero.ModuleConfig {
-	return i.driver.config.WithArgs(i.mod.name).WithStderr(i.writer).WithFSConfig(files)
 }
 
 // anyConfig is what all guests have in common.

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 )
@@ -24,14 +22,12 @@ type Instance struct {
 	shelf  *shelf // where mod is from
 	mod    *module
 	env    []string
-	config wazero.ModuleConfig // of every guest
-	disk   *disk
-	writer *writer
+	*kit
 
 	life   context.Context // ends with the instance
 	cancel context.CancelFunc
 	turn   chan struct{}  // holds a token while a guest runs
-	guest  *guest         // the one that waits for an event; used in turn
+	spared bool           // a guest is made ahead in place of its first; used in turn
 	clears sync.WaitGroup // ends of guests that go on; waited for in turn
 	inited chan struct{}  // closed when init is set
 	init   sandbox.InitResult
@@ -79,7 +75,7 @@ func (i *Instance) start(ctx context.Context) error {
 				i.mod.name, i.mod.least>>20, limit>>20)}})
 		return nil
 	}
-	g, end, err := i.newGuest(ctx)
+	g, end, err := i.firstGuest(ctx)
 	i.stage(lambent.StageSandbox, begin)
 	if err != nil {
 		return err
@@ -196,6 +192,11 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 	a, err := i.answer(run, begin, &ev)
 	i.writer.lines.Flush(time.Now())
 	a.Took = time.Since(begin)
+	if !i.spared { // beside the answer: before it, it would add to a cold start
+		i.spared = true
+		i.driver.library.hold(i.shelf)
+		i.driver.stops.Go(func() { i.driver.spare(context.Background(), i.shelf, &i.spec) })
+	}
 	return a, err
 }
 
@@ -402,13 +403,9 @@ func (i *Instance) Stop(ctx context.Context) error {
 // release frees what the instance has; no guest of it runs.
 func (i *Instance) release() {
 	i.clears.Wait()
-	if i.guest != nil {
-		i.guest.close()
-		i.guest = nil
-	}
+	i.discard()
 	i.mu.Lock()
 	i.size = 0
 	i.mu.Unlock()
-	i.disk.close()
 	i.driver.library.put(i.shelf)
 }

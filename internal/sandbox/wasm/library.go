@@ -32,6 +32,7 @@ type module struct {
 	name     string // of the file
 	compiled wazero.CompiledModule
 	resident bool
+	starts   bool  // it has code that runs when it is instantiated
 	least    int64 // bytes of memory that it starts with
 	most     int64 // bytes of memory that it says it can use
 	size     int64 // bytes that it takes of the library
@@ -187,7 +188,14 @@ func (l *library) fill(e *list.Element, dir, handler string) {
 	}
 }
 
-// put ends a use that get began.
+// hold begins one more use of s, which somebody has.
+func (l *library) hold(s *shelf) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.users++
+}
+
+// put ends a use that get or hold began.
 func (l *library) put(s *shelf) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -235,6 +243,8 @@ func (l *library) make(ctx context.Context, dir, handler string) (m *module, err
 		return nil, fmt.Errorf("compile %s: %w", name, err)
 	}
 	m = &module{name: name, compiled: compiled, size: size + int64(len(binary))}
+	parts, err := split(binary)
+	m.starts = parts[secStart] != nil || err != nil // what is valid has no error
 	if err := l.host.check(m); err != nil {
 		return refused(name, errors.Join(err, compiled.Close(ctx)))
 	}
