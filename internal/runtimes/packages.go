@@ -75,10 +75,16 @@ func (c *Catalog) packagesLink(i interpreter) string {
 	return filepath.Join(c.dir, "packages", fmt.Sprintf("python%d.%d", i.major, i.minor))
 }
 
-// packages is the directory of the present set, or "".
+// packages is the directory of the present set, or "". Each start asks for it, and nearly
+// always there is none: hence no look at each folder above the link.
 func (c *Catalog) packages(i interpreter) string {
-	dir, err := filepath.EvalSymlinks(c.packagesLink(i))
+	link := c.packagesLink(i)
+	set, err := os.Readlink(link)
 	if err != nil {
+		return ""
+	}
+	dir := filepath.Join(filepath.Dir(link), set)
+	if _, err := os.Stat(dir); err != nil {
 		return ""
 	}
 	return dir
