@@ -103,7 +103,7 @@ type Instances struct {
 	QueueWait time.Duration `yaml:"queue_wait" doc:"how long they may wait"`
 	// Memory is the sum of the memory sizes of all live instances. [Load] puts
 	// 80 % of the host's memory here when nothing is set.
-	Memory Size `yaml:"memory" doc:"memory sizes of all busy instances together, and what idle ones hold"`
+	Memory Size `yaml:"memory" doc:"memory sizes of all busy instances together, and what idle ones hold; at most 80 % of what the service's control group may have"`
 	// Spare is the memory that the host must have left when an instance is started,
 	// whatever is allowed.
 	Spare Size `yaml:"spare" doc:"memory that the host must have left for others when an instance starts"`

@@ -362,4 +362,6 @@ type Usage struct {
 type Description struct {
 	Name     string
 	Warnings []string
+	// Groups are the directories of control groups that all instances are in, if any.
+	Groups []string
 }

@@ -2,8 +2,6 @@ package server
 
 import (
 	"bytes"
-	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,27 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/pool"
 )
-
-// headroom tells what the host can give to new instances: the memory, less what is to be
-// kept spare, that the kernel says is available without swapping (proc_meminfo(5)), and
-// tasks. Where that cannot be told, there is no such limit.
-func headroom(spare config.Size, t tasks) pool.Headroom {
-	return func() pool.Host {
-		h := pool.Host{MB: math.MaxInt32, Tasks: math.MaxInt32}
-		if available, ok := config.MemInfo("MemAvailable"); ok {
-			h.MB = int(available>>20) - int(spare>>20)
-			h.MBText = fmt.Sprintf("the host has %d MB of memory left, of which %d are to stay free", available>>20, spare>>20)
-		}
-		if r, ok := t.room(); ok {
-			h.Tasks = r.left()
-			h.TasksText = fmt.Sprintf("there are %d processes and threads of the %d that there can be, and %d are to stay free", r.have, r.most, r.spare())
-		}
-		return h
-	}
-}
 
 // userTick is the unit of processor times in /proc/stat: USER_HZ is 100 wherever Go
 // runs on Linux.

@@ -51,12 +51,13 @@ func (s *Server) openPrepare(context.Context) (err error) {
 func (s *Server) openPool(context.Context) error {
 	c := s.config.Instances
 	s.habits = newHabits(c)
+	m := hostMemory(s.driver.Describe().Groups)
 	o := pool.Options{
 		Driver: s.driver, Artifacts: s.artifacts, Trees: s.artifacts, Runtimes: s.runtimes, Prepared: s.prepare,
 		Environment: s.environment, Settings: s.settings, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics, Traces: s.traces,
-		Idle: c.Idle, MemoryMB: int(c.Memory >> 20), MaxWait: 10 * time.Second, NewID: newInstanceID,
-		Headroom: headroom(c.Spare, hostTasks()), Starts: c.Starts, Processors: processors(),
+		Idle: c.Idle, MemoryMB: m.most(c.Memory), MaxWait: 10 * time.Second, NewID: newInstanceID,
+		Headroom: headroom(c.Spare, m, hostTasks()), Starts: c.Starts, Processors: processors(),
 		Ahead: max(2, stdruntime.GOMAXPROCS(0)),
 		Hibernation: pool.Hibernation{
 			Init: c.Hibernate.Init, After: c.Hibernate.After, Keep: c.Hibernate.Keep,

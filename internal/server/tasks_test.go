@@ -75,14 +75,14 @@ func TestTaskRoom(t *testing.T) {
 
 func TestHeadroomTellsWhatIsShort(t *testing.T) {
 	few := hostOf(t, map[string]string{"loadavg": "0.1 0.2 0.3 2/3900 77", "sys/kernel/pid_max": "4000"})
-	h := headroom(0, few)()
+	h := headroom(0, hostMemory(nil), few)()
 	if h.Tasks != -400 || !strings.Contains(h.TasksText, "3900 processes and threads of the 4000") || h.MB <= 0 {
 		t.Errorf("%+v", h)
 	}
-	if much := headroom(config.Size(1<<60), few)(); much.MB > 0 && much.MBText != "" {
+	if much := headroom(config.Size(1<<60), hostMemory(nil), few)(); much.MB > 0 && much.MBText != "" {
 		t.Errorf("beyond an endless reserve there are %d MB", much.MB)
 	}
-	if h = headroom(0, tasks{})(); h.Tasks < 1<<20 {
+	if h = headroom(0, hostMemory(nil), tasks{})(); h.Tasks < 1<<20 {
 		t.Errorf("nothing is known, and there are %d tasks", h.Tasks)
 	}
 }

@@ -345,7 +345,7 @@ func (d *Driver) tryScratch() error {
 // Describe says what holds on this host.
 func (d *Driver) Describe() sandbox.Description {
 	about := d.about
-	about.Warnings = slices.Clone(about.Warnings)
+	about.Warnings, about.Groups = slices.Clone(about.Warnings), d.cgroups.dirs()
 	return about
 }
 
