@@ -326,16 +326,14 @@ func (s *Server) Leftovers() []string {
 		}
 		return nil
 	})
-	for _, file := range []string{"/proc/self/mounts"} {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for line := range strings.Lines(string(body)) {
-			// The directory itself may be a mount of the test's.
-			if strings.Contains(line, s.Data) && !strings.Contains(line, " "+s.Data+" ") {
-				left = append(left, "mount "+strings.TrimSpace(line))
-			}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		// The directory itself may be a mount of the test's.
+		if strings.Contains(line, s.Data) && !strings.Contains(line, " "+s.Data+" ") {
+			left = append(left, "mount "+strings.TrimSpace(line))
 		}
 	}
 	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
