@@ -63,7 +63,7 @@ func (s *Service) conclude(h *held, status store.JobStatus, f finish) ending {
 	push := s.records(h, f)
 	var result []byte
 	if f.res != nil {
-		result = resultOf(f.res)
+		result = resultOf(f.res, maxResult)
 	}
 	e := s.ended(h, status, f.errorType, result)
 	e.push = push

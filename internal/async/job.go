@@ -114,10 +114,11 @@ type outcome struct {
 	LogTail       string        `json:"logTail,omitempty"`
 }
 
-// maxResult bounds what is kept of an answer, in bytes.
+// maxResult bounds what is kept of the answer to an event, in bytes.
 const maxResult = 1 << 20
 
-func resultOf(r *lambent.Result) []byte {
+// resultOf is what is kept of an answer: of its payload at most so many bytes.
+func resultOf(r *lambent.Result, most int) []byte {
 	o := outcome{
 		Version: r.ExecutedVersion, ContentType: r.ContentType, FunctionError: r.FunctionError, ErrorType: r.ErrorType,
 		Duration: r.Report.Duration, Billed: r.Report.Billed, MemoryMB: r.Report.MemoryMB, MaxMemoryMB: r.Report.MaxMemoryMB,
@@ -126,8 +127,8 @@ func resultOf(r *lambent.Result) []byte {
 		o.LogTail = string(r.LogTail)
 	}
 	payload := r.Payload
-	if len(payload) > maxResult {
-		o.Truncated, payload = len(payload), payload[:maxResult]
+	if len(payload) > most {
+		o.Truncated, payload = len(payload), payload[:most]
 	}
 	return join(o, payload)
 }

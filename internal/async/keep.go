@@ -57,17 +57,13 @@ func (k *Keeper) keep(inv *lambent.Invocation, res *lambent.Result) {
 	if len(payload) > maxCallPayload {
 		h.Omitted, payload = len(payload), nil
 	}
-	short := *res
-	if len(short.Payload) > maxCallPayload {
-		short.Payload = short.Payload[:maxCallPayload]
-	}
 	a := attemptOf(res, nil, began, now)
 	var st state
 	st.add(a)
 	j := store.Job{
 		ID: inv.RequestID, Lane: laneOf(inv.Namespace, inv.Function), Kind: KindCall, Status: store.JobSucceeded,
 		Created: began, Ended: now, Error: word(a.Error), Attempts: 1,
-		Body: join(h, payload), State: mustJSON(st), Result: resultOf(&short),
+		Body: join(h, payload), State: mustJSON(st), Result: resultOf(res, maxCallPayload),
 	}
 	if a.Error != "" {
 		j.Status = store.JobFailed

@@ -79,8 +79,8 @@ func TestKeptCallsAreBounded(t *testing.T) {
 			t.Errorf("%d calls are kept, %v", len(found), err)
 		}
 		o, err := r.Get(t.Context(), ns, found[0].ID)
-		if err != nil || o.Payload != nil || len(o.Answer.Payload) != maxCallPayload {
-			t.Errorf("a large payload is kept with %d bytes, %v", len(o.Payload), err)
+		if err != nil || o.Payload != nil || len(o.Answer.Payload) != maxCallPayload || o.Answer.Truncated != len(large) {
+			t.Errorf("a large payload is kept with %d bytes, its answer with %d of %d, %v", len(o.Payload), len(o.Answer.Payload), o.Answer.Truncated, err)
 		}
 		if _, err := r.Retry(t.Context(), ns, found[0].ID); lambent.CodeOf(err) != lambent.CodeInvalid {
 			t.Errorf("retry without a payload: %v", err)
