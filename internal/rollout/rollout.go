@@ -114,17 +114,17 @@ func (r *Room) Start(ctx context.Context, in lambent.Rollout) (lambent.Rollout, 
 	}
 	in.From, in.Revision = alias.Version, alias.RevisionID
 	in.State, in.Reason, in.Step, in.Began, in.Ended, in.Evidence = lambent.RolloutMoving, "", -1, now(), time.Time{}, nil
-	x, err := r.claim(&in, conditions)
+	x, before, err := r.claim(&in, conditions)
 	if err != nil {
 		return in, err
 	}
 	defer x.gate.Unlock()
-	err = r.save(ctx, x.value)
-	if err == nil {
-		r.compare(x)
-		err = r.step(ctx, x, 0)
+	if err := r.save(ctx, x.value); err != nil {
+		r.disclaim(x, before)
+		return in, err
 	}
-	if err != nil {
+	r.compare(x)
+	if err := r.step(ctx, x, 0); err != nil {
 		return in, err
 	}
 	return r.copy(x), nil
@@ -138,17 +138,35 @@ func (r *Room) compare(x *run) {
 	x.was = was
 }
 
-// claim makes the rollout the one of its alias; its gate is held then.
-func (r *Room) claim(in *lambent.Rollout, conditions []condition) (*run, error) {
+// claim makes the rollout the one of its alias; its gate is held then. before is the
+// one that was it, and has ended, or nil.
+func (r *Room) claim(in *lambent.Rollout, conditions []condition) (x, before *run, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if old := r.of[keyOf(in)]; old != nil && old.value.State == lambent.RolloutMoving {
-		return nil, lambent.Errorf(lambent.CodeConflict, "%s:%s is being rolled out to version %s", in.Function, in.Alias, old.value.To)
+	before = r.of[keyOf(in)]
+	if before != nil && before.value.State == lambent.RolloutMoving {
+		return nil, nil, lambent.Errorf(lambent.CodeConflict, "%s:%s is being rolled out to version %s", in.Function, in.Alias, before.value.To)
 	}
-	x := &run{value: in, conditions: conditions}
+	x = &run{value: in, conditions: conditions}
 	x.gate.Lock() // nobody else has it yet
 	r.of[keyOf(in)] = x
-	return x, nil
+	return x, before, nil
+}
+
+// disclaim undoes claim: a rollout that is not on record does not move. Run may wait for
+// its gate already, and finds that it has ended.
+func (r *Room) disclaim(x, before *run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := keyOf(x.value)
+	ended := *x.value
+	ended.State = lambent.RolloutLost
+	x.value = &ended
+	if before == nil {
+		delete(r.of, k)
+	} else {
+		r.of[k] = before
+	}
 }
 
 // check checks and completes what was asked for.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,6 +146,48 @@ func TestMovesByItself(t *testing.T) {
 		if len(v.Evidence) != 3 || v.Evidence[1].New.Calls != 50 || v.Evidence[2].Ended.IsZero() {
 			t.Errorf("evidence %+v", v.Evidence)
 		}
+	})
+}
+
+// unwell are records that cannot be written for a while.
+type unwell struct {
+	store.Records
+	now atomic.Bool
+}
+
+func (u *unwell) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
+	if u.now.Load() {
+		return 0, lambent.Errorf(lambent.CodeUnavailable, "the disk is full")
+	}
+	return u.Records.Commit(ctx, ops...)
+}
+
+// A rollout that was refused does not begin later by itself.
+func TestWhatIsNotOnRecordDoesNotMove(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		records := &unwell{Records: s.records}
+		s.records = records
+		defer s.run(t)()
+		records.now.Store(true)
+		if _, err := s.Start(t.Context(), wanted()); lambent.CodeOf(err) != lambent.CodeUnavailable {
+			t.Fatalf("error %v", err)
+		}
+		records.now.Store(false)
+		time.Sleep(10 * time.Second)
+		if all := s.Rollouts(account, "f"); len(all) != 0 || len(s.shelf.moves) != 0 {
+			t.Fatalf("%+v, the alias went %v", all, s.shelf.moves)
+		}
+		if _, err := s.Start(t.Context(), wanted()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Abort(t.Context(), account, "f", "live", "by hand"); err != nil {
+			t.Fatal(err)
+		}
+		records.now.Store(true)
+		if _, err := s.Start(t.Context(), wanted()); err == nil {
+			t.Fatal("begun without a record")
+		}
+		s.is(t, lambent.RolloutAborted, "6map[7:0.05] 6map[]") // the one before
 	})
 }
 
