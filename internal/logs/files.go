@@ -44,23 +44,41 @@ func readGroupFile(dir string) (groupFile, error) {
 	return gf, json.Unmarshal(text, &gf)
 }
 
-func writeGroupFile(dir string, gf groupFile) error {
-	text, err := json.Marshal(gf)
-	if err != nil {
-		return err
-	}
-	return writeAtomic(filepath.Join(dir, groupFileName), text)
-}
-
-// create makes the group's folder unless it is there, and tells whether it did.
-func (f *files) create(name string, now time.Time, tags map[string]string) (bool, error) {
-	if _, err := os.Stat(filepath.Join(f.dir, groupFileName)); err == nil {
+// create makes the group's folder unless it is there, and tells whether it did. Lines
+// do not wait for the disk: a file that a power cut has left empty is made again.
+func (f *files) create(name string, now time.Time) (bool, error) {
+	_, err := readGroupFile(f.dir)
+	var torn *json.SyntaxError
+	if !errors.Is(err, fs.ErrNotExist) && !errors.As(err, &torn) {
 		return false, nil
 	}
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {
 		return false, err
 	}
-	return true, writeGroupFile(f.dir, groupFile{Name: name, Created: now.UTC(), Tags: tags})
+	text, err := json.Marshal(groupFile{Name: name, Created: now.UTC()})
+	if err != nil {
+		return false, err
+	}
+	return true, writeAtomic(filepath.Join(f.dir, groupFileName), text, false)
+}
+
+// edit changes what is known of the group beside its events, for good.
+func (f *files) edit(change func(*groupFile) error) error {
+	gf, err := readGroupFile(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return noGroup()
+	}
+	if err != nil {
+		return err
+	}
+	if err := change(&gf); err != nil {
+		return err
+	}
+	text, err := json.Marshal(gf)
+	if err != nil {
+		return err
+	}
+	return writeAtomic(filepath.Join(f.dir, groupFileName), text, true)
 }
 
 // begin makes the segment of a cut the one that grows, and tells how large it is
@@ -217,7 +235,7 @@ func (g *group) writeOut(buf []byte, cuts []cut) error {
 		}
 		start = c.off
 		if c.resume {
-			if _, err := f.create(g.name, g.store.now(), nil); err != nil {
+			if _, err := f.create(g.name, g.store.now()); err != nil {
 				return err
 			}
 		}

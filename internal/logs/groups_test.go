@@ -51,6 +51,25 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// A power cut may leave the file that names a group empty.
+func TestGroupWithATornFile(t *testing.T) {
+	s := open(t)
+	ctx := context.Background()
+	if err := s.CreateGroup(ctx, ns, fn, map[string]string{"team": "blue"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(s.groupDir(ns, fn), groupFileName), 0); err != nil {
+		t.Fatal(err)
+	}
+	s.Open(ns, fn, strm).WriteLine(t0, []byte("x"))
+	if list, err := s.Groups(ctx, ns, ""); err != nil || len(list) != 1 || list[0].Name != fn || list[0].Bytes == 0 {
+		t.Errorf("groups %+v, error %v", list, err)
+	}
+	if err := s.SetRetention(ctx, ns, fn, 7); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNewGroupIsListed(t *testing.T) {
 	s := open(t)
 	s.Open(ns, fn, strm).WriteLine(t0, []byte("x"))

@@ -29,11 +29,17 @@ func (s *Store) CreateGroup(_ context.Context, namespace, name string, tags map[
 		return err
 	}
 	return s.withGroup(namespace, name, func(g *group) error {
-		made, err := g.files.create(name, s.now(), tags)
-		if err == nil && !made {
+		made, err := g.files.create(name, s.now())
+		if err != nil {
+			return err
+		}
+		if !made {
 			return hasGroup()
 		}
-		return err
+		return g.files.edit(func(gf *groupFile) error {
+			gf.Tags = tags
+			return nil
+		})
 	})
 }
 
@@ -106,19 +112,7 @@ func checkTags(tags map[string]string) error {
 
 // editGroup changes what is known of a group beside its events.
 func (s *Store) editGroup(namespace, name string, edit func(*groupFile) error) error {
-	return s.withGroup(namespace, name, func(g *group) error {
-		gf, err := readGroupFile(g.files.dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			return noGroup()
-		}
-		if err != nil {
-			return fmt.Errorf("read log group %s: %w", name, err)
-		}
-		if err := edit(&gf); err != nil {
-			return err
-		}
-		return writeGroupFile(g.files.dir, gf)
-	})
+	return s.withGroup(namespace, name, func(g *group) error { return g.files.edit(edit) })
 }
 
 // withGroup does something to a group's folder while nothing is written to it.

@@ -185,7 +185,7 @@ func (s segment) seal() error {
 	if err != nil {
 		return err
 	}
-	if err := writeAtomic(s.index(), text); err != nil {
+	if err := writeAtomic(s.index(), text, false); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%016x-%016x-%d-%d.log", s.first, sum.last, sum.min, sum.max)
@@ -282,13 +282,28 @@ func (s segment) indexedStreams() ([]streamStat, error) {
 	return list, json.Unmarshal(text, &list)
 }
 
-// writeAtomic puts text at path, whole or not at all.
-func writeAtomic(path string, text []byte) error {
+// writeAtomic puts text at path, whole or not at all; and, if it is durable, so that it
+// outlasts a power cut, which may leave an empty file otherwise.
+func writeAtomic(path string, text []byte, durable bool) error {
 	temp := path + ".new"
-	if err := os.WriteFile(temp, text, 0o640); err != nil {
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(text); err == nil && durable {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
-	return os.Rename(temp, path)
+	if err := os.Rename(temp, path); err != nil || !durable {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func millis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
