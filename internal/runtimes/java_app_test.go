@@ -207,3 +207,22 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// What a function has left in place of the log of its classes is not read whatever its
+// size.
+func TestLogOfClassesIsBounded(t *testing.T) {
+	log := filepath.Join(t.TempDir(), javaLoads)
+	const lines = "fn.Main source: file:/var/cache/lambent/app.jar\njava.util.List source: jrt:/java.base\nx y\n"
+	if err := os.WriteFile(log, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if names, own, err := loadedClasses(log); err != nil || own != 1 || !slices.Equal(names, []string{"fn.Main", "java.util.List"}) {
+		t.Errorf("%q, %d own, %v", names, own, err)
+	}
+	if err := os.Truncate(log, maxLoads+1); err != nil {
+		t.Fatal(err)
+	}
+	if names, _, err := loadedClasses(log); err == nil {
+		t.Errorf("a log of %d bytes was read: %d names", maxLoads+1, len(names))
+	}
+}

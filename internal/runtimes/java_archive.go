@@ -2,6 +2,7 @@ package runtimes
 
 import (
 	"archive/zip"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -246,16 +247,24 @@ func finish(dir string) error {
 	return nil
 }
 
+// maxLoads bounds the log of loaded classes, in bytes: the function could write what it
+// likes to it, and it is read as a whole. A hundred thousand classes take 12 MB.
+const maxLoads = 32 << 20
+
 // loadedClasses lists the classes that came from the function's archives and those
 // of the JDK that are not in the common one, as the JVM logs them: "pkg.Name
 // source: file:/var/cache/lambent/lib/a.jar". own is how many are the function's.
 func loadedClasses(log string) (names []string, own int, err error) {
+	info, err := os.Stat(log)
+	if err == nil && info.Size() > maxLoads {
+		return nil, 0, fmt.Errorf("the log of loaded classes has %d bytes, more than %d", info.Size(), maxLoads)
+	}
 	text, err := os.ReadFile(log)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the log of loaded classes: %w", err)
 	}
-	for line := range strings.Lines(string(text)) {
-		name, source, ok := strings.Cut(strings.TrimSpace(line), " source: ")
+	for line := range bytes.Lines(text) {
+		name, source, ok := strings.Cut(string(bytes.TrimSpace(line)), " source: ")
 		ours := strings.HasPrefix(source, "file:"+sandbox.CacheDir+"/")
 		if !ok || !ours && !strings.HasPrefix(source, "jrt:/") || strings.ContainsAny(name, " /") {
 			continue
