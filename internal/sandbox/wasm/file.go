@@ -181,8 +181,14 @@ func (d *directory) Seek(offset position, whence int) (int64, sys.Errno) {
 	if offset != 0 || whence != io.SeekStart {
 		return 0, sys.EISDIR
 	}
-	d.at, d.listed = 0, false
+	d.forget()
 	return 0, 0
+}
+
+// forget drops the list.
+func (d *directory) forget() {
+	d.tree.handles.unlist(len(d.list))
+	d.list, d.listed, d.at = nil, false, 0
 }
 
 func (d *directory) Readdir(n int) ([]sys.Dirent, sys.Errno) {
@@ -191,7 +197,10 @@ func (d *directory) Readdir(n int) ([]sys.Dirent, sys.Errno) {
 		if e != 0 {
 			return nil, e
 		}
-		d.list, d.listed, d.at = list, true, 0
+		if !d.tree.handles.list(len(list)) {
+			return nil, errFull
+		}
+		d.list, d.listed = list, true
 	}
 	end := len(d.list)
 	if n > 0 {
@@ -211,6 +220,7 @@ func (d *directory) Close() sys.Errno {
 		return 0
 	}
 	d.closed = true
+	d.forget()
 	d.tree.handles.give()
 	return errno(d.f.Close())
 }

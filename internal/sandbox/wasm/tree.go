@@ -17,6 +17,9 @@ import (
 const (
 	maxPath = 4096 // bytes of a path, as on Linux
 	maxOpen = 1024 // files that an instance can have open, as RLIMIT_NOFILE elsewhere
+	// maxNames is how many names an instance's open directories can have listed together:
+	// those lists are in the server's memory.
+	maxNames = 4 * maxFiles
 )
 
 // errFull stands for what the engine has no number of: no space left, and too many
@@ -27,6 +30,7 @@ const errFull = sys.EIO
 // which come out of the server's own.
 type handles struct {
 	open, most atomic.Int64
+	names      atomic.Int64 // that open directories have listed
 	all        *handles
 }
 
@@ -53,6 +57,17 @@ func (h *handles) give() {
 		at.open.Add(-1)
 	}
 }
+
+// list takes the place of so many names more; false when there are too many.
+func (h *handles) list(names int) bool {
+	if h.names.Add(int64(names)) > maxNames {
+		h.unlist(names)
+		return false
+	}
+	return true
+}
+
+func (h *handles) unlist(names int) { h.names.Add(-int64(names)) }
 
 // tree is a part of the file system as a module sees it: directories on top of
 // each other, the first one on top. No path leads out of them, whatever links

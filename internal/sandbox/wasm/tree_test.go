@@ -1,7 +1,10 @@
 package wasm
 
 import (
+	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/tetratelabs/wazero/experimental/sys"
@@ -37,5 +40,54 @@ func TestFilesMadeThroughLinksCount(t *testing.T) {
 	tmp.room.files = maxFiles
 	if _, e := tmp.OpenFile("link", sys.O_CREAT|sys.O_RDWR, 0o600); e != errFull {
 		t.Errorf("one more file than there may be: %v", e)
+	}
+}
+
+// What open directories have listed is bounded: it is in the server's memory.
+func TestListingsAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	const names = 100
+	for i := range names {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmp := &tree{roots: []*os.Root{root}, handles: newHandles(maxOpen, nil), room: newRoom(1 << 20)}
+	defer tmp.close()
+	open := func() sys.File {
+		f, e := tmp.OpenFile(".", 0, 0)
+		if e != 0 {
+			t.Fatal(e)
+		}
+		return f
+	}
+	tmp.handles.names.Store(maxNames - names) // of others
+	one, two := open(), open()
+	if list, e := one.Readdir(-1); e != 0 || len(list) != names {
+		t.Fatalf("%d names, %v", len(list), e)
+	}
+	if _, e := two.Readdir(-1); e != errFull {
+		t.Errorf("more names than there may be: %v", e)
+	}
+	if _, e := one.Seek(0, io.SeekStart); e != 0 {
+		t.Fatal(e)
+	}
+	if list, e := two.Readdir(names / 2); e != 0 || len(list) != names/2 {
+		t.Errorf("%d names, %v", len(list), e)
+	}
+	if _, e := one.Readdir(-1); e != errFull {
+		t.Errorf("more names than there may be: %v", e)
+	}
+	for _, f := range []sys.File{one, two} {
+		if e := f.Close(); e != 0 {
+			t.Error(e)
+		}
+	}
+	if n := tmp.handles.names.Load(); n != maxNames-names {
+		t.Errorf("%d names are still counted", n-(maxNames-names))
 	}
 }
