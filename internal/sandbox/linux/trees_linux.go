@@ -38,9 +38,8 @@ type trees struct {
 	started time.Time
 	served  chan struct{} // closed when the kernel has let go of it
 
-	mu       sync.Mutex // guards the rest
-	listings map[uint64][]fuse.DirEntry
-	last     uint64                   // the number of the listing that was made last
+	mu       sync.Mutex               // guards the rest
+	listings map[uint64]*listing      // of directories that are open, by their number
 	missed   map[uint64]reading       // by file: what could not be read last
 	fault    error                    // why something could not be read; the first one
 	failed   func(f *sandbox.Failure) // told of it, once, with mu held; may be nil
@@ -63,7 +62,7 @@ func CanMountTrees() error {
 // place among the layers. Owner is who an image's user or group is on the host.
 func newTrees(byPlace map[int]*filetree.Tree, owner func(id int) uint32) *trees {
 	t := &trees{RawFileSystem: fuse.NewDefaultRawFileSystem(), owner: owner, started: time.Now(),
-		served: make(chan struct{}), listings: map[uint64][]fuse.DirEntry{}, missed: map[uint64]reading{}}
+		served: make(chan struct{}), listings: map[uint64]*listing{}, missed: map[uint64]reading{}}
 	top := filetree.New()
 	t.all, t.first = []*filetree.Tree{top}, []uint64{fuse.FUSE_ROOT_ID}
 	next := uint64(fuse.FUSE_ROOT_ID + 1)
@@ -288,32 +287,45 @@ func (t *trees) needed(in *fuse.ReadIn) bool {
 	return int(in.Size) <= os.Getpagesize() || in.Flags&unix.O_DIRECT != 0 || before.from <= asked.from && asked.to <= before.to
 }
 
-// OpenDir makes a listing, so that it stays the same while it is read.
+// listing is what is in a directory, for all who have it open: however often a function
+// opens one, the server holds it once.
+type listing struct {
+	entries []fuse.DirEntry
+	open    int
+}
+
+// OpenDir makes a directory's listing, unless somebody has it open.
 func (t *trees) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	_, dir := t.node(in.NodeId)
 	if dir == nil || dir.Children == nil {
 		return fuse.ENOTDIR
+	}
+	out.OpenFlags = fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l := t.listings[in.NodeId]; l != nil {
+		l.open++
+		return fuse.OK
 	}
 	list := []fuse.DirEntry{{Name: ".", Mode: unix.S_IFDIR, Ino: in.NodeId}, {Name: "..", Mode: unix.S_IFDIR, Ino: in.NodeId}}
 	for _, name := range slices.Sorted(maps.Keys(dir.Children)) {
 		n := dir.Children[name]
 		list = append(list, fuse.DirEntry{Name: name, Mode: modeOf(n), Ino: t.child(in.NodeId, n)})
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.last++
-	t.listings[t.last] = list
-	out.Fh, out.OpenFlags = t.last, fuse.FOPEN_CACHE_DIR|fuse.FOPEN_KEEP_CACHE
+	t.listings[in.NodeId] = &listing{entries: list, open: 1}
 	return fuse.OK
 }
 
 // ReadDir gives as much of a listing as there is room for.
 func (t *trees) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	t.mu.Lock()
-	list := t.listings[in.Fh]
+	l := t.listings[in.NodeId]
 	t.mu.Unlock()
-	for k := in.Offset; k < uint64(len(list)); k++ {
-		e := list[k]
+	if l == nil {
+		return fuse.EBADF
+	}
+	for k := in.Offset; k < uint64(len(l.entries)); k++ {
+		e := l.entries[k]
 		e.Off = k + 1
 		if !out.AddDirEntry(e) {
 			break
@@ -322,11 +334,15 @@ func (t *trees) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryLi
 	return fuse.OK
 }
 
-// ReleaseDir forgets a listing.
+// ReleaseDir forgets a listing that nobody has open any more.
 func (t *trees) ReleaseDir(in *fuse.ReleaseIn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.listings, in.Fh)
+	if l := t.listings[in.NodeId]; l != nil {
+		if l.open--; l.open == 0 {
+			delete(t.listings, in.NodeId)
+		}
+	}
 }
 
 // StatFs has nothing to tell.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/filetree"
 	"lambent.dev/lambent/internal/sandbox"
@@ -129,6 +131,42 @@ func TestImageThatIsComing(t *testing.T) {
 	}
 	if n := m.read.Load() - before; n < int64(len(big)) || n > int64(len(big))+1<<20 {
 		t.Errorf("to read %d bytes, %d were fetched", len(big), n)
+	}
+}
+
+// TestOneListing opens a directory very often, which costs the server no more than once.
+func TestOneListing(t *testing.T) {
+	m := newMemoryTree(t, map[string]string{"etc/hosts": "", "etc/passwd": ""})
+	tr := newTrees(map[int]*filetree.Tree{0: m.Tree}, func(int) uint32 { return 0 })
+	at := uint64(fuse.FUSE_ROOT_ID)
+	for _, name := range []string{"0", "etc"} {
+		var found fuse.EntryOut
+		if s := tr.Lookup(nil, &fuse.InHeader{NodeId: at}, name, &found); s != fuse.OK || found.NodeId == 0 {
+			t.Fatalf("%s: %v", name, s)
+		}
+		at = found.NodeId
+	}
+	const times = 1000
+	handles := make([]uint64, times)
+	for i := range handles {
+		var out fuse.OpenOut
+		if s := tr.OpenDir(nil, &fuse.OpenIn{InHeader: fuse.InHeader{NodeId: at}}, &out); s != fuse.OK {
+			t.Fatal(s)
+		}
+		handles[i] = out.Fh
+	}
+	if n := len(tr.listings); n != 1 {
+		t.Errorf("%d listings of one directory", n)
+	}
+	for i, fh := range handles {
+		list := fuse.NewDirEntryList(make([]byte, 4096), 0)
+		if s := tr.ReadDir(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: at}, Fh: fh}, list); s != fuse.OK || list.Offset != 4 {
+			t.Fatalf("entry %d of the list is the last one, want 4: %v", list.Offset, s)
+		}
+		tr.ReleaseDir(&fuse.ReleaseIn{InHeader: fuse.InHeader{NodeId: at}, Fh: fh})
+		if n := len(tr.listings); (n == 0) != (i == times-1) {
+			t.Fatalf("%d listings after %d of %d were closed", n, i+1, times)
+		}
 	}
 }
 
