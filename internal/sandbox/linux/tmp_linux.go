@@ -19,19 +19,24 @@ import (
 // a loop device that frees itself. A tmpfs would be simpler, but its pages count
 // against the function's memory, and on AWS /tmp does not.
 //
-// An image of each size is formatted once per server; what mke2fs wrote, some
-// 150 KB, is kept in memory and is all that an instance's image starts with.
+// An image of each size is formatted once; what mke2fs wrote, some 150 KB, is kept in
+// memory, for so many sizes, and is all that an instance's image starts with.
 type scratch struct {
 	dir string // on the disk that takes the images
 
-	mu        sync.Mutex // guards templates; held while one is formatted
+	mu        sync.Mutex // guards templates
 	templates map[int]*template
 }
 
-// template is a formatted, empty file system.
+// maxTemplates is of how many sizes a file system is kept: who makes a function of each
+// size that there may be shall not fill the memory.
+const maxTemplates = 32
+
+// template is an empty file system.
 type template struct {
+	mu      sync.Mutex // guards the rest; held while it is formatted
 	size    int64
-	extents []extent
+	extents []extent // nil until it is
 }
 
 type extent struct {
@@ -153,30 +158,48 @@ func (t *template) writeTo(f *os.File) error {
 }
 
 func (s *scratch) template(mb int) (*template, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := s.templates[mb]; t != nil {
+	t := s.keep(mb)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.extents != nil {
 		return t, nil
 	}
-	t, err := s.format(mb)
-	if err != nil {
+	if err := s.format(t, mb); err != nil {
 		return nil, fmt.Errorf("format /tmp of %d MB: %w", mb, err)
 	}
-	s.templates[mb] = t
 	return t, nil
 }
 
+// keep is the template of a size. Where there are too many, any of another size than the
+// usual one makes room.
+func (s *scratch) keep(mb int) *template {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.templates[mb]
+	if t != nil {
+		return t
+	}
+	for other := range s.templates {
+		if len(s.templates) >= maxTemplates && other != usual.tmpMB {
+			delete(s.templates, other)
+		}
+	}
+	t = &template{}
+	s.templates[mb] = t
+	return t
+}
+
 // format makes a file system in which mb megabytes are free for data.
-func (s *scratch) format(mb int) (*template, error) {
+func (s *scratch) format(t *template, mb int) error {
 	f, err := os.CreateTemp(s.dir, "format-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
 	// And room for the metadata, mostly inodes: 256 bytes for every 16 KiB.
 	size := int64(mb)<<20 + int64(mb)<<14 + int64(mb)<<12 + 4<<20
 	if err := f.Truncate(size); err != nil {
-		return nil, err
+		return err
 	}
 	// No journal: nothing survives the instance. Metadata in one place: few
 	// extents. No checksums: nobody else writes the image.
@@ -189,14 +212,14 @@ func (s *scratch) format(mb int) (*template, error) {
 		"-E", fmt.Sprintf("nodiscard,packed_meta_blocks=1,root_owner=%d:%d", guestUID, guestGID), f.Name())
 	cmd.Env = []string{"MKE2FS_CONFIG=/dev/null", "LC_ALL=C"}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("mke2fs: %w: %s", err, bytes.TrimSpace(out))
+		return fmt.Errorf("mke2fs: %w: %s", err, bytes.TrimSpace(out))
 	}
 	if err := finishImage(f); err != nil {
-		return nil, err
+		return err
 	}
-	t := &template{size: size}
+	t.size = size
 	t.extents, err = readExtents(f)
-	return t, err
+	return err
 }
 
 func mke2fs() string {
