@@ -25,7 +25,7 @@ import (
 type application struct {
 	*Instance
 	app   *lambent.App
-	netns *os.File // its network; open until Stop is through
+	netns *os.File // its network; open until it is ended
 	// at is where it listens; valid once Init has found it.
 	at    atomic.Pointer[netip.AddrPort]
 	grace sync.Once
@@ -152,7 +152,7 @@ func (a *application) Init(ctx context.Context) (sandbox.InitResult, error) {
 	if failure != nil {
 		return r, nil
 	}
-	if err := a.group.limit(limits{cpus: a.share}); err != nil && !a.ended() {
+	if err := a.confine(); err != nil && !a.ended() {
 		return r, lambent.Errorf(lambent.CodeInternal, "limit the processor: %w", err)
 	}
 	return r, nil
@@ -309,7 +309,7 @@ func (a *application) Stop(ctx context.Context) error {
 	a.grace.Do(func() {
 		a.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
 		a.bid(ctx, stopGrace)
-		defer func() { _ = a.netns.Close() }()
+		_ = a.netns.Close()
 	})
 	return a.Instance.Stop(ctx)
 }

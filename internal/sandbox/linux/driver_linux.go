@@ -33,7 +33,7 @@ type Options struct {
 	// CgroupRoot is where, below each cgroup mount, the driver's directory goes;
 	// "" is the group that the server is in.
 	CgroupRoot string
-	// NetworkPool has the addresses of instances; IPv4, /16 to /24. Servers on one
+	// NetworkPool has the addresses of instances; IPv4, /8 to /24. Servers on one
 	// host may share it. The zero value is 10.201.0.0/16.
 	NetworkPool netip.Prefix
 	// NoNetwork leaves instances with loopback only.
