@@ -197,7 +197,8 @@ func (r *Room) drop(key string) {
 func (r *Room) unpin(key string, e *entry) {
 	r.mu.Lock()
 	e.pins--
-	last := e.gone && e.pins == 0
+	// What takes its place, or is about to, has the same folder.
+	last := e.gone && e.pins == 0 && r.ready[key] == nil && !r.waiting[key]
 	r.mu.Unlock()
 	if last {
 		r.remove(key)

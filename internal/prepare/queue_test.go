@@ -3,6 +3,7 @@ package prepare_test
 import (
 	"context"
 	"errors"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -158,6 +159,30 @@ func TestOldShapes(t *testing.T) {
 		}
 		release()
 		release()
+	})
+}
+
+// What was dropped while an instance uses it does not take with it what was made again
+// in its place.
+func TestPreparedAgainWhileInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		r := s.run(t, prepare.Options{})
+		r.Want(version("f"))
+		synctest.Wait()
+		_, dir, release, ok := r.Use(version("f"), sandbox.Runtime{})
+		if !ok {
+			t.Fatal("not prepared")
+		}
+		if _, err := r.Collect(nil); err != nil {
+			t.Fatal(err)
+		}
+		r.Want(version("f"))
+		synctest.Wait()
+		release()
+		if _, err := os.Stat(dir); err != nil || !r.Optimized(version("f")) {
+			t.Errorf("what was prepared again is gone: %v", err)
+		}
 	})
 }
 
