@@ -183,7 +183,9 @@ func (r *Room) spec(ctx context.Context, v *lambent.Version) (sandbox.Spec, func
 		Env: r.o.Environment(v, stream),
 	}
 	if r.o.Logs != nil && v.SnapStart == "PublishedVersions" && v.Published() {
-		spec.Output = r.o.Logs.Open(v.Namespace, v.LogGroup(), stream)
+		out := r.o.Logs.Open(v.Namespace, v.LogGroup(), stream)
+		releases = append(releases, func() { _ = out.Close() }) // the log room has told of lines that it could not keep
+		spec.Output = out
 	}
 	for n, d := range append([]lambent.Digest{v.Code.Digest}, layers(v)...) {
 		dir, done, err := r.o.Artifacts.Use(ctx, d)

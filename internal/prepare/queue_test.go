@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/logs"
 	"lambent.dev/lambent/internal/prepare"
 	"lambent.dev/lambent/internal/runtimes"
 	"lambent.dev/lambent/internal/sandbox"
@@ -182,6 +183,36 @@ func TestPreparedAgainWhileInUse(t *testing.T) {
 		release()
 		if _, err := os.Stat(dir); err != nil || !r.Optimized(version("f")) {
 			t.Errorf("what was prepared again is gone: %v", err)
+		}
+	})
+}
+
+// The log of a SnapStart version is let go of when it is prepared.
+func TestSnapStartLogIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, err := logs.Open(logs.Options{Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- store.Run(ctx) }() // waited for below
+		s := &scripted{}
+		r := s.run(t, prepare.Options{Logs: store})
+		v := version("f")
+		v.SnapStart = "PublishedVersions"
+		r.Want(v)
+		synctest.Wait()
+		if !r.Optimized(v) {
+			t.Fatal("not prepared")
+		}
+		time.Sleep(5 * time.Minute) // a group that nobody uses is forgotten
+		if n := store.Stats().Groups; n != 0 {
+			t.Errorf("%d log groups are in use", n)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }
