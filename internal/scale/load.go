@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/bits"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"lambent.dev/lambent"
@@ -17,7 +16,6 @@ type Loads struct {
 	wake  chan struct{} // somebody calls an application that was not called
 	of    sync.Map      // *Load by *lambent.Version; the pointer costs no allocation
 	byKey sync.Map      // *Load by pool.Key, which outlives the value of a version
-	count atomic.Int64
 }
 
 // NewLoads makes one that has measured nothing.
@@ -94,10 +92,7 @@ func (l *Loads) loadOf(v *lambent.Version) *Load {
 	if x, ok := l.of.Load(v); ok {
 		return x.(*Load)
 	}
-	x, known := l.byKey.LoadOrStore(pool.KeyOf(v), &Load{version: v})
-	if !known {
-		l.count.Add(1)
-	}
+	x, _ := l.byKey.LoadOrStore(pool.KeyOf(v), &Load{version: v})
 	load := x.(*Load)
 	load.mu.Lock()
 	old := load.version
@@ -204,5 +199,4 @@ func (l *Loads) forget(k pool.Key, x *Load) {
 	if v != nil {
 		l.of.Delete(v)
 	}
-	l.count.Add(-1)
 }

@@ -50,10 +50,7 @@ func (l *Loads) Record(k pool.Key) bool {
 		}
 		x.mu.Unlock()
 	}
-	x, known := l.byKey.LoadOrStore(k, &Load{})
-	if !known {
-		l.count.Add(1)
-	}
+	x, _ := l.byKey.LoadOrStore(k, &Load{})
 	load := x.(*Load)
 	load.mu.Lock()
 	defer load.mu.Unlock()
