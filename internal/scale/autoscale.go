@@ -60,8 +60,9 @@ type scaled struct {
 func (a *autoscaler) look(now time.Time, base goals, get func(pool.Key) (lambent.Settings, *lambent.Version)) {
 	for k, load := range a.loads.all {
 		total, running, v := load.at(now)
-		if v == nil {
-			continue // only recorded
+		if v == nil { // only recorded, and not called
+			a.loads.forget(k, load)
+			continue
 		}
 		settings, current := get(k)
 		o, there := a.pool.Observe(k)

@@ -208,6 +208,28 @@ func measured(l *Loads) (n int) {
 	return n
 }
 
+// What was recorded, or was to be, is not measured for ever.
+func TestRecordingsOfWhatNobodyCallsAreForgotten(t *testing.T) {
+	inPlant(t, nil, func(t *testing.T, p *plant) {
+		for i := range 2 * maxTapes {
+			p.Record(pool.KeyOf(p.shelf.put("f", fmt.Sprint(i+1), fmt.Sprint(i+1))))
+		}
+		time.Sleep(10 * time.Minute)
+		if n := measured(p.o.Loads); n != maxTapes {
+			t.Errorf("%d versions are measured, want the %d that are recorded", n, maxTapes)
+		}
+		for k := range p.o.Loads.all {
+			if _, ok := p.Recorded(k); !ok {
+				t.Errorf("%v is not recorded any more", k)
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := measured(p.o.Loads); n != 0 {
+			t.Errorf("%d versions are measured that nobody calls", n)
+		}
+	})
+}
+
 func TestLoadsMeasureAndRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLoads()
