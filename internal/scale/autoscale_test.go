@@ -230,6 +230,34 @@ func TestRecordingsOfWhatNobodyCallsAreForgotten(t *testing.T) {
 	})
 }
 
+// A rollout is looked at by who moves it and by who asks for it.
+func TestFiguresOfAVersionThatWasForgotten(t *testing.T) {
+	l := NewLoads()
+	v := &lambent.Version{Namespace: account, Function: "f", Number: "1"}
+	k := pool.KeyOf(v)
+	call := func() { l.End(v, l.Begin(v), lambent.CallAnswered) }
+	call()
+	call()
+	figures := l.Figures(v.Namespace, v.Function, v.Number)
+	load, _ := l.byKey.Load(k)
+	l.forget(k, load.(*Load))
+	call()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if got := figures(); got.Calls != 1 {
+				t.Errorf("%d calls, want the one since then", got.Calls)
+			}
+		})
+	}
+	wg.Wait()
+	call()
+	call()
+	if got := figures(); got.Calls != 3 {
+		t.Errorf("%d calls, want 3", got.Calls)
+	}
+}
+
 func TestLoadsMeasureAndRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLoads()

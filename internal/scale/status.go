@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"sync"
 	"time"
 
 	"lambent.dev/lambent"
@@ -65,12 +66,15 @@ func (s *Service) Record(k pool.Key) bool { return s.o.Loads.Record(k) }
 func (s *Service) Recorded(k pool.Key) (Recording, bool) { return s.o.Loads.Recorded(k) }
 
 // Figures begins to count the calls of a version. What it returns tells what there
-// was since.
+// was since, and may be called from any goroutine.
 func (l *Loads) Figures(namespace, function, number string) func() lambent.RolloutFigures {
 	k := pool.Key{Namespace: namespace, Function: function, Number: number}
+	var mu sync.Mutex // guards base
 	base, _ := l.Totals(k)
 	return func() lambent.RolloutFigures {
 		total, _ := l.Totals(k)
+		mu.Lock()
+		defer mu.Unlock()
 		if total.Began < base.Began { // it was not called for so long that it was forgotten
 			base = Totals{}
 		}
