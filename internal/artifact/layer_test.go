@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -156,6 +157,59 @@ func TestLayerKeepsOwners(t *testing.T) {
 	}
 }
 
+// What is nothing but zeroes takes no room on the disk, wherever it is in a file.
+func TestLayerKeepsHoles(t *testing.T) {
+	const size = 8 << 20
+	content := make([]byte, size)
+	copy(content[1<<20:], "middle")
+	content[5<<20] = 1
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	must(t, w.WriteHeader(&tar.Header{Name: "var/log/lastlog", Typeflag: tar.TypeReg, Mode: 0o644, Size: size}))
+	_, err := w.Write(content)
+	must(t, errors.Join(err, w.Close()))
+	s := open(t, artifact.Options{Dir: filepath.Join(t.TempDir(), "artifacts")})
+	l, data := layerOf(t, b.Bytes())
+	l.Limit = 2 * size
+	if n, err := s.PutLayer(testContext(t), l, bytes.NewReader(data)); err != nil || n != size {
+		t.Fatalf("put: %d bytes, %v", n, err)
+	}
+	dir, release := mustUse(t, s, l.Digest)
+	defer release()
+	name := filepath.Join(dir, "var/log/lastlog")
+	if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("it has %d bytes, or other ones: %v", len(got), err)
+	}
+	if used := infoOf(t, name).Sys().(*syscall.Stat_t).Blocks * 512; used > 1<<20 {
+		t.Errorf("it takes %d bytes on the disk", used)
+	}
+}
+
+// Old GNU tar has a kind of entry of its own for sparse files.
+func TestLayerHasSparseFiles(t *testing.T) {
+	from := t.TempDir()
+	log, err := os.Create(filepath.Join(from, "log"))
+	must(t, err)
+	_, err = log.WriteAt([]byte("end"), 1<<20)
+	must(t, errors.Join(err, log.Close()))
+	archive, err := exec.CommandContext(testContext(t), "tar", "-C", from, "--sparse", "--format=gnu", "-c", "log").Output()
+	must(t, err)
+	if h, err := tar.NewReader(bytes.NewReader(archive)).Next(); err != nil || h.Typeflag != tar.TypeGNUSparse {
+		t.Fatalf("the archive has %+v, %v", h, err)
+	}
+	s := open(t, artifact.Options{Dir: filepath.Join(t.TempDir(), "artifacts")})
+	l, data := layerOf(t, archive)
+	l.Limit = 2 << 20
+	if _, err := s.PutLayer(testContext(t), l, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	dir, release := mustUse(t, s, l.Digest)
+	defer release()
+	if b, err := os.ReadFile(filepath.Join(dir, "log")); err != nil || len(b) != 1<<20+3 || string(b[1<<20:]) != "end" {
+		t.Errorf("it has %d bytes, %v", len(b), err)
+	}
+}
+
 // A layer that the cache has lost is unpacked again from what is stored, and one
 // that nobody refers to is collected as code is.
 func TestLayerIsRestoredAndCollected(t *testing.T) {
@@ -241,6 +295,7 @@ func TestBadLayersAreRefused(t *testing.T) {
 		"opaque root":   {headers: []tar.Header{fileEntry(".wh..wh..opq")}, says: "not supported"},
 		"circle":        {headers: []tar.Header{linkEntry(tar.TypeSymlink, "a", "b"), linkEntry(tar.TypeSymlink, "b", "a"), fileEntry("a/c")}, says: "circle"},
 		"hard link out": {headers: []tar.Header{linkEntry(tar.TypeLink, "a", "/etc/passwd")}, says: "no file of its layer"},
+		"hard link on":  {headers: []tar.Header{linkEntry(tar.TypeLink, "a", "b"), fileEntry("b")}, says: "or comes later in it"},
 		"hard link up":  {headers: []tar.Header{linkEntry(tar.TypeLink, "a", "../../etc/passwd")}, says: ".."},
 		"deep":          {headers: []tar.Header{fileEntry(strings.Repeat("d/", 200) + "a")}, says: "deep"},
 		"short":         {change: func(_ *artifact.Layer, data []byte) []byte { return data[:len(data)-1] }, says: "bytes"},

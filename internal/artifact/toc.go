@@ -290,7 +290,7 @@ func (i *index) entry(e *tocEntry, ends []int64) (*filetree.Node, error) {
 	case "hardlink":
 		target := i.tree.Find(strings.TrimPrefix(path.Clean("/"+e.LinkName), "/"))
 		if target == nil || target.Children != nil || target.Whiteout {
-			return nil, errors.New("links to what is no file of its layer")
+			return nil, errNoTarget
 		}
 		if target == had {
 			return nil, nil

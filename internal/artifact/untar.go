@@ -173,7 +173,7 @@ func (u *layerUnpacker) entry(h *tar.Header, content io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return u.directory(h)
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.file(h, content)
 	case tar.TypeSymlink:
 		if len(h.Linkname) > maxLink || strings.IndexByte(h.Linkname, 0) >= 0 || h.Linkname == "" {
@@ -313,13 +313,41 @@ func (u *layerUnpacker) file(h *tar.Header, content io.Reader) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	n, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{content}, u.buffer)
+	n, err := io.CopyBuffer(holes{to}, struct{ io.Reader }{content}, u.buffer)
 	u.left -= n
 	if err != nil {
 		return err
 	}
+	if err := to.Truncate(n); err != nil { // the last bytes may be a hole
+		return err
+	}
 	return u.settle(h)
 }
+
+// holes writes a file, but for its zeroes: an archive tells of sparse files where
+// those are (lastlog of a user with a high number has gigabytes), and they shall not
+// take up the disk.
+type holes struct{ f *os.File }
+
+// minHole is what a file system can leave out, in bytes.
+const minHole = 4 << 10
+
+var zeroes [copyBuffer]byte
+
+// Write implements io.Writer.
+func (h holes) Write(p []byte) (int, error) {
+	if len(p) < minHole || len(p) > len(zeroes) || !bytes.Equal(p, zeroes[:len(p)]) {
+		return h.f.Write(p)
+	}
+	if _, err := h.f.Seek(int64(len(p)), io.SeekCurrent); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// errNoTarget refuses a hard link that its layer cannot answer for: a layer's tree
+// serves all images that name it, whatever they have below it.
+var errNoTarget = errors.New("is a hard link to what is no file of its layer, or comes later in it")
 
 // hardlink links to a file of the same layer.
 func (u *layerUnpacker) hardlink(h *tar.Header) error {
@@ -329,7 +357,7 @@ func (u *layerUnpacker) hardlink(h *tar.Header) error {
 	}
 	info, err := u.root.Lstat(target)
 	if err != nil || !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
-		return errors.New("links to what is no file of its layer")
+		return errNoTarget
 	}
 	if target == h.Name {
 		return nil
