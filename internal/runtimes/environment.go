@@ -40,7 +40,7 @@ func Environment(e Env) []string {
 		vars = imageDefaults(e.Version.Image)
 	}
 	if e.Version.App != nil {
-		applicationDefaults(vars)
+		applicationDefaults(vars, e.Version.Image != nil)
 	}
 	if e.API != "" {
 		for _, name := range endpoints {
@@ -105,12 +105,16 @@ func defaults(v *lambent.Version, r release) map[string]string {
 }
 
 // applicationDefaults are what an HTTP application finds where it is not a
-// function: the programs of its own packages, a home that it can write to, and its
-// output as it writes it.
-func applicationDefaults(vars map[string]string) {
+// function: its output as it writes it, the programs of its own packages, and a home
+// that it can write to. An image has its own programs, and its users their homes,
+// where pip and others look for what was installed for them.
+func applicationDefaults(vars map[string]string, image bool) {
+	vars["PYTHONUNBUFFERED"] = "1"
+	if image {
+		return
+	}
 	vars["PATH"] = "/var/task/bin:/var/task/node_modules/.bin:" + vars["PATH"] + ":" + guestTools
 	vars["HOME"] = "/tmp"
-	vars["PYTHONUNBUFFERED"] = "1"
 	if _, ok := vars["PYTHONPATH"]; ok {
 		vars["PYTHONPATH"] = "/var/task"
 	}

@@ -220,6 +220,7 @@ func TestApplicationFromImage(t *testing.T) {
 		{"page", "from the image"}, {"gone", "no file"}, {"root/.ssh", "no file"},
 		{"write/page", "changed"}, {"page", "changed"}, {"write/new", "changed"},
 		// Without a user it is root's, which may go on as another one.
+		{"env/HOME", "/root"}, {"env/PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		{"as/0", "0:0 <nil>"}, {"as/33", "33:33 <nil>"}, {"as/65536", "fork/exec /proc/self/exe: invalid argument"},
 	} {
 		path, want := step[0], step[1]
@@ -254,7 +255,7 @@ func applicationAsUser(t *testing.T, s *harness.Server, layers ...v1.Layer) {
 	app := publish(t, s, "as-user", "--image", reference, "--port", "80")
 	c := &http.Client{Timeout: 30 * time.Second}
 	for path, want := range map[string]string{
-		"page": "from the image", "write/page": "permission denied", "as/33": "33:33 <nil>", "as/0": "operation not permitted",
+		"page": "from the image", "env/HOME": "/srv", "write/page": "permission denied", "as/33": "33:33 <nil>", "as/0": "operation not permitted",
 	} {
 		if got := ask(t, c, newRequest(t, "GET", app+"/"+path, "")); got.status != 200 || !strings.Contains(got.body, want) {
 			t.Errorf("%s answers %+v, want %q", path, got, want)

@@ -24,6 +24,7 @@ func main() {
 }
 
 // serve answers for /NAME with a file, for /write/NAME with what it made of it, for
+// /env/NAME with a variable, for
 // /sum/N with the sum of the files data/0 to N, and for /as/UID as that user.
 func serve(w http.ResponseWriter, r *http.Request) {
 	path, _ := url.PathUnescape(r.URL.EscapedPath())
@@ -34,6 +35,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	switch verb {
 	case "as":
 		answer, err = as(rest)
+	case "env":
+		answer = os.Getenv(rest)
 	case "sum":
 		if answer, err = sum(rest); err != nil {
 			fmt.Println("cannot read:", err)
