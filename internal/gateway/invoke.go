@@ -52,7 +52,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 	w.Header()["X-Amzn-Trace-Id"] = []string{trace}
 	var s *stream
 	if t.streams() {
-		s = newStream(w, v)
+		s = newStream(w, r, v)
 		inv.Stream = s
 	}
 	if t.route != nil {
@@ -63,13 +63,13 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, t *Target, v *l
 	case s != nil && s.begun:
 		s.end(err, res)
 	case t.route != nil && errors.Is(context.Cause(r.Context()), errRouteTimeout):
-		cut(w, http.StatusGatewayTimeout, "route", "timeout "+t.route.Timeout.String())
+		cut(w, r, http.StatusGatewayTimeout, "route", "timeout "+t.route.Timeout.String())
 	case lambent.CodeOf(err) == lambent.CodeNotFound:
 		refuse(w, r, notFound("The function does not exist."))
 	case err != nil:
 		refuse(w, r, err)
 	default:
-		send(w, res, v, t)
+		send(w, r, res, v, t)
 	}
 }
 
@@ -173,10 +173,10 @@ func isPrintable(s string) bool {
 
 // send answers with what the function answered; t is nil for a stream that has not
 // become one.
-func send(w http.ResponseWriter, res *lambent.Result, v *lambent.Version, t *Target) {
+func send(w http.ResponseWriter, r *http.Request, res *lambent.Result, v *lambent.Version, t *Target) {
 	switch {
 	case res.ErrorType == "Sandbox.Timedout":
-		cut(w, http.StatusGatewayTimeout, "function", "timeout "+v.Timeout.String())
+		cut(w, r, http.StatusGatewayTimeout, "function", "timeout "+v.Timeout.String())
 		return
 	case res.FunctionError != "":
 		fail(w, res.ErrorType)

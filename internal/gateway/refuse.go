@@ -60,6 +60,9 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Code == lambent.CodeThrottled && h["Retry-After"] == nil {
 		h["Retry-After"] = []string{"1"}
 	}
+	if event.RefuseGRPC(w, r, status, e.Message) {
+		return
+	}
 	text := event.AppendString([]byte(`{"Message":`), e.Message)
 	if e.Code != lambent.CodeTooLarge {
 		answer(w, status, text)
@@ -97,6 +100,9 @@ func refuseSignature(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
 		status = http.StatusBadRequest
 	}
 	w.Header()["X-Amzn-Errortype"] = []string{e.Reason}
+	if event.RefuseGRPC(w, r, status, e.Message) {
+		return
+	}
 	answer(w, status, event.AppendString([]byte(`{"message":`), e.Message))
 }
 
@@ -111,9 +117,13 @@ func fail(w http.ResponseWriter, reason string) {
 }
 
 // cut answers for a call that a limit has ended: which, and whose.
-func cut(w http.ResponseWriter, status int, layer, limit string) {
+func cut(w http.ResponseWriter, r *http.Request, status int, layer, limit string) {
 	w.Header()[errorHeader] = []string{layer + ": " + limit}
-	body := event.AppendString([]byte(`{"message":`), "The request was cut by a limit: "+layer+", "+limit)
+	message := "The request was cut by a limit: " + layer + ", " + limit
+	if event.RefuseGRPC(w, r, status, message) {
+		return
+	}
+	body := event.AppendString([]byte(`{"message":`), message)
 	body = event.AppendString(append(body, `,"layer":`...), layer)
 	answer(w, status, event.AppendString(append(body, `,"limit":`...), limit))
 }

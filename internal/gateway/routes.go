@@ -251,7 +251,7 @@ func (g *Gateway) runRoute(w http.ResponseWriter, r *http.Request, t *Target, id
 			panic(p)
 		}
 		if p != nil { // it was given up because of the time-out, and nobody has answered
-			cut(out, http.StatusGatewayTimeout, "route", "timeout "+f.Timeout.String())
+			cut(out, r, http.StatusGatewayTimeout, "route", "timeout "+f.Timeout.String())
 		}
 		out.end()
 	}()

@@ -342,3 +342,34 @@ func TestRouteAffinity(t *testing.T) {
 		}
 	}
 }
+
+// A call of gRPC that is refused has its status where its clients look for it.
+func TestRouteRefusesGRPC(t *testing.T) {
+	r := newRig(t)
+	r.route(lambent.Route{Host: "rpc.test", Path: "/t.T/{method}", Access: lambent.AccessKey})
+	s := httptest.NewUnstartedServer(r.handler)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	defer s.Close()
+	two := &http.Transport{Protocols: s.Config.Protocols}
+	defer two.CloseIdleConnections()
+	for path, want := range map[string][2]string{"/t.T/Call": {"7", "Forbidden"}, "/t.U/Call": {"12", "Nothing is served at this address"}} {
+		for kind, refused := range map[string]bool{"application/grpc": true, "application/grpc+proto": true, "application/grpc-web": false, "application/json": false} {
+			req := r.request("POST", "rpc.test", path, "", "Content-Type", kind)
+			req.URL.Host = s.Listener.Addr().String()
+			res, err := two.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if got := res.Header.Get("Grpc-Status"); err != nil || (res.StatusCode == http.StatusOK) != refused || (len(body) == 0) != refused || refused && got != want[0] || !refused && got != "" {
+				t.Errorf("%s as %s: %d %v %s, %v", path, kind, res.StatusCode, res.Header, body, err)
+			}
+			if got := res.Header.Get("Grpc-Message"); refused && !strings.HasPrefix(got, want[1]) {
+				t.Errorf("%s as %s: %q", path, kind, got)
+			}
+		}
+	}
+}

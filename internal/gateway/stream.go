@@ -26,6 +26,7 @@ var errPrelude = errors.New("a streamed answer has no valid prelude")
 // [lambent.Stream].
 type stream struct {
 	w       http.ResponseWriter
+	r       *http.Request
 	control *http.ResponseController
 	version *lambent.Version
 	prelude []byte // what came of it, nil when none is expected any more
@@ -37,8 +38,8 @@ type stream struct {
 
 var _ lambent.Interrupter = (*stream)(nil)
 
-func newStream(w http.ResponseWriter, v *lambent.Version) *stream {
-	return &stream{w: w, control: http.NewResponseController(w), version: v}
+func newStream(w http.ResponseWriter, r *http.Request, v *lambent.Version) *stream {
+	return &stream{w: w, r: r, control: http.NewResponseController(w), version: v}
 }
 
 // Begin implements lambent.Stream.
@@ -123,7 +124,7 @@ func (s *stream) end(err error, res *lambent.Result) {
 	_ = s.control.SetWriteDeadline(time.Time{}) // the connection keeps it else
 	switch {
 	case !s.sent && res != nil && res.FunctionError != "":
-		send(s.w, res, s.version, nil)
+		send(s.w, s.r, res, s.version, nil)
 	case !s.sent:
 		fail(s.w, errPrelude.Error())
 	case err != nil || res.FunctionError != "":

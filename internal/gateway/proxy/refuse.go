@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/gateway/event"
 )
 
 // statuses are those of errors by which a request has reached no instance.
@@ -25,6 +26,10 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // nobody reads it
 	}
 	f := failureOf(err)
+	w.Header().Set("X-Lambent-Error", f.layer+": "+plain(f.limit))
+	if event.RefuseGRPC(w, r, f.status, f.message) {
+		return
+	}
 	body, err := json.Marshal(struct {
 		Message string `json:"message"`
 		Layer   string `json:"layer"`
@@ -36,7 +41,6 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("X-Lambent-Error", f.layer+": "+plain(f.limit))
 	if f.status == http.StatusTooManyRequests {
 		h.Set("Retry-After", "1")
 	}

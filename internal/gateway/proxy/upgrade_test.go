@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,7 +14,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 func TestWebSocket(t *testing.T) {
@@ -138,5 +142,41 @@ func TestGRPC(t *testing.T) {
 		if got, err := watch.Recv(); err != nil || got.GetStatus() != want {
 			t.Fatalf("update %d: %v, %v", i, got, err)
 		}
+	}
+}
+
+// What ends a call of gRPC is told in its own form, which is all that its clients show.
+func TestGRPCRefusals(t *testing.T) {
+	silent := app(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	v := *silent.version.Load()
+	v.Timeout = 50 * time.Millisecond
+	silent.version.Store(&v)
+	ended := raw(t, func(net.Conn) {})
+	close(ended.done)
+	ended.why = &sandbox.Failure{Message: "it was too tired (100 %)"}
+	for name, c := range map[string]struct {
+		rig   *rig
+		code  codes.Code
+		says  string
+		layer string
+	}{
+		"no answer":   {silent, codes.DeadlineExceeded, "did not begin its answer within 50ms", "function: timeout 50ms"},
+		"no instance": {ended, codes.Unavailable, "it was too tired (100 %)", "application: instance ended"},
+	} {
+		conn, err := grpc.NewClient(strings.TrimPrefix(c.rig.url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		var header metadata.MD
+		_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.Header(&header), grpc.Trailer(&header))
+		cancel()
+		if s := status.Convert(err); s.Code() != c.code || !strings.Contains(s.Message(), c.says) {
+			t.Errorf("%s: %v, want %s: %s", name, err, c.code, c.says)
+		}
+		if got := header.Get("X-Lambent-Error"); len(got) != 1 || got[0] != c.layer {
+			t.Errorf("%s: the layer is %q, want %q", name, got, c.layer)
+		}
+		_ = conn.Close()
 	}
 }
