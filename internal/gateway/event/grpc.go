@@ -36,16 +36,28 @@ func RefuseGRPC(w http.ResponseWriter, r *http.Request, status int, message stri
 	if !IsGRPC(r) {
 		return false
 	}
+	w.Header()["Content-Type"] = []string{"application/grpc"}
+	endGRPC(w.Header(), "", status, message)
+	w.WriteHeader(http.StatusOK)
+	return true
+}
+
+// EndGRPC is RefuseGRPC for an answer that has begun and broke off.
+func EndGRPC(w http.ResponseWriter, r *http.Request, status int, message string) bool {
+	if !IsGRPC(r) {
+		return false
+	}
+	endGRPC(w.Header(), http.TrailerPrefix, status, message)
+	return true
+}
+
+func endGRPC(h http.Header, prefix string, status int, message string) {
 	code, ok := grpcCodes[status]
 	if !ok {
 		code = 2 // UNKNOWN
 	}
-	h := w.Header()
-	h["Content-Type"] = []string{"application/grpc"}
-	h["Grpc-Status"] = []string{strconv.Itoa(code)}
-	h["Grpc-Message"] = []string{percentEncode(message)}
-	w.WriteHeader(http.StatusOK)
-	return true
+	h[prefix+"Grpc-Status"] = []string{strconv.Itoa(code)}
+	h[prefix+"Grpc-Message"] = []string{percentEncode(message)}
 }
 
 // percentEncode writes a message as a header has it (gRPC over HTTP/2,

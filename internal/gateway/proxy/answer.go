@@ -155,6 +155,7 @@ func (d *way) header(hd *head, fields string) error {
 	out, u := d.x.w.Header(), d.u
 	u.values = u.values[:0]
 	_, cors := out["Access-Control-Allow-Origin"] // the gateway answers for other origins
+	out["Content-Type"] = nil                     // what the application leaves open is no server's to guess
 	var connection []string
 	for fields != "" {
 		line, rest, _ := strings.Cut(fields, "\n")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/gateway/event"
 	"lambent.dev/lambent/internal/invoke"
 	"lambent.dev/lambent/internal/telemetry"
 )
@@ -82,6 +83,9 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 	case err == nil:
 	case x.begun:
 		p.o.Log.Debug("answer of an application broke off", "fn", t.Function, "request", t.RequestID, "err", err)
+		if f := failureOf(err); !errors.Is(err, errGone) && event.EndGRPC(w, r, f.status, f.message) {
+			return
+		}
 		// The caller must not take what it has for the whole (RFC 9112, section 8).
 		panic(http.ErrAbortHandler)
 	default:
@@ -233,6 +237,9 @@ const endNoticed = 100 * time.Millisecond
 
 // broken words the loss of the connection to an instance.
 func (h *home) broken(cause error) error {
+	if errors.Is(cause, errAnswer) {
+		return &failure{http.StatusBadGateway, "application", "malformed answer", "The application's answer is not valid HTTP, or could be read in two ways", cause}
+	}
 	f := &failure{http.StatusBadGateway, "application", "connection", "The application closed the connection without a complete answer", cause}
 	select {
 	case <-h.to.Done():

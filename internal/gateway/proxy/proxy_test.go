@@ -350,7 +350,14 @@ func TestAnswers(t *testing.T) {
 			if res.StatusCode != c.status || c.status != 502 && body != c.body {
 				t.Errorf("got %d %q", res.StatusCode, body)
 			}
-			if c.status == 502 && (res.Header.Get("X-Lambent-Error") != "application: connection" || !strings.Contains(body, `"layer":"application"`)) {
+			limit := "malformed answer"
+			if name == "nothing" || name == "half a head" {
+				limit = "connection"
+			}
+			if _, typed := res.Header["Content-Type"]; typed && c.status != 502 {
+				t.Errorf("a type that the application does not say: %v", res.Header)
+			}
+			if c.status == 502 && (res.Header.Get("X-Lambent-Error") != "application: "+limit || !strings.Contains(body, `"layer":"application"`)) {
 				t.Errorf("got %v %s", res.Header, body)
 			}
 		})

@@ -151,6 +151,12 @@ func TestGRPCRefusals(t *testing.T) {
 	v := *silent.version.Load()
 	v.Timeout = 50 * time.Millisecond
 	silent.version.Store(&v)
+	broken := app(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
 	ended := raw(t, func(net.Conn) {})
 	close(ended.done)
 	ended.why = &sandbox.Failure{Message: "it was too tired (100 %)"}
@@ -161,6 +167,7 @@ func TestGRPCRefusals(t *testing.T) {
 		layer string
 	}{
 		"no answer":   {silent, codes.DeadlineExceeded, "did not begin its answer within 50ms", "function: timeout 50ms"},
+		"no end":      {broken, codes.Unavailable, "closed the connection without a complete answer", ""},
 		"no instance": {ended, codes.Unavailable, "it was too tired (100 %)", "application: instance ended"},
 	} {
 		conn, err := grpc.NewClient(strings.TrimPrefix(c.rig.url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -168,13 +175,13 @@ func TestGRPCRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		var header metadata.MD
-		_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.Header(&header), grpc.Trailer(&header))
+		var trailer metadata.MD
+		_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.Trailer(&trailer))
 		cancel()
 		if s := status.Convert(err); s.Code() != c.code || !strings.Contains(s.Message(), c.says) {
 			t.Errorf("%s: %v, want %s: %s", name, err, c.code, c.says)
 		}
-		if got := header.Get("X-Lambent-Error"); len(got) != 1 || got[0] != c.layer {
+		if got := strings.Join(trailer.Get("X-Lambent-Error"), ""); got != c.layer {
 			t.Errorf("%s: the layer is %q, want %q", name, got, c.layer)
 		}
 		_ = conn.Close()
