@@ -70,6 +70,8 @@ func startServer(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
+	// With the race detector each program sleeps for a second before it exits.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	ctx, cancel := context.WithCancel(context.Background())
 	cat, err := catalog.Open(ctx, catalog.Options{Records: store.NewMemory(), Artifacts: artifacts, Runtimes: shelf{}, Region: "us-east-1"})
 	if err != nil {
