@@ -27,7 +27,7 @@ func (s *Server) openEvents(context.Context) error {
 // openTriggers opens the room that makes such calls at the times of schedules.
 func (s *Server) openTriggers(ctx context.Context) (err error) {
 	s.triggers, err = trigger.Open(ctx, trigger.Options{
-		Records: s.records, Queue: s.events, Region: s.config.Region, Metrics: s.metrics, Log: s.log, Point: s.hooks.Point,
+		Records: s.records, Queue: s.events, Region: s.config.Region, Alone: s.config.Store.URL == "", Metrics: s.metrics, Log: s.log, Point: s.hooks.Point,
 	})
 	return err
 }

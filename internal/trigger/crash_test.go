@@ -35,7 +35,7 @@ func victim(v storetest.Victim) {
 		return
 	}
 	queue := async.New(async.Options{Jobs: db, Catalog: shelf{}, Region: region})
-	r, err := Open(context.Background(), Options{Records: db, Queue: queue, Region: region, Point: v.Killer()})
+	r, err := Open(context.Background(), Options{Records: db, Queue: queue, Region: region, Alone: true, Point: v.Killer()})
 	if err != nil {
 		fmt.Println("fault", err)
 		return

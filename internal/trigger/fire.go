@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +30,7 @@ const (
 const (
 	firstDelay = time.Second
 	lastDelay  = time.Minute
+	giveWay    = 5 * time.Second // to servers that may know the function
 )
 
 // firing is one call of a schedule on its way to the queue.
@@ -46,6 +48,11 @@ type firing struct {
 
 // Run hands over what is due until ctx ends.
 func (r *Room) Run(ctx context.Context) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	if !r.o.Alone {
+		work.Go(func() { r.follow(ctx) })
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -151,7 +158,7 @@ func (r *Room) settle(ctx context.Context, f *firing) {
 		if there {
 			r.arrange(e)
 		}
-	case same: // a schedule that was changed has no retry
+	case same && f.due.After(e.fired): // a schedule that was changed, or called elsewhere, has no retry
 		e.at = time.Now().Add(f.retry)
 		if f.retry > 0 {
 			e.attempt++
@@ -162,7 +169,8 @@ func (r *Room) settle(ctx context.Context, f *firing) {
 	}
 	r.mu.Unlock()
 	if f.over && same && f.final {
-		if err := r.remove(ctx, keyOf(f.s), rev); err != nil && ctx.Err() == nil {
+		err := r.remove(ctx, keyOf(f.s), rev)
+		if _, _, gone := r.find(keyOf(f.s)); err != nil && gone == nil && ctx.Err() == nil {
 			r.o.Log.Warn("delete schedule after its last call", "schedule", f.s.Name, "group", f.s.Group, "err", err)
 		}
 	}
@@ -192,6 +200,10 @@ func (r *Room) hand(ctx context.Context, f *firing) {
 	case ctx.Err() != nil: // the server stops: the next one goes on
 	case transient(code) && f.attempt < f.s.MaxRetries && age < f.s.MaxAge:
 		f.retry = min(firstDelay<<min(f.attempt, 10), lastDelay)
+	case code == lambent.CodeNotFound && !r.o.Alone && f.attempt == 0: // another server may have the function
+		f.retry = giveWay
+	case code == lambent.CodeNotFound && !r.o.Alone && r.marked(ctx, f): // and had
+		f.over = true
 	default:
 		f.over = true
 		r.o.Log.Warn("schedule failed", "schedule", f.s.Name, "group", f.s.Group, "fn", f.s.Function, "due", f.due, "err", err)

@@ -3,7 +3,6 @@ package trigger
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -26,17 +25,27 @@ func noGroup(name string) error {
 	return lambent.Errorf(lambent.CodeNotFound, "Schedule group %s does not exist.", name)
 }
 
-func (r *Room) loadGroups(ctx context.Context) error {
-	for rec, err := range r.o.Records.Scan(ctx, "schedulegroup/") {
-		if err != nil {
-			return fmt.Errorf("read schedule groups: %w", err)
-		}
-		var g lambent.ScheduleGroup
+// heedGroup makes the room know a group's record as it is now, or that it was deleted.
+func (r *Room) heedGroup(rec store.Record) error {
+	parts := strings.Split(rec.Key, "/")
+	if len(parts) != 3 {
+		return errKey
+	}
+	k := groupKey{parts[1], parts[2]}
+	var g lambent.ScheduleGroup
+	if rec.Value != nil {
 		if err := json.Unmarshal(rec.Value, &g); err != nil {
-			r.o.Log.Error("read schedule group", "key", rec.Key, "err", err)
-			continue
+			return err
 		}
-		r.groups[groupKey{g.Namespace, g.Name}] = &group{&g, rec.Revision}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch old := r.groups[k]; {
+	case old != nil && old.rev >= rec.Revision:
+	case rec.Value == nil:
+		delete(r.groups, k)
+	default:
+		r.groups[k] = &group{&g, rec.Revision}
 	}
 	return nil
 }

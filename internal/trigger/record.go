@@ -32,37 +32,92 @@ func Open(ctx context.Context, o Options) (*Room, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Room{o: o, wake: make(chan struct{}, 1), of: map[key]*entry{}, groups: map[groupKey]*group{}, count: map[string]int{}}
-	if err := r.loadGroups(ctx); err != nil {
+	left, err := r.load(ctx)
+	if err != nil {
 		return nil, err
 	}
+	return r, r.dropMarks(ctx, left)
+}
+
+// load makes the room what the store has, and gives the times of schedules that there
+// are not.
+func (r *Room) load(ctx context.Context) (map[key]time.Time, error) {
 	fired, err := r.loadMarks(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for rec, err := range o.Records.Scan(ctx, "schedule/") {
+	gone := r.known()
+	for rec, err := range r.o.Records.Scan(ctx, "schedule") { // groups, too
 		if err != nil {
 			return nil, fmt.Errorf("read schedules: %w", err)
 		}
-		k, ok := parseKey(rec.Key)
-		var s lambent.Schedule
-		if err := json.Unmarshal(rec.Value, &s); err != nil || !ok {
-			o.Log.Error("read schedule", "key", rec.Key, "err", err)
-			continue
-		}
-		p, err := planOf(&s)
-		if err != nil {
-			o.Log.Error("read schedule", "key", rec.Key, "err", err)
-			continue
-		}
-		r.mu.Lock()
-		r.install(k, &s, p, rec.Revision)
-		e := r.of[k]
-		e.fired = fired[k]
-		r.arrange(e)
-		r.mu.Unlock()
-		delete(fired, k)
+		r.heed(rec, fired)
+		delete(gone, rec.Key)
 	}
-	return r, r.dropMarks(ctx, fired)
+	for name, rev := range gone {
+		r.heed(store.Record{Key: name, Revision: rev + 1}, nil)
+	}
+	return fired, nil
+}
+
+// known are the revisions of all records that the room has, by their keys.
+func (r *Room) known() map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string]int64, len(r.of)+len(r.groups))
+	for k, e := range r.of {
+		all[k.record()] = e.rev
+	}
+	for k, g := range r.groups {
+		all[k.record()] = g.rev
+	}
+	return all
+}
+
+// heed makes the room know a record as it is now, or that it was deleted. Of fired
+// it takes the last time of a schedule that is new here.
+func (r *Room) heed(rec store.Record, fired map[key]time.Time) {
+	kind, _, _ := strings.Cut(rec.Key, "/")
+	var err error
+	switch kind {
+	case "schedule":
+		err = r.heedSchedule(rec, fired)
+	case "schedulegroup":
+		err = r.heedGroup(rec)
+	case "fired":
+		err = r.heedMark(rec)
+	}
+	if err != nil {
+		r.o.Log.Error("read schedule", "key", rec.Key, "err", err)
+	}
+}
+
+func (r *Room) heedSchedule(rec store.Record, fired map[key]time.Time) error {
+	k, err := parseKey(rec.Key)
+	if err != nil {
+		return err
+	}
+	var s lambent.Schedule
+	var p plan
+	if rec.Value != nil {
+		if err := json.Unmarshal(rec.Value, &s); err != nil {
+			return err
+		}
+		if p, err = planOf(&s); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.of[k]
+	switch {
+	case rec.Value == nil && e != nil && e.rev < rec.Revision:
+		r.forget(k)
+	case rec.Value != nil:
+		r.install(k, &s, p, rec.Revision, fired[k])
+	}
+	delete(fired, k)
+	return nil
 }
 
 func (r *Room) loadMarks(ctx context.Context) (map[key]time.Time, error) {
@@ -71,15 +126,21 @@ func (r *Room) loadMarks(ctx context.Context) (map[key]time.Time, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the times of schedules: %w", err)
 		}
-		at, err := time.Parse(time.RFC3339, string(rec.Value))
-		k, ok := parseKey(rec.Key)
-		if err != nil || !ok {
+		k, at, err := parseMark(rec)
+		if err != nil {
 			r.o.Log.Error("read the time of a schedule", "key", rec.Key, "err", err)
 			continue
 		}
 		fired[k] = at
 	}
 	return fired, nil
+}
+
+func parseMark(rec store.Record) (k key, at time.Time, err error) {
+	if k, err = parseKey(rec.Key); err == nil {
+		at, err = time.Parse(time.RFC3339, string(rec.Value))
+	}
+	return k, at, err
 }
 
 // dropMarks forgets the times of schedules that were deleted while they were called.
@@ -95,24 +156,27 @@ func (r *Room) dropMarks(ctx context.Context, left map[key]time.Time) error {
 	return err
 }
 
+var errKey = errors.New("unknown key")
+
 // parseKey reads the key of a schedule's record, or of its mark.
-func parseKey(text string) (key, bool) {
+func parseKey(text string) (key, error) {
 	parts := strings.Split(text, "/")
 	if len(parts) != 4 {
-		return key{}, false
+		return key{}, errKey
 	}
-	return key{parts[1], parts[2], parts[3]}, true
+	return key{parts[1], parts[2], parts[3]}, nil
 }
 
-// install makes s what the schedule of a key is. The caller holds mu.
-func (r *Room) install(k key, s *lambent.Schedule, p plan, rev int64) {
+// install makes s what the schedule of a key is, of which fired is the last time, if it
+// is new here. The caller holds mu.
+func (r *Room) install(k key, s *lambent.Schedule, p plan, rev int64, fired time.Time) {
 	e := r.of[k]
 	if e == nil {
-		e = &entry{place: -1}
+		e = &entry{place: -1, fired: fired}
 		r.of[k] = e
 		r.count[k.namespace]++
 	}
-	if rev >= e.rev { // else a later change has overtaken this one
+	if rev > e.rev { // else this one is here, or a later change has overtaken it
 		e.s, e.plan, e.rev = s, p, rev
 		r.arrange(e)
 	}
@@ -135,7 +199,7 @@ func (r *Room) commit(ctx context.Context, s *lambent.Schedule, p plan, rev int6
 		return &lambent.Error{Code: lambent.CodeInternal, Message: "the schedule could not be written", Cause: err}
 	}
 	k := keyOf(s)
-	return r.write(ctx, k, func(revision int64) { r.install(k, s, p, revision) }, store.Op{Key: k.record(), Value: value, Check: true, If: rev})
+	return r.write(ctx, k, func(revision int64) { r.install(k, s, p, revision, time.Time{}) }, store.Op{Key: k.record(), Value: value, Check: true, If: rev})
 }
 
 // remove deletes a schedule that has a revision.
@@ -163,21 +227,13 @@ func (r *Room) write(ctx context.Context, k key, apply func(revision int64), ops
 // refresh brings a schedule back to what the store has.
 func (r *Room) refresh(ctx context.Context, k key) {
 	rec, err := r.o.Records.Get(ctx, k.record())
-	var s lambent.Schedule
-	var p plan
-	if err == nil {
-		err = json.Unmarshal(rec.Value, &s)
-	}
-	if err == nil {
-		p, err = planOf(&s)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	switch {
 	case err == nil:
-		r.install(k, &s, p, rec.Revision)
+		r.heed(rec, nil)
 	case errors.Is(err, store.ErrNotFound):
+		r.mu.Lock()
 		r.forget(k)
+		r.mu.Unlock()
 	default:
 		r.o.Log.Error("reread schedule after a failed write", "schedule", k.name, "group", k.group, "err", err)
 	}

@@ -37,6 +37,7 @@ type Options struct {
 	Records store.Records
 	Queue   Queue
 	Region  string
+	Alone   bool               // no other server changes the records
 	Metrics *telemetry.Metrics // may be nil
 	Log     *slog.Logger       // discarded when nil
 	// Point, if set, is called between two durable writes that belong together; a

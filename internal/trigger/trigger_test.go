@@ -50,6 +50,7 @@ type rig struct {
 	store   store.Store
 	records store.Records // that the room writes to, if not the store
 	queue   Queue
+	shared  bool // there are other servers
 	metrics *telemetry.Metrics
 	log     bytes.Buffer
 	end     func()
@@ -67,7 +68,8 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	r.t.Helper()
 	room, err := Open(r.t.Context(), Options{
-		Records: r.records, Queue: r.queue, Region: region, Metrics: r.metrics, Log: slog.New(slog.NewTextHandler(&r.log, nil)),
+		Records: r.records, Queue: r.queue, Region: region, Alone: !r.shared, Metrics: r.metrics,
+		Log: slog.New(slog.NewTextHandler(&r.log, nil)),
 	})
 	if err != nil {
 		r.t.Fatal(err)
