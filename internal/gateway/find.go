@@ -17,17 +17,27 @@ func (g *Gateway) find(r *http.Request) (Target, error) {
 	path, query := split(r)
 	host := hostname(r.Host)
 	if id, ok := strings.CutSuffix(host, g.suffix); ok {
-		e := g.Catalog.Entrance(id)
-		if e == nil {
-			return Target{}, notFound("There is no function URL at this address.")
-		}
-		return Target{Namespace: e.Namespace, Function: e.Function, Qualifier: e.Qualifier, Path: path, Query: query, URL: e}, nil
+		return g.byHost(id, path, query)
 	}
 	if t, err := g.match(r, host, path, query); err != nil {
 		return Target{}, err
 	} else if t != nil {
 		return *t, nil
 	}
+	return g.byPath(path, query)
+}
+
+// byHost finds the function URL of an id in a host name.
+func (g *Gateway) byHost(id, path, query string) (Target, error) {
+	e := g.Catalog.Entrance(id)
+	if e == nil {
+		return Target{}, notFound("There is no function URL at this address.")
+	}
+	return Target{Namespace: e.Namespace, Function: e.Function, Qualifier: e.Qualifier, Path: path, Query: query, URL: e}, nil
+}
+
+// byPath finds a function by its name in a path.
+func (g *Gateway) byPath(path, query string) (Target, error) {
 	name, ok := strings.CutPrefix(path, pathPrefix)
 	if !ok {
 		return Target{}, notFound("Nothing is served at this address: a function is at its URL's host name, at a route, or at /fn/NAME/.")

@@ -61,7 +61,9 @@ type Target struct {
 	// Version is what a rule of the alias has chosen for the request; "" is none.
 	Version string
 	route   *routed // nil when it was not found by a route
-	region  string
+	// admitted, if set, is told of the request when its caller may go on.
+	admitted func(*http.Request)
+	region   string
 }
 
 // Gateway serves the gateway address.
@@ -133,11 +135,16 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) {
 		}
 		addCORS(w.Header(), r, t.URL.CORS)
 	}
-	switch g.access(&t, r) {
+	g.enter(w, r, &t)
+}
+
+// enter lets those in who may call t.
+func (g *Gateway) enter(w http.ResponseWriter, r *http.Request, t *Target) {
+	switch g.access(t, r) {
 	case accessSigned:
-		g.signed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, &t)))
+		g.signed.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, t)))
 	case accessPublic:
-		g.run(w, r, &t, nil)
+		g.run(w, r, t, nil)
 	default:
 		refuse(w, r, errForbidden())
 	}
@@ -206,6 +213,9 @@ func (g *Gateway) permits(id *auth.Identity, t *Target) bool {
 
 // run has the request answered by what it is for.
 func (g *Gateway) run(w http.ResponseWriter, r *http.Request, t *Target, id *auth.Identity) {
+	if t.admitted != nil {
+		t.admitted(r)
+	}
 	t.Version = g.Catalog.Steer(t.Namespace, t.Function, t.Qualifier, r.Header)
 	v, err := g.Catalog.Resolve(t.Namespace, t.Function, cmp.Or(t.Version, t.Qualifier))
 	switch {

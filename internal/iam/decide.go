@@ -59,7 +59,7 @@ func (r *Room) Decide(c Caller, action, resource string) Decision {
 	defer r.mu.RUnlock()
 	e := r.roleOf(&c)
 	if e == nil {
-		calls := action == "lambda:InvokeFunction" || action == "lambda:InvokeAsync"
+		calls := action == "lambda:InvokeFunction" || action == "lambda:InvokeAsync" || action == "lambda:InvokeFunctionUrl"
 		return Decision{
 			Allowed: calls && !c.Assumed && strings.HasPrefix(resource, lambent.FunctionARN(r.o.Region, c.Account, "", "")),
 			Layer:   Identity,

@@ -114,18 +114,26 @@ func (s *Server) answerFunction(w http.ResponseWriter, r *http.Request) {
 		return // it has gone
 	}
 	defer from.bodies.Release(size)
-	o, permitted := s.signing(), s.permitted()
-	o.MaxBody = callBody
 	// A time-out of the server's own would end the request's context, too.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(callRead)) // a connection that has ended says so by itself
-	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	admitted := func(r *http.Request) {
 		_ = control.SetReadDeadline(time.Time{})
 		lead(r, from.Trace())
+	}
+	r = r.WithContext(auth.Within(r.Context(), from.key()))
+	if s.front.Leads(r) {
+		r.Body = http.MaxBytesReader(w, r.Body, callBody+1) // an application's is passed through
+		s.front.ServeInside(w, r, admitted)
+		return
+	}
+	o, permitted := s.signing(), s.permitted()
+	o.MaxBody = callBody
+	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		admitted(r)
 		permitted.ServeHTTP(w, r)
 	})
-	ctx := auth.Within(r.Context(), from.key())
-	s.keys.Middleware(next, o).ServeHTTP(w, r.WithContext(ctx))
+	s.keys.Middleware(next, o).ServeHTTP(w, r)
 }
 
 // lead makes a call part of the chain that has led to it: that of the invocation which

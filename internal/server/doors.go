@@ -20,7 +20,7 @@ import (
 	"lambent.dev/lambent/internal/stsapi"
 )
 
-// openDoors makes the doors of the API.
+// openDoors makes the doors of the API, and the gateway, where nothing of it is.
 func (s *Server) openDoors(context.Context) error {
 	s.lambda = lambdaapi.New(lambdaapi.Options{
 		Catalog: s.catalog, Invoker: s.keeper, Events: s.events, Blobs: s.artifacts,
@@ -49,6 +49,10 @@ func (s *Server) openDoors(context.Context) error {
 			Backup:       s.backup,
 		}),
 	}
+	s.front = gateway.New(gateway.Options{
+		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Permits: s.permits, Region: s.config.Region,
+		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp,
+	})
 	return nil
 }
 
@@ -165,14 +169,6 @@ func refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
 		return
 	}
 	auth.Refuse(w, r, e)
-}
-
-// gatewayHandler answers on the gateway address, where nothing of the API is.
-func (s *Server) gatewayHandler() http.Handler {
-	return gateway.New(gateway.Options{
-		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Permits: s.permits, Region: s.config.Region,
-		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp,
-	})
 }
 
 // serveApp passes a request through to an application.

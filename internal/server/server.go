@@ -29,6 +29,7 @@ import (
 	"lambent.dev/lambent/internal/backup"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/gateway"
 	"lambent.dev/lambent/internal/gateway/certs"
 	"lambent.dev/lambent/internal/gateway/proxy"
 	"lambent.dev/lambent/internal/httpwire"
@@ -99,9 +100,10 @@ type Server struct {
 	keeper    *async.Keeper // the spine for callers who wait
 	triggers  *trigger.Room
 	roles     *iam.Room
-	lambda    http.Handler    // the Lambda API's door
-	dialects  dialects        // all doors of the API
-	calls     *httpwire.Queue // connections on which functions call the API
+	lambda    http.Handler     // the Lambda API's door
+	dialects  dialects         // all doors of the API
+	front     *gateway.Gateway // one for all listeners, because it counts callers
+	calls     *httpwire.Queue  // connections on which functions call the API
 
 	api, gateway net.Listener
 	tls          net.Listener   // nil when there is none
@@ -290,11 +292,10 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.triggers.Run(ctx) })
 	group.Go(func() error { return s.collect(ctx) })
 	group.Go(func() error { return s.serveAPI(ctx, s.api) })
-	front := s.gatewayHandler() // one for both listeners, because it counts callers
-	group.Go(func() error { return s.serveGateway(ctx, s.gateway, s.plainly(front)) })
+	group.Go(func() error { return s.serveGateway(ctx, s.gateway, s.plainly(s.front)) })
 	if s.tls != nil {
 		group.Go(func() error { return s.certs.Run(ctx) })
-		group.Go(func() error { return s.serveTLS(ctx, s.tls, front) })
+		group.Go(func() error { return s.serveTLS(ctx, s.tls, s.front) })
 	}
 	group.Go(func() error {
 		if err := s.announce(); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
 
 	"lambent.dev/lambent/test/harness"
@@ -73,6 +74,7 @@ func TestCallsByFunctions(t *testing.T) {
 			t.Errorf("streamed: %+v", o)
 		}
 	})
+	t.Run("url", func(t *testing.T) { callsByURL(t, s) })
 	t.Run("loop", func(t *testing.T) {
 		c := deployCalling(t, s, "go", "loops")
 		c.wantRefusal(`{"do":"loop","function":"loops"}`, "RecursiveInvocationException", "The function loops was called 16 times")
@@ -80,6 +82,43 @@ func TestCallsByFunctions(t *testing.T) {
 	t.Run("hanging", func(t *testing.T) { hangingCalls(t, s) })
 	s.Stop()
 	wantLearned(t, s, "calls-python", "called")
+}
+
+// callsByURL has a function call others by their URLs, which want a signature.
+func callsByURL(t *testing.T, s *harness.Server) {
+	for _, name := range []string{"called", "turns"} {
+		if name == "turns" {
+			s.Create(t, harness.Function{Name: name, Runtime: "python3.11", Handler: "handler.handle", Memory: 256, Timeout: 60,
+				Zip: harness.ZipDir(t, clients.Build(t, "sdk-python"))})
+		}
+		_, err := lambda.NewFromConfig(s.Config()).CreateFunctionUrlConfig(t.Context(), &lambda.CreateFunctionUrlConfigInput{
+			FunctionName: &name, AuthType: types.FunctionUrlAuthTypeAwsIam,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &calling{t, s, "calls-python"}
+	var got struct {
+		RawPath, RawQueryString, Body string
+		RequestContext                struct {
+			Authorizer struct{ IAM struct{ UserARN string } }
+		}
+	}
+	o := c.do(`{"do":"url","function":"called","event":{"n":1}}`)
+	if err := json.Unmarshal([]byte(o.Payload), &got); err != nil {
+		t.Fatalf("%v in %+v", err, o)
+	}
+	if got.RawPath != "/a/path" || got.RawQueryString != "n=1" || got.Body != `{"n": 1}` ||
+		got.RequestContext.Authorizer.IAM.UserARN != "arn:aws:sts::"+account+":assumed-role/test/calls-python" {
+		t.Errorf("called by its URL: %+v", got)
+	}
+	if o := c.do(`{"do":"url","function":"called","event":{},"unsigned":true}`); o.Status != 403 {
+		t.Errorf("without a signature: %+v", o)
+	}
+	if o := (&calling{t, s, "turns"}).do(`{"do":"turn","function":"turns"}`); o.Status != 400 || !strings.Contains(o.Payload, "The function turns was called 16 times") {
+		t.Errorf("a function that calls itself by its URL: %+v", o)
+	}
 }
 
 // calls has it call another function, and wait for that or not.
