@@ -94,6 +94,8 @@ var floors = map[string]int{
 	"internal/filetree":  1,
 	"runtimes":           1,
 
+	"internal/eventstream": 1,
+
 	".": 0,
 }
 

@@ -2,14 +2,13 @@ package lambdaapi
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
-	"hash/crc32"
 	"net/http"
 	"sync/atomic"
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/eventstream"
 	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
 	"lambent.dev/lambent/internal/telemetry"
 )
@@ -79,7 +78,7 @@ var _ lambent.Interrupter = (*eventStream)(nil)
 func (s *eventStream) Begin(string) error {
 	s.begun = true
 	h := s.w.Header()
-	h["Content-Type"] = []string{"application/vnd.amazon.eventstream"}
+	h["Content-Type"] = []string{eventstream.ContentType}
 	if s.version != "" {
 		h["X-Amz-Executed-Version"] = []string{s.version}
 	}
@@ -114,7 +113,7 @@ func (s *eventStream) send(kind, contentType string, payload []byte) error {
 	if s.stopped.Load() {                                       // looked at last, so that Interrupt's deadline is the later one
 		return gone(http.ErrHandlerTimeout)
 	}
-	s.buf = appendMessage(s.buf[:0], kind, contentType, payload)
+	s.buf = eventstream.Append(s.buf[:0], kind, contentType, payload)
 	if _, err := s.w.Write(s.buf); err != nil {
 		return gone(err)
 	}
@@ -157,24 +156,4 @@ func (s *eventStream) finish(inv *lambent.Invocation, res *lambent.Result) {
 	s.stopped.Store(false)
 	_ = s.send("InvokeComplete", "application/json", body) // the caller may be gone
 	_ = s.control.SetWriteDeadline(time.Time{})            // the connection keeps it else
-}
-
-// appendMessage appends one event as AWS frames it (Amazon event stream encoding):
-// lengths and their checksum, headers whose values are strings, the payload, and a
-// checksum of it all.
-func appendMessage(b []byte, kind, contentType string, payload []byte) []byte {
-	start := len(b)
-	b = append(b, make([]byte, 12)...)
-	for _, h := range [][2]string{{":event-type", kind}, {":content-type", contentType}, {":message-type", "event"}} {
-		b = append(append(b, byte(len(h[0]))), h[0]...)
-		b = append(b, 7) // a string
-		b = append(binary.BigEndian.AppendUint16(b, uint16(len(h[1]))), h[1]...)
-	}
-	headers := len(b) - start - 12
-	b = append(b, payload...)
-	head := b[start:]
-	binary.BigEndian.PutUint32(head, uint32(len(head)+4))
-	binary.BigEndian.PutUint32(head[4:], uint32(headers))
-	binary.BigEndian.PutUint32(head[8:], crc32.ChecksumIEEE(head[:8]))
-	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(head))
 }
