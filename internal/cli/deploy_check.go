@@ -32,7 +32,11 @@ func (a *app) finish(ctx context.Context, c *client.Client, src source, d client
 	}
 	if out.Check != nil && out.Check.Failure != nil {
 		f := out.Check.Failure
-		return fmt.Errorf("%s is deployed but does not start: %s (%s)", d.Function.Name, printable(f.Message), printable(f.Type))
+		hint := ""
+		if f.Type == "Runtime.OutOfMemory" {
+			hint = "; it gets more with --memory"
+		}
+		return fmt.Errorf("%s is deployed but does not start: %s (%s)%s", d.Function.Name, printable(f.Message), printable(f.Type), hint)
 	}
 	if !a.json {
 		a.next(d.Function)

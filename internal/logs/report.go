@@ -101,6 +101,16 @@ func (f Format) InitReport(dst []byte, at time.Time, initType string, took time.
 	return dst
 }
 
+// InstanceEnd is written when the instance of an application has ended by itself, which
+// no report of an invocation tells of. It is of our own; AWS has no such instances.
+func (f Format) InstanceEnd(dst []byte, at time.Time, errorType, message string) []byte {
+	if f.JSON {
+		return f.event(dst, at, "WARN", "platform.instanceEnd", map[string]any{"status": statusError, "errorType": errorType, "message": message})
+	}
+	dst = append(append(dst, "INSTANCE_END Status: "...), statusError...)
+	return appendField(appendField(dst, "Error Type: ", errorType, ""), "Message: ", message, "")
+}
+
 // Start is written before the event is handed over.
 func (f Format) Start(dst []byte, at time.Time, requestID, version string) []byte {
 	if !f.JSON {

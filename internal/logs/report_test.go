@@ -31,6 +31,7 @@ func TestText(t *testing.T) {
 		{string(f.InitStart(nil, t0, Init{Runtime: "python:3.12.v18", RuntimeARN: "arn:x"})), "INIT_START Runtime Version: python:3.12.v18\tRuntime Version ARN: arn:x"},
 		{string(f.InitReport(nil, t0, "on-demand", 181490*time.Microsecond, "Runtime.ExitError")), "INIT_REPORT Init Duration: 181.49 ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError"},
 		{string(f.InitReport(nil, t0, "on-demand", 3*time.Second, "Sandbox.Timedout")), "INIT_REPORT Init Duration: 3000.00 ms\tPhase: init\tStatus: timeout"},
+		{string(f.InstanceEnd(nil, t0, "Runtime.ExitError", "exit status 7")), "INSTANCE_END Status: error\tError Type: Runtime.ExitError\tMessage: exit status 7"},
 		{string(f.Start(nil, t0, reqID, "$LATEST")), "START RequestId: " + reqID + " Version: $LATEST"},
 		{string(f.End(nil, t0, reqID, cold)), "END RequestId: " + reqID},
 		{string(f.Report(nil, t0, reqID, cold)), "REPORT RequestId: " + reqID + "\tDuration: 15.74 ms\tBilled Duration: 16 ms\tMemory Size: 128 MB\tMax Memory Used: 56 MB\tInit Duration: 166.61 ms\t"},

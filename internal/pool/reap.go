@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/logs"
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // stopTimeout bounds the end of one instance.
@@ -165,6 +167,7 @@ func (p *Pool) endLocked(m *member, reason string) {
 	p.wg.Go(func() {
 		m.conclude()
 		p.wasted(m, now)
+		m.reportEnd(now)
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		if m.inst != nil {
@@ -181,6 +184,19 @@ func (p *Pool) endLocked(m *member, reason string) {
 		}
 		p.o.Log.Debug("instance ended", "fn", m.version.Function, "inst", m.cold.ID, "reason", reason)
 	})
+}
+
+// reportEnd writes into m's log why the program of an application has ended by itself.
+func (m *member) reportEnd(at time.Time) {
+	if m.version.App == nil || m.inst == nil || !isDone(m) {
+		return
+	}
+	if why := m.inst.Why(); why.Type != sandbox.ByPlatform {
+		line := logs.FormatOf(m.version.Logging).InstanceEnd(nil, at, why.Type, why.Message)
+		if len(line) > 0 {
+			m.stream.WriteLine(at, line)
+		}
+	}
 }
 
 // left frees the memory of an instance that has lingered.

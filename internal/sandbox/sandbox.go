@@ -325,6 +325,12 @@ type Rest struct {
 	Failure *Failure
 }
 
+// Types of failures that are told apart elsewhere.
+const (
+	OutOfMemory = "Runtime.OutOfMemory"
+	ByPlatform  = "Sandbox.Failure" // it was the platform that ended it
+)
+
 // Failure is an end that the function brought on itself.
 type Failure struct {
 	Type    string // "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory", "Function.ResponseSizeTooLarge", "Runtime.InvalidEntrypoint" ...

@@ -251,6 +251,35 @@ func TestApplicationFaults(t *testing.T) {
 	}
 }
 
+// TestApplicationDies by itself, and its caller and its log are told of what.
+func TestApplicationDies(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{})
+	dir := writeTree(t, map[string]string{"main.py": `import http.server, os, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.endswith("/exit"): os._exit(7)
+        if self.path.endswith("/eat"): x = [bytearray(b"x" * (10 << 20)) for _ in range(100)]
+        self.send_response(200); self.end_headers()
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), H).serve_forever()
+`})
+	app := publish(t, s, "dies", dir, "--command", "python3 main.py", "--memory", "128")
+	c := &http.Client{Timeout: time.Minute}
+	for path, want := range map[string][3]string{
+		"exit": {"application: instance ended", "exit status 7", "Error Type: Runtime.ExitError\tMessage: Runtime exited with error: exit status 7"},
+		"eat":  {"function: memory 128 MB", "it used all of its 128 MB of memory", "Error Type: Runtime.OutOfMemory\tMessage: it used all of its 128 MB of memory"},
+	} {
+		got := ask(t, c, newRequest(t, "GET", app+"/"+path, ""))
+		if got.status != 502 || got.header.Get("X-Lambent-Error") != want[0] || !strings.Contains(got.body, want[1]) {
+			t.Errorf("%s: %+v", path, got)
+		}
+		comesTrue(t, 10*time.Second, "said in the log: "+want[2], func() bool {
+			out, _, err := s.CLI("", "logs", "dies")
+			return err == nil && strings.Contains(out, "INSTANCE_END Status: error\t"+want[2]+"\n")
+		})
+	}
+}
+
 // TestDeployTries an application by a question, because servers with workers listen
 // before these are up.
 func TestDeployTries(t *testing.T) {

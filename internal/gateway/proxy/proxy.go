@@ -10,6 +10,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/gateway/event"
 	"lambent.dev/lambent/internal/invoke"
+	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/telemetry"
 )
 
@@ -249,6 +251,9 @@ func (h *home) broken(cause error) error {
 		f.limit = "instance ended"
 		if why := h.to.Why(); why != nil {
 			f.message = "The application's instance ended during the request: " + why.Message
+			if why.Type == sandbox.OutOfMemory {
+				f.layer, f.limit = "function", fmt.Sprintf("memory %d MB", h.version.MemoryMB)
+			}
 		}
 	}
 	return f

@@ -24,8 +24,9 @@ import (
 // Runtime API, only the one that everybody calls: it is ready when its port is, and requests go to Dial.
 type application struct {
 	*Instance
-	app   *lambent.App
-	netns *os.File // its network; open until it is ended
+	app      *lambent.App
+	memoryMB int
+	netns    *os.File // its network; open until it is ended
 	// at is where it listens; valid once Init has found it.
 	at    atomic.Pointer[netip.AddrPort]
 	grace sync.Once
@@ -137,7 +138,7 @@ func (b *builder) openNetwork() (err error) {
 
 // application makes i one.
 func (b *builder) application(i *Instance) *application {
-	return &application{Instance: i, app: b.spec.Version.App, netns: b.netns}
+	return &application{Instance: i, app: b.spec.Version.App, memoryMB: b.spec.Version.MemoryMB, netns: b.netns}
 }
 
 // Init waits until the application listens on its port and, if it has a health
@@ -188,6 +189,16 @@ func (a *application) await(ctx context.Context) *sandbox.Failure {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// Why is the instance's. What has used up its memory is told so: AWS's words for it are
+// those of any signal.
+func (a *application) Why() *sandbox.Failure {
+	f := a.Instance.Why()
+	if f == nil || f.ReportType != sandbox.OutOfMemory {
+		return f
+	}
+	return &sandbox.Failure{Type: sandbox.OutOfMemory, Message: fmt.Sprintf("it used all of its %d MB of memory", a.memoryMB)}
 }
 
 // whyEnded words the end of a program that was to listen.
@@ -307,7 +318,7 @@ const stopGrace = 5 * time.Second
 // Stop asks an application that listens for it to end, and ends it if it does not.
 func (a *application) Stop(ctx context.Context) error {
 	a.grace.Do(func() {
-		a.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
+		a.end(&sandbox.Failure{Type: sandbox.ByPlatform, Message: "The sandbox was stopped"})
 		a.bid(ctx, stopGrace)
 		_ = a.netns.Close()
 	})

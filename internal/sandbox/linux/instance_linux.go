@@ -179,7 +179,7 @@ func (i *Instance) failure(status syscall.WaitStatus) *sandbox.Failure {
 	case status.Signaled():
 		f.Message = "Runtime exited with error: signal: " + status.Signal().String()
 		if i.Usage().OOMKills > 0 {
-			f.ReportType = "Runtime.OutOfMemory"
+			f.ReportType = sandbox.OutOfMemory
 		}
 	case status.ExitStatus() == 0:
 		f.Message = "Runtime exited without providing a reason"
@@ -257,7 +257,7 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 		}
 		if err := i.confine(); err != nil && !i.ended() {
 			i.driver.opts.Log.Error("an instance ends for lack of a limit", "inst", i.id, "err", err)
-			i.fail(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox could not limit its processor"})
+			i.fail(&sandbox.Failure{Type: sandbox.ByPlatform, Message: "The sandbox could not limit its processor"})
 		}
 	})
 	return r, nil
@@ -298,7 +298,7 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 	if err != nil {
 		return a, err
 	}
-	if f := a.Failure; f != nil && (f.Type == "Sandbox.Timedout" || f.Type == "Sandbox.Failure") {
+	if f := a.Failure; f != nil && (f.Type == "Sandbox.Timedout" || f.Type == sandbox.ByPlatform) {
 		// The process is somewhere in the middle of it, and stays there.
 		i.end(f)
 		i.killRuntime()
@@ -388,7 +388,7 @@ func (i *Instance) Freeze() error {
 func (i *Instance) Stop(ctx context.Context) error {
 	i.stopOnce.Do(func() {
 		reason := i.shutdownReason()
-		i.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
+		i.end(&sandbox.Failure{Type: sandbox.ByPlatform, Message: "The sandbox was stopped"})
 		i.sayGoodbye(ctx, reason)
 		i.kill()
 		i.through()

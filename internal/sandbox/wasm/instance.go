@@ -305,14 +305,14 @@ func (i *Instance) failure(ctx context.Context, e *ending, stays bool) *sandbox.
 	f := &sandbox.Failure{Type: "Runtime.ExitError"}
 	switch {
 	case e.broken && i.life.Err() != nil:
-		return &sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"}
+		return &sandbox.Failure{Type: sandbox.ByPlatform, Message: "The sandbox was stopped"}
 	case e.broken:
-		return &sandbox.Failure{Type: "Sandbox.Failure", Message: "The invocation was canceled"}
+		return &sandbox.Failure{Type: sandbox.ByPlatform, Message: "The invocation was canceled"}
 	case e.oom:
 		i.mu.Lock()
 		i.ooms++
 		i.mu.Unlock()
-		f.Message, f.ReportType = "Runtime exited with error: signal: killed", "Runtime.OutOfMemory"
+		f.Message, f.ReportType = "Runtime exited with error: signal: killed", sandbox.OutOfMemory
 	case e.host != "":
 		i.driver.opts.Log.WarnContext(ctx, "a host function failed a module", "instance", i.spec.ID, "err", e.host)
 		f.Message = "Runtime exited with error: a call to the host failed"
@@ -381,7 +381,7 @@ func (i *Instance) KeepTmp() sandbox.Tmp { return i.disk.keep() }
 // Stop ends the guest and frees everything.
 func (i *Instance) Stop(ctx context.Context) error {
 	i.stopOnce.Do(func() {
-		i.end(&sandbox.Failure{Type: "Sandbox.Failure", Message: "The sandbox was stopped"})
+		i.end(&sandbox.Failure{Type: sandbox.ByPlatform, Message: "The sandbox was stopped"})
 		i.setReady()
 		i.cancel()
 		i.driver.stops.Go(func() {
