@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 )
 
@@ -93,14 +92,8 @@ func (t *transfer) expect(fd uintptr, a *answers) bool {
 	if !a.worth(underway.Load()) {
 		return false
 	}
-	began, came := time.Now(), false
-	for next := lookEvery; next < soon && !came; {
-		if time.Since(began) >= next {
-			came = t.try(syscall.SYS_READ, fd)
-			next += lookEvery
-		}
-	}
-	a.looked(came)
+	came, inTime := lookFor(soon, func() bool { return t.try(syscall.SYS_READ, fd) })
+	a.looked(inTime)
 	return came
 }
 

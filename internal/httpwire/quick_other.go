@@ -5,6 +5,7 @@ package httpwire
 import (
 	"net"
 	"syscall"
+	"time"
 )
 
 // Quick is c.
@@ -12,6 +13,15 @@ func Quick(c net.Conn) net.Conn { return c }
 
 // Expect is c.
 func Expect(c net.Conn) net.Conn { return c }
+
+// Soon never looks.
+type Soon struct{}
+
+// NewSoon is for c.
+func NewSoon(net.Conn, func() bool) *Soon { return &Soon{} }
+
+// Look returns at once.
+func (*Soon) Look(time.Duration) {}
 
 func plainConn(c net.Conn) net.Conn { return c }
 

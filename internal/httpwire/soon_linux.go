@@ -3,17 +3,15 @@ package httpwire
 import (
 	"net"
 	"runtime"
+	"syscall"
 	"time"
+	"unsafe"
 )
 
 // soon is how long a peer's answer is looked for before its reader goes to sleep.
 // It is about what an application takes that has next to nothing to do, when its
 // processor has to be woken for it.
 const soon = 80 * time.Microsecond
-
-// lookEvery is how often it is looked for: a look keeps from the socket what comes
-// meanwhile.
-const lookEvery = 2 * time.Microsecond
 
 // answers decides whether it pays to look for what comes. While a lone request waits
 // for its answer the processor has nothing else to do, and if it sleeps meanwhile,
@@ -58,4 +56,68 @@ func Expect(c net.Conn) net.Conn {
 		q.answers.expected = runtime.NumCPU() > 1
 	}
 	return c
+}
+
+// Soon looks for what may come at once on a connection whose reader sleeps: who has
+// just asked the peer for something has nothing else to do, and its reader then finds
+// it without having been woken.
+type Soon struct {
+	raw     syscall.RawConn
+	answers answers
+	over    func() bool
+	limit   time.Duration
+	inTime  bool
+	// look is kept, so that a call allocates nothing.
+	look  func(fd uintptr)
+	first [1]byte
+}
+
+// NewSoon is for c. over tells that somebody has read already what Look is looking
+// for; nil is nobody else.
+func NewSoon(c net.Conn, over func() bool) *Soon {
+	s := &Soon{over: over}
+	sc, ok := c.(syscall.Conn)
+	if !ok || runtime.NumCPU() == 1 {
+		return s
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return s
+	}
+	s.raw, s.answers.expected = raw, true
+	s.look = func(fd uintptr) {
+		_, s.inTime = lookFor(s.limit, func() bool { return s.over != nil && s.over() || s.peek(fd) })
+	}
+	return s
+}
+
+// Look returns when something has come, or after limit. It does so at once if there is
+// more than one request under way, or if looking has not been worth it of late. It is
+// for one goroutine at a time.
+func (s *Soon) Look(limit time.Duration) {
+	if !s.answers.worth(underway.Load()) {
+		return
+	}
+	s.limit, s.inTime = limit, false
+	_ = s.raw.Control(s.look) // who reads finds out that it is closed
+	s.answers.looked(s.inTime)
+}
+
+// peek tells whether a read would return at once.
+func (s *Soon) peek(fd uintptr) bool {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&s.first)), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	return errno != syscall.EAGAIN && errno != syscall.EINTR
+}
+
+// lookFor calls try over and over until it is true, or limit has passed; inTime tells
+// that it did not take longer. Who is to answer may have been given the same processor,
+// and gets it in between. Others that want it, too, have it for longer than limit.
+func lookFor(limit time.Duration, try func() bool) (came, inTime bool) {
+	for began := time.Now(); ; {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0) // it cannot fail
+		came = try()
+		if late := time.Since(began) > limit; came || late {
+			return came, came && !late
+		}
+	}
 }

@@ -36,34 +36,30 @@ func TestAnswersWorthLooking(t *testing.T) {
 	}
 }
 
-// TestExpect: what comes soon, later, or not until the deadline is read as ever.
-func TestExpect(t *testing.T) {
-	underway.Add(1)
-	defer underway.Add(-1)
+// pair is the two ends of a connection.
+func pair(t *testing.T) (near, far net.Conn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	peer := make(chan net.Conn, 1)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			close(peer)
-			return
-		}
-		peer <- c
-	}()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
+// TestExpect: what comes soon, later, or not until the deadline is read as ever.
+func TestExpect(t *testing.T) {
+	underway.Add(1)
+	defer underway.Add(-1)
+	nc, p := pair(t)
 	c := Expect(Quick(nc))
 	defer func() { _ = c.Close() }()
-	p, ok := <-peer
-	if !ok {
-		t.Fatal("nobody came")
-	}
 	buf := make([]byte, 8)
 	for _, after := range []time.Duration{0, 0, 2 * time.Millisecond, 0, 0, 2 * time.Millisecond} {
 		wrote := make(chan error, 1)
@@ -91,4 +87,44 @@ func TestExpect(t *testing.T) {
 	if _, err := c.Read(buf); !errors.Is(err, io.EOF) {
 		t.Errorf("the peer has gone: %v", err)
 	}
+}
+
+// TestSoon: what comes soon is found and is still there to be read, a silent peer is
+// waited for no longer than was said, and who has read it meanwhile ends the look.
+func TestSoon(t *testing.T) {
+	underway.Add(1)
+	defer underway.Add(-1)
+	near, far := pair(t)
+	over := false
+	s := NewSoon(Quick(near), func() bool { return over })
+	s.Look(time.Millisecond)
+	if s.inTime {
+		t.Error("found what nobody has sent")
+	}
+	s.answers = answers{expected: true}
+	over = true
+	s.Look(time.Hour)
+	if !s.inTime {
+		t.Error("goes on looking for what has been read")
+	}
+	over = false
+	if _, err := far.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	s.Look(time.Hour)
+	buf := make([]byte, 8)
+	if n, err := near.Read(buf); !s.inTime || n != 1 || err != nil {
+		t.Errorf("found %t, read %d, %v", s.inTime, n, err)
+	}
+	if err := far.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Look(time.Hour) // until the reader can tell that the peer has gone
+	if _, err := near.Read(buf); !errors.Is(err, io.EOF) {
+		t.Errorf("the peer has gone: %v", err)
+	}
+	if err := near.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Look(time.Hour) // of a closed connection there is nothing to look at
 }

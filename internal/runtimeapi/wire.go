@@ -30,6 +30,14 @@ const (
 // with data in it, the client might lose the answer.
 const cutPatience = 250 * time.Millisecond
 
+// soonAnswer is how long the beginning of an answer is looked for before the server
+// sleeps: longer than a handler in Go takes that does next to nothing, or one in
+// Python. soonRest is the same for what belongs to it, from then on.
+const (
+	soonAnswer = 250 * time.Microsecond
+	soonRest   = 100 * time.Microsecond
+)
+
 // limits are for a peer that is a tenant's process. The X-Ray cause of an error
 // comes as a header, up to 1 MiB of it.
 var limits = httpwire.Limits{Header: 1<<20 + 64<<10, Line: 1 << 20}
@@ -54,12 +62,19 @@ type line struct {
 	// then gets, once, whether its answer was written.
 	waiter   waiter
 	answered chan bool
+	// event went to the runtime last. first looks for the beginning of its answer, in
+	// place of the connection's goroutine, and rest, until then, for what follows.
+	event       *exchange
+	first, rest *httpwire.Soon
+	until       time.Time
 }
 
 func newLine(s *Session, c net.Conn, most httpwire.Limits) *line {
 	c = httpwire.Quick(c)
 	l := &line{s: s, c: c, now: httpwire.NewNow(c), head: make([]byte, 0, 1<<10), answered: make(chan bool, 1)}
-	l.r = httpwire.NewReader(c, c, most, headerErrorType, trailerErrorBody)
+	l.first = httpwire.NewSoon(c, func() bool { return len(l.event.done) > 0 })
+	l.rest = httpwire.NewSoon(c, nil)
+	l.r = httpwire.NewReader(l, c, most, headerErrorType, trailerErrorBody)
 	l.post.trailer, l.post.halt, l.post.ready = l.r.Trailer, l.halt, l.r.Ready
 	l.waiter.answer = l.deliver
 	return l
@@ -138,7 +153,10 @@ func (l *line) respond(op operation, id string) (out reply, now bool) {
 	case opNext:
 		return l.s.next(&l.waiter)
 	case opResponse:
-		return l.s.answer(stepResponse, id, l.readPost()), true
+		l.until = time.Now().Add(soonRest)
+		out = l.s.answer(stepResponse, id, l.readPost())
+		l.until = time.Time{}
+		return out, true
 	case opError:
 		return l.s.answer(stepError, id, l.readPost()), true
 	case opInitError:
@@ -153,6 +171,19 @@ func (l *line) respond(op operation, id string) (out reply, now bool) {
 		return l.s.progress(id, l.readPost()), true
 	}
 	return l.s.do(op), true
+}
+
+// Read reads from the connection. Of an answer the head comes first, in a segment of
+// its own with aws-lambda-go.
+func (l *line) Read(p []byte) (int, error) {
+	if !l.until.IsZero() {
+		if left := time.Until(l.until); left > 0 {
+			l.rest.Look(left)
+		} else {
+			l.until = time.Time{}
+		}
+	}
+	return l.c.Read(p)
 }
 
 // halt ends the Read that waits for the runtime, and those after it, or allows
@@ -228,8 +259,9 @@ func (l *line) unpark(broken bool) bool {
 	return <-l.answered
 }
 
-// deliver answers the blocked /next. It does not wait for the runtime: what its
-// socket does not take at once is written by a goroutine, which unpark waits for.
+// deliver answers the blocked /next. It does not wait for the runtime, beyond the
+// moment in which that may answer: what its socket does not take at once is written by a
+// goroutine, which unpark waits for.
 func (l *line) deliver(out reply) {
 	body := out.payload()
 	l.head = appendHead(l.head[:0], out, l.keep)
@@ -238,6 +270,9 @@ func (l *line) deliver(out reply) {
 		n, err := l.now.Write(l.head)
 		if err != nil || n == len(l.head) {
 			l.answered <- err == nil
+			if l.event = out.event; l.event != nil {
+				l.first.Look(soonAnswer)
+			}
 			return
 		}
 		go func() {
