@@ -224,6 +224,7 @@ func writeTree(t *testing.T, files map[string]string) (dir string) {
 // TestApplicationFaults deploys applications that are wrong: the deploy says how, and
 // so does the answer.
 func TestApplicationFaults(t *testing.T) {
+	t.Parallel() // it is waiting that takes its time
 	s := harness.Start(t, harness.Options{})
 	c := &http.Client{Timeout: 60 * time.Second}
 	for name, f := range map[string]struct{ command, limit, layer, message string }{
@@ -233,6 +234,7 @@ func TestApplicationFaults(t *testing.T) {
 		"missing":    {"no-such-program", "1s", "application: Runtime.InvalidEntrypoint", "no-such-program"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o644); err != nil {
 				t.Fatal(err)
