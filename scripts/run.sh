@@ -61,7 +61,7 @@ lambent invoke hello -d '{"name": "again"}'
 
 api=$(sed -nE 's/.*"api": "([^"]+)".*/\1/p' "$data/endpoints.json")
 say "with any AWS client"
-echo "  export AWS_SHARED_CREDENTIALS_FILE=$data/credentials AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1"
+echo "  export AWS_SHARED_CREDENTIALS_FILE=$data/credentials"
 echo "  aws --endpoint-url $api lambda invoke --function-name hello /dev/stdout"
 if $once; then exit 0; fi
 say "serving; Ctrl-C ends it"

@@ -69,7 +69,7 @@ type Lookup interface {
 // Options configure [Open].
 type Options struct {
 	Account string // account of the key in the file; DefaultAccount when empty
-	Region  string // named in a comment of the file
+	Region  string // in the file, too, so that AWS clients need not be told
 	Lookup  Lookup // further keys; may be nil
 	// Lives tells whether there is still the role of an ARN that has an id: the keys of
 	// one that was deleted open nothing. Without it no role can be assumed.

@@ -135,11 +135,12 @@ func newKey() Key {
 // writeKey makes a key and puts it at path in one step.
 func writeKey(path, region string) (Key, error) {
 	key := newKey()
-	text := "# Access key of this lambent server, in the format of the AWS shared credentials file.\n"
+	text := "# Access key of this lambent server, in the format of the AWS shared credentials file.\n" +
+		"[default]\naws_access_key_id = " + key.Access + "\naws_secret_access_key = " + key.Secret + "\n"
 	if region != "" {
-		text += "# Region: " + region + "\n"
+		text += "region = " + region + "\n"
 	}
-	text += "[default]\naws_access_key_id = " + key.Access + "\naws_secret_access_key = " + key.Secret + "\n"
+	text += "disable_host_prefix_injection = true\n" // botocore has addresses of its own for some operations
 	if err := writeFile(path, []byte(text)); err != nil {
 		return Key{}, fmt.Errorf("write credentials: %w", err)
 	}

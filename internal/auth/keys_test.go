@@ -46,15 +46,17 @@ func TestOpenWritesOnce(t *testing.T) {
 	if len(entries) != 1 {
 		t.Errorf("%d files are left", len(entries))
 	}
-	// The SDK reads the same key from it.
+	// The SDK reads the same key from it, and the region.
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
 	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithSharedCredentialsFiles([]string{path}),
-		config.WithSharedConfigFiles(nil), config.WithSharedConfigProfile("default"), config.WithRegion("us-east-1"))
+		config.WithSharedConfigFiles(nil), config.WithSharedConfigProfile("default"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	creds, err := cfg.Credentials.Retrieve(context.Background())
-	if err != nil || creds.AccessKeyID != key.Access || creds.SecretAccessKey != key.Secret {
-		t.Errorf("the SDK reads %q, error %v", creds.AccessKeyID, err)
+	if err != nil || cfg.Region != "us-east-1" || creds.AccessKeyID != key.Access || creds.SecretAccessKey != key.Secret {
+		t.Errorf("the SDK reads %q in %q, error %v", creds.AccessKeyID, cfg.Region, err)
 	}
 }
 

@@ -172,7 +172,7 @@ func local(u *url.URL) bool {
 
 // withRegion completes keys with the region that requests are signed for.
 func withRegion(k config.Keys, o FindOptions) config.Keys {
-	for _, region := range []string{k.Region, o.Getenv("LAMBENT_REGION"), o.Getenv("AWS_REGION"), o.Getenv("AWS_DEFAULT_REGION"), config.Default().Region} {
+	for _, region := range []string{o.Getenv("LAMBENT_REGION"), k.Region, o.Getenv("AWS_REGION"), o.Getenv("AWS_DEFAULT_REGION"), config.Default().Region} {
 		if region != "" {
 			k.Region = region
 			break

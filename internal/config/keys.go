@@ -49,8 +49,7 @@ func parseKeys(data []byte, profile string) Keys {
 	inside := false
 	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
 		line := strings.TrimSpace(lines.Text())
-		// A lambent server names its region in a comment, because the format has
-		// no key for it that every AWS client ignores.
+		// Files of earlier lambent servers name the region in a comment.
 		if region, ok := strings.CutPrefix(line, "# Region:"); ok && keys.Region == "" {
 			keys.Region = strings.TrimSpace(region)
 		}

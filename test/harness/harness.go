@@ -243,7 +243,6 @@ func (s *Server) AWSEnv() []string {
 	return []string{
 		"AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(s.Data, "credentials"),
 		"AWS_CONFIG_FILE=/dev/null",
-		"AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region,
 		"AWS_ENDPOINT_URL=" + s.API,
 		"AWS_EC2_METADATA_DISABLED=true",
 	}

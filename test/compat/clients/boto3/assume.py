@@ -60,7 +60,7 @@ def create():
     assert said.endswith("because no session policy allows the lambda:InvokeFunction action"), said
 
     with open(os.path.join(sys.argv[3], "config"), "w") as f:
-        f.write(f"[profile deployer]\nrole_arn = {ROLE}\nsource_profile = default\nrole_session_name = by-profile\n")
+        f.write(f"[profile deployer]\nrole_arn = {ROLE}\nsource_profile = default\nrole_session_name = by-profile\nregion = us-east-1\n")
     os.environ["AWS_CONFIG_FILE"] = f.name
     mine = boto3.Session(profile_name="deployer")
     assert mine.client("sts").get_caller_identity()["Arn"].endswith(":assumed-role/deployer/by-profile")

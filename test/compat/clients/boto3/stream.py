@@ -1,6 +1,5 @@
 """Reads a streamed answer and manages and calls a function URL with boto3."""
 import http.client
-import os
 import time
 from urllib.parse import urlsplit
 
@@ -37,7 +36,7 @@ def call(address, signed):
     parts = urlsplit(address)
     request = AWSRequest("POST", address, data=b"{}", headers={"Host": parts.netloc, "Content-Type": "application/json"})
     if signed:
-        SigV4Auth(boto3.Session().get_credentials(), "lambda", os.environ["AWS_REGION"]).add_auth(request)
+        SigV4Auth(boto3.Session().get_credentials(), "lambda", boto3.Session().region_name).add_auth(request)
     connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=30)
     connection.request("POST", parts.path or "/", body=b"{}", headers=dict(request.headers.items()))
     answer = connection.getresponse()
