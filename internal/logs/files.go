@@ -31,6 +31,9 @@ type groupFile struct {
 	Created       time.Time         `json:"created"`
 	RetentionDays int               `json:"retentionDays,omitempty"`
 	Tags          map[string]string `json:"tags,omitempty"`
+	// Streams are those that were made, which may have no events, with when that was,
+	// in milliseconds.
+	Streams map[string]int64 `json:"streams,omitempty"`
 }
 
 const groupFileName = "group.json"

@@ -19,6 +19,7 @@ const (
 	kindReset   = 'Z' // forgets all names
 	kindStream  = 'S' // the name of the next stream
 	kindRequest = 'R' // the id of the next request
+	kindText    = 'T' // as kindLine, of a message without a newline at its end
 	kindLine    = 'L' // id, 8 bytes | time, varint | stream, uvarint | request, uvarint | message
 )
 
@@ -64,13 +65,22 @@ type lineHead struct {
 // appendLine appends the frame of a line; the message gets its newline.
 func appendLine(dst []byte, h lineHead, message []byte) []byte {
 	start := len(dst)
-	dst = openFrame(dst, kindLine)
+	dst = append(appendHead(dst, kindLine, h), message...)
+	return closeFrame(append(dst, '\n'), start)
+}
+
+// appendText appends the frame of a message as it is.
+func appendText(dst []byte, h lineHead, message []byte) []byte {
+	start := len(dst)
+	return closeFrame(append(appendHead(dst, kindText, h), message...), start)
+}
+
+func appendHead(dst []byte, kind byte, h lineHead) []byte {
+	dst = openFrame(dst, kind)
 	dst = binary.LittleEndian.AppendUint64(dst, h.id)
 	dst = binary.AppendVarint(dst, h.at-int64(h.id>>idShift))
 	dst = binary.AppendUvarint(dst, uint64(h.stream))
-	dst = binary.AppendUvarint(dst, uint64(h.request))
-	dst = append(dst, message...)
-	return closeFrame(append(dst, '\n'), start)
+	return binary.AppendUvarint(dst, uint64(h.request))
 }
 
 // line is one event as read from a segment. message is valid until the next one.
@@ -131,7 +141,7 @@ func (s *scanner) next() bool {
 			s.streams = append(s.streams, string(payload[1:]))
 		case kindRequest:
 			s.requests = append(s.requests, string(payload[1:]))
-		case kindLine:
+		case kindLine, kindText:
 			if s.parseLine(payload[1:]) {
 				return true
 			}

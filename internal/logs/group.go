@@ -71,6 +71,7 @@ type stream struct {
 	tail           []byte
 	dropped        int64
 	closed         bool
+	exact          bool // messages are kept as they are, and none is put in a dropped one's place
 }
 
 // WriteLine implements Stream.
@@ -82,7 +83,8 @@ func (st *stream) WriteLine(at time.Time, p []byte) {
 	st.write(at, p)
 }
 
-func (st *stream) write(at time.Time, p []byte) {
+// write tells whether the message was kept.
+func (st *stream) write(at time.Time, p []byte) bool {
 	g := st.g
 	now := g.store.now().UnixMilli()
 	g.mu.Lock()
@@ -112,14 +114,17 @@ func (st *stream) write(at time.Time, p []byte) {
 	if wake {
 		g.store.hurry()
 	}
+	return grown > 0
 }
 
 // append encodes a line, or counts it as dropped. The lock is held.
 func (g *group) append(st *stream, at, now int64, p []byte) {
 	need := len(p) + len(st.name) + len(st.request) + 256
 	if len(g.buf)+need > maxBuffer || g.store.buffered.Load() > maxBuffered {
-		st.dropped++
-		g.dropped++
+		if !st.exact { // who puts events is told
+			st.dropped++
+			g.dropped++
+		}
 		return
 	}
 	if g.buf == nil {
@@ -137,7 +142,11 @@ func (g *group) append(st *stream, at, now int64, p []byte) {
 		st.dropped = 0
 		g.last++
 	}
-	g.buf = appendLine(g.buf, lineHead{g.last, at, st.no, st.req}, p)
+	encode := appendLine
+	if st.exact {
+		encode = appendText
+	}
+	g.buf = encode(g.buf, lineHead{g.last, at, st.no, st.req}, p)
 	g.size += int64(len(g.buf) - was)
 }
 

@@ -1,8 +1,8 @@
-// Package logs keeps what functions write, and the platform's own START, END
-// and REPORT lines, by log group, stream and request id, on disk in segments,
-// with retention by age and by size. It owns the files under the data
-// directory's logs folder; it refuses to be the server's own log. The spine and
-// the pool write to it, the CloudWatch Logs door and the CLI read from it.
+// Package logs keeps what functions write, the platform's own START, END and
+// REPORT lines, and events that callers put, by log group, stream and request id,
+// on disk in segments, with retention by age and by size. It owns the files under
+// the data directory's logs folder; it refuses to be the server's own log. The
+// spine and the pool write to it, the CloudWatch Logs door and the CLI read from it.
 package logs
 
 import (
@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Event is one line.
+// Event is one line, or a message that was put.
 type Event struct {
 	ID        string    // unique within the group, sorts by time of ingestion
 	Time      time.Time // when the line was written, millisecond precision
 	Ingested  time.Time
 	Stream    string // "2026/11/22/[$LATEST]<32 hex digits>"
 	RequestID string // "" for lines outside an invocation
-	Message   string // with its trailing newline, as CloudWatch shows it
+	Message   string // with its trailing newline, as CloudWatch shows it, if it is a line
 }
 
 // Query selects events of one group.
@@ -57,7 +57,7 @@ type Group struct {
 type StreamInfo struct {
 	Name        string
 	Created     time.Time
-	First, Last time.Time
+	First, Last time.Time // zero before there are events
 	Bytes       int64
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
+	"time"
 
 	"lambent.dev/lambent"
 )
@@ -62,6 +63,9 @@ func formatID(id uint64) string {
 	text := strconv.FormatUint(id, 10)
 	return "00000000000000000000"[len(text):] + text
 }
+
+// Position is the ID before those of all events that are taken in from a moment on.
+func Position(t time.Time) string { return formatID(uint64(t.UnixMilli())<<idShift - 1) }
 
 func parseID(text string) (uint64, error) {
 	if text == "" {

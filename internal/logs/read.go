@@ -315,6 +315,17 @@ func (s *Store) Streams(ctx context.Context, namespace, group, prefix string) ([
 			}
 		}
 	}
+	gf, err := readGroupFile(s.groupDir(namespace, group))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read log group %s: %w", group, err)
+	}
+	for name, made := range gf.Streams {
+		if info := found[name]; info != nil {
+			info.Created = millis(made)
+		} else if strings.HasPrefix(name, prefix) {
+			found[name] = &StreamInfo{Name: name, Created: millis(made)}
+		}
+	}
 	list := make([]StreamInfo, 0, len(found))
 	for _, info := range found {
 		list = append(list, *info)

@@ -171,14 +171,19 @@ func (s *Store) sweep(ctx context.Context) {
 	}
 }
 
+// keeps is for how long a group's events are kept; 0 is for ever.
+func (s *Store) keeps(gf *groupFile) time.Duration {
+	if gf.RetentionDays > 0 {
+		return time.Duration(gf.RetentionDays) * 24 * time.Hour
+	}
+	return s.o.MaxAge
+}
+
 // sweepNamespace removes what is too old and returns what is left.
 func (s *Store) sweepNamespace(ctx context.Context, namespace string) ([]stored, error) {
 	var kept []stored
 	err := s.eachGroup(ctx, namespace, func(dir string, gf groupFile) error {
-		age := s.o.MaxAge
-		if gf.RetentionDays > 0 {
-			age = time.Duration(gf.RetentionDays) * 24 * time.Hour
-		}
+		age := s.keeps(&gf)
 		limit := s.now().Add(-age)
 		segs, err := listSegments(dir)
 		if err != nil {

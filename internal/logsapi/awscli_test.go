@@ -2,10 +2,12 @@ package logsapi
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func (s server) aws(ctx context.Context, t *testing.T, args ...string) *exec.Cmd
 	key := s.keys.Default()
 	cmd := exec.CommandContext(ctx, path, append([]string{"--endpoint-url", s.url, "logs"}, args...)...)
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+key.Access, "AWS_SECRET_ACCESS_KEY="+key.Secret, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
-		"AWS_CONFIG_FILE="+filepath.Join(t.TempDir(), "none"), "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true")
+		"AWS_CONFIG_FILE="+filepath.Join(t.TempDir(), "none"), "AWS_PAGER=", "AWS_DISABLE_HOST_PREFIX_INJECTION=true", "AWS_EC2_METADATA_DISABLED=true")
 	cmd.Stderr = os.Stderr
 	return cmd
 }
@@ -60,6 +62,9 @@ func TestAWSCLI(t *testing.T) {
 		{[]string{"describe-log-streams", "--log-group-name", group, "--output", "text", "--query", "logStreams[].logStreamName"}, streamA + "\n", ""},
 		{[]string{"filter-log-events", "--log-group-name", group, "--filter-pattern", "ERROR", "--output", "text", "--query", "events[].message"}, "ERROR new line\n", "old"},
 		{[]string{"get-log-events", "--log-group-name", group, "--log-stream-name", streamA, "--start-from-head", "--output", "text", "--query", "events[].message"}, "old line\n", ""},
+		{[]string{"create-log-stream", "--log-group-name", group, "--log-stream-name", "mine"}, "", "x"},
+		{[]string{"put-log-events", "--log-group-name", group, "--log-stream-name", "mine", "--log-events", fmt.Sprintf("timestamp=%d,message=put", now.UnixMilli())}, "nextSequenceToken", "rejected"},
+		{[]string{"get-log-events", "--log-group-name", group, "--log-stream-name", "mine", "--output", "text", "--query", "events[].message"}, "put\n", ""},
 		{[]string{"tail", group, "--since", "10m", "--format", "short"}, "ERROR new line\n", "old"},
 		{[]string{"tail", group, "--since", "1d"}, streamA + " old line\n", ""},
 	} {
@@ -112,4 +117,48 @@ func TestAWSCLIFollows(t *testing.T) {
 	}
 	cancel()
 	_ = cmd.Wait() // it was killed
+}
+
+func TestAWSCLITailsLive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the AWS CLI to ask")
+	}
+	s := start(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	if out, _ := s.aws(ctx, t, "help").Output(); !strings.Contains(string(out), "start-live-tail") {
+		t.Skip("this AWS CLI has no logs start-live-tail")
+	}
+	st := s.store.Open(auth.DefaultAccount, group, streamA)
+	st.WriteLine(time.Now(), []byte("before"))
+	cmd := s.aws(ctx, t, "start-live-tail", "--log-group-identifiers", "arn:aws:logs:us-east-1:000000000000:log-group:"+group)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, "PYTHONUNBUFFERED=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	writing, stop := context.WithCancel(ctx)
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for ; writing.Err() == nil; time.Sleep(100 * time.Millisecond) {
+			st.WriteLine(time.Now(), []byte("line of a function"))
+		}
+	})
+	var got strings.Builder
+	buf := make([]byte, 4096)
+	for err = nil; err == nil && !strings.Contains(got.String(), "line of a function\n"); {
+		var n int
+		n, err = out.Read(buf)
+		got.Write(buf[:n])
+	}
+	stop()
+	writer.Wait()
+	cancel()
+	_ = cmd.Wait() // it was killed
+	if strings.Contains(got.String(), "before") || !strings.Contains(got.String(), "line of a function\n") {
+		t.Errorf("output %q", got.String())
+	}
 }

@@ -178,9 +178,9 @@ func limitOf(limit *int, most, normal int) (int, error) {
 type streamOut struct {
 	LogStreamName       string `json:"logStreamName"`
 	CreationTime        int64  `json:"creationTime"`
-	FirstEventTimestamp int64  `json:"firstEventTimestamp"`
-	LastEventTimestamp  int64  `json:"lastEventTimestamp"`
-	LastIngestionTime   int64  `json:"lastIngestionTime"`
+	FirstEventTimestamp int64  `json:"firstEventTimestamp,omitempty"`
+	LastEventTimestamp  int64  `json:"lastEventTimestamp,omitempty"`
+	LastIngestionTime   int64  `json:"lastIngestionTime,omitempty"`
 	UploadSequenceToken string `json:"uploadSequenceToken"`
 	ARN                 string `json:"arn"`
 	StoredBytes         int64  `json:"storedBytes"`
@@ -231,12 +231,13 @@ func (d *door) describeLogStreams(ctx context.Context, c caller, body []byte) (a
 		out.NextToken = list[limit-1].Name
 	}
 	for _, s := range list {
-		last := s.Last.UnixMilli()
-		out.LogStreams = append(out.LogStreams, streamOut{
-			LogStreamName: s.Name, CreationTime: s.Created.UnixMilli(), FirstEventTimestamp: s.First.UnixMilli(),
-			LastEventTimestamp: last, LastIngestionTime: last, UploadSequenceToken: strconv.FormatInt(last, 10),
-			ARN: c.groupARN(group) + ":log-stream:" + s.Name,
-		})
+		o := streamOut{LogStreamName: s.Name, CreationTime: s.Created.UnixMilli(), ARN: c.groupARN(group) + ":log-stream:" + s.Name}
+		if !s.Last.IsZero() {
+			o.FirstEventTimestamp, o.LastEventTimestamp = s.First.UnixMilli(), s.Last.UnixMilli()
+			o.LastIngestionTime = o.LastEventTimestamp
+		}
+		o.UploadSequenceToken = strconv.FormatInt(o.LastEventTimestamp, 10)
+		out.LogStreams = append(out.LogStreams, o)
 	}
 	return out, nil
 }

@@ -1,8 +1,7 @@
 // Package logsapi is the front door that speaks the CloudWatch Logs API
-// (awsJson 1.1): what tools send to list log groups and streams, to read and
-// filter events, and to set retention. It owns the dialect only; it refuses to
-// take events in, which come from functions, and leaves who the caller is to the
-// auth room. Its neighbour below is the log room.
+// (awsJson 1.1): what tools send to list log groups and streams, to read, filter,
+// follow and put events, and to set retention. It owns the dialect only, and leaves
+// who the caller is to the auth room. Its neighbour below is the log room.
 package logsapi
 
 import (
@@ -20,12 +19,15 @@ import (
 	"lambent.dev/lambent/internal/logs"
 )
 
-// Groups changes log groups. The log room's store is one.
+// Groups changes log groups, and takes events that were not written by functions. The
+// log room's store is one.
 type Groups interface {
 	CreateGroup(ctx context.Context, namespace, name string, tags map[string]string) error
 	DeleteGroup(ctx context.Context, namespace, name string) error
 	SetRetention(ctx context.Context, namespace, name string, days int) error
 	Tag(ctx context.Context, namespace, name string, add map[string]string, remove []string) error
+	CreateStream(ctx context.Context, namespace, group, name string) error
+	Put(ctx context.Context, namespace, group, stream string, events []logs.PutEvent) (logs.Kept, error)
 }
 
 // Options configure [New].
@@ -33,12 +35,18 @@ type Options struct {
 	Reader logs.Reader
 	Groups Groups
 	Region string // of the ARNs
-	Log    *slog.Logger
+	// Stopping, if set, is closed when the server begins to stop: what follows the log
+	// ends then.
+	Stopping <-chan struct{}
+	Log      *slog.Logger
 }
 
 // maxRequest bounds a request; the longest that tools make names a hundred
-// streams of 512 bytes.
-const maxRequest = 1 << 20
+// streams of 512 bytes. maxPutRequest is for events, as JSON.
+const (
+	maxRequest    = 1 << 20
+	maxPutRequest = 6 << 20
+)
 
 // target is what X-Amz-Target has before the operation.
 const target = "Logs_20140328."
@@ -63,6 +71,7 @@ func New(o Options) http.Handler {
 	d := &door{o: o}
 	d.ops = map[string]operation{
 		"CreateLogGroup":        d.createLogGroup,
+		"CreateLogStream":       d.createLogStream,
 		"DeleteLogGroup":        d.deleteLogGroup,
 		"DeleteRetentionPolicy": d.deleteRetentionPolicy,
 		"DescribeLogGroups":     d.describeLogGroups,
@@ -71,7 +80,9 @@ func New(o Options) http.Handler {
 		"GetLogEvents":          d.getLogEvents,
 		"ListTagsForResource":   d.listTags,
 		"ListTagsLogGroup":      d.listTags,
+		"PutLogEvents":          d.putLogEvents,
 		"PutRetentionPolicy":    d.putRetentionPolicy,
+		"StartLiveTail":         d.startLiveTail,
 		"TagLogGroup":           d.tag,
 		"TagResource":           d.tag,
 		"UntagLogGroup":         d.untag,
@@ -88,6 +99,10 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out, err := d.serve(r)
 	if err != nil {
 		d.fail(w, r, err)
+		return
+	}
+	if t, ok := out.(*liveTail); ok {
+		t.serve(r.Context(), w)
 		return
 	}
 	text, err := json.Marshal(out)
@@ -108,10 +123,14 @@ func (d *door) serve(r *http.Request) (any, error) {
 	if !known || op == nil || r.Method != http.MethodPost {
 		return nil, lambent.Errorf(lambent.CodeUnsupported, "%.100s is not implemented by lambent yet", name).WithReason("UnknownOperationException")
 	}
-	if r.ContentLength > maxRequest {
+	most := int64(maxRequest)
+	if name == "PutLogEvents" {
+		most = maxPutRequest
+	}
+	if r.ContentLength > most {
 		return nil, failure(lambent.CodeTooLarge, "InvalidParameterException", "The request is too large.")
 	}
-	r.Body = http.MaxBytesReader(nil, r.Body, maxRequest)
+	r.Body = http.MaxBytesReader(nil, r.Body, most)
 	body, err := auth.Body(r)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,8 @@ func Resource(r *http.Request, region, namespace string) string {
 		reference
 		ResourceARN   string `json:"resourceArn"`
 		LogStreamName string `json:"logStreamName"`
+		// Of StartLiveTail, which names them all so.
+		LogGroupIdentifiers []string `json:"logGroupIdentifiers"`
 	}
 	body, err := auth.Body(r)
 	if err != nil || decode(body, &in) != nil || Operation(r) == "DescribeLogGroups" {
@@ -35,6 +37,9 @@ func Resource(r *http.Request, region, namespace string) string {
 			return "*"
 		}
 		return c.groupARN(groupName(in.ResourceARN))
+	}
+	if len(in.LogGroupIdentifiers) == 1 && Operation(r) == "StartLiveTail" {
+		return c.groupARN(groupName(in.LogGroupIdentifiers[0]))
 	}
 	name, err := in.name()
 	if err != nil { // the operation says so

@@ -32,7 +32,7 @@ func (s *Server) openDoors(context.Context) error {
 	}, s.log)
 	s.dialects = dialects{
 		lambda:    s.lambda,
-		logs:      logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Log: s.log}),
+		logs:      logsapi.New(logsapi.Options{Reader: s.logs, Groups: s.logs, Region: s.config.Region, Stopping: s.stopping, Log: s.log}),
 		query:     query,
 		queried:   query.Wanted,
 		scheduler: schedulerapi.New(schedulerapi.Options{Schedules: s.triggers, Groups: s.triggers, Region: s.config.Region, Log: s.log}),

@@ -2,6 +2,7 @@ package runtimes
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,15 @@ func TestRolesOfFunctions(t *testing.T) {
 		t.Errorf("what the role allows: %+v", o)
 	}
 	c.wantRefusal(call, "AccessDeniedException", mine+"InvokeFunction")
+	const put = `{"do":"put","stream":"its own","message":"put by the function"}`
+	c.wantRefusal(put, "AccessDeniedException", "User: ")
+	basic := "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+	if _, err := roles.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String("test"), PolicyArn: &basic}); err != nil {
+		t.Fatal(err)
+	}
+	if o := c.do(put); o.Code != "" || !strings.Contains(logText(t, s, "clerk"), "put by the function") {
+		t.Errorf("events of its own: %+v, %s", o, logText(t, s, "clerk"))
+	}
 	say("Deny", "lambda:GetFunction")
 	c.wantRefusal(read, "AccessDeniedException", mine+"GetFunction")
 }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import boto3
 import requests
@@ -59,6 +60,14 @@ def create(event, context):
         FunctionName="another", Runtime="python3.12", Handler="a.b", Role=event["role"], Code={"ZipFile": b"PK"})
 
 
+def put(event, context):
+    logs, group = boto3.client("logs"), context.log_group_name
+    logs.create_log_stream(logGroupName=group, logStreamName=event["stream"])
+    logs.put_log_events(logGroupName=group, logStreamName=event["stream"],
+                        logEvents=[{"timestamp": int(time.time() * 1000), "message": event["message"]}])
+    return {}
+
+
 operations = {
     "echo": lambda event, context: event,
     "who": lambda event, context: boto3.client("sts").get_caller_identity()["Arn"],
@@ -68,6 +77,7 @@ operations = {
     "invoke": invoke,
     "as": stolen,
     "stream": stream,
+    "put": put,
     "url": by_url,
     "turn": turn,
     "keys": lambda event, context: {n: os.environ[n] for n in (
