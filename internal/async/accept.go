@@ -42,7 +42,7 @@ const (
 // that stands for another call, and CodeUnavailable when the call could not be
 // kept, or may not have been.
 func (s *Service) Accept(ctx context.Context, r Request) (id string, again bool, err error) {
-	j, err := s.job(r)
+	j, err := s.job(r, lambent.CauseOf(ctx))
 	if err != nil {
 		return "", false, err
 	}
@@ -71,7 +71,7 @@ func (s *Service) full() bool {
 }
 
 // job checks r and makes a job of it.
-func (s *Service) job(r Request) (store.Job, error) {
+func (s *Service) job(r Request, by lambent.Cause) (store.Job, error) {
 	inv := r.Invocation
 	if len(inv.Payload) > lambent.MaxAsyncPayload {
 		return store.Job{}, lambent.Errorf(lambent.CodeTooLarge, "%d byte payload is too large for the Event invocation type (limit %d bytes)",
@@ -88,7 +88,7 @@ func (s *Service) job(r Request) (store.Job, error) {
 	if err := r.check(now); err != nil {
 		return store.Job{}, err
 	}
-	h := head{Qualifier: inv.Qualifier, Version: inv.Version, Context: inv.ClientContext, Trace: inv.TraceID, Source: inv.Source, RetryOf: r.retryOf}
+	h := head{Qualifier: inv.Qualifier, Version: inv.Version, Context: inv.ClientContext, Trace: inv.TraceID, Source: inv.Source, RetryOf: r.retryOf, Cause: by}
 	j := store.Job{
 		ID: inv.RequestID, Lane: laneOf(inv.Namespace, inv.Function), Kind: KindEvent, Status: store.JobWaiting,
 		Key: r.Key, Priority: r.Priority, Labels: r.Labels, Created: now,

@@ -32,6 +32,8 @@ type head struct {
 	// After is when the event is old enough to be run; its age counts from then.
 	After   time.Time `json:"after,omitzero"`
 	RetryOf string    `json:"retryOf,omitempty"`
+	// Cause is the version that has made the call from within.
+	Cause lambent.Cause `json:"cause,omitzero"`
 	// Of a record for a destination: the job that it tells of, and where it goes.
 	For        string               `json:"for,omitempty"`
 	Condition  string               `json:"condition,omitempty"`

@@ -58,7 +58,7 @@ func (s *Service) try(h *held, now time.Time) (ending, verdict) {
 	}
 	inv := s.invocation(h)
 	inv.Timeout = f.Settings.AsyncTimeout
-	res, err := s.o.Invoker.Invoke(h.ctx, inv)
+	res, err := s.o.Invoker.Invoke(lambent.WithCause(h.ctx, h.head.Cause), inv)
 	return s.judge(h, inv, attemptOf(res, err, now, s.o.Now()), res, err)
 }
 

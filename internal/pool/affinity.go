@@ -23,7 +23,7 @@ func (p *Pool) AcquireNear(ctx context.Context, v *lambent.Version, key string) 
 		return p.Acquire(ctx, v)
 	}
 	sum := maphash.String(nearSeed, key)
-	l, known := p.near(v, sum)
+	l, known := p.near(ctx, v, sum)
 	if l != nil {
 		return l, nil
 	}
@@ -43,7 +43,7 @@ func (p *Pool) AcquireNear(ctx context.Context, v *lambent.Version, key string) 
 
 // near leases the instance that a caller had before. known tells that there is that
 // instance, also when it has no room now.
-func (p *Pool) near(v *lambent.Version, sum uint64) (l *Lease, known bool) {
+func (p *Pool) near(ctx context.Context, v *lambent.Version, sum uint64) (l *Lease, known bool) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -73,7 +73,7 @@ func (p *Pool) near(v *lambent.Version, sum uint64) (l *Lease, known bool) {
 	g.calls++
 	p.mu.Unlock()
 	if p.o.Policy != nil {
-		p.o.Policy.Arrived(KeyOf(v), time.Now())
+		p.o.Policy.Arrived(KeyOf(v), Key(lambent.CauseOf(ctx)), time.Now())
 	}
 	if idle {
 		p.firstUse(m)

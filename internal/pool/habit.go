@@ -5,9 +5,9 @@ import "time"
 // Policy knows how often versions are called, and so how long an idle instance
 // is worth keeping. Its methods are called from any goroutine.
 type Policy interface {
-	// Arrived tells of a call, before anything else is done about it: it must take
-	// next to no time.
-	Arrived(k Key, at time.Time)
+	// Arrived tells of a call, made from within by unless that is zero, before anything
+	// else is done about it: it must take next to no time.
+	Arrived(k, by Key, at time.Time)
 	// Keep is asked once after an instance of k went idle at that time. c is what a
 	// wrong answer costs. With prewarm > 0 the instance may end now, and another
 	// one is made ready after prewarm; keep counts from there.

@@ -235,7 +235,7 @@ func New(o Options) *Pool {
 // with ctx's error when the caller goes away.
 func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) {
 	if p.o.Policy != nil {
-		p.o.Policy.Arrived(KeyOf(v), time.Now())
+		p.o.Policy.Arrived(KeyOf(v), Key(lambent.CauseOf(ctx)), time.Now())
 	}
 	p.mu.Lock()
 	if p.closed {

@@ -468,7 +468,7 @@ type habits struct {
 	arrived       atomic.Int64
 }
 
-func (h *habits) Arrived(Key, time.Time) { h.arrived.Add(1) }
+func (h *habits) Arrived(Key, Key, time.Time) { h.arrived.Add(1) }
 func (h *habits) Keep(Key, time.Time, Cost) (prewarm, keep time.Duration) {
 	return h.prewarm, h.keep
 }

@@ -10,17 +10,17 @@ const (
 	follow     = 2 * time.Second // a call so soon after another one may be its consequence
 	recent     = 32              // calls that are remembered as possible causes
 	successors = 8               // per cause
-	certain    = 4               // calls of a cause before anything is said of it
+	certain    = 4               // calls of a cause before anything is said of what follows by the clock
 	half       = 256             // calls after which a cause's counts are halved
 )
 
 // likely is the share of a cause's calls that a successor must have followed.
 const likely = 0.5
 
-// graph counts which calls follow which. The clock tells it, not the caller: a
-// browser that calls one function after another shows as well as a function that
-// calls the next. Two busy functions follow each other by chance; both are warm
-// then, and the guess costs nothing.
+// graph counts which calls follow which. Of a call from within a function the cause is
+// known: it counts for that one only, and at once. Of others the clock tells: a browser
+// that calls one function after another shows, too. Two busy functions follow each
+// other by chance; both are warm then, and the guess costs nothing.
 type graph struct {
 	nodes map[Key]*node
 	ring  [recent]arrival
@@ -35,6 +35,7 @@ type arrival struct {
 // node is one cause with its most frequent successors.
 type node struct {
 	calls int
+	last  time.Time // of the calls
 	after []successor
 }
 
@@ -42,17 +43,18 @@ type successor struct {
 	key   Key
 	count int
 	last  time.Time // of the cause's call that it was counted for
+	known bool      // it was called from within the cause
 }
 
 func newGraph() graph { return graph{nodes: make(map[Key]*node)} }
 
-// arrived notes a call of k and returns what is likely to follow.
-func (g *graph) arrived(k Key, at time.Time) []Key {
-	for i := range g.ring {
-		a := &g.ring[i]
-		if a.key != k && !a.at.IsZero() && at.Sub(a.at) <= follow {
-			g.nodes[a.key].followed(k, a.at)
-		}
+// arrived notes a call of k, from within by if that is known, and returns what is
+// likely to follow.
+func (g *graph) arrived(k, by Key, at time.Time) []Key {
+	if by == (Key{}) {
+		g.after(k, at)
+	} else if n := g.nodes[by]; n != nil && by != k && at.Sub(n.last) <= follow {
+		n.followed(k, n.last, true)
 	}
 	n := g.nodes[k]
 	if n == nil {
@@ -60,8 +62,19 @@ func (g *graph) arrived(k Key, at time.Time) []Key {
 		g.nodes[k] = n
 	}
 	n.called()
+	n.last = at
 	g.remember(arrival{k, at})
-	return n.likely()
+	return g.likely(k)
+}
+
+// after counts k for all that were called shortly before it.
+func (g *graph) after(k Key, at time.Time) {
+	for i := range g.ring {
+		a := &g.ring[i]
+		if a.key != k && !a.at.IsZero() && at.Sub(a.at) <= follow {
+			g.nodes[a.key].followed(k, a.at, false)
+		}
+	}
 }
 
 // remember puts a into the ring. Of one key's calls only the last one counts, or
@@ -103,9 +116,10 @@ func (n *node) called() {
 }
 
 // followed counts that k followed the cause's call at that time, once for each.
-func (n *node) followed(k Key, cause time.Time) {
+func (n *node) followed(k Key, cause time.Time, known bool) {
 	for i := range n.after {
 		if s := &n.after[i]; s.key == k {
+			s.known = s.known || known
 			if !s.last.Equal(cause) {
 				s.count++
 				s.last = cause
@@ -114,24 +128,45 @@ func (n *node) followed(k Key, cause time.Time) {
 		}
 	}
 	if len(n.after) == successors {
-		least := slices.IndexFunc(n.after, func(s successor) bool { return s.count <= 1 })
+		least := slices.IndexFunc(n.after, func(s successor) bool { return s.count <= 1 || known && !s.known })
 		if least < 0 {
 			return
 		}
 		n.after = slices.Delete(n.after, least, least+1)
 	}
-	n.after = append(n.after, successor{key: k, count: 1, last: cause})
+	n.after = append(n.after, successor{key: k, count: 1, last: cause, known: known})
 }
 
-func (n *node) likely() []Key {
-	if n.calls < certain {
-		return nil
-	}
+// likely is what follows a call of k. What a successor calls from within itself was
+// counted for that one, and follows as well.
+func (g *graph) likely(k Key) []Key {
 	var out []Key
-	for _, s := range n.after {
-		if float64(s.count) >= likely*float64(n.calls) {
-			out = append(out, s.key)
+	type step struct {
+		key   Key
+		share float64
+	}
+	for next := []step{{k, 1}}; len(next) > 0; next = next[1:] {
+		n := g.nodes[next[0].key]
+		if n == nil {
+			continue
+		}
+		for i := range n.after {
+			s := &n.after[i]
+			share := next[0].share * n.share(s)
+			if share < likely || s.key == k || slices.Contains(out, s.key) || next[0].key != k && !s.known {
+				continue
+			}
+			out, next = append(out, s.key), append(next, step{s.key, share})
 		}
 	}
 	return out
+}
+
+// share is the part of the cause's calls that s has followed; 0 while that cannot be
+// said.
+func (n *node) share(s *successor) float64 {
+	if n.calls == 0 || !s.known && n.calls < certain {
+		return 0
+	}
+	return min(1, float64(s.count)/float64(n.calls))
 }

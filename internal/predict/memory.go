@@ -19,7 +19,8 @@ type Learned struct {
 // Follower is a version that is often called after another.
 type Follower struct {
 	Key
-	Count int `json:"count"`
+	Count int  `json:"count"`
+	Known bool `json:"known,omitempty"` // it was called from within
 }
 
 // Learned is what is known of the versions that were called last, at most so many.
@@ -38,7 +39,7 @@ func (p *Predictor) Learned(most int) []Learned {
 		if n := p.graph.nodes[l.Key]; n != nil {
 			l.Calls = n.calls
 			for _, s := range n.after {
-				l.After = append(l.After, Follower{s.key, s.count})
+				l.After = append(l.After, Follower{s.key, s.count, s.known})
 			}
 		}
 	}
@@ -62,7 +63,7 @@ func (p *Predictor) Relearn(all []Learned) {
 		n := &node{calls: min(l.Calls, half-1)}
 		for _, f := range l.After[:min(len(l.After), successors)] {
 			if f.Count > 0 {
-				n.after = append(n.after, successor{key: f.Key, count: min(f.Count, half)})
+				n.after = append(n.after, successor{key: f.Key, count: min(f.Count, half), known: f.Known})
 			}
 		}
 		p.graph.nodes[l.Key] = n

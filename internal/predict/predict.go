@@ -77,9 +77,9 @@ func New(o Options) *Predictor {
 	return &Predictor{o: o, history: make(map[Key]*history), graph: newGraph()}
 }
 
-// Arrived learns from a call of k, and returns the versions that are likely to be
-// called because of it.
-func (p *Predictor) Arrived(k Key, at time.Time) []Key {
+// Arrived learns from a call of k, which was made from within by unless that is zero,
+// and returns the versions that are likely to be called because of it.
+func (p *Predictor) Arrived(k, by Key, at time.Time) []Key {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.history[k]
@@ -91,7 +91,7 @@ func (p *Predictor) Arrived(k Key, at time.Time) []Key {
 		h.idle.Add(gap)
 	}
 	h.last = later(h.last, at)
-	return p.graph.arrived(k, at)
+	return p.graph.arrived(k, by, at)
 }
 
 // makeRoom forgets the version that was called longest ago, if there are too

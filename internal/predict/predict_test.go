@@ -3,6 +3,7 @@ package predict
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func taught(k Key, n int, gap func(i int) time.Duration) (*Predictor, time.Time)
 	p := New(Options{Idle: 5 * time.Minute})
 	at := start
 	for i := range n {
-		p.Arrived(k, at)
+		p.Arrived(k, Key{}, at)
 		at = at.Add(gap(i))
 	}
 	return p, at
@@ -92,7 +93,7 @@ func TestForgetDropsTheFunction(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	p := New(Options{})
 	for i := range maxKeys + 50 {
-		p.Arrived(Key{Function: fmt.Sprint(i)}, start.Add(time.Duration(i)*time.Second))
+		p.Arrived(Key{Function: fmt.Sprint(i)}, Key{}, start.Add(time.Duration(i)*time.Second))
 	}
 	if len(p.history) != maxKeys || len(p.graph.nodes) > maxKeys {
 		t.Errorf("%d histories, %d nodes; want at most %d", len(p.history), len(p.graph.nodes), maxKeys)
@@ -102,27 +103,64 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// A call from within a function counts for that one alone, and at once; so a chain is
+// known after its first turn, and who was called in the midst of it has no part in it.
+func TestGraphKnowsWhoCalls(t *testing.T) {
+	p := New(Options{Idle: time.Minute})
+	key := func(name string) Key { return Key{"000000000000", name, "1"} }
+	a, b, c, bystander := key("a"), key("b"), key("c"), key("bystander")
+	turn := func(at time.Time) {
+		p.Arrived(a, Key{}, at)
+		p.Arrived(bystander, Key{}, at.Add(10*time.Millisecond))
+		p.Arrived(b, a, at.Add(20*time.Millisecond))
+		p.Arrived(c, b, at.Add(30*time.Millisecond))
+	}
+	turn(start)
+	at := start.Add(time.Minute)
+	if got := p.Arrived(a, Key{}, at); !slices.Equal(got, []Key{b, c}) {
+		t.Errorf("after one turn %v follow a", got)
+	}
+	for i := range 10 {
+		turn(at.Add(time.Duration(i+1) * time.Minute))
+	}
+	at = at.Add(time.Hour)
+	if got := p.Arrived(bystander, Key{}, at); len(got) != 0 {
+		t.Errorf("%v follow the bystander", got)
+	}
+	again := New(Options{Idle: time.Minute})
+	again.Relearn(p.Learned(10))
+	if got := again.Arrived(b, Key{}, at.Add(time.Hour)); !slices.Equal(got, []Key{c}) {
+		t.Errorf("after a restart %v follow b", got)
+	}
+	for i := range 30 { // a calls b no more
+		p.Arrived(a, Key{}, at.Add(time.Duration(i+1)*time.Hour))
+	}
+	if got := p.Arrived(a, Key{}, at.Add(100*time.Hour)); slices.Contains(got, b) {
+		t.Errorf("after 30 calls without it %v follow a", got)
+	}
+}
+
 func TestGraphLearnsTheChain(t *testing.T) {
 	a, b, c, other := Key{Function: "a"}, Key{Function: "b"}, Key{Function: "c"}, Key{Function: "other"}
 	p := New(Options{})
 	at := start
 	for i := range 10 {
-		p.Arrived(a, at)
-		p.Arrived(b, at.Add(300*time.Millisecond))
+		p.Arrived(a, Key{}, at)
+		p.Arrived(b, Key{}, at.Add(300*time.Millisecond))
 		if i%5 == 0 {
-			p.Arrived(c, at.Add(400*time.Millisecond))
+			p.Arrived(c, Key{}, at.Add(400*time.Millisecond))
 		}
-		p.Arrived(other, at.Add(time.Minute))
+		p.Arrived(other, Key{}, at.Add(time.Minute))
 		at = at.Add(10 * time.Minute)
 	}
-	if got := p.Arrived(a, at); len(got) != 1 || got[0] != b {
+	if got := p.Arrived(a, Key{}, at); len(got) != 1 || got[0] != b {
 		t.Errorf("after a comes %v; want b alone", got)
 	}
-	if got := p.Arrived(other, at.Add(time.Minute)); len(got) != 0 {
+	if got := p.Arrived(other, Key{}, at.Add(time.Minute)); len(got) != 0 {
 		t.Errorf("after other comes %v", got)
 	}
 	p.Forget("", "b", "")
-	if got := p.Arrived(a, at.Add(time.Hour)); len(got) != 0 {
+	if got := p.Arrived(a, Key{}, at.Add(time.Hour)); len(got) != 0 {
 		t.Errorf("after a comes %v, which was forgotten", got)
 	}
 }

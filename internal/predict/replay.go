@@ -165,13 +165,13 @@ type ours struct {
 func (o *ours) Add(idle time.Duration) {
 	o.begin()
 	o.now = o.now.Add(idle)
-	o.p.Arrived(Key{}, o.now)
+	o.p.Arrived(Key{}, Key{}, o.now)
 }
 
 func (o *ours) begin() {
 	if o.now.IsZero() {
 		o.now = time.Unix(0, 0)
-		o.p.Arrived(Key{}, o.now)
+		o.p.Arrived(Key{}, Key{}, o.now)
 	}
 }
 

@@ -21,6 +21,7 @@ type Habits struct {
 
 type arrival struct {
 	key pool.Key
+	by  pool.Key // from within which it was called; zero is not known
 	at  time.Time
 }
 
@@ -39,18 +40,18 @@ const oneCall = time.Millisecond
 
 // Arrived leaves the learning to the service: a call waits for nothing. Of a burst
 // some are not learned from.
-func (h *Habits) Arrived(k pool.Key, at time.Time) {
+func (h *Habits) Arrived(k, by pool.Key, at time.Time) {
 	h.mu.Lock()
 	again := h.last.key == k && at.Sub(h.last.at).Abs() < oneCall
 	if !again {
-		h.last = arrival{k, at}
+		h.last = arrival{k, by, at}
 	}
 	h.mu.Unlock()
 	if again {
 		return
 	}
 	select {
-	case h.arrivals <- arrival{k, at}:
+	case h.arrivals <- arrival{k, by, at}:
 	default:
 	}
 }
@@ -72,7 +73,7 @@ func (h *Habits) Forget(namespace, function, number string) {
 // follow learns from a call, and makes ready what is likely to be called because
 // of it.
 func (s *Service) follow(a arrival) {
-	likely := s.o.Habits.predictor.Arrived(predict.Key(a.key), a.at)
+	likely := s.o.Habits.predictor.Arrived(predict.Key(a.key), predict.Key(a.by), a.at)
 	if !s.o.Guess.Graph {
 		return
 	}
@@ -94,7 +95,7 @@ func (s *Service) catchUp() {
 	for {
 		select {
 		case a := <-s.arrivals:
-			s.o.Habits.predictor.Arrived(predict.Key(a.key), a.at)
+			s.o.Habits.predictor.Arrived(predict.Key(a.key), predict.Key(a.by), a.at)
 		default:
 			return
 		}

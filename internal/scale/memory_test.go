@@ -62,7 +62,7 @@ func TestWhatWasLearnedOutlivesTheServer(t *testing.T) {
 		}
 		for range 60 {
 			time.Sleep(time.Minute)
-			first.o.Habits.Arrived(pool.KeyOf(f), time.Now())
+			first.o.Habits.Arrived(pool.KeyOf(f), pool.Key{}, time.Now())
 		}
 		for range 20 {
 			first.o.Loads.End(v, time.Now().Add(-time.Hour), lambent.CallAnswered)
@@ -125,7 +125,7 @@ func FuzzMemory(f *testing.F) {
 		p.Relearn(m.Learned)
 		at := time.Unix(1e9, 0)
 		for _, l := range m.Learned {
-			p.Arrived(l.Key, at)
+			p.Arrived(l.Key, predict.Key{}, at)
 			if w := p.Keep(l.Key, predict.Cost{Cold: time.Second, MemoryMB: 128}, at); w.Keep < 0 || w.Prewarm < 0 {
 				t.Errorf("%+v of %+v", w, l)
 			}

@@ -278,13 +278,13 @@ func TestHabitsAreFollowed(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = s.Run(ctx) })
 		for range 30 {
-			p.Arrived(front, time.Now())
+			p.Arrived(front, pool.Key{}, time.Now())
 			time.Sleep(100 * time.Millisecond)
-			p.Arrived(back, time.Now())
+			p.Arrived(back, pool.Key{}, time.Now())
 			time.Sleep(time.Minute)
 		}
 		b.reasons()
-		p.Arrived(front, time.Now())
+		p.Arrived(front, pool.Key{}, time.Now())
 		synctest.Wait()
 		if warmed := b.reasons(); !slices.Equal(warmed, []string{"back call-graph"}) {
 			t.Errorf("made ready: %v, want the function that is called next", warmed)

@@ -121,7 +121,8 @@ func (s *Server) answerFunction(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetReadDeadline(time.Time{})
 		lead(r, from.Trace())
 	}
-	r = r.WithContext(auth.Within(r.Context(), from.key()))
+	by := lambent.Cause{Namespace: from.Version.Namespace, Function: from.Version.Function, Number: from.Version.Number}
+	r = r.WithContext(lambent.WithCause(auth.Within(r.Context(), from.key()), by))
 	if s.front.Leads(r) {
 		r.Body = http.MaxBytesReader(w, r.Body, callBody+1) // an application's is passed through
 		s.front.ServeInside(w, r, admitted)

@@ -223,7 +223,10 @@ func wantLearned(t *testing.T, s *harness.Server, cause, effect string) {
 	var learned struct {
 		Learned []struct {
 			Function string
-			After    []struct{ Function string }
+			After    []struct {
+				Function string
+				Known    bool
+			}
 		}
 	}
 	if err := json.Unmarshal(text, &learned); err != nil {
@@ -231,7 +234,7 @@ func wantLearned(t *testing.T, s *harness.Server, cause, effect string) {
 	}
 	for _, v := range learned.Learned {
 		for _, a := range v.After {
-			if v.Function == cause && a.Function == effect {
+			if v.Function == cause && a.Function == effect && a.Known {
 				return
 			}
 		}
