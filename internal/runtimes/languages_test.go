@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -351,8 +352,13 @@ func TestLanguageControl(t *testing.T) {
 				if age := time.Duration(uint64(now.Nano()) - binary.BigEndian.Uint64([]byte(stamp))); age < 0 || age > 5*time.Second {
 					t.Errorf("the time that it said was %v ago", age)
 				}
+			} else if stamp, ok := strings.CutPrefix(got, "W"); ok && len(stamp) == 16 {
+				us, err := strconv.ParseInt(stamp, 10, 64)
+				if age := time.Since(time.UnixMicro(us)); err != nil || age < 0 || age > 5*time.Second {
+					t.Errorf("the time that it said was %v ago, %v", age, err)
+				}
 			} else if got != "L" {
-				t.Errorf("said %q, want L or T and the time, and the end", got)
+				t.Errorf("said %q, want L, or T or W and the time, and the end", got)
 			}
 		case <-time.After(5 * time.Second):
 			t.Error("the control socket is still open")

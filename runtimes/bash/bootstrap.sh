@@ -172,7 +172,7 @@ __lambent_scratch() {
 __lambent_scratch __lambent_event
 __lambent_scratch __lambent_answer
 
-__lambent_say L
+__lambent_say "W${EPOCHREALTIME/[.,]/}" # it has no clock but the wall's
 __lambent_init
 # What the file itself prints is log; standard output is the log too.
 # shellcheck disable=SC1090

@@ -274,7 +274,7 @@ func TestExtensionOfTheDocument(t *testing.T) {
 func TestInitBesideExtension(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
 	layer := publish(t, s, "witness", map[string]string{"extensions/witness!": witness(t)})
-	for _, language := range []string{"java", "dotnet", "deno", "bun"} {
+	for _, language := range []string{"java", "dotnet", "deno", "bun", "bash"} {
 		t.Run(language, func(t *testing.T) {
 			runtimes, folder := ready(t, s, language), language
 			if _, err := exec.LookPath("mcs"); len(runtimes) == 0 || language == "dotnet" && err != nil {

@@ -73,6 +73,7 @@ const (
 	saidCode    = 'C' // the function's module, compiled; before saidTurn, if asked for
 	saidTurn    = 'L' // it turns to the function's code
 	saidTurnAt  = 'T' // it did, at a time by the host's clock; read as saidTurn
+	saidTurnOn  = 'W' // it did, at a time by the wall clock; read as saidTurn
 	saidModules = 'M' // what the function has imported
 	saidError   = 'E' // a step between fork and the blank failed
 )
@@ -105,6 +106,16 @@ func (c *control) next() (word, error) {
 			return word{}, err
 		}
 		return word{kind: saidTurn, at: timeOf(binary.BigEndian.Uint64(stamp[:]))}, nil
+	case saidTurnOn:
+		var digits [16]byte // microseconds
+		if _, err := io.ReadFull(c.sock, digits[:]); err != nil {
+			return word{}, err
+		}
+		us, err := strconv.ParseUint(string(digits[:]), 10, 63)
+		if ago := w.at.Sub(time.UnixMicro(int64(us))); ago > 0 && ago < time.Minute { // else it was set meanwhile
+			w.at = w.at.Add(-ago)
+		}
+		return word{kind: saidTurn, at: w.at}, err
 	case saidCode:
 		w.code, err = c.body(maxCode)
 		return w, err

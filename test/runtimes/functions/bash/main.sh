@@ -2,6 +2,7 @@
 # other languages beside this folder. It reads JSON no better than it must.
 
 count=0
+[[ -z ${INIT_SLEEP-} ]] || sleep "0.$INIT_SLEEP"
 
 handler() {
   local event verb
