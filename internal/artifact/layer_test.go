@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -254,6 +256,43 @@ func TestChangedLayerIsScrubbed(t *testing.T) {
 	defer release()
 	if b, err := os.ReadFile(filepath.Join(dir, "a")); string(b) != "a" {
 		t.Errorf("after the scrub it is %q, %v", b, err)
+	}
+}
+
+// ending is a context that ends when it has been asked for a number of times.
+type ending struct {
+	context.Context
+	left atomic.Int32
+}
+
+// Err implements context.Context.
+func (c *ending) Err() error {
+	if c.left.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A scrub that is stopped, wherever it is, says nothing of what it has not read.
+func TestStoppedScrubBlamesNothing(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "artifacts")
+	l := putLayer(t, open(t, artifact.Options{Dir: root}), fileEntry("a"), fileEntry("b"))
+	s := open(t, artifact.Options{Dir: root})
+	dir, release := mustUse(t, s, l.Digest)
+	release()
+	was := infoOf(t, dir)
+	for n := range int32(40) {
+		ctx := &ending{Context: testContext(t)}
+		ctx.left.Store(n)
+		err := s.Scrub(ctx, 1<<20)
+		dir, release := mustUse(t, s, l.Digest)
+		release()
+		if !os.SameFile(infoOf(t, dir), was) {
+			t.Fatalf("stopped at its step %d (%v), it has taken a sound tree away", n, err)
+		}
+		if err == nil && n < 5 {
+			t.Errorf("stopped at its step %d, it says nothing of that", n)
+		}
 	}
 }
 

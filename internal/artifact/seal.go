@@ -41,7 +41,7 @@ func sealOf(ctx context.Context, dir string) (string, error) {
 			_, _ = fmt.Fprintf(sum, "%d:%s\n", len(target), target)
 			return err
 		case e.Type().IsRegular():
-			return hashFile(sum, root, path, buffer)
+			return hashFile(ctx, sum, root, path, buffer)
 		}
 		return nil
 	})
@@ -51,13 +51,28 @@ func sealOf(ctx context.Context, dir string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-func hashFile(sum io.Writer, root *os.Root, path string, buffer []byte) error {
+func hashFile(ctx context.Context, sum io.Writer, root *os.Root, path string, buffer []byte) error {
 	f, err := root.Open(path)
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(sum, struct{ io.Reader }{f}, buffer)
+	_, err = io.CopyBuffer(sum, patient{ctx, f}, buffer)
 	return errors.Join(err, f.Close())
+}
+
+// patient reads until its context ends: a file may have gigabytes, and who stops
+// does not wait for them.
+type patient struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return p.r.Read(b)
 }
 
 // sealFile is beside the tree, so that the mounted directory holds nothing but
@@ -91,8 +106,8 @@ func (d *disk) sound(ctx context.Context, tree string) (bool, error) {
 		return false, err
 	}
 	have, err := sealOf(ctx, tree)
-	if ctx.Err() != nil {
-		return false, err
+	if err := ctx.Err(); err != nil {
+		return false, err // also where all was read before
 	}
 	// A tree that cannot be read any more is as bad as one that reads wrong.
 	return err == nil && have == string(want), nil
