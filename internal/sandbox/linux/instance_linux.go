@@ -25,6 +25,7 @@ type Instance struct {
 	share   float64 // processors, once initialised
 	origin  lambent.Origin
 	serves  bool                   // the runtime goes on at its control socket
+	ours    bool                   // the runtime speaks the control protocol
 	learn   func(modules []string) // takes what the function imports; may be nil
 	doubt   func()                 // is for one that was told what it failed to load; may be nil
 
@@ -203,7 +204,7 @@ func (i *Instance) end(f *sandbox.Failure) {
 func (b *builder) instance(g *guest, origin lambent.Origin) *Instance {
 	v := b.spec.Version
 	i := &Instance{guest: g, id: b.spec.ID, share: v.CPUs(), origin: origin, stage: b.spec.Stage, made: time.Now(),
-		extensions: b.extensions, aside: b.aside,
+		ours: b.spec.Runtime.Control, extensions: b.extensions, aside: b.aside,
 		done: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}), turned: make(chan struct{})}
 	i.session = runtimeapi.NewSession(runtimeapi.Options{FunctionName: v.Function, FunctionVersion: v.Number,
 		Handler: v.Handler, AccountID: v.Namespace, Log: b.driver.opts.Log, Extensions: b.names, Telemetry: i.telemetry(b.spec),
@@ -252,7 +253,7 @@ func (i *Instance) Init(ctx context.Context) (sandbox.InitResult, error) {
 		return r, nil
 	}
 	i.driver.traffic.afterwards(func() {
-		if i.share <= 1 && i.control == nil { // our own runtimes are no Go programs
+		if i.share <= 1 && !i.ours { // our own are no Go programs
 			relaxMonitor(i.process.pid)
 		}
 		if err := i.confine(); err != nil && !i.ended() {
