@@ -48,8 +48,12 @@ const (
 	maxEvery      = 7 * 24 * time.Hour
 )
 
-// tick is how often the figures are looked at.
-const tick = time.Second
+// tick is how often the figures are looked at, and commitTimeout how long a write waits
+// for the store.
+const (
+	tick          = time.Second
+	commitTimeout = 30 * time.Second
+)
 
 // Room is safe for use from any goroutine.
 type Room struct {
@@ -452,9 +456,11 @@ func (x *run) set(r *Room, next *lambent.Rollout, is func() lambent.RolloutFigur
 }
 
 func (r *Room) save(ctx context.Context, v *lambent.Rollout) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
 	value, err := json.Marshal(v)
 	if err == nil {
-		_, err = r.o.Records.Commit(context.WithoutCancel(ctx), store.Op{Key: keyOf(v).record(), Value: value})
+		_, err = r.o.Records.Commit(ctx, store.Op{Key: keyOf(v).record(), Value: value})
 	}
 	if err != nil {
 		return fmt.Errorf("write the rollout of %s:%s: %w", v.Function, v.Alias, err)

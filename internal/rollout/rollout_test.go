@@ -149,13 +149,17 @@ func TestMovesByItself(t *testing.T) {
 	})
 }
 
-// unwell are records that cannot be written for a while.
+// unwell are records that cannot be written for a while, or do not answer.
 type unwell struct {
 	store.Records
-	now atomic.Bool
+	now, hangs atomic.Bool
 }
 
 func (u *unwell) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
+	if u.hangs.Load() {
+		<-ctx.Done()
+		return 0, lambent.Errorf(lambent.CodeTimeout, "%w", ctx.Err())
+	}
 	if u.now.Load() {
 		return 0, lambent.Errorf(lambent.CodeUnavailable, "the disk is full")
 	}
@@ -188,6 +192,21 @@ func TestWhatIsNotOnRecordDoesNotMove(t *testing.T) {
 			t.Fatal("begun without a record")
 		}
 		s.is(t, lambent.RolloutAborted, "6map[7:0.05] 6map[]") // the one before
+	})
+}
+
+func TestAStoreThatDoesNotAnswer(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		records := &unwell{Records: s.records}
+		records.hangs.Store(true)
+		room, err := Open(t.Context(), Options{Records: records, Catalog: s.shelf, Begin: s.begin, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := room.Start(t.Context(), wanted()); err == nil || time.Since(began) > commitTimeout {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
 	})
 }
 
