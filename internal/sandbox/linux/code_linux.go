@@ -31,6 +31,9 @@ func (c *codes) keep(key string, code []byte) {
 	if len(code) > maxCode {
 		return
 	}
+	if old, there := c.all[key]; there {
+		c.size -= len(old) + len(key)
+	}
 	if c.size += len(code) + len(key); c.all == nil || c.size > maxCodes {
 		c.all, c.size = map[string][]byte{}, len(code)+len(key)
 	}

@@ -167,6 +167,13 @@ func TestFailingCodeIsTraced(t *testing.T) {
 
 func TestCodesAreBounded(t *testing.T) {
 	var c codes
+	for range 2 * maxCodes / maxCode { // by starts that have come side by side
+		c.keep("same", make([]byte, maxCode))
+	}
+	if want := maxCode + len("same"); c.size != want {
+		t.Errorf("one handler counts with %d bytes, want %d", c.size, want)
+	}
+	c = codes{}
 	c.keep("large", make([]byte, maxCode+1))
 	if c.all["large"] != nil {
 		t.Error("one is too large")
