@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 )
@@ -319,10 +321,26 @@ const stopGrace = 5 * time.Second
 func (a *application) Stop(ctx context.Context) error {
 	a.grace.Do(func() {
 		a.end(&sandbox.Failure{Type: sandbox.ByPlatform, Message: "The sandbox was stopped"})
-		a.bid(ctx, stopGrace)
+		a.bid(ctx, stopGrace, a.staying())
 		_ = a.netns.Close()
 	})
 	return a.Instance.Stop(ctx)
+}
+
+// staying tells of a program that has taken the signal, has put the default in the
+// place of its handler, and listens on. Node.js does that with each program that has
+// no handler of its own, to end by the signal, which the first process of a namespace
+// cannot (pid_namespaces(7)).
+func (a *application) staying() func() bool {
+	seen := 0
+	return func() bool {
+		if _, listens := a.listening(); !listens || catches(a.process.pid, unix.SIGTERM) {
+			seen = 0
+			return false
+		}
+		seen++
+		return seen > 3
+	}
 }
 
 // Ready is always: requests do not wait for each other.

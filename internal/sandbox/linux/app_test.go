@@ -163,7 +163,8 @@ func TestApplicationsThatDoNotStart(t *testing.T) {
 	}
 }
 
-// TestApplicationIsAskedToEnd has one clean up, one not care, and one not listen.
+// TestApplicationIsAskedToEnd has one clean up, one not care, one send itself the signal
+// as Node.js does, and one that takes a second signal for an order, and has work to do.
 func TestApplicationIsAskedToEnd(t *testing.T) {
 	needRoot(t)
 	d := sandbox.Guard(newDriver(t, Options{DataDir: t.TempDir(), Log: verbose(t)}))
@@ -171,6 +172,10 @@ func TestApplicationIsAskedToEnd(t *testing.T) {
 	for name, program := range map[string]string{
 		"cleans-up": "def end(*a): print('cleaned up', flush=True); os._exit(0)\nsignal.signal(signal.SIGTERM, end); serve()",
 		"does-not":  "serve()",
+		"re-raises": "def end(*a): signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGTERM)\nsignal.signal(signal.SIGTERM, end); serve()",
+		"works-on": "import time\ns = Server(('', port), Handler)\n" +
+			"def end(*a): signal.signal(signal.SIGTERM, signal.SIG_DFL); s.server_close(); time.sleep(1); print('cleaned up', flush=True); os._exit(0)\n" +
+			"signal.signal(signal.SIGTERM, end); s.serve_forever()",
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec, lines := appSpecOf(t, "app-"+name, program)
@@ -188,7 +193,7 @@ func TestApplicationIsAskedToEnd(t *testing.T) {
 			if took := time.Since(began); took > 2*time.Second {
 				t.Errorf("its end took %v", took)
 			}
-			if said := slices.Contains(lines.All(), "cleaned up"); said != (name == "cleans-up") {
+			if said := slices.Contains(lines.All(), "cleaned up"); said != (name == "cleans-up" || name == "works-on") {
 				t.Errorf("it wrote %q", lines.All())
 			}
 			if _, err := i.(sandbox.Dialer).Dial(t.Context()); err == nil {

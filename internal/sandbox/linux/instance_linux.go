@@ -432,19 +432,32 @@ func (i *Instance) shutdownReason() string {
 // "Shutdown phase"); one without is not told.
 const shutdownGrace = 500 * time.Millisecond
 
-// bid asks a process that listens for it to end by itself, and waits for a while.
-func (i *Instance) bid(ctx context.Context, grace time.Duration) {
+// bid asks a process that listens for it to end by itself, and waits for a while, or
+// until that is in vain, which it asks now and then.
+func (i *Instance) bid(ctx context.Context, grace time.Duration, vain func() bool) {
 	if i.dead() || !catches(i.process.pid, unix.SIGTERM) {
 		return
 	}
 	_ = i.group.freeze(false)
 	_ = unix.PidfdSendSignal(i.process.pidfd, unix.SIGTERM, nil, 0) // it may have ended
-	select {
-	case <-i.exited:
-	case <-ctx.Done():
-	case <-time.After(grace):
+	tick := time.NewTicker(bidTick)
+	defer tick.Stop()
+	for until := time.Now().Add(grace); time.Now().Before(until) && !vain(); {
+		select {
+		case <-i.exited:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
+
+// bidTick is how often a process that was asked to end is looked at.
+const bidTick = 100 * time.Millisecond
+
+// never is for what is not in vain.
+func never() bool { return false }
 
 // finish gives everything back. Nothing of the instance runs any more.
 func (i *Instance) finish() {
