@@ -18,6 +18,11 @@ import lambent_platform
 
 _API = "/2018-06-01/runtime"
 
+# Bytes that are read at first: a head and a small event. The rest of a larger one is
+# read to its place. A buffer of 64 KB would reach beyond what the process has of the
+# heap, into two pages that a start then writes to first.
+_FIRST = 8192
+
 # The invocation that is being handled; lambent_log reads it.
 request_id = None
 tenant_id = None
@@ -56,7 +61,7 @@ class _Client:
             self._sock.close()
             self._sock = None
 
-    def _recv(self, size=65536):
+    def _recv(self, size=_FIRST):
         data = self._sock.recv(size)
         if not data:
             raise ConnectionError("the Runtime API closed the connection")
