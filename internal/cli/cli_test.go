@@ -360,6 +360,11 @@ func TestFailureHint(t *testing.T) {
 			t.Errorf("%s: %s: the hint is %q, want %q", tt.kind, tt.message, got, tt.want)
 		}
 	}
+	// A web server that was deployed as a function never gets as far as its event.
+	r := client.Invocation{Error: &client.FunctionError{Type: "Sandbox.Timedout"}, Report: client.Report{Cold: true, BilledMS: 1}}
+	if got := failureHint("hello", r); !strings.Contains(got, "--port") {
+		t.Errorf("of a start that took all the time: %q", got)
+	}
 }
 
 func TestPrintable(t *testing.T) {

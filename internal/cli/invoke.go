@@ -93,6 +93,8 @@ func (a *app) invoke(cmd *cobra.Command, name string, f invokeFlags) error {
 func failureHint(name string, r client.Invocation) string {
 	killed := strings.Contains(r.Error.Message, "signal: killed")
 	switch {
+	case r.Error.Type == "Sandbox.Timedout" && r.Report.Cold && r.Report.DurationMS == 0:
+		return "it never asked for an event: it may need longer to start, with --timeout, or be a program that listens, which is deployed with --port"
 	case r.Error.Type == "Sandbox.Timedout":
 		return "it may take longer when it is deployed with --timeout"
 	case r.Error.Type != "Runtime.ExitError":

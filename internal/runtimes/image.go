@@ -16,7 +16,7 @@ func launchImage(v *lambent.Version) (sandbox.Runtime, error) {
 	command, _ := v.Image.Process(v.ImageConfig)
 	if len(command) == 0 && (v.App == nil || len(v.App.Command) == 0) {
 		return sandbox.Runtime{}, lambent.Errorf(lambent.CodeInvalid,
-			"The image %s names no program to start: set EntryPoint or Command in the function's ImageConfig.", v.Image.Reference).WithReason("InvalidImage")
+			"The image %s names no program to start: set EntryPoint or Command in the function's ImageConfig, or deploy it with --command.", v.Image.Reference).WithReason("InvalidImage")
 	}
 	return sandbox.Runtime{Name: imageName, Command: command}, nil
 }
