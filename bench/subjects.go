@@ -53,7 +53,8 @@ import time
 
 
 def handler(event, context):
-    time.sleep(event.get("sleep", 0))
+    if "sleep" in event:
+        time.sleep(event["sleep"])
     return json.loads(json.dumps(event))
 `
 
