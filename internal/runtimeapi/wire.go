@@ -63,7 +63,8 @@ type line struct {
 	waiter   waiter
 	answered chan bool
 	// event went to the runtime last. first looks for the beginning of its answer, in
-	// place of the connection's goroutine, and rest, until then, for what follows.
+	// place of the connection's goroutine, and rest, until then, for what follows. event
+	// and first are Invoke's, of which there is one at a time.
 	event       *exchange
 	first, rest *httpwire.Soon
 	until       time.Time
@@ -270,7 +271,8 @@ func (l *line) deliver(out reply) {
 		n, err := l.now.Write(l.head)
 		if err != nil || n == len(l.head) {
 			l.answered <- err == nil
-			if l.event = out.event; l.event != nil {
+			if out.event != nil { // and not what an extension is told
+				l.event = out.event
 				l.first.Look(soonAnswer)
 			}
 			return
