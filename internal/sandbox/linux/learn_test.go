@@ -229,11 +229,28 @@ func TestMissed(t *testing.T) {
 	}
 }
 
+// TestPriceStays: two blanks share memory, so that the second has less. The plan for all
+// runtimes stays as it is when either is taken, and until another is made.
+func TestPriceStays(t *testing.T) {
+	for _, left := range []int64{27, 21} {
+		n := &node{cost: 21}
+		for _, cost := range []int64{left, 48 - left} {
+			n.add(&blank{cost: cost, taken: make(chan struct{})})
+		}
+		n.cost = 21 // of the last one that was made
+		before := n.price(2)
+		n.idle = n.idle[:1]
+		if got := n.price(2); before != 24 || got > before {
+			t.Errorf("one of %d is left: they are taken to cost %d, before %d", left, got, before)
+		}
+	}
+}
+
 // TestBare: of a node's blanks those that have gone over their start are taken first
 // and dropped last, but for those that there is no memory for.
 func TestBare(t *testing.T) {
 	n := &node{zygote: &zygote{}, cost: 30}
-	if got := n.barePrice(); got != 20 {
+	if got := n.barePrice(0); got != 20 {
 		t.Errorf("taken to cost %d before there was one", got)
 	}
 	for i := range 8 {
@@ -242,8 +259,8 @@ func TestBare(t *testing.T) {
 	if n.ready() != 4 || n.idle[0].cost != 16 || !n.idle[3].bare || n.idle[7].cost != 17 {
 		t.Errorf("%d ready; the first costs %d, the last %d", n.ready(), n.idle[0].cost, n.idle[7].cost)
 	}
-	if n.price() != 17 || n.barePrice() != 16 {
-		t.Errorf("they are taken to cost %d and %d", n.price(), n.barePrice())
+	if n.price(0) != 17 || n.barePrice(0) != 16 {
+		t.Errorf("they are taken to cost %d and %d", n.price(0), n.barePrice(0))
 	}
 	if out := n.clear(8, 4); len(out) != 0 {
 		t.Errorf("%d are dropped that are wanted", len(out))
