@@ -112,7 +112,7 @@ func (r *reserve) join(spec sandbox.Spec) (*node, *coming) {
 	}
 	n := s.root()
 	c := n.coming
-	if c == nil || c.taken || n.price(0) > int64(spec.Version.MemoryMB)<<20*3/4 {
+	if c == nil || c.taken || n.price() > int64(spec.Version.MemoryMB)<<20*3/4 {
 		return nil, nil
 	}
 	c.taken = true

@@ -65,12 +65,24 @@ func (d *demand) wanted(now time.Time) int {
 
 // claim is what one kind of blank asks of the budget.
 type claim struct {
-	cost   int64 // of one, in bytes
-	bare   int64 // of one that has not gone over its start; at most cost
+	cost   int64 // of one more, in bytes
+	held   int64 // of each that is there
+	have   int   // how many of them are there
+	bare   int64 // of one that has not gone over its start
 	wanted int
 	most   int // what is good to have, for a burst that nobody has seen yet
 	// surge is how many it may get beyond the budget.
 	surge int
+}
+
+// next is what one more costs beside so many. Those which are there have their own
+// price: blanks of one kind share memory, so that one which is made beside others has
+// less, and a plan by one figure would change whenever one is taken.
+func (c claim) next(beside int) int64 {
+	if beside < c.have {
+		return c.held
+	}
+	return c.cost
 }
 
 // share decides how many blanks each claim gets within the budget: first one
@@ -83,12 +95,12 @@ func share(budget, extra int64, claims []claim) (given, ready []int) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(claims[a].cost, claims[b].cost) })
-	give := func(to []int, purse int64, cost func(claim) int64, limit func(i int) int) (left int64) {
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(claims[a].next(0), claims[b].next(0)) })
+	give := func(to []int, purse int64, cost func(c claim, beside int) int64, limit func(i int) int) (left int64) {
 		for more := true; more; {
 			more = false
 			for _, i := range order {
-				if c := cost(claims[i]); to[i] < limit(i) && c <= purse {
+				if c := cost(claims[i], to[i]); to[i] < limit(i) && c <= purse {
 					to[i]++
 					purse -= c
 					more = true
@@ -97,14 +109,13 @@ func share(budget, extra int64, claims []claim) (given, ready []int) {
 		}
 		return purse
 	}
-	whole := func(c claim) int64 { return c.cost }
 	given = make([]int, len(claims))
-	left := give(given, budget, whole, func(i int) int { return claims[i].wanted })
+	left := give(given, budget, claim.next, func(i int) int { return claims[i].wanted })
 	ready = slices.Clone(given)
-	left = give(given, left, func(c claim) int64 { return c.bare }, func(i int) int { return claims[i].most })
-	give(ready, left, func(c claim) int64 { return c.cost - c.bare }, func(i int) int { return given[i] })
+	left = give(given, left, func(c claim, _ int) int64 { return c.bare }, func(i int) int { return claims[i].most })
+	give(ready, left, func(c claim, beside int) int64 { return max(0, c.next(beside)-c.bare) }, func(i int) int { return given[i] })
 	within := slices.Clone(given)
-	give(given, extra, whole, func(i int) int { return claims[i].surge })
+	give(given, extra, claim.next, func(i int) int { return claims[i].surge })
 	for i := range ready {
 		ready[i] += given[i] - within[i]
 	}

@@ -89,10 +89,13 @@ func TestShare(t *testing.T) {
 		budget := rapid.Int64Range(0, 200).Draw(t, "budget")
 		var claims []claim
 		for range rapid.IntRange(0, 6).Draw(t, "claims") {
-			claims = append(claims, claim{cost: rapid.Int64Range(1, 80).Draw(t, "cost"), wanted: rapid.IntRange(0, 9).Draw(t, "wanted")})
+			claims = append(claims, claim{
+				cost: rapid.Int64Range(1, 80).Draw(t, "cost"), wanted: rapid.IntRange(0, 9).Draw(t, "wanted"),
+				held: rapid.Int64Range(1, 80).Draw(t, "held"), have: rapid.IntRange(0, 9).Draw(t, "have"),
+			})
 		}
 		for i := range claims {
-			claims[i].bare = rapid.Int64Range(1, claims[i].cost).Draw(t, "bare")
+			claims[i].bare = rapid.Int64Range(1, 80).Draw(t, "bare")
 		}
 		given, ready := share(budget, 0, claims)
 		if !slices.Equal(given, ready) {
@@ -107,7 +110,7 @@ func TestShare(t *testing.T) {
 			if n < given[i] || n > max(given[i], claims[i].most) || ready[i] < given[i] || ready[i] > n {
 				t.Fatalf("%v: %d instead of %d, and %d of them ready", claims, n, given[i], ready[i])
 			}
-			taken += int64(ready[i])*claims[i].cost + int64(n-ready[i])*claims[i].bare
+			taken += spent(claims[i], 0, ready[i]) + int64(n-ready[i])*claims[i].bare
 		}
 		if taken > budget {
 			t.Fatalf("%v: %v, of which %v ready, take %d of %d", claims, more, ready, taken, budget)
@@ -122,27 +125,27 @@ func TestShare(t *testing.T) {
 			if n < given[i] || n > max(given[i], claims[i].surge) || ready[i] != n {
 				t.Fatalf("%v: %d instead of %d, and %d of them ready", claims, n, given[i], ready[i])
 			}
-			extra += int64(n-given[i]) * claims[i].cost
+			extra += spent(claims[i], given[i], n)
 		}
 		if extra > beyond {
 			t.Fatalf("%v: %d beyond the budget, which may be %d", claims, extra, beyond)
 		}
-		spent := int64(0)
+		sum := int64(0)
 		for i, c := range claims {
 			if given[i] < 0 || given[i] > c.wanted {
 				t.Fatalf("%d of %d wanted", given[i], c.wanted)
 			}
-			spent += int64(given[i]) * c.cost
+			sum += spent(c, 0, given[i])
 		}
-		if spent > budget {
-			t.Fatalf("%d of %d spent", spent, budget)
+		if sum > budget {
+			t.Fatalf("%d of %d spent", sum, budget)
 		}
 		for i, c := range claims {
-			if given[i] < c.wanted && c.cost <= budget-spent {
+			if given[i] < c.wanted && c.next(given[i]) <= budget-sum {
 				t.Fatalf("%v: given %v, and there is room for more of %d", claims, given, i)
 			}
 			for j := range claims {
-				if given[i] == 0 && c.wanted > 0 && given[j] > 1 && c.cost <= claims[j].cost {
+				if given[i] == 0 && c.wanted > 0 && given[j] > 1 && c.next(0) <= claims[j].next(0) {
 					t.Fatalf("%v: given %v", claims, given)
 				}
 			}
@@ -229,19 +232,26 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// TestPriceStays: two blanks share memory, so that the second has less. The plan for all
-// runtimes stays as it is when either is taken, and until another is made.
-func TestPriceStays(t *testing.T) {
+// spent is what a claim's blanks cost, from one number of them to another.
+func spent(c claim, from, to int) (sum int64) {
+	for k := from; k < to; k++ {
+		sum += c.next(k)
+	}
+	return sum
+}
+
+// TestShareStays: what is taken of two blanks that share memory takes nothing from
+// another kind, whichever of them it is.
+func TestShareStays(t *testing.T) {
+	const budget = 100
+	forks := claim{cost: 2, held: 2, wanted: 1, most: 40, bare: 1}
 	for _, left := range []int64{27, 21} {
-		n := &node{cost: 21}
-		for _, cost := range []int64{left, 48 - left} {
-			n.add(&blank{cost: cost, taken: make(chan struct{})})
-		}
-		n.cost = 21 // of the last one that was made
-		before := n.price(2)
-		n.idle = n.idle[:1]
-		if got := n.price(2); before != 24 || got > before {
-			t.Errorf("one of %d is left: they are taken to cost %d, before %d", left, got, before)
+		both := claim{cost: 21, held: 24, have: 2, wanted: 2, bare: 21}
+		one := claim{cost: 21, held: left, have: 1, wanted: 2, bare: 21}
+		before, _ := share(budget, 0, []claim{both, forks})
+		after, _ := share(budget, 0, []claim{one, forks})
+		if before[0] != 2 || before[1] < 20 || after[0] != 2 || after[1] < before[1] {
+			t.Errorf("one of %d is left: %v are given, before %v", left, after, before)
 		}
 	}
 }
@@ -250,7 +260,7 @@ func TestPriceStays(t *testing.T) {
 // and dropped last, but for those that there is no memory for.
 func TestBare(t *testing.T) {
 	n := &node{zygote: &zygote{}, cost: 30}
-	if got := n.barePrice(0); got != 20 {
+	if got := n.barePrice(); got != 20 {
 		t.Errorf("taken to cost %d before there was one", got)
 	}
 	for i := range 8 {
@@ -259,8 +269,8 @@ func TestBare(t *testing.T) {
 	if n.ready() != 4 || n.idle[0].cost != 16 || !n.idle[3].bare || n.idle[7].cost != 17 {
 		t.Errorf("%d ready; the first costs %d, the last %d", n.ready(), n.idle[0].cost, n.idle[7].cost)
 	}
-	if n.price(0) != 17 || n.barePrice(0) != 16 {
-		t.Errorf("they are taken to cost %d and %d", n.price(0), n.barePrice(0))
+	if n.price() != 17 || n.barePrice() != 16 {
+		t.Errorf("they are taken to cost %d and %d", n.price(), n.barePrice())
 	}
 	if out := n.clear(8, 4); len(out) != 0 {
 		t.Errorf("%d are dropped that are wanted", len(out))

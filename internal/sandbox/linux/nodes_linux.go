@@ -50,7 +50,7 @@ func (n *node) clear(keep, ready int) []*blank {
 
 // ready is how many idle blanks have gone over their start. It is called with mu held.
 func (n *node) ready() int {
-	_, many := n.sum(false)
+	_, many := n.mean(false)
 	return many
 }
 
@@ -65,41 +65,43 @@ func (n *node) add(b *blank) {
 	n.idle = append(n.idle, b)
 }
 
-// price is what one blank of the node is taken to cost while so many are wanted: the
-// last one's figure, or that of those which are there, if they have more. Of those that
-// are missing the last one's counts: blanks of one kind share memory, and one that was
-// made beside others has less, so that the figure would jump whenever one is taken. It
-// is called with mu held.
-func (n *node) price(wanted int) int64 {
-	sum, many := n.sum(false)
-	missing := int64(max(0, wanted-many))
-	return max(n.cost, (sum+missing*n.cost)/max(1, int64(many)+missing))
+// price is what one blank of the node is taken to cost: the last one's figure, or
+// that of those which are there, if they have more. It is called with mu held.
+func (n *node) price() int64 {
+	mean, _ := n.mean(false)
+	return max(n.cost, mean)
 }
 
 // barePrice is the same for one that has not gone over its start, which is less if an
 // interpreter forks it. It is called with mu held.
-func (n *node) barePrice(wanted int) int64 {
-	price := n.price(wanted)
+func (n *node) barePrice() int64 {
 	switch {
 	case n.zygote == nil:
-		return price
+		return n.price()
 	case n.bare == 0:
-		return price * 2 / 3
+		return n.price() * 2 / 3
 	}
-	sum, many := n.sum(true)
-	return min(price, max(n.bare, sum/max(1, int64(many))))
+	mean, _ := n.mean(true)
+	return min(n.price(), max(n.bare, mean))
 }
 
-// sum is what the idle blanks of one kind cost, and how many there are. It is called
+// claim is what the node asks of the budget. It is called with mu held.
+func (n *node) claim(now time.Time) claim {
+	c := claim{cost: n.cost, bare: n.barePrice(), wanted: n.demand.wanted(now)}
+	c.held, c.have = n.mean(false)
+	return c
+}
+
+// mean is what the idle blanks of one kind cost, and how many there are. It is called
 // with mu held.
-func (n *node) sum(bare bool) (cost int64, many int) {
+func (n *node) mean(bare bool) (cost int64, many int) {
 	for _, b := range n.idle {
 		if b.bare == bare {
 			cost += b.cost
 			many++
 		}
 	}
-	return cost, many
+	return cost / max(1, int64(many)), many
 }
 
 // best is the node whose blanks have most of what this function imports and

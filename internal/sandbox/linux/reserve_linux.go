@@ -147,7 +147,7 @@ func (r *reserve) pick(spec sandbox.Spec, edition int) (*blank, *node, *zygote) 
 	if n != s.root() {
 		s.root().demand.expect(now) // for the code that nobody knows yet
 	}
-	if n.price(0) > int64(spec.Version.MemoryMB)<<20*3/4 {
+	if n.price() > int64(spec.Version.MemoryMB)<<20*3/4 {
 		s.misses++
 		return nil, nil, nil // it would hardly fit
 	}
@@ -361,8 +361,7 @@ func (r *reserve) shares(now time.Time) (nodes []*node, given, ready []int) {
 	for _, key := range sortedKeys(r.stocks) {
 		for _, n := range r.stocks[key].nodes {
 			nodes = append(nodes, n)
-			wanted := n.demand.wanted(now)
-			c := claim{cost: n.price(wanted), bare: n.barePrice(wanted), wanted: wanted}
+			c := n.claim(now)
 			if n.zygote != nil {
 				c.surge = c.wanted
 			}
