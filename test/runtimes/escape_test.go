@@ -50,8 +50,8 @@ type bait struct {
 func newBait(t *testing.T, s *harness.Server) *bait {
 	t.Helper()
 	b := &bait{}
-	b.Process = []int{s.PID(), os.Getpid()}
-	b.Read = append(b.Read, fmt.Sprintf("/proc/%d/root/etc/shadow", s.PID()))
+	b.Process = strangers(t, s.PID(), os.Getpid())
+	b.Read = append(b.Read, fmt.Sprintf("/proc/%d/root/etc/shadow", b.Process[len(b.Process)-1]))
 	b.listen(t, "tcp", "127.0.0.1:0", "127.0.0.1")
 	b.listen(t, "unix", filepath.Join(t.TempDir(), "socket"), "")
 	b.listen(t, "unix", fmt.Sprintf("@lambent-bait-%d", os.Getpid()), "")
@@ -79,6 +79,32 @@ func newBait(t *testing.T, s *harness.Server) *bait {
 	}
 	b.Read = append(b.Read, s.Data)
 	return b
+}
+
+// strangers are those of the processes, and another one, whose ids are higher than any
+// that a sandbox of this test has for its own: on a host that was just started the
+// server has one that a probe has as well, and nobody is refused his own.
+func strangers(t *testing.T, pids ...int) []int {
+	t.Helper()
+	const own = 4096
+	far := slices.DeleteFunc(pids, func(pid int) bool { return pid <= own })
+	_ = os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte("20000"), 0)
+	for {
+		c := exec.CommandContext(t.Context(), "cat")
+		in, err := c.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		end := func() { _ = in.Close(); _ = c.Wait() }
+		if c.Process.Pid > own {
+			t.Cleanup(end)
+			return append(far, c.Process.Pid)
+		}
+		end()
+	}
 }
 
 func (b *bait) listen(t *testing.T, network, address, host string) {
