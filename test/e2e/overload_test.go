@@ -59,9 +59,10 @@ func TestOverload(t *testing.T) {
 			done.Add(1)
 		}
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
-	defer stop()
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	var load sync.WaitGroup
+	defer load.Wait()
+	defer stop()
 	load.Go(func() {
 		every := time.Second / time.Duration(6*runtime.NumCPU())
 		steady(ctx, every, func(int64) { call("busy", `{"do":"busy","n":6000}`, `"busy"`) })
@@ -69,7 +70,15 @@ func TestOverload(t *testing.T) {
 	load.Go(func() {
 		steady(ctx, 200*time.Millisecond, func(int64) { call("steady", `{"do":"echo"}`, `{"do":"echo"}`) })
 	})
+	defer func() {
+		if t.Failed() {
+			why, errs, err := s.CLI("", "scale", "why", "busy")
+			now, _ := os.ReadFile("/proc/stat")
+			t.Logf("why: %s %s %v\nthe processors before and after:\n%.400s\n%.400s", why, errs, err, stat, now)
+		}
+	}()
 	comesTrue(t, 20*time.Second, "starts are slowed", func() bool { return metric(t, s, "lambent_starts_held_total") > 0 })
+	time.AfterFunc(2*time.Second, stop) // of calls that come while they are
 	load.Wait()
 	why, errs, err := s.CLI("", "scale", "why", "busy")
 	if told := why + errs; err != nil || !regexp.MustCompile(`starts had to wait [0-9]+ times.*per second: `).MatchString(told) {
