@@ -2,7 +2,6 @@ package async
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os/exec"
@@ -22,18 +21,7 @@ func TestConnectionsThatAreCut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a database")
 	}
-	pg, err := storetest.StartPostgres(storetest.WithoutFsync)
-	if errors.Is(err, storetest.ErrNoPostgres) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pg.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	pg := storetest.NewPostgres(t, storetest.WithoutFsync)
 	const cuts = 50
 	var mu sync.Mutex // guards acked and ran
 	acked, ran := map[string]bool{}, map[string]int{}

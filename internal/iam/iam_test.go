@@ -126,19 +126,7 @@ func TestTrusts(t *testing.T) {
 func TestDurable(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) { testDurable(t, "") })
 	t.Run("PostgreSQL", func(t *testing.T) {
-		pg, err := storetest.StartPostgres(storetest.WithoutFsync)
-		if errors.Is(err, storetest.ErrNoPostgres) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := pg.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		testDurable(t, pg.URL("roles"))
+		testDurable(t, storetest.NewPostgres(t, storetest.WithoutFsync).URL("roles"))
 	})
 }
 

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"bytes"
-	"errors"
 	"testing"
 
 	"lambent.dev/lambent/internal/store/storetest"
@@ -10,14 +9,7 @@ import (
 
 // BenchmarkPostgresPush is durable jobs of 1 KB by 64 callers, one each.
 func BenchmarkPostgresPush(b *testing.B) {
-	server, err := storetest.StartPostgres() // one that syncs, unlike that of the tests
-	if errors.Is(err, storetest.ErrNoPostgres) {
-		b.Skip(err)
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = server.Close() }()
+	server := storetest.NewPostgres(b) // one that syncs, unlike that of the tests
 	s := openPostgresAt(b, server.URL("bench"))
 	defer closeStore(b, s)
 	body := bytes.Repeat([]byte("v"), 1024)

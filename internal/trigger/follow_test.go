@@ -2,7 +2,6 @@ package trigger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -112,18 +111,7 @@ func TestServersOnOnePostgres(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a database")
 	}
-	pg, err := storetest.StartPostgres(storetest.WithoutFsync)
-	if errors.Is(err, storetest.ErrNoPostgres) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pg.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	pg := storetest.NewPostgres(t, storetest.WithoutFsync)
 	var rooms []*Room
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -56,6 +57,25 @@ func StartPostgres(settings ...string) (*Postgres, error) {
 		return nil, errors.Join(fmt.Errorf("start PostgreSQL: %w: %s", err, said), p.log.Close(), os.RemoveAll(p.dir))
 	}
 	return p, nil
+}
+
+// NewPostgres is StartPostgres for one test, which it skips where PostgreSQL is not
+// installed, and which closes the server.
+func NewPostgres(t testing.TB, settings ...string) *Postgres {
+	t.Helper()
+	p, err := StartPostgres(settings...)
+	if errors.Is(err, ErrNoPostgres) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
 }
 
 // own gives the directory to the user that the server runs as.
