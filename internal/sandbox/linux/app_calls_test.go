@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent/internal/sandbox"
+	"lambent.dev/lambent/internal/sandbox/sandboxtest"
 )
 
 // calls is a program that serves, and calls the API with the path that it is asked for.
@@ -56,18 +57,7 @@ func TestApplicationsCall(t *testing.T) {
 			spec, _ := appSpecOf(t, "calls-"+name, calls+"serve()")
 			spec.Version.App.Port = c.own
 			spec.Version.App.Command = append(spec.Version.App.Command, c.port)
-			i, err := d.Start(t.Context(), spec)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := i.Stop(context.Background()); err != nil {
-					t.Error(err)
-				}
-			}()
-			if r, err := i.Init(t.Context()); err != nil || r.Failure != nil {
-				t.Fatalf("%+v, %v", r.Failure, err)
-			}
+			i := sandboxtest.Start(t, d, spec).Instance
 			for _, path := range []string{"/2015-03-31/functions", "/2018-06-01/runtime/invocation/next"} {
 				if status, body := ask(t, i, path); status != 200 || body != spec.ID+" "+path {
 					t.Errorf("%d %q", status, body)

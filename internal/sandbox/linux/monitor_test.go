@@ -54,16 +54,8 @@ func TestMonitorSlack(t *testing.T) {
 	for memory, want := range map[int][]string{512: {"1000000", "5000000"}, 1769: {"1000000", "5000000"}, 3538: {"50000", "50000"}} {
 		spec := sandboxtest.Spec("monitor-"+strconv.Itoa(memory), code, &sandboxtest.Lines{})
 		spec.Version.MemoryMB = memory
-		i, err := d.Start(t.Context(), spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err := i.Init(t.Context()); err != nil || r.Failure != nil {
-			t.Errorf("%+v, %v", r.Failure, err)
-		}
-		d.strays.mu.Lock()
-		pid := strconv.Itoa(slices.Collect(maps.Keys(d.strays.known))[0]) // the only one
-		d.strays.mu.Unlock()
+		i := sandboxtest.Start(t, d, spec)
+		pid := strconv.Itoa(onlyProcess(d))
 		if got := []string{slackOf(t, pid), slackOf(t, goMonitor("/proc/"+pid))}; !slices.Equal(got, want) {
 			t.Errorf("%d MB: timers of the first thread and of the monitor may be %v ns late, want %v", memory, got, want)
 		}
@@ -73,6 +65,14 @@ func TestMonitorSlack(t *testing.T) {
 	}
 }
 
+// onlyProcess is the process of the only instance.
+func onlyProcess(d *Driver) int {
+	d.strays.mu.Lock()
+	defer d.strays.mu.Unlock()
+	return slices.Collect(maps.Keys(d.strays.known))[0]
+}
+
+// slackOf is how late a thread's timers may be, in nanoseconds.
 func slackOf(t *testing.T, thread string) string {
 	t.Helper()
 	slack, err := os.ReadFile("/proc/" + thread + "/timerslack_ns")

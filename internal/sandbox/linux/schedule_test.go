@@ -2,17 +2,14 @@ package linux
 
 import (
 	"context"
-	"maps"
-	"os"
-	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox/sandboxtest"
 )
 
 func TestTimerSlack(t *testing.T) {
@@ -36,19 +33,10 @@ func TestScheduling(t *testing.T) {
 	for memory, want := range map[int]string{512: "1000000", 1769: "1000000", 3538: "50000"} {
 		spec, _ := appSpecOf(t, "slack-"+strconv.Itoa(memory), "serve()")
 		spec.Version.MemoryMB = memory
-		i, err := d.Start(t.Context(), spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err := i.Init(t.Context()); err != nil || r.Failure != nil {
-			t.Errorf("%+v, %v", r.Failure, err)
-		}
-		d.strays.mu.Lock()
-		pid := slices.Collect(maps.Keys(d.strays.known))[0] // the only one
-		d.strays.mu.Unlock()
-		slack, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/timerslack_ns")
-		if got := strings.TrimSpace(string(slack)); err != nil || got != want {
-			t.Errorf("%d MB: timers may be %s ns late, want %s (%v)", memory, got, want, err)
+		i := sandboxtest.Start(t, d, spec)
+		pid := onlyProcess(d)
+		if got := slackOf(t, strconv.Itoa(pid)); got != want {
+			t.Errorf("%d MB: timers may be %s ns late, want %s", memory, got, want)
 		}
 		attr, err := unix.SchedGetAttr(pid, 0)
 		if err != nil || attr.Policy != unix.SCHED_BATCH {
