@@ -32,14 +32,17 @@ func Resource(r *http.Request, region, namespace string) string {
 		return "*"
 	}
 	c := caller{namespace, region}
-	if in.ResourceARN != "" {
+	switch {
+	case Operation(r) == "StartLiveTail": // which looks at no other names
+		if len(in.LogGroupIdentifiers) != 1 {
+			return "*"
+		}
+		return c.groupARN(groupName(in.LogGroupIdentifiers[0]))
+	case in.ResourceARN != "":
 		if in.reference != (reference{}) {
 			return "*"
 		}
 		return c.groupARN(groupName(in.ResourceARN))
-	}
-	if len(in.LogGroupIdentifiers) == 1 && Operation(r) == "StartLiveTail" {
-		return c.groupARN(groupName(in.LogGroupIdentifiers[0]))
 	}
 	name, err := in.name()
 	if err != nil { // the operation says so
