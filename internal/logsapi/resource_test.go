@@ -1,6 +1,7 @@
 package logsapi
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestResource(t *testing.T) {
 		{"GetLogEvents", `{"logGroupName":"own","logGroupIdentifiers":["other"]}`, own + ":log-stream:"},
 		{"DescribeLogGroups", `{"logGroupName":"own"}`, "*"},
 	} {
-		r := httptest.NewRequest("POST", "/", strings.NewReader(c.body))
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
 		r.Header.Set("X-Amz-Target", target+c.operation)
 		if got := Resource(r, "r", "000000000000"); got != c.want {
 			t.Errorf("%s of %s is about %s, want %s", c.operation, c.body, got, c.want)
