@@ -18,7 +18,13 @@ type watch struct{ began time.Time }
 
 func (w *watch) Status(string) []scale.Status {
 	k := pool.Key{Namespace: "000000000000", Function: "hello", Number: lambent.Latest}
-	return []scale.Status{{Key: k, Pool: pool.Observation{Ready: 3, Busy: 2, Waiting: 1}, Running: 7, Memory: 5 << 20, Last: w.Decisions(k)[1]}}
+	x := w.StatusOf(k)
+	x.Last = w.Decisions(k)[1]
+	return []scale.Status{x}
+}
+
+func (w *watch) StatusOf(k pool.Key) scale.Status {
+	return scale.Status{Key: k, Pool: pool.Observation{Ready: 3, Busy: 2, Waiting: 1}, Running: 7, Memory: 5 << 20}
 }
 
 func (w *watch) Decisions(k pool.Key) []scale.Made {

@@ -14,6 +14,7 @@ import (
 // Scaler decides how many instances there are, and remembers why.
 type Scaler interface {
 	Status(namespace string) []scale.Status
+	StatusOf(k pool.Key) scale.Status
 	Decisions(k pool.Key) []scale.Made
 	Record(k pool.Key) bool
 	Recorded(k pool.Key) (scale.Recording, bool)
@@ -51,15 +52,10 @@ func (a *api) getScale(c *call) error {
 	if err != nil {
 		return err
 	}
-	out := client.Scale{Function: k.Function, Version: k.Number, Decisions: []client.Decision{}}
 	if a.o.Scaler == nil {
-		return c.answer(http.StatusOK, out)
+		return c.answer(http.StatusOK, client.Scale{Function: k.Function, Version: k.Number, Decisions: []client.Decision{}})
 	}
-	for _, s := range a.o.Scaler.Status(k.Namespace) {
-		if s.Key == k {
-			out = scaleOf(s)
-		}
-	}
+	out := scaleOf(a.o.Scaler.StatusOf(k))
 	made := a.o.Scaler.Decisions(k)
 	for i := range made {
 		out.Decisions = append(out.Decisions, decision(&made[i]))

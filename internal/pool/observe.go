@@ -27,13 +27,14 @@ type Observation struct {
 	Held     Held   // how starts had to wait because the host was short of something
 }
 
-// Observe tells what there is of a version; false if nothing is.
+// Observe tells what there is of a version; false if nothing is but what is known of
+// its starts.
 func (p *Pool) Observe(k Key) (Observation, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := p.groups[k]
 	if g == nil {
-		return Observation{}, false
+		return Observation{Held: p.gate.gone[k]}, false
 	}
 	return g.observe(), true
 }

@@ -134,12 +134,13 @@ func (s shortage) String() string {
 // gate is where starts pass, guarded by the pool's lock.
 type gate struct {
 	pace
-	look    *time.Timer // Run's; while there are starts
-	looking bool        // it is set
-	starts  int         // on their way, for calls or not
-	started int         // for calls, since there is this pool
-	seen    int         // of started, at the last look
-	held    uint64      // starts for calls that had to wait
+	look    *time.Timer  // Run's; while there are starts
+	looking bool         // it is set
+	starts  int          // on their way, for calls or not
+	started int          // for calls, since there is this pool
+	seen    int          // of started, at the last look
+	held    uint64       // starts for calls that had to wait
+	gone    map[Key]Held // of versions that nothing else is left of; nil if of none
 }
 
 // Held tells how starts for a version's calls were held up because the host is short of
@@ -151,6 +152,30 @@ type Held struct {
 	Why       string    // half a sentence
 
 	now bool // the next one is, and is counted
+}
+
+// maxGone is of how many versions without a group is known how starts were held up.
+const maxGone = 1000
+
+// rememberLocked keeps how starts of g were held up beyond g, for who asks later.
+func (p *Pool) rememberLocked(g *group) {
+	if g.held.Times == 0 || g.stale {
+		return
+	}
+	if p.gate.gone == nil {
+		p.gate.gone = map[Key]Held{}
+	}
+	g.held.now = false
+	p.gate.gone[g.key] = g.held
+	if len(p.gate.gone) > maxGone {
+		oldest := g.key
+		for k, h := range p.gate.gone {
+			if h.Last.Before(p.gate.gone[oldest].Last) {
+				oldest = k
+			}
+		}
+		delete(p.gate.gone, oldest)
+	}
 }
 
 // holdsLocked tells whether g's next start has to wait for the processors' sake. A

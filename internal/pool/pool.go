@@ -355,7 +355,7 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 	k := KeyOf(v)
 	g := p.groups[k]
 	if g == nil {
-		g = &group{key: k, version: v, busy: make(map[*member]struct{}), settling: make(map[*member]struct{})}
+		g = &group{key: k, version: v, held: p.gate.gone[k], busy: make(map[*member]struct{}), settling: make(map[*member]struct{})}
 		g.reprint()
 		p.groups[k] = g
 		return g

@@ -58,6 +58,7 @@ func (p *Pool) reap(now time.Time) {
 			}
 		}
 		if g.empty(now) {
+			p.rememberLocked(g)
 			delete(p.groups, k)
 			delete(p.targets, g)
 		}
@@ -119,6 +120,9 @@ func (p *Pool) Retire(namespace, function, number string) {
 			g.habit = habit{}
 			p.retireLocked(g, "retired")
 		}
+	}
+	if number == "" {
+		maps.DeleteFunc(p.gate.gone, func(k Key, _ Held) bool { return k.Namespace == namespace && k.Function == function })
 	}
 	p.feedLocked()
 }

@@ -390,7 +390,15 @@ func testFullHost(t *testing.T, short string, left func(left, live int) Host) {
 		if waited := time.Since(began); waited < 2*time.Second || waited > 3100*time.Millisecond {
 			t.Errorf("the call waited %v, the host had room after 2 s", waited)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Hour)
+		// Why it was refused is known as long as there is the function.
+		if o, there := p.Observe(KeyOf(version("b"))); there || o.Held.Why != short || o.Held.Times != 1 {
+			t.Errorf("an hour later: %v %+v", there, o.Held)
+		}
+		p.Retire(version("b").Namespace, "b", "")
+		if o, _ := p.Observe(KeyOf(version("b"))); o.Held.Times != 0 {
+			t.Errorf("deleted: %+v", o.Held)
+		}
 	})
 }
 

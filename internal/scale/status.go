@@ -25,35 +25,39 @@ type Status struct {
 // Status tells of every version of a namespace that is called or has instances, by
 // name.
 func (s *Service) Status(namespace string) []Status {
-	now := time.Now()
-	var all []Status
-	known := map[pool.Key]bool{}
-	for k, load := range s.o.Loads.all {
-		if k.Namespace == namespace {
-			total, running, _ := load.at(now)
-			known[k] = true
-			all = append(all, Status{Key: k, Running: running, Total: total})
-		}
+	known := map[pool.Key]struct{}{}
+	for k := range s.o.Loads.all {
+		known[k] = struct{}{}
 	}
 	for k := range s.o.Pool.Observed() {
-		if k.Namespace == namespace && !known[k] {
-			all = append(all, Status{Key: k})
-		}
+		known[k] = struct{}{}
 	}
-	for i := range all {
-		x := &all[i]
-		x.Pool, _ = s.o.Pool.Observe(x.Key)
-		for _, used := range s.o.Pool.Usage(x.Key) {
-			x.Memory += used.MemoryBytes
-		}
-		if made := s.auto.decisions(x.Key); len(made) > 0 {
-			x.Last = made[len(made)-1]
+	var all []Status
+	for k := range known {
+		if k.Namespace == namespace {
+			all = append(all, s.StatusOf(k))
 		}
 	}
 	slices.SortFunc(all, func(a, b Status) int {
 		return cmp.Or(cmp.Compare(a.Key.Function, b.Key.Function), cmp.Compare(len(a.Key.Number), len(b.Key.Number)), cmp.Compare(a.Key.Number, b.Key.Number))
 	})
 	return all
+}
+
+// StatusOf tells of one version, and of its last starts where nothing else is left.
+func (s *Service) StatusOf(k pool.Key) Status {
+	x := Status{Key: k}
+	if load, ok := s.o.Loads.byKey.Load(k); ok {
+		x.Total, x.Running, _ = load.(*Load).at(time.Now())
+	}
+	x.Pool, _ = s.o.Pool.Observe(k)
+	for _, used := range s.o.Pool.Usage(k) {
+		x.Memory += used.MemoryBytes
+	}
+	if made := s.auto.decisions(k); len(made) > 0 {
+		x.Last = made[len(made)-1]
+	}
+	return x
 }
 
 // Decisions are the last ones about a version, oldest first.
