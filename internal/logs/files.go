@@ -38,21 +38,24 @@ type groupFile struct {
 
 const groupFileName = "group.json"
 
+// readGroupFile is fs.ErrNotExist also for a file that a power cut has left empty: lines
+// do not wait for the disk.
 func readGroupFile(dir string) (groupFile, error) {
 	var gf groupFile
 	text, err := os.ReadFile(filepath.Join(dir, groupFileName))
 	if err != nil {
 		return gf, err
 	}
-	return gf, json.Unmarshal(text, &gf)
+	var torn *json.SyntaxError
+	if err = json.Unmarshal(text, &gf); errors.As(err, &torn) {
+		return groupFile{}, fs.ErrNotExist
+	}
+	return gf, err
 }
 
-// create makes the group's folder unless it is there, and tells whether it did. Lines
-// do not wait for the disk: a file that a power cut has left empty is made again.
+// create makes the group's folder unless it is there, and tells whether it did.
 func (f *files) create(name string, now time.Time) (bool, error) {
-	_, err := readGroupFile(f.dir)
-	var torn *json.SyntaxError
-	if !errors.Is(err, fs.ErrNotExist) && !errors.As(err, &torn) {
+	if _, err := readGroupFile(f.dir); !errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {

@@ -61,6 +61,12 @@ func TestGroupWithATornFile(t *testing.T) {
 	if err := os.Truncate(filepath.Join(s.groupDir(ns, fn), groupFileName), 0); err != nil {
 		t.Fatal(err)
 	}
+	if list, err := s.Streams(ctx, ns, fn, ""); err != nil || len(list) != 0 {
+		t.Errorf("streams %+v, error %v", list, err)
+	}
+	if err := s.CreateStream(ctx, ns, fn, "mine"); lambent.CodeOf(err) != lambent.CodeNotFound {
+		t.Errorf("a stream of a group that is not listed: %v", err)
+	}
 	s.Open(ns, fn, strm).WriteLine(t0, []byte("x"))
 	if list, err := s.Groups(ctx, ns, ""); err != nil || len(list) != 1 || list[0].Name != fn || list[0].Bytes == 0 {
 		t.Errorf("groups %+v, error %v", list, err)
