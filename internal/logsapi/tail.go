@@ -95,16 +95,21 @@ func (d *door) startLiveTail(ctx context.Context, c caller, body []byte) (any, e
 	return t, nil
 }
 
-// serve sends what comes until the caller leaves, the server stops, or three hours are
-// over.
+// serve sends what comes until the caller leaves, the server stops, a group can be
+// followed no longer, or three hours are over.
 func (t *liveTail) serve(ctx context.Context, w http.ResponseWriter) {
 	ctx, cancel := context.WithTimeout(ctx, maxTail)
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer cancel()
 	for _, name := range t.groups {
-		following.Go(func() { t.follow(ctx, name) })
+		following.Go(func() {
+			defer cancel()
+			t.follow(ctx, name)
+		})
 	}
+	control := http.NewResponseController(w)
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }() // the connection keeps it else
 	w.Header().Set("Content-Type", eventstream.ContentType)
 	started := struct {
 		RequestID string `json:"requestId"`
