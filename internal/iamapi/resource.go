@@ -14,20 +14,23 @@ import (
 // its path only where it is on record.
 func (d *door) resource(action string, c *queryapi.Call) string {
 	p, account := c.Params, c.Caller.AccountID
-	switch {
-	case strings.HasPrefix(action, "List") && !p.Has("RoleName") && !p.Has("PolicyArn"):
+	switch { // by the action, which looks at no member that belongs to another
+	case action == "ListRoles" || action == "ListPolicies":
 		return "*"
-	case p.Get("RoleName") != "":
+	case strings.Contains(action, "Role"):
+		if p.Get("RoleName") == "" {
+			return "*"
+		}
 		named := iam.Role{Namespace: account, Path: cmp.Or(p.Get("Path"), "/"), Name: p.Get("RoleName")}
 		if on, err := d.room.Role(account, named.Name); err == nil {
 			named.Path = on.Path
 		}
 		return named.ARN()
-	case p.Get("PolicyArn") != "":
-		return p.Get("PolicyArn")
-	case action == "CreatePolicy" && p.Get("PolicyName") != "":
+	case action == "CreatePolicy":
 		named := iam.Policy{Namespace: account, Path: cmp.Or(p.Get("Path"), "/"), Name: p.Get("PolicyName")}
 		return named.ARN()
+	case strings.Contains(action, "Policy"):
+		return p.Get("PolicyArn") // queryapi takes none for any
 	}
 	return "*"
 }
