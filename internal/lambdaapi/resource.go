@@ -1,10 +1,10 @@
 package lambdaapi
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
@@ -29,28 +29,46 @@ func Resource(r *http.Request, region, namespace string) string {
 	}
 	switch {
 	case function != "":
-		ref, err := lambent.ParseFunctionName(function, region)
-		if err != nil { // the operation refuses it, too
-			return lambent.FunctionARN(region, namespace, function, "")
-		}
-		if ref.Account != "" {
-			namespace = ref.Account
-		}
-		if ref.Qualifier == "" {
-			ref.Qualifier = query.Get("Qualifier")
-		}
-		return lambent.FunctionARN(region, namespace, ref.Name, ref.Qualifier)
-	case strings.HasPrefix(params["LayerName"], "arn:"):
-		return params["LayerName"]
+		return functionResource(op, function, query.Get("Qualifier"), region, namespace)
 	case params["LayerName"] != "":
 		number, _ := strconv.Atoi(params["VersionNumber"]) // 0 is the layer itself
-		return lambent.LayerARN(region, namespace, params["LayerName"], number)
-	case params["Resource"] != "":
-		return params["Resource"]
+		return layerResource(params["LayerName"], &number, region, namespace)
+	case params["Resource"] != "": // of tags
+		return functionResource(op, params["Resource"], "", region, namespace)
 	case op.Name == "GetLayerVersionByArn":
-		return query.Get("Arn")
+		return layerResource(query.Get("Arn"), nil, region, namespace)
 	}
 	return "*"
+}
+
+// functionResource is the ARN of a function, and of a version or alias of it only for
+// an operation that is about those: others are about the function, whatever the request
+// says beside its name.
+func functionResource(op *wire.Op, name, qualifier, region, namespace string) string {
+	ref, err := lambent.ParseFunctionName(name, region)
+	if err != nil { // the operation refuses it, too
+		return lambent.FunctionARN(region, namespace, name, "")
+	}
+	switch takes := op.Takes("Qualifier"); {
+	case !takes && op.Name != "InvokeAsync":
+		ref.Qualifier = ""
+	case takes:
+		ref.Qualifier = cmp.Or(ref.Qualifier, qualifier)
+	}
+	return lambent.FunctionARN(region, cmp.Or(ref.Account, namespace), ref.Name, ref.Qualifier)
+}
+
+// layerResource is the ARN of a layer, and of a version of it: the one of that number,
+// unless it is 0, or the one that the name says itself.
+func layerResource(name string, number *int, region, namespace string) string {
+	l, err := lambent.ParseLayerName(name)
+	if err != nil { // the operation refuses it, too
+		return name
+	}
+	if number != nil {
+		l.Version = *number
+	}
+	return lambent.LayerARN(cmp.Or(l.Region, region), cmp.Or(l.Account, namespace), l.Name, l.Version)
 }
 
 // PassedRole is the ARN of the role that a request gives to a function, which its

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +56,12 @@ func plan(t reflect.Type) []field {
 	}
 	p, _ := plans.LoadOrStore(t, fields)
 	return p.([]field)
+}
+
+// Takes tells whether a request of the operation has a member of this name in its query.
+func (o *Op) Takes(name string) bool {
+	fields := plan(reflect.TypeOf(o.New()).Elem())
+	return slices.ContainsFunc(fields, func(f field) bool { return f.place == "query" && f.key == name })
 }
 
 // Request is what a request is decoded from.
