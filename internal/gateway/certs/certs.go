@@ -258,8 +258,7 @@ func (s *Store) Certificate(host string) *tls.Certificate {
 
 func normal(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
-// ErrName tells of a client that asked for no name, or one without a certificate.
-var ErrName = errors.New("there is no certificate for the name that was asked for")
+var errProof = errors.New("no proof of the name is being asked for")
 
 // TLS is the configuration of a listener: TLS 1.2 and above, HTTP/2 and HTTP/1.1.
 func (s *Store) TLS() *tls.Config {
@@ -271,12 +270,14 @@ func (s *Store) TLS() *tls.Config {
 }
 
 // answer finds the certificate that a client asks for. One that the Book knows and
-// that is not there yet is got now.
+// that is not there yet is got now. With neither a certificate nor an error, crypto/tls
+// tells the client that it does not know the name (RFC 6066, section 3), where an error
+// would look like a fault of the server.
 func (s *Store) answer(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a, name := s.authority, normal(hello.ServerName)
 	if a != nil && isProof(hello) {
 		if !a.expects(name) {
-			return nil, ErrName
+			return nil, errProof
 		}
 		return a.config.GetCertificate(hello)
 	}
@@ -284,16 +285,13 @@ func (s *Store) answer(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return cert, nil
 	}
 	if a == nil || a.o.Book.Domain(name) == nil {
-		return nil, ErrName
+		return nil, nil
 	}
 	if err := a.issue(hello.Context(), name); err != nil {
 		a.log.Warn("get certificate", "name", name, "err", err)
 		return nil, err
 	}
-	if cert := a.certificate(name); cert != nil {
-		return cert, nil
-	}
-	return nil, ErrName
+	return a.certificate(name), nil // none if the name was given up meanwhile
 }
 
 var nameForm = regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)

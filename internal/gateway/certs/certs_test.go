@@ -219,7 +219,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s: %q %v", host, got, err)
 		}
 	}
-	if _, err := get("c.test", true); err == nil || !strings.Contains(err.Error(), "tls") {
+	if _, err := get("c.test", true); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
 		t.Errorf("unknown name: %v", err)
 	}
 }
