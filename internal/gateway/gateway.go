@@ -27,7 +27,7 @@ type Invoker interface {
 	Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.Result, error)
 }
 
-// Options are what the gateway is made of. All but Permits, Log, Now and Apps are required.
+// Options are what the gateway is made of. All but Permits, Log, Now, Apps and Elsewhere are required.
 type Options struct {
 	Catalog *catalog.Catalog
 	Invoker Invoker
@@ -42,7 +42,10 @@ type Options struct {
 	Domain string
 	// Apps, if set, serves versions that are HTTP applications.
 	Apps func(w http.ResponseWriter, r *http.Request, t Target)
-	Log  *slog.Logger // discarded when nil
+	// Elsewhere, if set, tells the address at which a request shall be made instead; "" is
+	// here.
+	Elsewhere func(*http.Request) string
+	Log       *slog.Logger // discarded when nil
 	// AccessLog has Log say what was answered to each request; without it, only where
 	// that is as detailed as can be.
 	AccessLog bool
@@ -118,6 +121,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) {
+	if g.Elsewhere != nil {
+		if to := g.Elsewhere(r); to != "" {
+			w.Header().Set("Location", to)
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusPermanentRedirect) // keeps the method (RFC 9110, section 15.4.9)
+			return
+		}
+	}
 	t, err := g.find(r)
 	if err != nil {
 		refuse(w, r, err)

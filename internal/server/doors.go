@@ -51,7 +51,7 @@ func (s *Server) openDoors(context.Context) error {
 	}
 	s.front = gateway.New(gateway.Options{
 		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Permits: s.permits, Region: s.config.Region,
-		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp,
+		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp, Elsewhere: s.secureAddress(),
 	})
 	return nil
 }

@@ -152,36 +152,29 @@ func (s *Server) serveTLS(ctx context.Context, l net.Listener, h http.Handler) e
 }
 
 // plainly is what the gateway's address for HTTP serves: next, behind the questions
-// of an authority for proof. Requests for names that have a certificate it sends to
-// HTTPS, if that is asked for.
+// of an authority for proof.
 func (s *Server) plainly(next http.Handler) http.Handler {
 	if s.tls == nil {
 		return next
 	}
-	if s.config.TLS.Redirect {
-		next = s.redirecting(next)
-	}
 	return s.certs.Challenges(next)
 }
 
-func (s *Server) redirecting(next http.Handler) http.Handler {
+// secureAddress tells where requests without TLS for names that have a certificate are
+// sent; nil if that is not asked for.
+func (s *Server) secureAddress() func(*http.Request) string {
+	if s.tls == nil || !s.config.TLS.Redirect {
+		return nil
+	}
 	port := ""
 	if _, p, err := net.SplitHostPort(s.tls.Addr().String()); err == nil && p != "443" {
 		port = ":" + p
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, found := strings.Cut(r.Host, ":")
-		if !found {
-			host = r.Host
+	return func(r *http.Request) string {
+		host, _, _ := strings.Cut(r.Host, ":")
+		if r.TLS != nil || s.certs.Certificate(host) == nil || !strings.HasPrefix(r.RequestURI, "/") {
+			return ""
 		}
-		if s.certs.Certificate(host) == nil || !strings.HasPrefix(r.RequestURI, "/") {
-			next.ServeHTTP(w, r)
-			return
-		}
-		// The name is one of a certificate, and the rest begins with its path. 308
-		// keeps the method (RFC 9110, section 15.4.9).
-		w.Header().Set("Location", "https://"+host+port+r.RequestURI)
-		w.Header().Set("Content-Length", "0")
-		w.WriteHeader(http.StatusPermanentRedirect)
-	})
+		return "https://" + host + port + r.RequestURI // the name is one of a certificate, and the rest begins with its path
+	}
 }

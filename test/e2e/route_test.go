@@ -29,7 +29,7 @@ func run(t *testing.T, s *harness.Server, args ...string) string {
 // TestRoutesAndDomains leads requests by routes to a function, over HTTP and, by a
 // name with a certificate, over HTTP/2, before and after a restart.
 func TestRoutesAndDomains(t *testing.T) {
-	s := harness.Start(t, harness.Options{Env: []string{"LAMBENT_TLS_LISTEN=127.0.0.1:0", "LAMBENT_TLS_REDIRECT=true"}})
+	s := harness.Start(t, harness.Options{Env: []string{"LAMBENT_TLS_LISTEN=127.0.0.1:0", "LAMBENT_TLS_REDIRECT=true", "LAMBENT_LOG_ACCESS=true"}})
 	s.Create(t, harness.Function{Name: "orders", Runtime: "python3.12", Handler: "index.handler", Zip: harness.Zip(t, map[string]string{"index.py": webApp})})
 	run(t, s, "route", "add", "GET", "api.test/o/{id}", "orders", "--public", "--set-header", "X-Id=${path.id}", "--set-query", "who=${path.id}", "--remove-query", "secret")
 	run(t, s, "route", "add", "/keyed", "orders", "--key")
@@ -70,6 +70,9 @@ func TestRoutesAndDomains(t *testing.T) {
 		if res, err := secure.Do(newRequest(t, "GET", "https://other.test/", "")); err == nil {
 			_ = res.Body.Close()
 			t.Errorf("%s: a name without a certificate was served", when)
+		}
+		if log := s.Stderr(); !strings.Contains(log, "host=api.test method=GET path=/o/7 status=308") || !strings.Contains(log, "path=/o/7 status=201") {
+			t.Errorf("%s: access log:\n%s", when, log)
 		}
 		s.Restart()
 	}
