@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -329,4 +330,19 @@ func TestProgressAndLongCalls(t *testing.T) {
 			t.Errorf("in the end %+v", o)
 		}
 	})
+}
+
+// A cancellation and the loss of the lease may come at the same time.
+func TestCancelAsTheLeasePasses(t *testing.T) {
+	s := New(Options{Jobs: store.NewMemory(), Catalog: &shelf{}, Region: region})
+	for range 100 {
+		s.hold(newHeld(t.Context(), store.Job{ID: "j", Token: 1}, nil))
+		var both sync.WaitGroup
+		both.Go(func() { s.cancelHere("j") })
+		both.Go(func() { s.extended([]store.Change{{ID: "j", Token: 1}}, []error{store.ErrConflict}) })
+		both.Wait()
+		if s.cancelHere("j") {
+			t.Fatal("a job that is another's was cancelled here")
+		}
+	}
 }

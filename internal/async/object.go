@@ -300,19 +300,17 @@ func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, er
 func (s *Service) cancelHere(id string) bool {
 	s.mu.Lock()
 	h := s.held[id]
-	if h != nil && h.ending {
-		h = nil // its end is decided
-	}
-	if h != nil && !h.lost {
+	here := h != nil && !h.ending && !h.lost // else its end is decided, or another's
+	if here {
 		h.cancelled = true
 		h.cancel()
 	}
-	waits := h != nil && h.started.IsZero() && !h.ending
+	waits := here && h.started.IsZero()
 	s.mu.Unlock()
 	if waits { // it is leased ahead: it need not wait for its turn
 		s.box.tell(func(d *dispatcher) { d.drop(h) })
 	}
-	return h != nil && !h.lost
+	return here
 }
 
 // drop ends a cancelled job that is in a buffer.
