@@ -48,5 +48,11 @@ func Resource(r *http.Request, region, namespace string) string {
 	if err != nil { // the operation says so
 		return "*"
 	}
-	return c.groupARN(name) + ":log-stream:" + in.LogStreamName
+	stream := in.LogStreamName
+	switch Operation(r) {
+	case "CreateLogStream", "GetLogEvents", "PutLogEvents":
+	default: // it is about them all
+		stream = ""
+	}
+	return c.groupARN(name) + ":log-stream:" + stream
 }

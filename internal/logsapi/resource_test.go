@@ -20,6 +20,9 @@ func TestResource(t *testing.T) {
 		{"TagResource", `{"resourceArn":"` + own + `","logGroupName":"other"}`, "*"},
 		{"GetLogEvents", `{"logGroupName":"own","logStreamName":"s"}`, own + ":log-stream:s"},
 		{"GetLogEvents", `{"logGroupName":"own","logGroupIdentifiers":["other"]}`, own + ":log-stream:"},
+		{"PutLogEvents", `{"logGroupName":"own","logStreamName":"s"}`, own + ":log-stream:s"},
+		{"DeleteLogGroup", `{"logGroupName":"own","logStreamName":"s"}`, own + ":log-stream:"},
+		{"FilterLogEvents", `{"logGroupName":"own","logStreamName":"s"}`, own + ":log-stream:"},
 		{"DescribeLogGroups", `{"logGroupName":"own"}`, "*"},
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
