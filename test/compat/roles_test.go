@@ -28,7 +28,7 @@ func ask(t *testing.T, s *harness.Server, program ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
-	cmd.Env = append(os.Environ(), s.AWSEnv()...)
+	cmd.Env = append(append(os.Environ(), s.AWSEnv()...), "PYTHONDONTWRITEBYTECODE=1") // beside the clients
 	out, err := cmd.CombinedOutput()
 	said, ok := strings.CutSuffix(strings.TrimSpace(string(out)), "ok")
 	if err != nil || !ok {

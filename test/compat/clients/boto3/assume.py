@@ -7,7 +7,7 @@ import os
 import sys
 
 import boto3
-from botocore.exceptions import ClientError
+from refusals import expect
 
 ROOT, FUNCTION = "arn:aws:iam::000000000000:root", "assumed"
 ROLE = "arn:aws:iam::000000000000:role/team/deployer"
@@ -20,15 +20,6 @@ MAY = ["lambda:GetFunction", "lambda:InvokeFunction", "lambda:CreateFunction", "
 
 part, code, kept = sys.argv[1], open(sys.argv[2], "rb").read(), os.path.join(sys.argv[3], "keys.json")
 iam, sts = boto3.client("iam"), boto3.client("sts")
-
-
-def expect(code, call, **kwargs):
-    try:
-        call(**kwargs)
-    except ClientError as err:
-        assert err.response["Error"]["Code"] == code, err
-        return err.response["Error"]["Message"]
-    raise AssertionError(f"{call} did not raise {code}")
 
 
 def session(keys):

@@ -6,7 +6,7 @@ import json
 import sys
 
 import boto3
-from botocore.exceptions import ClientError
+from refusals import expect
 
 ACCOUNT = "000000000000"
 ROLE, FUNCTION = "ci-lambda", "with-role"
@@ -20,15 +20,6 @@ OWN = f"arn:aws:iam::{ACCOUNT}:policy/team/calls"
 
 part, code = sys.argv[1], open(sys.argv[2], "rb").read()
 iam, lam, sts = boto3.client("iam"), boto3.client("lambda"), boto3.client("sts")
-
-
-def expect(code, call, **kwargs):
-    try:
-        call(**kwargs)
-    except ClientError as err:
-        assert err.response["Error"]["Code"] == code, err
-        return err.response["Error"]["Message"]
-    raise AssertionError(f"{call} did not raise {code}")
 
 
 def allow(*actions):

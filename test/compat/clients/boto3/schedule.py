@@ -6,23 +6,13 @@ import sys
 import time
 
 import boto3
-from botocore.exceptions import ClientError
+from refusals import expect
 
 ROLE = "arn:aws:iam::000000000000:role/test"
 NAME = "on-time"
 
 code = open(sys.argv[1], "rb").read()
 lam, scheduler, logs = boto3.client("lambda"), boto3.client("scheduler"), boto3.client("logs")
-
-
-def expect(code, call, **kwargs):
-    try:
-        call(**kwargs)
-    except ClientError as err:
-        assert err.response["Error"]["Code"] == code, err
-        assert err.response["Error"]["Message"], err.response
-        return err
-    raise AssertionError(f"{call} did not raise {code}")
 
 
 def messages():
