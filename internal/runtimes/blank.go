@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
@@ -67,14 +68,56 @@ func (c *Catalog) control(rt *sandbox.Runtime, v *lambent.Version, i interpreter
 	if inTable && l.blank == nil || needsOwnStart(v.Env, i.family) {
 		return
 	}
-	blank := &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(v, r)}
-	if i.family == familyPython {
-		// The same program: it tells by its socket what it is to be.
-		blank.Zygote = rt.Command
-		blank.Env = append(blank.Env, c.expected()...)
+	rt.Blank = c.blanks.of(rt, v.MemoryMB, i, func() *sandbox.Blank {
+		blank := &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(v, r)}
+		if i.family == familyPython {
+			// The same program: it tells by its socket what it is to be.
+			blank.Zygote = rt.Command
+			blank.Env = append(blank.Env, c.expected()...)
+		}
+		blank.Key = blankKey(rt, i, blank)
+		return blank
+	})
+}
+
+// maxBlanks bounds what is remembered of blanks: memory sizes are for tenants to choose.
+const maxBlanks = 256
+
+// blanks remembers the last blank of each runtime and memory size, which nearly every
+// start wants again: its environment and its hash were half of what it takes to say how
+// a function is started. None of them is ever written to.
+type blanks struct {
+	mu  sync.Mutex // guards all
+	all map[blankSize]madeBlank
+}
+
+type blankSize struct {
+	runtime string
+	memory  int // MB
+}
+
+// madeBlank has, beside the blank, what else it depends on.
+type madeBlank struct {
+	interpreter string // key of one
+	mounts      []sandbox.Mount
+	blank       *sandbox.Blank
+}
+
+// of is the blank that rt, of a function with so much memory in MB, is to have, which
+// fresh makes unless it is known.
+func (b *blanks) of(rt *sandbox.Runtime, memory int, i interpreter, fresh func() *sandbox.Blank) *sandbox.Blank {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	size := blankSize{runtime: rt.Name, memory: memory}
+	if m, known := b.all[size]; known && m.interpreter == i.key && slices.Equal(m.mounts, rt.Mounts) && slices.Equal(m.blank.Command, rt.Command) {
+		return m.blank
 	}
-	blank.Key = blankKey(rt, i, blank)
-	rt.Blank = blank
+	if b.all == nil || len(b.all) >= maxBlanks {
+		b.all = map[blankSize]madeBlank{}
+	}
+	m := madeBlank{interpreter: i.key, mounts: slices.Clone(rt.Mounts), blank: fresh()}
+	b.all[size] = m
+	return m.blank
 }
 
 // blankEnvironment is what every function of a release with as much memory has in

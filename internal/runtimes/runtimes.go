@@ -49,8 +49,9 @@ type Catalog struct {
 	// mu makes scans go one at a time and guards scanned.
 	mu      sync.Mutex
 	scanned time.Time
-	// listings has its own lock, never taken with mu.
+	// listings and blanks have locks of their own, never taken with mu.
 	listings listings
+	blanks   blanks
 	// pip makes installations of packages go one at a time; never taken with mu.
 	pip sync.Mutex
 }
