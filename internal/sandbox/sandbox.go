@@ -181,7 +181,7 @@ type Spec struct {
 	Trees  map[int]*filetree.Tree
 	Layers []string // directories merged at /opt, later ones on top
 	// Env is the runtime's whole environment but for AWS_LAMBDA_RUNTIME_API,
-	// which the driver adds.
+	// which the driver adds. No name is in it twice.
 	Env    []string
 	Output Output
 	// Begun is what programs in the instance are told of its start.

@@ -248,8 +248,8 @@ func appendQuoted(b []byte, s string) []byte {
 func appendGone(b []byte, had, env []string) []byte {
 	b = append(b, `"gone":[`...)
 	for _, v := range had {
-		name, _, _ := strings.Cut(v, "=")
-		if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
+		if position(env, v) < 0 {
+			name, _, _ := strings.Cut(v, "=")
 			b = append(appendQuoted(b, name), ',')
 		}
 	}

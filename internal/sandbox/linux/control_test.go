@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/runtimeapi"
+	"lambent.dev/lambent/internal/sandbox"
 )
 
 // TestWhatDiffers: a blank that can do with it is told what differs from the environment
@@ -43,6 +45,28 @@ func TestWhatDiffers(t *testing.T) {
 		maps.Copy(have, got.Env)
 		if want := asMap(c.env); !maps.Equal(have, want) {
 			t.Errorf("%s: the blank has %v, want %v", name, have, want)
+		}
+	}
+}
+
+// TestWhoseVariableCounts: the function's over the runtime's, in its place, and ours over
+// both; a name that only begins alike is another one.
+func TestWhoseVariableCounts(t *testing.T) {
+	version := &lambent.Version{}
+	for name, c := range map[string]struct{ runtime, own, want []string }{
+		"none twice":   {[]string{"A=1"}, []string{"B=2"}, []string{"A=1", "B=2"}},
+		"the function": {[]string{"A=1", "AB=2"}, []string{"C=3", "A=4", "ABC="}, []string{"A=4", "AB=2", "C=3", "ABC="}},
+		"ours":         {[]string{"A=1"}, []string{"AWS_LAMBDA_RUNTIME_API=mine", "B=2"}, []string{"A=1", "", "B=2"}},
+	} {
+		b := &builder{spec: sandbox.Spec{Version: version, Env: c.own, Runtime: sandbox.Runtime{Env: c.runtime}}}
+		const api = "AWS_LAMBDA_RUNTIME_API=" + runtimeAPIAddress
+		if i := slices.Index(c.want, ""); i >= 0 {
+			c.want[i] = api
+		} else {
+			c.want = append(c.want, api)
+		}
+		if got := b.environment(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }

@@ -427,18 +427,30 @@ func (b *builder) environment() []string {
 	if b.far != nil {
 		ours = append(ours, controlVariable)
 	}
-	at := map[string]int{}
-	var env []string
-	for _, v := range slices.Concat(b.spec.Runtime.Env, b.spec.Env, ours) {
-		name, _, _ := strings.Cut(v, "=")
-		if i, ok := at[name]; ok {
+	env := make([]string, 0, len(b.spec.Runtime.Env)+len(b.spec.Env)+len(ours))
+	return override(override(append(env, b.spec.Runtime.Env...), b.spec.Env), ours)
+}
+
+// override puts variables, none of them twice, in the places of those in env that have
+// their names, and the others behind. One of the two is short.
+func override(env, with []string) []string {
+	had := len(env)
+	for _, v := range with {
+		if i := position(env[:had], v); i >= 0 {
 			env[i] = v
-			continue
+		} else {
+			env = append(env, v)
 		}
-		at[name] = len(env)
-		env = append(env, v)
 	}
 	return env
+}
+
+// position is where env has the variable that v is a value of; -1 is nowhere.
+func position(env []string, v string) int {
+	name, _, _ := strings.Cut(v, "=")
+	return slices.IndexFunc(env, func(v string) bool {
+		return len(v) > len(name) && v[len(name)] == '=' && v[:len(name)] == name
+	})
 }
 
 // guest is what the builder has made so far.
