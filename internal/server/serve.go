@@ -31,6 +31,7 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		Protocols:         protocols(),
+		ConnState:         s.callers.watch,
 		// As large as every peer may send (RFC 9113, section 4.2): a megabyte, which is
 		// net/http's own choice, would be for each connection.
 		HTTP2: &http.HTTP2Config{MaxReadFrameSize: 16 << 10},

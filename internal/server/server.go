@@ -111,6 +111,7 @@ type Server struct {
 	socketsMu    sync.Mutex     // guards sockets
 	sockets      Sockets        // kept open for the next server, if there is one
 	parting      atomic.Bool    // clients are asked to close their connections
+	callers      callers        // clients that have to reconnect
 	stopping     chan struct{}  // closed when Run begins to stop
 	closers      []func() error // in the order of opening
 }

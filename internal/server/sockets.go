@@ -37,7 +37,8 @@ const (
 // lingering is how long a server that is replaced answers on the connections that
 // it has, without accepting others, and asks their clients to close them: where
 // connections cannot be handed over, which is so for HTTP/2 and HTTPS, a client that
-// is calling all the time is never on one that is being closed.
+// is calling all the time is never on one that is being closed. Without such clients
+// it is left out, because others wait meanwhile.
 const lingering = 500 * time.Millisecond
 
 // socket is a listener that can stop accepting without closing the socket.
@@ -45,6 +46,8 @@ type socket struct {
 	*net.TCPListener
 	closing chan struct{}
 	once    sync.Once
+	paused  chan struct{} // closed when Accept takes nothing any more
+	pausing sync.Once
 }
 
 // listenOn takes an address, or the socket that an earlier server had on it.
@@ -62,7 +65,7 @@ func (s *Server) listenOn(ctx context.Context, name, address string) (net.Listen
 		return nil, errors.Join(err, l.Close())
 	}
 	s.keepListening(name, kept)
-	held := &socket{TCPListener: tcp, closing: make(chan struct{})}
+	held := &socket{TCPListener: tcp, closing: make(chan struct{}), paused: make(chan struct{})}
 	s.closers = append(s.closers, func() error {
 		return errors.Join(closeListener(held)(), s.dropSocket(name))
 	})
@@ -151,14 +154,25 @@ func (s *Server) dropSocket(name string) error {
 func (l *socket) Accept() (net.Conn, error) {
 	nc, err := l.TCPListener.Accept()
 	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		l.pausing.Do(func() { close(l.paused) })
 		<-l.closing
 		return nil, net.ErrClosed
 	}
 	return nc, err
 }
 
-// pause leaves what connects from now on in the kernel's queue.
-func (l *socket) pause() error { return l.SetDeadline(time.Unix(1, 0)) }
+// pause leaves what connects from now on in the kernel's queue. Whoever was accepted
+// before is being served when it returns, unless nobody accepts.
+func (l *socket) pause() error {
+	if err := l.SetDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	select {
+	case <-l.paused:
+	case <-time.After(lingering):
+	}
+	return nil
+}
 
 // Close implements net.Listener.
 func (l *socket) Close() error {
@@ -177,7 +191,7 @@ func (s *Server) part(ctx context.Context, l net.Listener) {
 		s.log.Error("stop accepting", "addr", l.Addr().String(), "err", err)
 	}
 	s.parting.Store(true)
-	time.Sleep(lingering)
+	s.callers.leave()
 }
 
 // lastAnswers asks clients to close their connections, once the server parts.
