@@ -124,8 +124,11 @@ func (f *routeFlags) route(dir string, args []string) (lambent.Route, error) {
 	if strings.HasPrefix(host, "*.") {
 		r.Host = host
 	}
-	if path == "*" {
+	switch parts := strings.Split(path, "/"); {
+	case path == "*":
 		r.Path = lambent.RouteDefault
+	case parts[len(parts)-1] == "*": // is text in a route, which nobody means
+		return r, fmt.Errorf("%q would take that very path: {rest+} stands for all that follows", args[0])
 	}
 	r.Function, r.Qualifier, _ = strings.Cut(args[1], ":")
 	r.TimeoutSeconds = f.timeout.Seconds()
