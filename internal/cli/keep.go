@@ -112,6 +112,7 @@ func (a *app) setCommand() *cobra.Command {
 			"  loops=on|off          let chains of calls come back to it more than 16 times\n" +
 			"  hold-events=on|off    let its asynchronous calls wait, such as while a database that it needs is away\n" +
 			"  min-instances=N       keep N initialised instances of the version or alias\n" +
+			"  concurrency=N|off     reserve N calls at the same time for it, and let no more run; 0 lets none\n" +
 			"and how the number of instances follows the load, where `default` is as the server has it:\n" +
 			"  scale.mode=MODE       by concurrency, rps, cpu or memory\n" +
 			"  scale.target=N        of that per instance, scale.utilisation=0.7 of it at the most\n" +
@@ -153,6 +154,9 @@ func (a *app) set(cmd *cobra.Command, name string, assignments []string) error {
 	text := []string{"reserve=" + onOff(s.Reserve), "prediction=" + onOff(s.Prediction)}
 	for _, q := range slices.Sorted(maps.Keys(s.MinInstances)) {
 		text = append(text, fmt.Sprintf("%s:min-instances=%d", printable(q), s.MinInstances[q]))
+	}
+	if s.Concurrency != nil {
+		text = append(text, fmt.Sprintf("concurrency=%d", *s.Concurrency))
 	}
 	if t := s.AsyncTimeoutSeconds; t != nil {
 		text = append(text, "async-timeout="+shortDuration(time.Duration(*t*float64(time.Second))))
@@ -210,8 +214,16 @@ func settings(qualifier string, assignments []string) (client.Settings, error) {
 				err = errors.New("want a number from 0 on")
 			}
 			s.MinInstances = map[string]int{cmp.Or(qualifier, lambent.Latest): n}
+		case "concurrency":
+			n := -1
+			if value != "off" {
+				if n, err = strconv.Atoi(value); err != nil || n < 0 {
+					err = errors.New("want a number from 0 on, or off")
+				}
+			}
+			s.Concurrency = &n
 		default:
-			err = errors.New("there is no such setting: want reserve, prediction, min-instances, async-timeout, loops, hold-events or scale.NAME")
+			err = errors.New("there is no such setting: want reserve, prediction, min-instances, concurrency, async-timeout, loops, hold-events or scale.NAME")
 		}
 		if err == nil && key != "min-instances" && qualifier != "" {
 			err = fmt.Errorf("it is a setting of the whole function: leave out :%s", qualifier)

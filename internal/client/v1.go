@@ -230,6 +230,9 @@ type Settings struct {
 	AsyncTimeoutSeconds *float64 `json:"asyncTimeoutSeconds,omitempty"`
 	AllowLoops          *bool    `json:"allowLoops,omitempty"`
 	HoldEvents          *bool    `json:"holdEvents,omitempty"`
+	// Concurrency is what is reserved for the function; nil is nothing. In a change -1
+	// ends it.
+	Concurrency *int `json:"concurrency,omitempty"`
 }
 
 // Provision is a request for provisioned concurrency. Nil windows keep those

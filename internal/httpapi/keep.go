@@ -15,8 +15,12 @@ import (
 // What a function asks to be kept ready: its settings and its provisioned
 // concurrency.
 
-func settings(s lambent.Settings) client.Settings {
-	out := client.Settings{Reserve: new(!s.NoReserve), Prediction: new(!s.NoPrediction), MinInstances: s.MinInstances, Scaling: s.Scaling.Texts()}
+func settings(f *lambent.Function) client.Settings {
+	s := f.Settings
+	out := client.Settings{
+		Reserve: new(!s.NoReserve), Prediction: new(!s.NoPrediction), MinInstances: s.MinInstances, Scaling: s.Scaling.Texts(),
+		Concurrency: f.Reserved,
+	}
 	if s.AsyncTimeout > 0 {
 		out.AsyncTimeoutSeconds = new(s.AsyncTimeout.Seconds())
 	}
@@ -34,7 +38,7 @@ func (a *api) getSettings(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, settings(entry.Function.Settings))
+	return c.answer(http.StatusOK, settings(entry.Function))
 }
 
 func (a *api) putSettings(c *call) error {
@@ -46,7 +50,15 @@ func (a *api) putSettings(c *call) error {
 	if err := c.read(&in); err != nil {
 		return err
 	}
-	set, err := a.o.Catalog.SetSettings(c.Context(), c.id.AccountID, name, func(s *lambent.Settings) error {
+	if n := in.Concurrency; n != nil { // first, because others may have left too little
+		if *n < 0 {
+			n = nil
+		}
+		if err := a.o.Catalog.SetReserved(c.Context(), c.id.AccountID, name, n); err != nil {
+			return err
+		}
+	}
+	_, err = a.o.Catalog.SetSettings(c.Context(), c.id.AccountID, name, func(s *lambent.Settings) error {
 		if in.Reserve != nil {
 			s.NoReserve = !*in.Reserve
 		}
@@ -76,7 +88,7 @@ func (a *api) putSettings(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, settings(set))
+	return a.getSettings(c)
 }
 
 // read reads the body as one JSON object without unknown members.
