@@ -74,7 +74,7 @@ func (a *app) invoke(cmd *cobra.Command, name string, f invokeFlags) error {
 	result, err := c.Invoke(cmd.Context(), name, payload, client.InvokeOptions{Qualifier: f.qualifier, Tail: f.tail})
 	stop()
 	if err != nil {
-		return a.missing(err, name)
+		return refused(a.missing(err, name), name)
 	}
 	if err := a.printInvocation(result); err != nil {
 		return err
@@ -115,6 +115,21 @@ func (a *app) missing(err error, name string) error {
 		return lambent.Errorf(lambent.CodeNotFound, "%w (`lambent versions %s` shows what there is of it)", err, name)
 	}
 	return lambent.Errorf(lambent.CodeNotFound, "%w (`lambent list` shows the functions, `lambent deploy DIR --name %s` makes this one)", err, name)
+}
+
+// refused adds to the error of a call that found no room, which AWS words the same for
+// every limit, which one it was and what to do.
+func refused(err error, name string) error {
+	hint := ""
+	switch lambent.ReasonOf(err) {
+	case "ReservedFunctionConcurrentInvocationLimitExceeded":
+		hint = fmt.Sprintf("as many calls of %[1]s run as its reserved concurrency lets, which may be 0: `lambent set %[1]s` shows it, and concurrency=N or concurrency=off changes it", name)
+	case "ConcurrentInvocationLimitExceeded":
+		hint = fmt.Sprintf("no room was left for another call: `lambent top` shows what runs, `lambent scale why %s` what starts wait for; the limits are instances.concurrency and instances.memory", name)
+	default:
+		return err
+	}
+	return lambent.Errorf(lambent.CodeOf(err), "%w %s", err, hint).WithReason(lambent.ReasonOf(err))
 }
 
 // payload reads the payload that a flag names. None is {}.
