@@ -120,7 +120,7 @@ func (a *app) missing(err error, name string) error {
 // refused adds to the error of a call that found no room, which AWS words the same for
 // every limit, which one it was and what to do.
 func refused(err error, name string) error {
-	hint := ""
+	var hint string
 	switch lambent.ReasonOf(err) {
 	case "ReservedFunctionConcurrentInvocationLimitExceeded":
 		hint = fmt.Sprintf("as many calls of %[1]s run as its reserved concurrency lets, which may be 0: `lambent set %[1]s` shows it, and concurrency=N or concurrency=off changes it", name)
