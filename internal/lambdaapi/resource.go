@@ -34,6 +34,9 @@ func Resource(r *http.Request, region, namespace string) string {
 		number, _ := strconv.Atoi(params["VersionNumber"]) // 0 is the layer itself
 		return layerResource(params["LayerName"], &number, region, namespace)
 	case params["Resource"] != "": // of tags
+		if otherKind(params["Resource"]) != "" {
+			return params["Resource"]
+		}
 		return functionResource(op, params["Resource"], "", region, namespace)
 	case op.Name == "GetLayerVersionByArn":
 		return layerResource(query.Get("Arn"), nil, region, namespace)

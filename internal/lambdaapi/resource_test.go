@@ -23,6 +23,7 @@ func TestResource(t *testing.T) {
 		{http.MethodPost, "/2015-03-31/functions?Qualifier=2", `{"FunctionName":"f:2","Role":"arn:aws:iam::000000000000:role/r","Code":{"ZipFile":""}}`, f},
 		{http.MethodGet, "/2017-03-31/tags/" + url.PathEscape(f), "", f},
 		{http.MethodGet, "/2017-03-31/tags/" + url.PathEscape(strings.Replace(f, "aws", "aws-cn", 1)), "", f},
+		{http.MethodGet, "/2017-03-31/tags/" + url.PathEscape(layer), "", layer},
 		{http.MethodGet, "/2018-10-31/layers/l/versions/2", "", layer + ":2"},
 		{http.MethodGet, "/2018-10-31/layers/" + layer + "/versions/2", "", layer + ":2"},
 		{http.MethodGet, "/2018-10-31/layers/" + layer + ":3/versions/2", "", layer + ":2"},

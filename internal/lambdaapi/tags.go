@@ -17,10 +17,18 @@ var taggedKinds = map[string]string{
 	"layer":                "Layer not found: ",
 }
 
+// otherKind is what an ARN names that is no function; "" for one that is.
+func otherKind(arn string) string {
+	if parts := strings.SplitN(arn, ":", 7); len(parts) == 7 && parts[5] != "function" {
+		return parts[5]
+	}
+	return ""
+}
+
 // tagged finds the function that a tag operation's ARN names.
 func (h *handler) tagged(c caller, arn string) (string, error) {
-	if parts := strings.SplitN(arn, ":", 7); len(parts) == 7 && parts[5] != "function" {
-		return "", notFound(taggedKinds[parts[5]] + arn)
+	if kind := otherKind(arn); kind != "" {
+		return "", notFound(taggedKinds[kind] + arn)
 	}
 	t, err := h.target(c, arn, nil)
 	if err != nil {
