@@ -195,11 +195,8 @@ func (s *Server) end() {
 	s.Stop()
 }
 
-// Exited is closed when the process has ended; Err is its status from then on.
+// Exited is closed when the process has ended.
 func (s *Server) Exited() <-chan struct{} { return s.exited }
-
-// Err is how the process ended.
-func (s *Server) Err() error { return s.err }
 
 // PID of the server process.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
