@@ -129,7 +129,12 @@ func (b *builder) blank(ctx context.Context, s blankSpec) (*blank, error) {
 		return nil, err
 	}
 	var thread int
-	b.shell.run(func() { thread, err = unix.Gettid(), enterOwn(base) })
+	b.shell.run(func() {
+		thread, err = unix.Gettid(), enterOwn(base)
+		if err == nil && s.from != nil { // others may leave files there while they boot
+			err = b.shell.layTmp()
+		}
+	})
 	if err != nil {
 		return nil, err
 	}

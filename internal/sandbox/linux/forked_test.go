@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -98,4 +99,59 @@ func TestForkedFindsLayers(t *testing.T) {
 			t.Errorf("origin %s, want %s: %s", r.Origin, want, got)
 		}
 	}
+}
+
+// TestForkedTmp: a fork waits with the usual /tmp; its function has the one that it is to
+// have, and none below it: of the usual size, of another one, or a predecessor's.
+func TestForkedTmp(t *testing.T) {
+	needRoot(t)
+	p := newPython(t)
+	d := newDriver(t, Options{DataDir: t.TempDir()})
+	defer d.Close()
+	// Its size in MB, how often something is mounted there, and what is in it.
+	const source = `import os
+def handler(event, context):
+    stat = os.statvfs("/tmp")
+    with open("/proc/self/mountinfo") as f:
+        mounts = sum(line.split()[4] == "/tmp" for line in f)
+    found = [name for name in os.listdir("/tmp") if name != "lost+found"]
+    open("/tmp/mine", "w").close()
+    return [stat.f_blocks * stat.f_frsize >> 20, mounts, found]
+`
+	spec := p.spec(t, source, nil)
+	about := func(id string, mb int, kept sandbox.Tmp, found string) sandbox.Tmp {
+		t.Helper()
+		sandboxtest.AwaitReserve(t, d, spec.Runtime)
+		spec.ID, spec.Tmp, spec.Output = id, kept, &sandboxtest.Lines{}
+		v := *spec.Version
+		v.EphemeralMB = mb
+		spec.Version = &v
+		i, err := d.Start(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := i.Init(t.Context())
+		if err != nil || r.Origin != lambent.OriginBlank {
+			t.Errorf("%s: origin %s, %v", id, r.Origin, err)
+		}
+		answer := invoke(t, i, `{}`)
+		var size, mounts int
+		var names []string
+		if err := json.Unmarshal([]byte(answer), &[]any{&size, &mounts, &names}); err != nil {
+			t.Fatalf("%s: %s: %v", id, answer, err)
+		}
+		if size < mb || size > mb+mb/10+8 || mounts != 1 || strings.Join(names, " ") != found {
+			t.Errorf("%s: /tmp has %d MB of %d, is mounted %d times and has %q, want %q", id, size, mb, mounts, names, found)
+		}
+		tmp := i.(sandbox.Keeper).KeepTmp()
+		if err := i.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return tmp
+	}
+	kept := about("usual", usual.tmpMB, nil, "")
+	again := about("kept", usual.tmpMB, kept, "mine")
+	_ = again.Close()
+	other := about("large", 600, nil, "")
+	_ = other.Close()
 }

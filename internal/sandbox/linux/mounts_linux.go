@@ -136,7 +136,16 @@ func goHome(to [3]int) error {
 
 // fitMounts puts the function's own mounts into the calling thread's tree.
 func (b *builder) fitMounts() error {
-	for _, m := range append(b.mounts, attachment{fd: b.shell.tmp.fd, at: "/tmp"}) {
+	mounts := b.mounts
+	if tmp := b.shell.tmp; tmp.fd >= 0 { // else it is there
+		if b.shell.laid {
+			if err := unix.Unmount("/tmp", unix.MNT_DETACH); err != nil {
+				return fmt.Errorf("unmount an empty /tmp: %w", err)
+			}
+		}
+		mounts = append(mounts, attachment{fd: tmp.fd, at: "/tmp"})
+	}
+	for _, m := range mounts {
 		if err := attach(m.fd, m.at); err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ type shell struct {
 	slot     *slot
 	network  lambent.Network
 	tmp      *volume // nil before it is made and after it was given away
+	laid     bool    // a /tmp is mounted already: this one, or the one before it
 	listener net.Listener
 	link     netlink.Link
 
@@ -138,6 +139,16 @@ func (s *shell) inheritTmp(v *volume) error {
 	}
 	s.closeTmp()
 	s.tmp = v
+	return nil
+}
+
+// layTmp mounts the usual /tmp, which most functions want, in the calling thread's tree.
+func (s *shell) layTmp() error {
+	if err := attach(s.tmp.fd, "/tmp"); err != nil {
+		return fmt.Errorf("mount /tmp: %w", err)
+	}
+	s.tmp.closeMount()
+	s.laid = true
 	return nil
 }
 
