@@ -63,17 +63,6 @@ func (l *Limiter) Allow(e *Entry, caller string, now time.Time) (wait time.Durat
 	return 0, true
 }
 
-// size is how many callers are remembered.
-func (l *Limiter) size() (n int) {
-	for i := range l.shards {
-		s := &l.shards[i]
-		s.mu.Lock()
-		n += len(s.recent) + len(s.older)
-		s.mu.Unlock()
-	}
-	return n
-}
-
 // CallerOf names the sender of a request that is known by its address only: an
 // IPv6 network of 64 bits counts as one, since each host can take any address in it.
 func CallerOf(a netip.Addr) string {

@@ -94,3 +94,14 @@ func BenchmarkAllow(b *testing.B) {
 		l.Allow(e, "10.1.2.3", time.Now())
 	}
 }
+
+// size is how many callers are remembered.
+func (l *Limiter) size() (n int) {
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		n += len(s.recent) + len(s.older)
+		s.mu.Unlock()
+	}
+	return n
+}
