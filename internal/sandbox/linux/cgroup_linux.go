@@ -39,8 +39,6 @@ type limits struct {
 // hierarchy is one side of the control groups, v1 or v2, with a directory of
 // ours in it. Both sides are thin: what differs is which file says what.
 type hierarchy interface {
-	// name is "v1", "v2" or "none".
-	name() string
 	// create makes the group of one instance, with its limits.
 	create(id string, l limits) (group, error)
 	// dirs are the directories that hold the instances' groups; made are those

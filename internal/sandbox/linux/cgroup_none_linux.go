@@ -6,7 +6,6 @@ import "lambent.dev/lambent/internal/sandbox"
 // or counted, and the driver says so.
 type none struct{}
 
-func (none) name() string                         { return "none" }
 func (none) dirs() []string                       { return nil }
 func (none) made() []string                       { return nil }
 func (none) warnings() []string                   { return nil }

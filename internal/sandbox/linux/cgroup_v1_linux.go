@@ -55,7 +55,6 @@ func distinct(dirs map[string]string) []string {
 	return list
 }
 
-func (h *v1) name() string   { return "v1" }
 func (h *v1) dirs() []string { return h.unique }
 func (h *v1) made() []string { return h.above }
 

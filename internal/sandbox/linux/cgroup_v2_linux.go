@@ -188,7 +188,6 @@ func delegate(dir string) error {
 	return nil
 }
 
-func (h *v2) name() string   { return "v2" }
 func (h *v2) dirs() []string { return []string{h.dir} }
 func (h *v2) made() []string { return h.above }
 

@@ -124,7 +124,7 @@ func TestCgroupRoot(t *testing.T) {
 	needRoot(t)
 	const root = "lambent-root-test/inner"
 	d := newDriver(t, Options{DataDir: t.TempDir(), CgroupRoot: root, NoNetwork: true, Ready: -1})
-	if d.cgroups.name() == "none" {
+	if _, without := d.cgroups.(none); without {
 		t.Skip("no cgroups on this host")
 	}
 	if d.network != nil {

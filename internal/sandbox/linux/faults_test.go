@@ -82,7 +82,7 @@ func TestGroupThatCannotBeMade(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if d.cgroups.name() == "v2" {
+	if _, second := d.cgroups.(*v2); second {
 		if err := delegate(dir); err != nil {
 			t.Fatal(err)
 		}
