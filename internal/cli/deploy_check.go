@@ -22,13 +22,16 @@ func (a *app) finish(ctx context.Context, c *client.Client, src source, d client
 		}
 	}
 	out := deployed{Deployed: d}
-	if d.Function.App != nil && !unchecked {
+	if d.Function.App != nil && !unchecked && d.Trouble == "" {
 		out.Check = a.check(ctx, c, d.Function.Name)
 	}
 	if a.json {
 		if err := a.printJSON(out); err != nil {
 			return err
 		}
+	}
+	if d.Trouble != "" {
+		return fmt.Errorf("%s is deployed but cannot start: %s", d.Function.Name, printable(d.Trouble))
 	}
 	if out.Check != nil && out.Check.Failure != nil {
 		f := out.Check.Failure

@@ -104,6 +104,8 @@ type Deployed struct {
 	Created  bool     `json:"created"`
 	Changed  []string `json:"changed"`
 	Timings  []Timing `json:"timings"`
+	// Trouble says why it cannot start, where that is known without a try.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Started is how an application was tried. Status is that of its answer, 0 without

@@ -22,6 +22,7 @@ import (
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/client"
+	"lambent.dev/lambent/internal/runtimes"
 )
 
 // deploy makes a function what the request says and answers when it can be
@@ -61,10 +62,16 @@ func (a *api) deploy(c *call) error {
 	if created {
 		status = http.StatusCreated
 	}
-	return c.answer(status, client.Deployed{
+	out := client.Deployed{
 		Function: a.function(entry.Version, entry.Function.Tags),
 		Created:  created, Changed: d.changed, Timings: d.timings,
-	})
+	}
+	if entry.Version.Image != nil {
+		if err := runtimes.CheckImage(entry.Version); err != nil {
+			out.Trouble = err.Error()
+		}
+	}
+	return c.answer(status, out)
 }
 
 // readDeploy reads the request in its JSON or its multipart form.

@@ -13,12 +13,24 @@ const imageName = "image"
 // launchImage is how the program of an image is started: nothing of the host's is
 // needed for it.
 func launchImage(v *lambent.Version) (sandbox.Runtime, error) {
-	command, _ := v.Image.Process(v.ImageConfig)
-	if len(command) == 0 && (v.App == nil || len(v.App.Command) == 0) {
-		return sandbox.Runtime{}, lambent.Errorf(lambent.CodeInvalid,
-			"The image %s names no program to start: set EntryPoint or Command in the function's ImageConfig, or deploy it with --command.", v.Image.Reference).WithReason("InvalidImage")
+	if err := CheckImage(v); err != nil {
+		return sandbox.Runtime{}, err
 	}
+	command, _ := v.Image.Process(v.ImageConfig)
 	return sandbox.Runtime{Name: imageName, Command: command}, nil
+}
+
+// CheckImage refuses a version of an image that neither names a program to start nor is
+// told one. Its error is CodeInvalid, with the reason InvalidImage.
+func CheckImage(v *lambent.Version) error {
+	if command, _ := v.Image.Process(v.ImageConfig); len(command) > 0 || v.App != nil && len(v.App.Command) > 0 {
+		return nil
+	}
+	way := "set EntryPoint or Command in the function's ImageConfig"
+	if v.App != nil {
+		way = "deploy it with --command"
+	}
+	return lambent.Errorf(lambent.CodeInvalid, "The image %s names no program to start: %s.", v.Image.Reference, way).WithReason("InvalidImage")
 }
 
 // imageDefaults are the variables that a function with an image may set for

@@ -196,15 +196,7 @@ func TestApplicationFromImage(t *testing.T) {
 	base := imagetest.Layer(t, [2]string{"srv/", ""}, [2]string{"srv/page", "from the image"}, [2]string{"srv/gone", "x"},
 		[2]string{"etc/passwd", "root:x:0:0::/root:\nwww:x:33:33::/srv:\n"})
 	code := imagetest.Layer(t, [2]string{"usr/bin/serve!", binary}, [2]string{"srv/.wh.gone", ""})
-	img := imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv"}, base, code)
-	dir := filepath.Join(t.TempDir(), "layout")
-	path, err := layout.Write(dir, empty.Index)
-	if err == nil {
-		err = path.AppendImage(img)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := imageLayout(t, imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv"}, base, code))
 	s := harness.Start(t, harness.Options{})
 	if out, errs, err := s.CLI("", "deploy", "--image", "oci:"+dir, "--name", "site", "--port", "8080"); err != nil {
 		t.Fatalf("%v\n%s%s\n%s", err, out, errs, s.Stderr())
@@ -238,6 +230,44 @@ func TestApplicationFromImage(t *testing.T) {
 	stored, err := filepath.Glob(filepath.Join(s.Data, "artifacts", "trees", "*", "*", "srv", "new"))
 	if err != nil || len(stored) > 0 {
 		t.Errorf("written into the image itself: %v, %v", stored, err)
+	}
+}
+
+// imageLayout writes an image to a directory, as "oci:" names it.
+func imageLayout(t *testing.T, img v1.Image) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "layout")
+	path, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = path.AppendImage(img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestImageWithoutProgram deploys an image that says nothing about what to run.
+func TestImageWithoutProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
+	dir := imageLayout(t, imagetest.Image(t, runtime.GOARCH, v1.Config{}, imagetest.Layer(t, [2]string{"srv/page", "x"})))
+	s := harness.Start(t, harness.Options{})
+	for name, c := range map[string]struct {
+		flag string
+		want string
+	}{
+		"function":    {"--memory=128", "set EntryPoint or Command in the function's ImageConfig"},
+		"application": {"--port=8080", "deploy it with --command"},
+		"unchecked":   {"--no-check", "names no program to start"},
+	} {
+		if out, errs, err := s.CLI("", "deploy", "--image", "oci:"+dir, "--name", name, c.flag); err == nil || !strings.Contains(errs, name+" is deployed but cannot start") || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: %v\n%s%s", name, err, out, errs)
+		}
+	}
+	if out, errs, err := s.CLI("", "deploy", "--image", "oci:"+dir, "--name", "told", "--port=8080", "--command", "/srv/page", "--no-check"); err != nil {
+		t.Errorf("with a command: %v\n%s%s", err, out, errs)
 	}
 }
 
