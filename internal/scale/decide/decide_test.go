@@ -274,3 +274,15 @@ func TestPlain(t *testing.T) {
 		}
 	}
 }
+
+// TestSentenceOfDemand: instances that nobody calls are there for a reason.
+func TestSentenceOfDemand(t *testing.T) {
+	d := Decision{Rule: RuleDemand, Ready: 2, Settings: Settings{Scaling: Defaults(), Min: 2}}
+	if got := d.Sentence(); !strings.HasSuffix(got, ", and its settings ask for at least 2.") {
+		t.Error(got)
+	}
+	d.Settings.Min = 0
+	if got := d.Sentence(); strings.Contains(got, "at least") {
+		t.Error(got)
+	}
+}

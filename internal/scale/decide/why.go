@@ -56,8 +56,12 @@ func (d *Decision) reason() string {
 	case RuleHold:
 		return "nothing was observed yet"
 	case RuleDemand:
-		return fmt.Sprintf("an instance takes one request at a time, so a request that waits starts one (%d wait); %s over %s, idle ones stay for %s",
-			d.Waiting, d.measure(d.Stable), s.Stable, s.Grace)
+		least := ""
+		if s.Min > 0 {
+			least = fmt.Sprintf(", and its settings ask for at least %d", s.Min)
+		}
+		return fmt.Sprintf("an instance takes one request at a time, so a request that waits starts one (%d wait); %s over %s, idle ones stay for %s%s",
+			d.Waiting, d.measure(d.Stable), s.Stable, s.Grace, least)
 	}
 	return fmt.Sprintf("%s over %s, %s per instance", d.measure(d.Stable), s.Stable, d.per())
 }
