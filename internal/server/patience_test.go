@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestClientThatReadsNothing writes to a client that never reads, without a
@@ -57,5 +59,57 @@ func TestClientThatReadsNothing(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("a client that reads nothing is waited for without end")
+	}
+}
+
+// TestClientsAreAskedFor: a connection inherits that its client is asked whether it is
+// still there, where the server has opened the socket and where it has taken it over.
+func TestClientsAreAskedFor(t *testing.T) {
+	first, err := (&Server{}).inherit(t.Context(), socketAPI, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	file, err := first.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := &Server{hooks: Hooks{Sockets: Sockets{Listening: map[string]*os.File{socketAPI: file}}}}
+	second, err := next.inherit(t.Context(), socketAPI, first.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	for name, l := range map[string]net.Listener{"opened": first, "taken over": second} {
+		if err := bePatient(l.(*net.TCPListener), patience); err != nil {
+			t.Fatal(err)
+		}
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		served, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer served.Close()
+		raw, err := served.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = raw.Control(func(fd uintptr) {
+			for _, o := range []struct{ level, name, want int }{
+				{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9}, {unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+			} {
+				if got, err := unix.GetsockoptInt(int(fd), o.level, o.name); err != nil || got != o.want {
+					t.Errorf("%s: option %d of level %d is %d, want %d: %v", name, o.name, o.level, got, o.want, err)
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -75,6 +75,7 @@ func (s *Server) listenOn(ctx context.Context, name, address string) (net.Listen
 func (s *Server) inherit(ctx context.Context, name, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // such a socket knows no patience
+	lc.KeepAlive = -1         // that is [bePatient]'s, once for all connections
 	file := s.hooks.Sockets.Listening[name]
 	if file == nil {
 		return lc.Listen(ctx, "tcp", address)
