@@ -82,12 +82,14 @@ deploy() {
   is "invoke Ruby" "$(lambent invoke ruby -d '{"name": "you"}' 2>/dev/null)" 'Hello, you!'
   mkdir "$functions/limits"
   cat >"$functions/limits/lambda_function.py" <<'P'
-import threading, time
+import mmap, threading, time
 
 def lambda_handler(event, context):
     what = event["do"]
     if what == "memory":
-        return len(b"x" * (event["mb"] << 20)) >> 20
+        # In one system call: a page fault of a User Mode Linux's program takes long.
+        with mmap.mmap(-1, event["mb"] << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE) as m:
+            return len(m) >> 20
     if what == "threads":
         done, n = threading.Event(), 0
         try:
@@ -100,10 +102,13 @@ def lambda_handler(event, context):
             done.set()
         return n
     if what == "spin":
-        end = time.time() + event["seconds"]
-        before = time.process_time()
-        while time.time() < end: pass
-        return round((time.process_time() - before) / event["seconds"], 2)
+        # The most of three times: a host that is busy or stands still gives less.
+        shares = []
+        for _ in range(3):
+            start, before = time.monotonic(), time.process_time()
+            while time.monotonic() < start + event["seconds"]: pass
+            shares.append((time.process_time() - before) / (time.monotonic() - start))
+        return round(max(shares), 2)
     if what == "sleep":
         time.sleep(event["seconds"])
     if what == "groups":
