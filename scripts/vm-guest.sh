@@ -1,10 +1,10 @@
 #!/bin/bash
 # What scripts/vm.sh proves in a guest unless it is told something else: the newcomer's
-# two commands, a start from each reserve, each limit seen from outside, hibernation, a
-# server that is replaced or killed, that nothing is left, and that everything is back
-# after the machine was: an orderly reboot under systemd, else a power cut.
+# two commands, a start from each reserve, each limit seen from outside, what functions
+# reach, hibernation, a server that is replaced or killed, that nothing is left, and that
+# everything is back after the machine was: an orderly reboot under systemd, else a power cut.
 #
-#   scripts/vm-guest.sh [reserves] [limits] [hibernation] [faults] [reboot] [containers]
+#   scripts/vm-guest.sh [reserves] [limits] [network] [hibernation] [faults] [reboot] [containers]
 #
 # names the parts that are wanted; none is all of them.
 set -uo pipefail
@@ -14,7 +14,7 @@ functions=$state/functions failed=0 before=
 [ ! -e "$state/before" ] || before=$(cat "$state/before")
 mkdir -p "$functions"
 part() { [[ $parts == *" $1 "* ]]; }
-parts=" ${*:-reserves limits hibernation faults reboot containers} "
+parts=" ${*:-reserves limits network hibernation faults reboot containers} "
 lambent() { bin/lambent "$@"; }
 is() { # WHAT ACTUAL PATTERN
   if [[ $2 =~ $3 ]]; then echo "ok      $1"; else echo "FAILED  $1: $2, which is not like $3"; failed=1; fi
@@ -27,6 +27,7 @@ eventually() { # SECONDS COMMAND...
 }
 left() { find /sys/fs/cgroup -type d -name 'lambent*' ! -name lambent-vm.service ! -name lambent-server; ls /sys/class/net | grep ^lmb; nft list tables 2>/dev/null | grep lambent; grep lambent /proc/self/mounts | grep -v "$PWD"; }
 groups() { find /sys/fs/cgroup -type d -name 'lambent-????????'; }
+uml() { grep -q 'User Mode Linux' /proc/cpuinfo; }
 systemd() { [ "$(ps -p 1 -o comm=)" = systemd ]; }
 ready() {
   for _ in $(seq 600); do
@@ -82,7 +83,7 @@ deploy() {
   is "invoke Ruby" "$(lambent invoke ruby -d '{"name": "you"}' 2>/dev/null)" 'Hello, you!'
   mkdir "$functions/limits"
   cat >"$functions/limits/lambda_function.py" <<'P'
-import mmap, threading, time
+import mmap, socket, threading, time
 
 def lambda_handler(event, context):
     what = event["do"]
@@ -111,6 +112,17 @@ def lambda_handler(event, context):
         return round(max(shares), 2)
     if what == "sleep":
         time.sleep(event["seconds"])
+    if what == "connect":
+        with socket.create_connection((event["to"], 8000), timeout=3) as c:
+            return c.recv(100).decode()
+    if what == "listen":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.connect((event["towards"], 1))
+            own = s.getsockname()[0]
+        server = socket.create_server(("", 8000))
+        socket.create_connection((own, 8000), timeout=3)
+        print("listens at", own, flush=True)
+        time.sleep(event["seconds"])
     if what == "groups":
         return open("/proc/self/cgroup").read()
 P
@@ -136,10 +148,61 @@ limits() {
   is "the function is named as out of memory" "$(lambent logs limits | grep REPORT | tail -1)" 'OutOfMemory'
   systemd && is "the service is not" "$(service ActiveState) $(service Result) $(service NRestarts) $(service MainPID)" "^active success 0 $server\$"
   # User Mode Linux does not come to its end with a thousand threads.
-  grep -q 'User Mode Linux' /proc/cpuinfo || is "processes" "$(lambent invoke limits -d '{"do": "threads"}' 2>&1)" '"[0-9]+, then: can.t start new thread"'
+  uml || is "processes" "$(lambent invoke limits -d '{"do": "threads"}' 2>&1)" '"[0-9]+, then: can.t start new thread"'
   is "share of a processor" "$(lambent invoke limits -d '{"do": "spin", "seconds": 3}' 2>/dev/null)" '^0\.(2[5-9]|3[0-3])'
   is "its groups are its own" "$(lambent invoke limits -d '{"do": "groups"}' 2>/dev/null)" '0::/\\n"'
 }
+
+# world makes a network namespace that stands for the outside, also for the metadata
+# service of a cloud. Who connects to it, and to the host, is told from which address.
+world() {
+  cat >"$state/who.py" <<'P'
+import socket
+server = socket.create_server(("", 8000))
+while True:
+    c, peer = server.accept()
+    c.sendall(peer[0].encode())
+    c.close()
+P
+  ip netns add world && ip link add world0 type veth peer name eth0 netns world || return
+  ip address add 198.51.100.1/24 dev world0 && ip link set world0 up
+  ip -n world address add 198.51.100.2/24 dev eth0 && ip -n world address add 169.254.169.254/32 dev eth0 && ip -n world link set eth0 up
+  ip -n world route add default via 198.51.100.1 && ip route add 169.254.169.254 via 198.51.100.2
+  ip netns exec world python3 "$state/who.py" &
+  servers=$!
+  python3 "$state/who.py" &
+  servers+=" $!"
+}
+connect() { "$@" python3 -c 'import socket, sys; print(socket.create_connection((sys.argv[1], 8000), 3).recv(100).decode())' "$to" 2>&1 | tail -1; }
+calls() { lambent invoke limits -d '{"do": "connect", "to": "'"$to"'"}' 2>&1; }
+network() {
+  if uml; then
+    is "that functions do not reach the outside is told" "$(log | grep -c 'functions have no network but loopback')" '^1$'
+    return
+  fi
+  world
+  to=198.51.100.2
+  is "the outside is there" "$(eventually 30 connect >/dev/null; connect)" '^198.51.100.1$'
+  is "a function reaches it, by the host's address" "$(calls)" '198.51.100.1'
+  to=198.51.100.1
+  is "the host listens" "$(connect)" '^198.51.100.1$'
+  is "a function does not reach it" "$(calls)" 'timed out'
+  to=169.254.169.254
+  is "a link-local address is there" "$(connect)" '^198.51.100.1$'
+  is "a function does not reach it" "$(calls)" 'timed out'
+  lambent invoke limits -d '{"do": "listen", "seconds": 30, "towards": "198.51.100.2"}' >/dev/null 2>&1 &
+  local listener=$!
+  eventually 30 listens
+  to=$(lambent logs limits | sed -n 's/.*listens at //p' | tail -1)
+  is "a function listens, and reaches itself" "$to" '^[0-9.]+$'
+  is "another instance does not reach it" "$(calls)" 'timed out'
+  is "nor does the outside" "$(connect ip netns exec world)" 'timed out'
+  wait "$listener"
+  # shellcheck disable=SC2086 # they are two
+  kill $servers
+  ip netns delete world
+}
+listens() { lambent logs limits | grep -q 'listens at'; }
 
 frozen() { find "$(groups)" -name cgroup.events -exec grep -l '^frozen 1' {} + | grep -q .; }
 hibernation() {
@@ -250,7 +313,7 @@ if [ -z "$before" ]; then
   echo "        server in $(cat "/proc/$server/cgroup"), functions below $(groups)"
   ! systemd || is "functions are in the service's group" "$(groups)" '/lambent.service/'
   deploy
-  for name in reserves limits hibernation faults; do ! part "$name" || "$name"; done
+  for name in reserves limits network hibernation faults; do ! part "$name" || "$name"; done
   ! part reboot || down
 else
   up
