@@ -7,8 +7,8 @@ import (
 	"lambent.dev/lambent/internal/iam/policy"
 )
 
-// lambdaService is Lambda as policies name it.
-const lambdaService = "lambda.amazonaws.com"
+// LambdaService is Lambda as policies name it.
+const LambdaService = "lambda.amazonaws.com"
 
 // Caller is who asks for something. Without a role it is the account itself.
 type Caller struct {
@@ -52,6 +52,16 @@ type Decision struct {
 // a function that is taken over can neither deploy nor read code. Nobody needs a
 // permission to learn who he is ("GetCallerIdentity", AWS STS API reference).
 func (r *Room) Decide(c Caller, action, resource string) Decision {
+	return r.decide(c, action, resource, LambdaService)
+}
+
+// Passes decides whether a caller may give a role to a service, which is a principal of
+// AWS ("scheduler.amazonaws.com"): iam:PassRole, and on which condition.
+func (r *Room) Passes(c Caller, role, service string) Decision {
+	return r.decide(c, "iam:PassRole", role, service)
+}
+
+func (r *Room) decide(c Caller, action, resource, service string) Decision {
 	if c.Role == "" || action == "sts:GetCallerIdentity" {
 		return Decision{Allowed: true}
 	}
@@ -66,7 +76,7 @@ func (r *Room) Decide(c Caller, action, resource string) Decision {
 		}
 	}
 	q := r.request(e, action)
-	q.Resource, q.PassedTo = resource, lambdaService // the one service that roles are given to here
+	q.Resource, q.PassedTo = resource, service
 	return r.weigh(e, &c, &q)
 }
 
@@ -167,7 +177,7 @@ func (r *Room) Trusts(role, function string) (trusted, known bool) {
 		return false, false
 	}
 	q := r.request(e, "sts:AssumeRole")
-	q.Service, q.SourceARN, q.SourceAccount = lambdaService, function, e.Namespace
+	q.Service, q.SourceARN, q.SourceAccount = LambdaService, function, e.Namespace
 	return e.trust.Decide(&q) == policy.Allowed, true
 }
 

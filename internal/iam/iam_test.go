@@ -91,6 +91,11 @@ func TestDecide(t *testing.T) {
 			t.Errorf("%s: %+v", action, got)
 		}
 	}
+	for service, want := range map[string]bool{LambdaService: true, "scheduler.amazonaws.com": false} {
+		if got := r.Passes(by(arn), arn, service); got.Allowed != want {
+			t.Errorf("to %s: %+v", service, got)
+		}
+	}
 	for _, other := range []string{"arn:aws:iam::000000000000:role/role", "arn:aws:iam::111111111111:role/Role", "arn:aws:iam::000000000000:role/x/Role", "Role"} {
 		if got := r.Decide(by(other), "lambda:GetFunction", f); got.Allowed || got.Known {
 			t.Errorf("%q is taken for the role", other)

@@ -49,12 +49,29 @@ func Resource(r *http.Request, region, namespace string) string {
 	}
 	group := r.URL.Query().Get("groupName")
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
-		var in schedule
-		body, err := auth.Body(r)
-		if err != nil || json.Unmarshal(body, &in) != nil { // the operation says so
+		in, ok := decoded(r)
+		if !ok { // the operation says so
 			return "*"
 		}
 		group = in.GroupName
 	}
 	return (&lambent.Schedule{Namespace: namespace, Group: cmp.Or(group, lambent.DefaultGroup), Name: name}).ARN(region)
+}
+
+// PassedRole is the ARN of the role that a request gives to a schedule, which its
+// caller must be allowed to pass on; "" is none.
+func PassedRole(r *http.Request) string {
+	switch Operation(r) {
+	case "CreateSchedule", "UpdateSchedule":
+		if in, ok := decoded(r); ok && in.Target != nil {
+			return in.Target.RoleArn
+		}
+	}
+	return ""
+}
+
+// decoded is the schedule that a request has for its body, as the operation reads it.
+func decoded(r *http.Request) (in schedule, ok bool) {
+	body, err := auth.Body(r)
+	return in, err == nil && json.Unmarshal(body, &in) == nil
 }

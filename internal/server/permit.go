@@ -53,7 +53,11 @@ func (p permit) refusal(id auth.Identity, a action) *lambent.Error {
 	if a.name == "sts:AssumeRole" {
 		return nil
 	}
-	d := p.roles.Decide(stsapi.Caller(id), a.name, a.resource)
+	decide := p.roles.Decide
+	if a.passedTo != "" {
+		decide = func(c iam.Caller, _, role string) iam.Decision { return p.roles.Passes(c, role, a.passedTo) }
+	}
+	d := decide(stsapi.Caller(id), a.name, a.resource)
 	if d.Allowed {
 		return nil
 	}
@@ -67,7 +71,10 @@ func accessDenied(message string) *lambent.Error {
 // action is what a request asks for, in the words of policies (Service authorization
 // reference); the zero value is what they have no word for. Where the resource is not
 // told it is "*", which only who may do it with all of them may.
-type action struct{ name, resource string }
+type action struct {
+	name, resource string
+	passedTo       string // the service that a role is given to; "" where none is
+}
 
 // wish finds the action of a request.
 type wish func(r *http.Request, region string, id auth.Identity) action
@@ -78,12 +85,17 @@ func (d dialect) wishes(r *http.Request, region string, id auth.Identity) []acti
 		return []action{{}}
 	}
 	all := []action{d.wish(r, region, id)}
-	if d.service == "lambda" {
-		// Or who may deploy could have every role ("Granting a user permissions to pass a
-		// role to an AWS service", IAM user guide).
-		if role := lambdaapi.PassedRole(r); role != "" {
-			all = append(all, action{"iam:PassRole", role})
-		}
+	// Or who may deploy could have every role ("Granting a user permissions to pass a
+	// role to an AWS service", IAM user guide).
+	var role, to string
+	switch d.service {
+	case "lambda":
+		role, to = lambdaapi.PassedRole(r), iam.LambdaService
+	case "scheduler":
+		role, to = schedulerapi.PassedRole(r), "scheduler.amazonaws.com"
+	}
+	if role != "" {
+		all = append(all, action{"iam:PassRole", role, to})
 	}
 	return all
 }
@@ -96,18 +108,18 @@ func wishLambda(r *http.Request, region string, id auth.Identity) action {
 	case "Invoke", "InvokeWithResponseStream":
 		name = "InvokeFunction"
 	}
-	return action{"lambda:" + name, lambdaapi.Resource(r, region, id.AccountID)}
+	return action{name: "lambda:" + name, resource: lambdaapi.Resource(r, region, id.AccountID)}
 }
 
 func wishLogs(r *http.Request, region string, id auth.Identity) action {
-	return action{"logs:" + logsapi.Operation(r), logsapi.Resource(r, region, id.AccountID)}
+	return action{name: "logs:" + logsapi.Operation(r), resource: logsapi.Resource(r, region, id.AccountID)}
 }
 
 func (d dialects) wishQuery(r *http.Request, _ string, id auth.Identity) action {
 	name, resource := d.queried(r, id)
-	return action{name, resource}
+	return action{name: name, resource: resource}
 }
 
 func wishScheduler(r *http.Request, region string, id auth.Identity) action {
-	return action{"scheduler:" + schedulerapi.Operation(r), schedulerapi.Resource(r, region, id.AccountID)}
+	return action{name: "scheduler:" + schedulerapi.Operation(r), resource: schedulerapi.Resource(r, region, id.AccountID)}
 }

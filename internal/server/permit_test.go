@@ -129,6 +129,7 @@ func TestPermitByRole(t *testing.T) {
 		"a group":         {record{clerk, "logs:GetLogEvents", "arn:aws:logs:us-east-1:" + ns + ":log-group:x:log-stream:y"}, wanted(clerk, "logs", "POST", "/", `{"logGroupName":"x","logStreamName":"y"}`, "Logs_20140328.GetLogEvents"), 200},
 		"two groups":      {record{clerk, "logs:TagResource", "arn:aws:logs:us-east-1:" + ns + ":log-group:x"}, wanted(clerk, "logs", "POST", "/", `{"logGroupName":"y","resourceArn":"x"}`, "Logs_20140328.TagResource"), 400},
 		"a schedule":      {record{clerk, "scheduler:CreateSchedule", "arn:aws:scheduler:us-east-1:" + ns + ":schedule/x/s"}, wanted(clerk, "scheduler", "POST", "/schedules/s?groupName=y", `{"GroupName":"x"}`, ""), 200},
+		"passes its role": {record{clerk, "scheduler:*", "*"}, wanted(clerk, "scheduler", "PUT", "/schedules/s", `{"Target":{"RoleArn":"`+clerk+`"}}`, ""), 403},
 		"its group":       {record{clerk, "scheduler:GetScheduleGroup", "arn:aws:scheduler:us-east-1:" + ns + ":schedule-group/x"}, wanted(clerk, "scheduler", "GET", "/schedule-groups/x", "", ""), 200},
 		"a layer":         {record{clerk, "lambda:GetLayerVersion", "arn:aws:lambda:us-east-1:" + ns + ":layer:l:2"}, wanted(clerk, "lambda", "GET", "/2018-10-31/layers/l/versions/2", "", ""), 200},
 		"any resource":    {record{clerk, "lambda:ListFunctions", "*"}, wanted(clerk, "lambda", "GET", "/2015-03-31/functions", "", ""), 200},
