@@ -61,14 +61,17 @@ func invalid(format string, args ...any) error {
 
 // Title names a route by what it takes, for people: "GET api.example.com/orders/{id}".
 func (e *Entry) Title() string {
-	method, host := e.Method, e.Host
+	method, host, path := e.Method, e.Host, e.Path
 	if method == "" {
 		method = "ANY"
 	}
 	if host == "" {
 		host = "*"
 	}
-	return method + " " + host + e.Path
+	if path == lambent.RouteDefault {
+		path = "/*" // as `lambent route` takes and shows it
+	}
+	return method + " " + host + path
 }
 
 // Compile checks a route and makes an Entry of it. Its error is CodeInvalid and
