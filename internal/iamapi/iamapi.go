@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -92,12 +91,8 @@ func someTags(all map[string]string) *queryapi.List[tag] {
 // readTags reads Tags.member.1.Key and what follows.
 func readTags(c *queryapi.Call) []iam.Tag {
 	var out []iam.Tag
-	for i := 1; i <= queryapi.MaxMembers; i++ {
-		member := "Tags.member." + strconv.Itoa(i)
-		if !c.Params.Has(member + ".Key") {
-			break
-		}
-		out = append(out, iam.Tag{Key: c.Params.Get(member + ".Key"), Value: c.Params.Get(member + ".Value")})
+	for _, m := range c.Members("Tags") {
+		out = append(out, iam.Tag{Key: c.Params.Get(m + ".Key"), Value: c.Params.Get(m + ".Value")})
 	}
 	return out
 }

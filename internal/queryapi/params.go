@@ -1,6 +1,8 @@
 package queryapi
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,9 +13,6 @@ import (
 type List[T any] struct {
 	Members []T `xml:"member"`
 }
-
-// MaxMembers is more than any list of a request may have.
-const MaxMembers = 1000
 
 // Need is the error for the first of the members that a request lacks.
 func (c *Call) Need(members ...string) error {
@@ -49,14 +48,26 @@ func (c *Call) List(member string) []string {
 		field = "." + field
 	}
 	var out []string
-	for i := 1; i <= MaxMembers; i++ {
-		key := name + ".member." + strconv.Itoa(i) + field
-		if !c.Params.Has(key) {
-			break
-		}
-		out = append(out, c.Params.Get(key))
+	for _, m := range c.Members(name) {
+		out = append(out, c.Params.Get(m+field))
 	}
 	return out
+}
+
+// Members are the members of a list as parameters begin with them, "Tags.member.1", in
+// the order of their numbers. None is left out because another number is missing: what a
+// list forbids would be allowed.
+func (c *Call) Members(list string) []string {
+	prefix := list + ".member."
+	var out []string
+	for key := range c.Params {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			number, _, _ := strings.Cut(rest, ".")
+			out = append(out, prefix+number)
+		}
+	}
+	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	return slices.Compact(out)
 }
 
 // Break is the error for a member whose value breaks a rule of its shape.

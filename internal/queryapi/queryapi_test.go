@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +59,25 @@ func TestAnswers(t *testing.T) {
 		if err != nil || w.Code != c.status || !strings.Contains(string(text), c.want) || strings.Contains(string(text), "secret") ||
 			!strings.HasSuffix(string(text), "Response>") {
 			t.Errorf("%s %.20s: status %d, %v: %s", c.service, c.form, w.Code, err, text)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	for form, want := range map[string][]string{
+		"": nil,
+		"A.member.1.x=a&A.member.1.y=other&A.member.2.x=b": {"a", "b"},
+		"A.member.10.x=b&A.member.9.x=a":                   {"a", "b"},
+		"A.member.2.x=a&A.member.2000.x=b":                 {"a", "b"},
+		"A.member.1.y=other":                               {""},
+		"A.member=a&A=b&Ax.member.1.x=c&A.member.n.x=d":    {"d"},
+	} {
+		params, err := url.ParseQuery(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (&Call{Params: params}).List("A.x"); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", form, got, want)
 		}
 	}
 }
