@@ -38,7 +38,9 @@ func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source,
 	b := build.Builder{Dir: path, Environ: a.Environ, Arch: src.manifest.Arch, Web: src.guess.App != nil, Busy: a.spin, Say: func(line string) { a.note("%s", line) }}
 	switch src.guess.Build {
 	case project.BuildMaven:
-		if err := b.Maven(ctx); err != nil {
+		if src.guess.Jar != "" && !build.HasMaven() {
+			a.note("there is no mvn command to build it: %s is deployed as it is, though %s", src.guess.Jar, src.guess.Because[0])
+		} else if err := b.Maven(ctx, project.MavenLibraries(tree)); err != nil {
 			return err
 		}
 		if err := src.rebuilt(tree); err != nil {
@@ -51,6 +53,13 @@ func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source,
 	}
 	if src.guess.Site != "" {
 		return src.packSite(tree)
+	}
+	if len(src.guess.Libraries) > 0 {
+		out, err := build.Bundle(tree, src.guess.Jar, src.guess.Libraries)
+		if err != nil {
+			return err
+		}
+		return src.packOutput(out)
 	}
 	if src.guess.Jar != "" {
 		jar, err := fs.ReadFile(tree, src.guess.Jar)
@@ -65,11 +74,16 @@ func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source,
 		return err
 	}
 	if out != nil {
-		defer func() { _ = out.Close() }() // a leftover is in the temporary directory
-		src.archive, err = project.Pack(out.FS, &project.Ignore{})
-		return err
+		return src.packOutput(out)
 	}
 	return a.pack(ctx, b, tree, src, choose)
+}
+
+// packOutput packs what was built, and removes it.
+func (s *source) packOutput(out *build.Output) (err error) {
+	defer func() { _ = out.Close() }() // a leftover is in the temporary directory
+	s.archive, err = project.Pack(out.FS, &project.Ignore{})
+	return err
 }
 
 // packSite packs the files of a site that was built.

@@ -156,7 +156,7 @@ func TestNoTools(t *testing.T) {
 	_, pipErr := b.PythonPackages(ctx)
 	for want, err := range map[string]error{
 		"there is no go command to build it with: install Go": goErr, "there is no cargo command": rustErr,
-		"there is no mvn command": b.Maven(ctx), "there is no npm command": b.NodePackages(ctx), "there is no python3 command": pipErr,
+		"there is no mvn command": b.Maven(ctx, ""), "there is no npm command": b.NodePackages(ctx), "there is no python3 command": pipErr,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)

@@ -1,11 +1,16 @@
 package build
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -132,14 +137,67 @@ func programOf(text string) (name, target string, err error) {
 	return names[0], meta.Target, nil
 }
 
-// Maven packages a Java project; its jar is in target/ afterwards.
-func (b Builder) Maven(ctx context.Context) error {
+// Maven packages a Java project; its jar is in target/ afterwards, and what it depends
+// on in the directory libraries unless that is "".
+func (b Builder) Maven(ctx context.Context, libraries string) error {
 	mvn, err := tool("install Maven, or run mvn package elsewhere", "mvn")
 	if err != nil {
 		return fmt.Errorf("%s has no jar yet, and %w", b.Dir, err)
 	}
-	_, err = b.run(ctx, command{program: mvn, args: []string{"--batch-mode", "--no-transfer-progress", "-Dstyle.color=never", "-DskipTests", "package"}})
-	return err
+	args := []string{"--batch-mode", "--no-transfer-progress", "-Dstyle.color=never", "-DskipTests", "package"}
+	if libraries == "" {
+		_, err = b.run(ctx, command{program: mvn, args: args})
+		return err
+	}
+	dir := filepath.Join(b.Dir, libraries)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove what was fetched last: %w", err)
+	}
+	// The group is in the names because two may have a library of the same name.
+	args = append(args, "dependency:copy-dependencies", "-DincludeScope=runtime", "-Dmdep.prependGroupId=true", "-DoutputDirectory="+libraries)
+	if _, err := b.run(ctx, command{program: mvn, args: args}); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { // it is there also where nothing is
+		return fmt.Errorf("keep what was fetched: %w", err)
+	}
+	return nil
+}
+
+// HasMaven tells whether Maven is installed.
+func HasMaven() bool {
+	_, err := exec.LookPath("mvn")
+	return err == nil
+}
+
+// Bundle is a jar with the libraries that go with it, as a Java function has them: classes
+// at the top, jars in lib/.
+func Bundle(tree fs.FS, jar string, libraries []string) (*Output, error) {
+	return output(func(dir string) error {
+		data, err := fs.ReadFile(tree, jar)
+		if err != nil {
+			return fmt.Errorf("take what was built: %w", err)
+		}
+		classes, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+		if err == nil {
+			err = os.CopyFS(dir, classes)
+		}
+		if err == nil {
+			err = os.MkdirAll(filepath.Join(dir, "lib"), 0o755)
+		}
+		for _, name := range libraries {
+			if err == nil {
+				data, err = fs.ReadFile(tree, name)
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, "lib", path.Base(name)), data, 0o644)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("put %s and its libraries together: %w", jar, err)
+		}
+		return nil
+	})
 }
 
 func copyFile(from, to string, mode os.FileMode) error {

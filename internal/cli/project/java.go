@@ -26,21 +26,18 @@ func readFull(r io.Reader, p []byte) (int, error) {
 }
 
 // guessJava knows a jar that is the tree itself, a built jar in target/ (Maven)
-// or build/libs/ (Gradle), and classes with their jars in lib/.
+// or build/libs/ (Gradle), and classes with their jars in lib/. What Maven has built
+// before the last change, or without what it depends on, it is to build again.
 func guessJava(tree fs.FS, _ string) (Guess, bool, error) {
 	if isFile(tree, "META-INF/MANIFEST.MF") {
 		return javaHandler(tree, Guess{Family: Java, Because: []string{"it is a jar"}}), true, nil
 	}
 	if jar := builtJar(tree); jar != "" {
-		data, err := fs.ReadFile(tree, jar)
-		if err != nil {
-			return Guess{}, false, lambent.Errorf(lambent.CodeInvalid, "read %s: %w", jar, err)
+		if why := outdated(tree, jar); why != "" {
+			return Guess{Family: Java, Build: BuildMaven, Jar: jar, Because: []string{why}}, true, nil
 		}
-		inside, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
-		if err != nil {
-			return Guess{}, false, lambent.Errorf(lambent.CodeInvalid, "%s is damaged: build it again", jar)
-		}
-		return javaHandler(inside, Guess{Family: Java, Jar: jar, Because: []string{"it was built to " + jar}}), true, nil
+		g, err := guessJar(tree, jar)
+		return g, err == nil, err
 	}
 	jars, _ := fs.Glob(tree, "lib/*.jar") // the pattern is well formed
 	if len(jars) == 0 && isFile(tree, "pom.xml") {
@@ -52,13 +49,30 @@ func guessJava(tree fs.FS, _ string) (Guess, bool, error) {
 	return javaHandler(tree, Guess{Family: Java, Because: []string{"there are jars in lib/"}}), true, nil
 }
 
+// guessJar looks for the handler in a built jar.
+func guessJar(tree fs.FS, jar string) (Guess, error) {
+	data, err := fs.ReadFile(tree, jar)
+	if err != nil {
+		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "read %s: %w", jar, err)
+	}
+	inside, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "%s is damaged: build it again", jar)
+	}
+	g := Guess{Family: Java, Jar: jar, Because: []string{"it was built to " + jar}}
+	if MavenLibraries(tree) != "" {
+		g.Libraries, _ = fs.Glob(tree, librariesDir+"/*.jar") // the pattern is well formed
+	}
+	return javaHandler(inside, g), nil
+}
+
 // Built is the guess for a tree that Maven has just built.
 func Built(tree fs.FS) (Guess, error) {
-	if builtJar(tree) == "" {
+	jar := builtJar(tree)
+	if jar == "" {
 		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "the build left no jar in target/")
 	}
-	g, _, err := guessJava(tree, Java)
-	return g, err
+	return guessJar(tree, jar)
 }
 
 // builtJar is the one jar of a build that has the dependencies in it: one that
