@@ -180,7 +180,7 @@ func (m *Memory) changes(prefix string, c *cursor) (page, error) {
 	if m.closed {
 		return page{}, closed("watch records")
 	}
-	p := page{compacted: m.compacted, changed: m.changed, last: true}
+	p := page{compacted: m.compacted, head: m.revision, changed: m.changed, last: true}
 	for _, r := range m.records {
 		if strings.HasPrefix(r.Key, prefix) && c.before(r) {
 			p.records = append(p.records, clone(r))

@@ -33,7 +33,7 @@ const (
 	// The unary plus keeps the planner on record_change.
 	changesSQL = `SELECT key, revision, value, value IS NULL FROM record
 		WHERE (revision, key) > (?, ?) AND +key >= ? AND +key < ? ORDER BY revision, key LIMIT ?`
-	compactedSQL = `SELECT value FROM counter WHERE name = 'compacted'`
+	headSQL = `SELECT (SELECT value FROM counter WHERE name = 'compacted'), (SELECT value FROM counter WHERE name = 'revision')`
 )
 
 // SQLite is the embedded durable driver: one file, written by one goroutine that
@@ -191,7 +191,7 @@ func (s *SQLite) changes(ctx context.Context, prefix string, c *cursor) (page, e
 		return p, err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	if err := tx.QueryRowContext(ctx, compactedSQL).Scan(&p.compacted); err != nil {
+	if err := tx.QueryRowContext(ctx, headSQL).Scan(&p.compacted, &p.head); err != nil {
 		return p, err
 	}
 	after, afterKey := c.revision, c.key

@@ -27,6 +27,7 @@ type page struct {
 	records   []Record // in order of revision, then key
 	last      bool     // there are no more for now
 	compacted int64    // deletions up to this revision may be forgotten
+	head      int64    // of the store, as records were read
 	// changed is closed when there may be more than records; it was taken before
 	// they were read.
 	changed <-chan struct{}
@@ -63,6 +64,11 @@ func watch(ctx context.Context, after int64, look func(context.Context, *cursor)
 			}
 			if !p.last {
 				continue
+			}
+			if p.head > c.revision || p.head == c.revision && !c.whole {
+				// All that is the watcher's until then is seen, so that deletions elsewhere
+				// do not leave it behind.
+				*c = cursor{revision: p.head, whole: true}
 			}
 			select {
 			case <-p.changed:

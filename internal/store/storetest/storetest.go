@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		{"WatchFollows", testWatchFollows},
 		{"WatchPages", testWatchPages},
 		{"WatchTooLate", testWatchTooLate},
+		{"WatchElsewhere", testWatchElsewhere},
 		{"EndedContextsAreObeyed", testContext},
 		{"ClosedStoresRefuse", testClosed},
 		{"CompareAndSetLosesNothing", testHammer},

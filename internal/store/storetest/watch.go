@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"lambent.dev/lambent/internal/store"
 )
@@ -92,6 +93,46 @@ func testWatchPages(t *testing.T, open Open) {
 	}
 	if got[1500].Key != "k/last" {
 		t.Errorf("the last record is %q", got[1500].Key)
+	}
+}
+
+// What is deleted elsewhere leaves no watcher behind that looks now and then.
+func testWatchElsewhere(t *testing.T, open Open) {
+	s := open(t)
+	commit(t, s, put("a/1", "x"))
+	ctx, cancel := context.WithCancel(testContextOf(t))
+	seen := make(chan store.Record)
+	done := make(chan error, 1)
+	go func() { // ended by cancel; done waits for it
+		var last error
+		for r, err := range s.Watch(ctx, "a/", 0) {
+			if last = err; err == nil {
+				seen <- r
+			}
+		}
+		done <- last
+		close(seen)
+	}()
+	<-seen
+	const batch = 100
+	for round := range store.KeepDeleted/batch + 2 {
+		var puts, dels []store.Op
+		for i := range batch {
+			key := fmt.Sprintf("b/%d/%d", round, i)
+			puts = append(puts, put(key, "x"))
+			dels = append(dels, del(key))
+		}
+		commit(t, s, puts...)
+		commit(t, s, dels...)
+		time.Sleep(20 * time.Millisecond) // it is told of the commit, and looks
+	}
+	commit(t, s, put("a/2", "x"))
+	if r := <-seen; r.Key != "a/2" {
+		t.Errorf("watch gave %+v", r)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("watch ended with %v", err)
 	}
 }
 
