@@ -183,7 +183,7 @@ func (p *Pool) gather(ctx context.Context, m *member, spans *spans) (sandbox.Spe
 	began := time.Now()
 	rt, err := p.o.Runtimes.Resolve(v)
 	if err != nil {
-		return spec, fmt.Errorf("resolve runtime %s: %w", v.Runtime, err)
+		return spec, fmt.Errorf("resolve runtime %s: %w", cmp.Or(v.Runtime, "of an image"), err)
 	}
 	spec.Runtime = rt
 	spec.NoReserve = p.settings(v).NoReserve
