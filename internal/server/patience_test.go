@@ -11,6 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// connected are both ends of a connection to l.
+func connected(t *testing.T, l net.Listener) (client, served net.Conn) {
+	t.Helper()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if served, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = served.Close() })
+	return client, served
+}
+
 // TestClientThatReadsNothing writes to a client that never reads, without a
 // deadline, and to one that reads slowly.
 func TestClientThatReadsNothing(t *testing.T) {
@@ -23,16 +38,7 @@ func TestClientThatReadsNothing(t *testing.T) {
 	if err := bePatient(l.(*net.TCPListener), limit); err != nil {
 		t.Fatal(err)
 	}
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	served, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer served.Close()
+	client, served := connected(t, l)
 	ended := make(chan error, 1)
 	begin := time.Now()
 	go func() {
@@ -84,16 +90,7 @@ func TestClientsAreAskedFor(t *testing.T) {
 		if err := bePatient(l.(*net.TCPListener), patience); err != nil {
 			t.Fatal(err)
 		}
-		client, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
-		served, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer served.Close()
+		_, served := connected(t, l)
 		raw, err := served.(*net.TCPConn).SyscallConn()
 		if err != nil {
 			t.Fatal(err)
