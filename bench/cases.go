@@ -14,11 +14,14 @@ import (
 	"lambent.dev/lambent"
 )
 
-// cases are all that is measured, each on a fresh server.
-var cases = []struct {
+// benchmark is one case.
+type benchmark struct {
 	name, title string
 	measure     func(context.Context, *bed) ([]result, error)
-}{
+}
+
+// cases are all that is measured, each on a fresh server.
+var cases = []benchmark{
 	{"warm-latency", "warm invoke, one connection", warmLatency},
 	{"warm-throughput", "warm invoke, 32 connections", warmThroughput},
 	{"gateway", "a function behind its URL", gateway},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 )
 
@@ -46,6 +47,9 @@ func main() {
 func run(ctx context.Context, o options) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("sandboxes need root")
+	}
+	if !slices.ContainsFunc(cases, func(c benchmark) bool { return o.only == "" || o.only == c.name }) {
+		return fmt.Errorf("there is no case %q", o.only)
 	}
 	var err error
 	if o.root, err = os.Getwd(); err != nil {
