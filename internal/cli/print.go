@@ -82,6 +82,14 @@ func failureText(e *client.FunctionError) string {
 	return terminalText(strings.TrimSpace(strings.TrimSuffix(e.Type+": "+e.Message, ": ")))
 }
 
+// ofCalls is what calls took, where there were any.
+func ofCalls(calls uint64, ms float64) string {
+	if calls == 0 {
+		return "-"
+	}
+	return millis(ms)
+}
+
 // millis is a number of milliseconds as a person reads it.
 func millis(ms float64) string {
 	switch {

@@ -61,7 +61,7 @@ func (a *app) scaleStatus(cmd *cobra.Command) error {
 		rows = append(rows, []string{
 			v.Function + ":" + v.Version, strconv.Itoa(v.Ready), strconv.Itoa(v.Busy), strconv.Itoa(v.Draining), strconv.Itoa(v.Starting),
 			strconv.Itoa(v.Frozen), wanted, strconv.Itoa(v.Running), strconv.Itoa(v.Waiting),
-			strconv.FormatUint(v.Calls, 10), strconv.FormatUint(v.Failed, 10), millis(v.P50MS), millis(v.P99MS),
+			strconv.FormatUint(v.Calls, 10), strconv.FormatUint(v.Failed, 10), ofCalls(v.Calls, v.P50MS), ofCalls(v.Calls, v.P99MS),
 		})
 	}
 	return a.table(rows)

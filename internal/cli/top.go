@@ -120,7 +120,7 @@ func (a *app) showTop(lines []topLine) error {
 		rows = append(rows, []string{
 			v.Function + ":" + v.Version, perSecond(v.CallsPerSecond), perSecond(v.FailedPerSecond), strconv.Itoa(v.Running), strconv.Itoa(v.Waiting),
 			strconv.Itoa(v.Busy), strconv.Itoa(max(0, v.Ready-v.Busy)), strconv.Itoa(v.Starting), strconv.Itoa(v.Frozen),
-			bytesText(v.MemoryBytes), millis(v.P50MS), millis(v.P99MS),
+			bytesText(v.MemoryBytes), ofCalls(v.Calls, v.P50MS), ofCalls(v.Calls, v.P99MS),
 		})
 	}
 	if a.StdoutTerminal && a.getenv("TERM") != "dumb" {
