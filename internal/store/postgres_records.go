@@ -14,7 +14,6 @@ const (
 	pgScan    = `SELECT key, revision, value FROM record WHERE key >= $1 AND key < $2 AND value IS NOT NULL ORDER BY key`
 	pgChanges = `SELECT key, revision, value FROM record
 		WHERE (revision, key) > ($1, $2) AND key >= $3 AND key < $4 ORDER BY revision, key LIMIT $5`
-	pgHead        = `SELECT (SELECT value FROM counter WHERE name = 'compacted'), (SELECT value FROM counter WHERE name = 'revision')`
 	pgCounter     = `SELECT value FROM counter WHERE name = $1`
 	pgLockCounter = `SELECT value FROM counter WHERE name = $1 FOR UPDATE`
 	pgSetCounter  = `UPDATE counter SET value = $2 WHERE name = $1`
@@ -230,7 +229,7 @@ func (p *Postgres) look(ctx context.Context, prefix string, c *cursor) (page, er
 	}
 	low, high := bounds(prefix)
 	err := pgx.BeginTxFunc(ctx, p.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, pgHead).Scan(&found.compacted, &found.head); err != nil {
+		if err := tx.QueryRow(ctx, headSQL).Scan(&found.compacted, &found.head); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, pgChanges, after, blob(afterKey), low, high, watchPage)

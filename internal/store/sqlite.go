@@ -33,7 +33,6 @@ const (
 	// The unary plus keeps the planner on record_change.
 	changesSQL = `SELECT key, revision, value, value IS NULL FROM record
 		WHERE (revision, key) > (?, ?) AND +key >= ? AND +key < ? ORDER BY revision, key LIMIT ?`
-	headSQL = `SELECT (SELECT value FROM counter WHERE name = 'compacted'), (SELECT value FROM counter WHERE name = 'revision')`
 )
 
 // SQLite is the embedded durable driver: one file, written by one goroutine that

@@ -22,6 +22,10 @@ func (c *cursor) before(r Record) bool {
 	return !c.whole && r.Key > c.key
 }
 
+// headSQL is what a page says of the whole store, as both databases are asked for it:
+// compacted and head.
+const headSQL = `SELECT (SELECT value FROM counter WHERE name = 'compacted'), (SELECT value FROM counter WHERE name = 'revision')`
+
 // page is one look at a driver's changes.
 type page struct {
 	records   []Record // in order of revision, then key
@@ -65,7 +69,7 @@ func watch(ctx context.Context, after int64, look func(context.Context, *cursor)
 			if !p.last {
 				continue
 			}
-			if p.head > c.revision || p.head == c.revision && !c.whole {
+			if p.head >= c.revision {
 				// All that is the watcher's until then is seen, so that deletions elsewhere
 				// do not leave it behind.
 				*c = cursor{revision: p.head, whole: true}

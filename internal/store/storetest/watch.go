@@ -33,22 +33,36 @@ func testWatchResumes(t *testing.T, open Open) {
 	wantKeys(t, got, "a/2")
 }
 
-func testWatchFollows(t *testing.T, open Open) {
-	s := open(t)
-	commit(t, s, put("a/old", "x"))
-	start := commit(t, s)
+// follow watches beside the test. seen is closed when the watch is over; end ends it,
+// which is no error.
+func follow(t *testing.T, s store.Records, prefix string, after int64) (seen chan store.Record, end func()) {
 	ctx, cancel := context.WithCancel(testContextOf(t))
-	seen := make(chan store.Record)
+	seen = make(chan store.Record)
 	done := make(chan error, 1)
 	go func() { // ended by cancel; done waits for it
 		var last error
-		for r, err := range s.Watch(ctx, "a/", start) {
+		for r, err := range s.Watch(ctx, prefix, after) {
 			if last = err; err == nil {
 				seen <- r
 			}
 		}
 		done <- last
+		close(seen)
 	}()
+	return seen, func() {
+		t.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("watch ended with %v", err)
+		}
+	}
+}
+
+func testWatchFollows(t *testing.T, open Open) {
+	s := open(t)
+	commit(t, s, put("a/old", "x"))
+	start := commit(t, s)
+	seen, end := follow(t, s, "a/", start)
 	for i := range 20 {
 		key := fmt.Sprintf("a/%d", i%3)
 		op := put(key, fmt.Sprint(i))
@@ -56,7 +70,7 @@ func testWatchFollows(t *testing.T, open Open) {
 			op = del(key)
 		}
 		commit(t, s, put("b/other", "x"))
-		_, err := s.Get(ctx, key)
+		_, err := s.Get(t.Context(), key)
 		changes := !op.Delete || err == nil
 		revision := commit(t, s, op)
 		if !changes {
@@ -67,10 +81,7 @@ func testWatchFollows(t *testing.T, open Open) {
 			t.Fatalf("watch gave %q = %q at %d, want %q = %q at %d", r.Key, r.Value, r.Revision, key, op.Value, revision)
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("watch ended with %v", err)
-	}
+	end()
 }
 
 // A batch larger than any page of a driver is seen whole and once.
@@ -100,19 +111,7 @@ func testWatchPages(t *testing.T, open Open) {
 func testWatchElsewhere(t *testing.T, open Open) {
 	s := open(t)
 	commit(t, s, put("a/1", "x"))
-	ctx, cancel := context.WithCancel(testContextOf(t))
-	seen := make(chan store.Record)
-	done := make(chan error, 1)
-	go func() { // ended by cancel; done waits for it
-		var last error
-		for r, err := range s.Watch(ctx, "a/", 0) {
-			if last = err; err == nil {
-				seen <- r
-			}
-		}
-		done <- last
-		close(seen)
-	}()
+	seen, end := follow(t, s, "a/", 0)
 	<-seen
 	const batch = 100
 	for round := range store.KeepDeleted/batch + 2 {
@@ -130,10 +129,7 @@ func testWatchElsewhere(t *testing.T, open Open) {
 	if r := <-seen; r.Key != "a/2" {
 		t.Errorf("watch gave %+v", r)
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("watch ended with %v", err)
-	}
+	end()
 }
 
 func testWatchTooLate(t *testing.T, open Open) {
