@@ -53,11 +53,12 @@ func (p permit) refusal(id auth.Identity, a action) *lambent.Error {
 	if a.name == "sts:AssumeRole" {
 		return nil
 	}
-	decide := p.roles.Decide
-	if a.passedTo != "" {
-		decide = func(c iam.Caller, _, role string) iam.Decision { return p.roles.Passes(c, role, a.passedTo) }
+	var d iam.Decision
+	if caller := stsapi.Caller(id); a.passedTo != "" {
+		d = p.roles.Passes(caller, a.resource, a.passedTo)
+	} else {
+		d = p.roles.Decide(caller, a.name, a.resource)
 	}
-	d := decide(stsapi.Caller(id), a.name, a.resource)
 	if d.Allowed {
 		return nil
 	}
