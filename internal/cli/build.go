@@ -54,7 +54,7 @@ func (a *app) produce(ctx context.Context, path string, tree fs.FS, src *source,
 	if src.guess.Site != "" {
 		return src.packSite(tree)
 	}
-	if len(src.guess.Libraries) > 0 {
+	if src.guess.Libraries != "" {
 		out, err := build.Bundle(tree, src.guess.Jar, src.guess.Libraries)
 		if err != nil {
 			return err

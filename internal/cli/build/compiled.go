@@ -9,8 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
-	"path"
 	"path/filepath"
 	"strings"
 )
@@ -166,35 +164,31 @@ func (b Builder) Maven(ctx context.Context, libraries string) error {
 
 // HasMaven tells whether Maven is installed.
 func HasMaven() bool {
-	_, err := exec.LookPath("mvn")
+	_, err := tool("", "mvn")
 	return err == nil
 }
 
-// Bundle is a jar with the libraries that go with it, as a Java function has them: classes
-// at the top, jars in lib/.
-func Bundle(tree fs.FS, jar string, libraries []string) (*Output, error) {
+// Bundle is a jar with a directory of libraries that go with it, as a Java function has
+// them: classes at the top, jars in lib/.
+func Bundle(tree fs.FS, jar, libraries string) (*Output, error) {
+	data, err := fs.ReadFile(tree, jar)
+	if err != nil {
+		return nil, fmt.Errorf("take what was built: %w", err)
+	}
+	classes, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", jar, err)
+	}
+	jars, err := fs.Sub(tree, libraries)
+	if err != nil {
+		return nil, fmt.Errorf("take what it depends on: %w", err)
+	}
 	return output(func(dir string) error {
-		data, err := fs.ReadFile(tree, jar)
-		if err != nil {
-			return fmt.Errorf("take what was built: %w", err)
+		if err := os.CopyFS(dir, classes); err != nil {
+			return fmt.Errorf("take %s apart: %w", jar, err)
 		}
-		classes, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
-		if err == nil {
-			err = os.CopyFS(dir, classes)
-		}
-		if err == nil {
-			err = os.MkdirAll(filepath.Join(dir, "lib"), 0o755)
-		}
-		for _, name := range libraries {
-			if err == nil {
-				data, err = fs.ReadFile(tree, name)
-			}
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, "lib", path.Base(name)), data, 0o644)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("put %s and its libraries together: %w", jar, err)
+		if err := os.CopyFS(filepath.Join(dir, "lib"), jars); err != nil {
+			return fmt.Errorf("take what it depends on: %w", err)
 		}
 		return nil
 	})

@@ -50,8 +50,8 @@ type Guess struct {
 	Because []string // reasons, each a clause for the person who deploys
 	// Jar is the path of a built archive that is the code, instead of the tree.
 	Jar string
-	// Libraries are the paths of the jars that go with it.
-	Libraries []string
+	// Libraries is the directory of the jars that go with it; "" where there are none.
+	Libraries string
 	// Build tells that the tree is source that has to be built first.
 	Build Build
 	// Entry is the file that TypeScript is bundled from.

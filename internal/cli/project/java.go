@@ -60,8 +60,10 @@ func guessJar(tree fs.FS, jar string) (Guess, error) {
 		return Guess{}, lambent.Errorf(lambent.CodeInvalid, "%s is damaged: build it again", jar)
 	}
 	g := Guess{Family: Java, Jar: jar, Because: []string{"it was built to " + jar}}
-	if MavenLibraries(tree) != "" {
-		g.Libraries, _ = fs.Glob(tree, librariesDir+"/*.jar") // the pattern is well formed
+	if dir := MavenLibraries(tree); dir != "" {
+		if jars, _ := fs.ReadDir(tree, dir); len(jars) > 0 { // without it the jar has to do
+			g.Libraries = dir
+		}
 	}
 	return javaHandler(inside, g), nil
 }
