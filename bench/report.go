@@ -73,7 +73,7 @@ func describeHost(root string) string {
 	lines := []string{
 		fmt.Sprintf("%s, %d processors, %s", cpuModel(), runtime.NumCPU(), memoryTotal()),
 		"kernel " + output("uname", "-r"),
-		runtime.Version() + ", lambent " + output(filepath.Join(root, "bin", "lambent"), "version"),
+		runtime.Version() + ", " + output(filepath.Join(root, "bin", "lambent"), "version"),
 		"python " + output("python3", "--version") + ", node " + output("node", "--version"),
 		time.Now().UTC().Format("2006-01-02 15:04 UTC"),
 	}
@@ -105,48 +105,64 @@ func procLine(file, key string) string {
 func cpuModel() string    { return procLine("/proc/cpuinfo", "model name") }
 func memoryTotal() string { return procLine("/proc/meminfo", "MemTotal") }
 
+// record is what was measured of one case, and on what.
+type record struct {
+	Host    string   `json:"host"`
+	Results []result `json:"results"`
+}
+
 // write stores the figures and the report.
 func write(root, host string, results []result) error {
 	dir := filepath.Join(root, "bench", "results")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	byCase := map[string][]result{}
+	byCase := map[string]record{}
 	for _, r := range results {
-		byCase[r.Case] = append(byCase[r.Case], r)
-	}
-	for _, c := range cases { // what was not measured now keeps its last figures
-		if byCase[c.name] != nil {
-			continue
-		}
-		var last struct{ Results []result }
-		if body, err := os.ReadFile(filepath.Join(dir, c.name+".json")); err == nil && json.Unmarshal(body, &last) == nil {
-			byCase[c.name] = last.Results
-		}
+		byCase[r.Case] = record{Host: host, Results: append(byCase[r.Case].Results, r)}
 	}
 	var errs []error
-	for name, rs := range byCase {
-		if !slices.ContainsFunc(results, func(r result) bool { return r.Case == name }) {
+	for _, c := range cases {
+		name := filepath.Join(dir, c.name)
+		now, measured := byCase[c.name]
+		if !measured { // it keeps its last figures
+			var last record
+			if body, err := os.ReadFile(name + ".json"); err == nil && json.Unmarshal(body, &last) == nil {
+				byCase[c.name] = last
+			}
 			continue
 		}
-		body, err := json.MarshalIndent(map[string]any{"host": host, "results": rs}, "", "  ")
-		errs = append(errs, err, os.WriteFile(filepath.Join(dir, name+".json"), append(body, '\n'), 0o644),
-			os.WriteFile(filepath.Join(dir, name+".svg"), []byte(picture(rs)), 0o644))
+		body, err := json.MarshalIndent(now, "", "  ")
+		errs = append(errs, err, os.WriteFile(name+".json", append(body, '\n'), 0o644),
+			os.WriteFile(name+".svg", []byte(picture(now.Results)), 0o644))
 	}
 	errs = append(errs, os.WriteFile(filepath.Join(root, "bench", "REPORT.md"), []byte(report(host, byCase)), 0o644))
 	return errors.Join(errs...)
 }
 
-func report(host string, byCase map[string][]result) string {
+// other is in one line what was measured on, if that was not the host, by all but the
+// time, which comes last.
+func (r record) other(host string) string {
+	if now := strings.LastIndexByte(host, '\n'); strings.HasPrefix(r.Host, host[:now+1]) {
+		return ""
+	}
+	return strings.ReplaceAll(r.Host, "\n", "; ")
+}
+
+func report(host string, byCase map[string]record) string {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\nMade by `make bench`. Each figure is the median of its rounds, with the smallest and the largest.\n" +
-		"Comparisons alternate between the two sides on the same machine.\n\n```\n" + host + "\n```\n")
+		"Comparisons alternate between the two sides on the same machine: this one, where a case does not name another.\n\n```\n" + host + "\n```\n")
 	for _, c := range cases {
-		rs := byCase[c.name]
+		rs := byCase[c.name].Results
 		if len(rs) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n| figure | median | spread | bar | |\n|---|---|---|---|---|\n", c.title)
+		fmt.Fprintf(&b, "\n## %s\n", c.title)
+		if other := byCase[c.name].other(host); other != "" {
+			fmt.Fprintf(&b, "\nMeasured on %s.\n", other)
+		}
+		b.WriteString("\n| figure | median | spread | bar | |\n|---|---|---|---|---|\n")
 		for _, r := range rs {
 			if len(r.Values) == 0 {
 				fmt.Fprintf(&b, "| %s | not measured | | | |\n", r.Name)
