@@ -96,16 +96,15 @@ func (w *response) FlushError() error {
 	return err
 }
 
-// WriteHeader implements http.ResponseWriter. Informational statuses are not
-// sent.
+// WriteHeader implements http.ResponseWriter. As with net/http, one that only
+// informs goes out at once, and another may follow.
 func (w *response) WriteHeader(status int) {
 	if w.status != 0 || status < 200 {
+		w.inform(status)
 		return
 	}
 	w.status = status
-	b := append(w.out[:0], "HTTP/1.1 "...)
-	b = strconv.AppendInt(b, int64(status), 10)
-	b = append(append(append(b, ' '), http.StatusText(status)...), "\r\n"...)
+	b := appendStatus(w.out[:0], status)
 	w.names = w.names[:0]
 	for name := range w.header {
 		w.names = append(w.names, name)
@@ -132,6 +131,26 @@ func (w *response) WriteHeader(status int) {
 		b = append(b, date()...)
 	}
 	w.out = b
+}
+
+func appendStatus(b []byte, status int) []byte {
+	b = strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(status), 10)
+	return append(append(append(b, ' '), http.StatusText(status)...), "\r\n"...)
+}
+
+// inform sends what goes before an answer (RFC 9110, section 15.2). 101 is no such
+// answer: the connection would not be HTTP's any more.
+func (w *response) inform(status int) {
+	if w.status != 0 || status < 100 || status == http.StatusSwitchingProtocols {
+		return
+	}
+	b := appendStatus(nil, status)
+	for name, values := range w.header {
+		if name != "Content-Length" && name != "Transfer-Encoding" && name != "Connection" {
+			b = appendField(b, name, values)
+		}
+	}
+	_, _ = w.c.nc.Write(append(b, "\r\n"...)) // an error comes again
 }
 
 // declare takes the handler's Content-Length. One that is no length is left out,

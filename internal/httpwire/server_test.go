@@ -184,6 +184,7 @@ func TestLikeNetHTTP(t *testing.T) {
 		"declared too much":  post("?write=1000&header=Content-Length:3000", "", "") + end,
 		"declared too few":   post("?write=3000&header=Content-Length:1000", "", "") + end,
 		"status":             post("?status=404", "", "") + end,
+		"hints":              post("?status=103&header=Link:a&header=Content-Length:3&write=3", "", "") + end,
 		"no content":         post("?status=204", "", "") + end,
 		"not modified":       post("?status=304&header=Content-Type:a/b", "", "") + end,
 		"header split":       post("?header=A:b%0d%0aEvil:%20c&header=B:%20c%20", "", "") + end,
