@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -76,14 +77,37 @@ func (d *way) readHead() (head, error) {
 		if err != nil {
 			return hd, err
 		}
-		if hd.status < 200 {
-			if hd.status == http.StatusSwitchingProtocols {
-				return hd, errAnswer // nobody asked for it
-			}
-			continue
+		if hd.status >= 200 {
+			return hd, d.header(&hd, fields)
 		}
-		return hd, d.header(&hd, fields)
+		if hd.status == http.StatusSwitchingProtocols {
+			return hd, errAnswer // nobody asked for it
+		}
+		if err := d.inform(hd.status, fields); err != nil {
+			return hd, err
+		}
 	}
+}
+
+// inform passes an answer before the answer, such as 103 Early Hints (RFC 9110,
+// section 15.2). The gateway itself says 100 to who waits for it.
+func (d *way) inform(status int, fields string) error {
+	if status == http.StatusContinue || !d.x.r.ProtoAtLeast(1, 1) {
+		return nil
+	}
+	out := d.x.w.Header()
+	final := maps.Clone(out) // what is set already is for the answer itself
+	clear(out)
+	err := d.header(&head{}, fields)
+	if err == nil {
+		delete(out, "Content-Type") // where there is none, there is nothing to guess
+		d.patience()
+		d.x.w.WriteHeader(status)
+		d.calm()
+	}
+	clear(out)
+	maps.Copy(out, final)
+	return err
 }
 
 // headEnd waits for the empty line and tells how many bytes there are up to it.
@@ -403,6 +427,7 @@ func (d *way) patience() {
 func (d *way) calm() {
 	if !d.patient.IsZero() {
 		_ = http.NewResponseController(d.x.w).SetWriteDeadline(time.Time{})
+		d.patient = time.Time{}
 	}
 }
 

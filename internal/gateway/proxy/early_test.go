@@ -1,0 +1,69 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"testing"
+)
+
+// TestHintsArePassed has an application answer 103 before it answers: its caller gets
+// that at once and unmixed, over either protocol; one of HTTP/1.0 does not.
+func TestHintsArePassed(t *testing.T) {
+	for _, version := range []string{"1.0", "1.1", "2"} {
+		told := make(chan struct{})
+		r := app(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Link", "</a.css>; rel=preload")
+			w.WriteHeader(http.StatusEarlyHints)
+			select {
+			case <-told:
+			case <-r.Context().Done():
+			}
+			w.Header().Del("Link")
+			w.Header().Set("X-Last", "yes")
+			w.WriteHeader(http.StatusAccepted)
+		})
+		var hints []string
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			hints = append(hints, fmt.Sprint(code, h))
+			close(told)
+			return nil
+		}})
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetHTTP1(version != "2")
+		transport.Protocols.SetUnencryptedHTTP2(version == "2")
+		defer transport.CloseIdleConnections()
+		q, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if version == "1.0" {
+			close(told)
+			c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			_, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
+			if all, err := io.ReadAll(c); !strings.HasPrefix(string(all), "HTTP/1.0 202") || strings.Contains(string(all), "103") {
+				t.Errorf("over HTTP/1.0: %q, %v", all, err)
+			}
+			continue
+		}
+		res, err := transport.RoundTrip(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusAccepted || res.Header["Link"] != nil || res.Header.Get("X-Last") != "yes" {
+			t.Errorf("over HTTP/%s: %d %v", version, res.StatusCode, res.Header)
+		}
+		if want := "103 map[Link:[</a.css>; rel=preload]]"; len(hints) != 1 || hints[0] != want {
+			t.Errorf("over HTTP/%s the hints are %q, want %q", version, hints, want)
+		}
+	}
+}
