@@ -271,7 +271,7 @@ func hostOf(address string) string {
 
 // Waits for the application. A short one is bounded by a deadline that serves
 // many requests; only a longer one is given its own limit, and looks whether the
-// caller is still there.
+// caller is still there and has what has come so far.
 const (
 	shortWait = 50 * time.Millisecond
 	leastWait = 10 * time.Millisecond
@@ -298,6 +298,11 @@ func (d *way) fill(limit func() (time.Time, error)) error {
 		until, late := limit()
 		if !time.Now().Before(until) {
 			return late
+		}
+		if d.x.begun { // what is there of the answer does not wait along
+			if err := http.NewResponseController(d.x.w).Flush(); err != nil {
+				return errors.Join(errCaller, err)
+			}
 		}
 		u.setDeadline(until)
 		if d.ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestHintsArePassed has an application answer 103 before it answers: its caller gets
@@ -65,5 +67,43 @@ func TestHintsArePassed(t *testing.T) {
 		if want := "103 map[Link:[</a.css>; rel=preload]]"; len(hints) != 1 || hints[0] != want {
 			t.Errorf("over HTTP/%s the hints are %q, want %q", version, hints, want)
 		}
+	}
+}
+
+// TestHeadDoesNotWait has an application send a head, and then a part of the body,
+// long before the rest: the caller gets each when it is there.
+func TestHeadDoesNotWait(t *testing.T) {
+	for name, length := range map[string]string{"events": "", "a length": "8"} {
+		next := make(chan struct{})
+		r := app(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			if length != "" {
+				w.Header().Set("Content-Length", length)
+			}
+			for _, part := range []string{"", "one:", "two:"} {
+				_, _ = io.WriteString(w, part)
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-next:
+				case <-r.Context().Done():
+				}
+			}
+		})
+		res, err := (&http.Client{Timeout: 10 * time.Second}).Get(r.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := bufio.NewReader(res.Body)
+		for _, want := range []string{"one:", "two:"} {
+			next <- struct{}{}
+			if got, err := body.ReadString(':'); err != nil || got != want {
+				t.Fatalf("with %s: %q, %v, want %q", name, got, err, want)
+			}
+		}
+		next <- struct{}{}
+		if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
+			t.Errorf("with %s, after the end: %q, %v", name, rest, err)
+		}
+		_ = res.Body.Close()
 	}
 }
