@@ -173,11 +173,13 @@ func (s *Service) Run(ctx context.Context) error {
 	for range n {
 		parts.Go(func() { s.commit(calls, flush) })
 	}
-	newDispatcher(s, calls).run(ctx)
+	d := newDispatcher(s, calls)
+	d.run(ctx)
 	close(flush)
 	late := time.AfterFunc(flushTime, stop) // the store does not answer
 	defer late.Stop()
 	parts.Wait()
+	d.work.Wait()
 	return nil
 }
 

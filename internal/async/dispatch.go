@@ -111,7 +111,8 @@ func newDispatcher(s *Service, calls context.Context) *dispatcher {
 	}
 }
 
-// run hands out jobs until ctx ends, and returns when the last call is over.
+// run hands out jobs until ctx ends, and returns when the last call is over, or the store
+// does not answer. What it has begun beside itself ends with calls at the latest.
 func (d *dispatcher) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -120,7 +121,7 @@ func (d *dispatcher) run(ctx context.Context) {
 	for {
 		d.take()
 		if d.stopping && d.running+d.uncommitted+d.fetching == 0 {
-			break
+			return
 		}
 		now := d.s.o.Now()
 		if !d.stopping {
@@ -142,7 +143,6 @@ func (d *dispatcher) run(ctx context.Context) {
 			return
 		}
 	}
-	d.work.Wait()
 }
 
 // take does what others have told.
@@ -255,7 +255,10 @@ func (d *dispatcher) rest(now time.Time) time.Duration {
 	if d.stopping {
 		return pollEvery
 	}
-	wait := min(d.look.Sub(now), d.extend.Sub(now))
+	wait := d.extend.Sub(now)
+	if !d.looking { // its answer wakes
+		wait = min(wait, d.look.Sub(now))
+	}
 	if t, ok := d.timed.first(); ok {
 		wait = min(wait, t.at.Sub(now))
 	}

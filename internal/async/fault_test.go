@@ -131,6 +131,74 @@ func TestStoreThatCannotWrite(t *testing.T) {
 	})
 }
 
+// stuck is a store some of whose answers do not come until who asks has given up.
+type stuck struct {
+	store.Jobs
+	hangs func(what string) bool
+}
+
+func (s *stuck) wait(ctx context.Context, what string) error {
+	if !s.hangs(what) {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s *stuck) Lanes(ctx context.Context) ([]store.Lane, error) {
+	if err := s.wait(ctx, "lanes"); err != nil {
+		return nil, err
+	}
+	return s.Jobs.Lanes(ctx)
+}
+
+func (s *stuck) Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]store.Job, error) {
+	if err := s.wait(ctx, "take"); err != nil {
+		return nil, err
+	}
+	return s.Jobs.Take(ctx, lane, limit, now, until)
+}
+
+func (s *stuck) Change(ctx context.Context, changes ...store.Change) ([]error, error) {
+	if err := s.wait(ctx, "change"); err != nil {
+		return nil, err
+	}
+	return s.Jobs.Change(ctx, changes...)
+}
+
+// Whichever query of the store hangs, a server that stops does so in its time, and
+// leaves nothing running. The dispatcher does not spin meanwhile, or this never ends.
+func TestStopWhileTheStoreHangs(t *testing.T) {
+	for _, what := range []string{"lanes", "take", "change"} {
+		t.Run(what, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var hangs atomic.Bool
+				r := newRig(t, func(_ context.Context, inv *lambent.Invocation, _ int) (*lambent.Result, error) {
+					select {
+					case <-inv.Stop.Done():
+						return &lambent.Result{FunctionError: "Unhandled", ErrorType: "Sandbox.Failure"}, nil
+					case <-time.After(time.Hour):
+						return answer("1"), nil
+					}
+				}, func(o *Options) {
+					o.Alone = false // leases are extended
+					o.Jobs = &stuck{Jobs: o.Jobs, hangs: func(w string) bool { return w == what && hangs.Load() }}
+				})
+				r.accept("f", "1")
+				time.Sleep(5 * time.Second)
+				hangs.Store(true)
+				r.accept("g", "1")
+				time.Sleep(30 * time.Second)
+				begin := time.Now()
+				r.end()
+				if took := time.Since(begin); took > r.o.Drain+2*flushTime+time.Second {
+					t.Errorf("the stop took %s", took)
+				}
+			})
+		})
+	}
+}
+
 // A server that stops lets calls end, gives back the others, and the next one runs
 // them.
 func TestStopAndGoOn(t *testing.T) {
