@@ -64,11 +64,15 @@ type Runtimes interface {
 
 // Bounds of the queue and of one preparation.
 const (
-	maxQueue    = 1000
-	maxFailures = 2
-	maxTime     = 2 * time.Minute
-	idleCheck   = 250 * time.Millisecond
-	maxBusy     = 30 * time.Second // a version that waited longer is let through
+	maxQueue  = 1000
+	maxTime   = 2 * time.Minute
+	idleCheck = 250 * time.Millisecond
+	maxBusy   = 30 * time.Second // a version that waited longer is let through
+	// After a failure a version is not tried again for firstRest, after each further
+	// one for twice as long: what a full disk, or no memory, has broken comes back, and
+	// one that always fails costs little.
+	firstRest = time.Minute
+	longRest  = 6 * time.Hour
 )
 
 // Room is safe for use from any goroutine.
@@ -81,7 +85,7 @@ type Room struct {
 	ready   map[string]*entry
 	waiting map[string]bool // keys in queue or in work
 	queue   []job
-	failed  map[string]int // how often, by key
+	failed  map[string]failure // by key, until it succeeds
 }
 
 // entry is what is prepared under one key.
@@ -92,6 +96,12 @@ type entry struct {
 	code  lambent.Digest
 	sizes map[string]int64
 	gone  bool // to be removed with the last pin
+}
+
+// failure is what is known of a key that could not be prepared.
+type failure struct {
+	rest  time.Duration // before the next try
+	until time.Time
 }
 
 type job struct {
@@ -115,11 +125,11 @@ func Open(o Options) (*Room, error) {
 	}
 	return &Room{
 		o: o, disk: d, wake: make(chan struct{}, 1),
-		ready: map[string]*entry{}, waiting: map[string]bool{}, failed: map[string]int{},
+		ready: map[string]*entry{}, waiting: map[string]bool{}, failed: map[string]failure{},
 	}, nil
 }
 
-// Want queues v's preparation unless that is done, under way or hopeless. It
+// Want queues v's preparation unless that is done, under way, or has failed lately. It
 // never blocks.
 func (r *Room) Want(v *lambent.Version) {
 	if key, ok := r.key(v); ok && v.State == lambent.StateActive {
@@ -138,7 +148,7 @@ func (r *Room) key(v *lambent.Version) (key string, ok bool) {
 func (r *Room) want(key string, v *lambent.Version) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ready[key] != nil || r.waiting[key] || r.failed[key] >= maxFailures || len(r.queue) >= maxQueue {
+	if r.ready[key] != nil || r.waiting[key] || time.Now().Before(r.failed[key].until) || len(r.queue) >= maxQueue {
 		return
 	}
 	r.waiting[key] = true
@@ -266,11 +276,14 @@ func (r *Room) calm(ctx context.Context, j job) bool {
 func (r *Room) done(j job, err error) {
 	r.mu.Lock()
 	delete(r.waiting, j.key)
-	if err != nil {
+	if err == nil {
+		delete(r.failed, j.key)
+	} else {
 		if len(r.failed) > maxQueue {
 			clear(r.failed) // forgotten failures are tried again
 		}
-		r.failed[j.key]++
+		rest := min(max(2*r.failed[j.key].rest, firstRest), longRest)
+		r.failed[j.key] = failure{rest: rest, until: time.Now().Add(rest)}
 	}
 	r.mu.Unlock()
 	if err != nil {

@@ -85,25 +85,65 @@ func version(name string) *lambent.Version {
 	}
 }
 
-// What fails is tried twice and then left alone: the version starts without.
+// What fails is tried again ever more seldom, while the version starts without.
 func TestFailureIsBounded(t *testing.T) {
 	for name, module := range map[string]bool{"archive": false, "module": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &scripted{module: module, result: errors.New("broken")}
 				r := s.run(t, prepare.Options{})
-				for range 5 {
+				const days = 3
+				for range days * 24 * 60 * 2 {
 					if _, _, _, ok := r.Use(version("f"), sandbox.Runtime{}); ok {
 						t.Error("what failed is used")
 					}
-					synctest.Wait()
+					time.Sleep(30 * time.Second)
 				}
-				if n := s.attempts.Load(); n != 2 {
-					t.Errorf("%d attempts, want 2", n)
+				if n := s.attempts.Load(); n < 10+days || n > 10+4*days {
+					t.Errorf("%d attempts in %d days", n, days)
 				}
 			})
 		})
 	}
+}
+
+// What was lost, and could not be made again for a while, is made when it can be.
+func TestDroppedComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		r := s.run(t, prepare.Options{})
+		use := func(want bool) {
+			t.Helper()
+			_, _, release, ok := r.Use(version("f"), sandbox.Runtime{})
+			if ok != want {
+				t.Errorf("it is prepared: %t, want %t", ok, want)
+			}
+			if ok {
+				release()
+			}
+			synctest.Wait()
+		}
+		r.Want(version("f"))
+		synctest.Wait()
+		for range 2 { // the second time is like the first
+			use(true)
+			if _, err := r.Collect(nil); err != nil {
+				t.Fatal(err)
+			}
+			s.result = errors.New("the disk is full")
+			for range 5 {
+				use(false)
+				time.Sleep(time.Second)
+			}
+			s.result = nil
+			time.Sleep(time.Minute)
+			use(false) // and is made meanwhile
+		}
+		use(true)
+		if n := s.attempts.Load(); n != 5 {
+			t.Errorf("%d attempts, want 5", n)
+		}
+	})
 }
 
 // A busy server puts preparations off, for half a minute.
