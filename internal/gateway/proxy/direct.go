@@ -204,7 +204,7 @@ func (x *exchange) appendHead(b []byte) ([]byte, error) {
 	b = appendLine(append(b, " HTTP/1.1\r\n"...), "Host", r.Host)
 	for name, values := range r.Header {
 		switch name {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
+		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect",
 			"Content-Length", "Host", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-Port":
 			continue
 		}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,9 +136,18 @@ func (x *exchange) send(ctx context.Context, to invoke.Backend) error {
 	return x.general(ctx, h)
 }
 
-// upgrades tells whether the request wants to go on in another protocol.
+// upgrades tells whether the request wants to go on in another protocol, and may. It
+// may not where that is HTTP again: nobody would look at the requests that follow.
 func upgrades(r *http.Request) bool {
-	_, ok := r.Header["Upgrade"]
+	list, ok := r.Header["Upgrade"]
+	for _, v := range list {
+		for protocol := range strings.SplitSeq(v, ",") {
+			name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(protocol)), "/")
+			if name == "h2c" || name == "http" || name == "tls" {
+				return false
+			}
+		}
+	}
 	return ok
 }
 

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -78,6 +80,33 @@ func TestWebSocket(t *testing.T) {
 }
 
 // TestWebSocketRefused passes an application's no.
+// TestNoUpgradeToHTTP asks for protocols by which further requests would reach the
+// application unseen: it does not learn of that, and answers as ever.
+func TestNoUpgradeToHTTP(t *testing.T) {
+	r := app(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s%q%q%q", body, r.Header["Upgrade"], r.Header["Connection"], r.Header["Http2-Settings"])
+	})
+	for _, protocol := range []string{"h2c", "websocket, H2C", "HTTP/2.0", "TLS/1.2"} {
+		q, err := http.NewRequest(http.MethodPost, r.url, strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Connection", "Upgrade, HTTP2-Settings")
+		q.Header.Set("Upgrade", protocol)
+		q.Header.Set("HTTP2-Settings", "AAMAAABkAAQAAP__")
+		res, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK || string(body) != "body[][][]" {
+			t.Errorf("%s: %d %q", protocol, res.StatusCode, body)
+		}
+	}
+}
+
 func TestWebSocketRefused(t *testing.T) {
 	r := app(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
 	_, res, err := websocket.Dial(t.Context(), strings.Replace(r.url, "http", "ws", 1), nil)
