@@ -42,14 +42,14 @@ func (g *Gateway) byPath(path, query string) (Target, error) {
 	if !ok {
 		return Target{}, notFound("Nothing is served at this address: a function is at its URL's host name, at a route, or at /fn/NAME/.")
 	}
-	name, rest, _ := strings.Cut(name, "/")
-	name, err := url.PathUnescape(name)
+	sent, rest, _ := strings.Cut(name, "/")
+	name, err := url.PathUnescape(sent)
 	function, qualifier, _ := strings.Cut(name, ":")
 	if err != nil || !lambent.ValidName(function) {
 		return Target{}, notFound("The path does not name a function.")
 	}
 	return Target{
-		Namespace: g.Namespace, Function: function, Qualifier: qualifier, Path: "/" + rest, Query: query,
+		Namespace: g.Namespace, Function: function, Qualifier: qualifier, Path: "/" + rest, Prefix: pathPrefix + sent, Query: query,
 		URL: g.Catalog.EntranceOf(g.Namespace, function, qualifier),
 	}, nil
 }

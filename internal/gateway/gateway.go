@@ -55,10 +55,10 @@ type Options struct {
 // Target is what a request is for, and the request as it looks from there.
 type Target struct {
 	Namespace, Function, Qualifier string
-	// Path and Query are as the caller wrote them, without what led here.
-	Path, Query string
-	URL         *catalog.Entrance // nil when the function has none
-	RequestID   string
+	// Path and Query are as the caller wrote them, without Prefix, which led here.
+	Path, Query, Prefix string
+	URL                 *catalog.Entrance // nil when the function has none
+	RequestID           string
 	// Affinity is what keeps the caller with one instance; "" is nothing.
 	Affinity string
 	// Version is what a rule of the alias has chosen for the request; "" is none.

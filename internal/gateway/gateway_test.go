@@ -14,6 +14,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/gateway"
 )
 
 func sum(body string) string {
@@ -77,6 +78,32 @@ func TestByPath(t *testing.T) {
 		want(t, r.do("GET", "x", target, ""), 404, "Message")
 	}
 	want(t, r.send(r.sign(r.request("GET", "x", "/fn/none/", ""), "")), 404, "not found")
+}
+
+// TestPrefix is what an application is told of the path that led to it, in either form
+// of a request's target (RFC 9112, section 3.2).
+func TestPrefix(t *testing.T) {
+	r := newRig(t)
+	r.application("app", func(w http.ResponseWriter, _ *http.Request, target gateway.Target) {
+		_, _ = fmt.Fprintf(w, "%s+%s", target.Prefix, target.Path)
+	})
+	u, err := r.catalog.CreateURL(t.Context(), lambent.URL{Namespace: account, Function: "app", AuthType: "NONE", Internal: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := u.ID + ".lambda-url." + region + ".localhost"
+	for in, want := range map[string]string{
+		"GET /fn/app":                       "/fn/app+/",
+		"GET /fn/%61pp/":                    "/fn/%61pp+/",
+		"GET http://localhost/fn/app/a?b=c": "/fn/app+/a",
+		"GET http://" + host + "/a":         "+/a",
+		"GET http://" + host:                "+/",
+	} {
+		out := r.talk(in + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		if !strings.HasSuffix(out, "\r\n\r\n"+want) {
+			t.Errorf("%s answers %q, want %q", in, out, want)
+		}
+	}
 }
 
 func TestWhoMayCall(t *testing.T) {

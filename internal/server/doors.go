@@ -173,12 +173,10 @@ func refuse(w http.ResponseWriter, r *http.Request, e *lambent.Error) {
 
 // serveApp passes a request through to an application.
 func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, t gateway.Target) {
-	target := proxy.Target{Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Path: t.Path, Query: t.Query, RequestID: t.RequestID, Affinity: t.Affinity, Version: t.Version}
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	if prefix, ok := strings.CutSuffix(path, t.Path); ok || t.Path == "/" { // it was found by its path
-		target.Prefix = prefix
-	}
-	s.proxy.Serve(w, r, target)
+	s.proxy.Serve(w, r, proxy.Target{
+		Namespace: t.Namespace, Function: t.Function, Qualifier: t.Qualifier, Path: t.Path, Query: t.Query, Prefix: t.Prefix,
+		RequestID: t.RequestID, Affinity: t.Affinity, Version: t.Version,
+	})
 }
 
 // functionURL is the address of a function URL.
