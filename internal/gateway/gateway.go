@@ -121,6 +121,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, id string) {
+	if r.Method == http.MethodConnect {
+		refuse(w, r, &lambent.Error{Code: lambent.CodeUnsupported, Message: "CONNECT asks for a tunnel, which is not to be had here"})
+		return
+	}
 	if g.Elsewhere != nil {
 		if to := g.Elsewhere(r); to != "" {
 			w.Header().Set("Location", to)

@@ -115,6 +115,19 @@ func TestSlowHead(t *testing.T) {
 	}
 }
 
+// TestConnect asks for a tunnel: an answer of 200 would make the connection one (RFC
+// 9110, section 9.3.6).
+func TestConnect(t *testing.T) {
+	r := newRig(t)
+	host := r.url(lambent.URL{})
+	for _, target := range []string{host + ":80", "/"} {
+		out := r.talk("CONNECT " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(out, "HTTP/1.1 501 ") {
+			t.Errorf("CONNECT %s answers %q", target, out)
+		}
+	}
+}
+
 func TestWebSocketToFunction(t *testing.T) {
 	r := newRig(t)
 	host := r.url(lambent.URL{})
