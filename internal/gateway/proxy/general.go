@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -58,6 +59,8 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 	defer cancel(nil)
 	late := time.AfterFunc(h.version.Timeout, func() { cancel(h.late()) })
 	defer late.Stop()
+	own := maps.Clone(x.w.Header())
+	clear(x.w.Header()) // what goes before the answer clears it, too
 	rp := &httputil.ReverseProxy{
 		Rewrite:       x.rewrite,
 		Transport:     h.slow().of(x.r),
@@ -67,6 +70,7 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 		ModifyResponse: func(res *http.Response) error {
 			late.Stop()
 			x.begun = true
+			x.join(own, res)
 			x.inv.Broken = res.StatusCode >= http.StatusInternalServerError
 			if res.StatusCode != http.StatusSwitchingProtocols {
 				res.Body = &noted{res.Body, &failed}
@@ -75,6 +79,9 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 		},
 	}
 	cut := run(func() { rp.ServeHTTP(x.w, x.r.WithContext(ctx)) })
+	if !x.begun {
+		maps.Copy(x.w.Header(), own)
+	}
 	var why *failure
 	var unsent invoke.UnsentError
 	switch {
@@ -92,6 +99,21 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 		return errGone
 	}
 	return h.broken(failed)
+}
+
+// join gives an answer the gateway's own headers, by the rules of [way.header].
+func (x *exchange) join(own http.Header, res *http.Response) {
+	out := x.w.Header()
+	maps.Copy(out, own)
+	if _, cors := own["Access-Control-Allow-Origin"]; cors {
+		maps.DeleteFunc(res.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Access-Control-") })
+	}
+	if res.Header["X-Amzn-Requestid"] != nil {
+		delete(out, "X-Amzn-Requestid")
+	}
+	if res.Header["Content-Type"] == nil && res.StatusCode != http.StatusSwitchingProtocols {
+		out["Content-Type"] = nil
+	}
 }
 
 // run tells whether f has given up on the connection.
@@ -136,10 +158,16 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		pr.Out.URL.Opaque = x.t.Path
 	}
 	pr.SetXForwarded()
-	if x.t.Prefix != "" {
-		pr.Out.Header.Set("X-Forwarded-Prefix", x.t.Prefix)
+	h := pr.Out.Header
+	for _, name := range []string{"Expect", "X-Forwarded-Prefix", "X-Forwarded-Port"} {
+		delete(h, name)
 	}
-	pr.Out.Header.Set("X-Request-Id", x.t.RequestID)
+	if x.t.Prefix != "" {
+		h.Set("X-Forwarded-Prefix", x.t.Prefix)
+	}
+	if h["X-Request-Id"] == nil && x.t.RequestID != "" {
+		h.Set("X-Request-Id", x.t.RequestID)
+	}
 }
 
 // idleConn ends a connection on which nothing has been sent for a while in either

@@ -69,6 +69,64 @@ func TestRequestIsPassedAsItCame(t *testing.T) {
 	}
 }
 
+// TestEitherProtocol sends the same by HTTP/1.1 and HTTP/2, which are passed in ways of
+// their own: the application and the caller see no other headers.
+func TestEitherProtocol(t *testing.T) {
+	r := app(t, func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		delete(r.Header, "Accept-Encoding")
+		h.Set("X-Seen", fmt.Sprint(r.Method, r.RequestURI, r.Header))
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Vary", "Accept")
+		if r.URL.Path == "/named" {
+			h.Set("X-Amzn-Requestid", "the application's")
+			h.Set("Content-Type", "text/odd")
+		} else {
+			h["Content-Type"] = nil
+		}
+		w.WriteHeader(http.StatusEarlyHints)
+		_, _ = io.WriteString(w, "<html>")
+	})
+	got := make(map[string][]string)
+	for _, two := range []bool{false, true} {
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetHTTP1(!two)
+		transport.Protocols.SetUnencryptedHTTP2(two)
+		defer transport.CloseIdleConnections()
+		for _, path := range []string{"/", "/named"} {
+			q, err := http.NewRequest(http.MethodPost, r.url+path, strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix", "Forwarded", "X-Request-Id", "Expect"} {
+				q.Header.Set(name, "the caller's")
+			}
+			q.Header.Set("User-Agent", "a test")
+			q.Header.Set("Expect", "100-continue")
+			q.Header.Set("Origin", "http://a.test")
+			res, err := transport.RoundTrip(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			delete(res.Header, "Date")
+			delete(res.Header, "Content-Length")
+			got[path] = append(got[path], fmt.Sprint(res.StatusCode, res.Header, string(body), err))
+		}
+	}
+	for path, answers := range got {
+		if answers[0] != answers[1] {
+			t.Errorf("%s: over HTTP/1.1 %s\nover HTTP/2 %s", path, answers[0], answers[1])
+		}
+	}
+	for _, want := range []string{"X-Amzn-Requestid:[id]", "Access-Control-Allow-Origin:[http://a.test]"} {
+		if !strings.Contains(got["/"][0], want) || strings.Contains(got["/"][0], "Content-Type") {
+			t.Errorf("answers %s, without %s", got["/"][0], want)
+		}
+	}
+}
+
 // TestTraceIsPassedOn is about the caller's trace, and the span of a request that is
 // recorded.
 func TestTraceIsPassedOn(t *testing.T) {

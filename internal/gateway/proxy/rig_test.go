@@ -75,6 +75,10 @@ func serve(t *testing.T, addr string, timeout, idle time.Duration) *rig {
 	p := New(Options{Forwarder: r, Idle: idle})
 	h := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		path, query, _ := strings.Cut(q.RequestURI, "?")
+		w.Header().Set("X-Amzn-Requestid", "id")
+		if origin := q.Header.Get("Origin"); origin != "" { // as a route answers browsers
+			w.Header().Set("Access-Control-Allow-Origin", origin)
+		}
 		p.Serve(w, q, Target{Function: "app", Path: path, Query: query, RequestID: "id"})
 	})
 	protocols := new(http.Protocols)
