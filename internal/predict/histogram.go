@@ -104,11 +104,12 @@ func Best(h *Histogram, c Cost, price float64, longest time.Duration) Window {
 }
 
 // margin widens a window by a tenth on both sides, because idle times are not
-// exact; a start that is close to now is now.
+// exact. To end an instance and start another for less than a tenth of the time that
+// it would be kept is not worth the start.
 func margin(w Window, longest time.Duration) Window {
 	end := min((w.Prewarm+w.Keep)*11/10, longest)
 	w.Prewarm = w.Prewarm * 9 / 10
-	if w.Prewarm < 2*time.Second {
+	if w.Prewarm < max(2*time.Second, end/10) {
 		w.Prewarm = 0
 	}
 	w.Keep = end - w.Prewarm
