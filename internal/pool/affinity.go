@@ -4,7 +4,6 @@ import (
 	"context"
 	"hash/maphash"
 	"slices"
-	"time"
 
 	"lambent.dev/lambent"
 )
@@ -71,10 +70,9 @@ func (p *Pool) near(ctx context.Context, v *lambent.Version, sum uint64) (l *Lea
 	}
 	m.leases++
 	g.calls++
+	inUse := len(g.busy)
 	p.mu.Unlock()
-	if p.o.Policy != nil {
-		p.o.Policy.Arrived(KeyOf(v), Key(lambent.CauseOf(ctx)), time.Now())
-	}
+	p.arrived(ctx, v, inUse)
 	if idle {
 		p.firstUse(m)
 	}

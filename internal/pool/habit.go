@@ -1,17 +1,24 @@
 package pool
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"lambent.dev/lambent"
+)
 
 // Policy knows how often versions are called, and so how long an idle instance
 // is worth keeping. Its methods are called from any goroutine.
 type Policy interface {
-	// Arrived tells of a call, made from within by unless that is zero, before anything
-	// else is done about it: it must take next to no time.
-	Arrived(k, by Key, at time.Time)
+	// Arrived tells of a call, made from within by unless that is zero, with which so
+	// many instances are in use or wanted. The call waits for it: it must take next to
+	// no time.
+	Arrived(k, by Key, at time.Time, inUse int)
 	// Keep is asked once after an instance of k went idle at that time. c is what a
-	// wrong answer costs. With prewarm > 0 the instance may end now, and another
-	// one is made ready after prewarm; keep counts from there.
-	Keep(k Key, at time.Time, c Cost) (prewarm, keep time.Duration)
+	// wrong answer costs. With prewarm > 0 all instances may end now, and one is
+	// made ready after prewarm; keep counts from there. It tells how long that one
+	// stays, which is the first of n = 1, and the oldest of n instances.
+	Keep(k Key, at time.Time, c Cost) (prewarm time.Duration, keep func(n int) time.Duration)
 }
 
 // Cost is what a wrong guess about a version costs.
@@ -24,7 +31,7 @@ type Cost struct {
 type habit struct {
 	asked   time.Time // the group's lastIdle that it was asked about
 	prewarm time.Duration
-	keep    time.Duration
+	keep    func(n int) time.Duration
 	again   time.Time // when an instance is made ready; zero if not
 }
 
@@ -33,6 +40,13 @@ type question struct {
 	key  Key
 	at   time.Time
 	cost Cost
+}
+
+// arrived tells the policy of a call.
+func (p *Pool) arrived(ctx context.Context, v *lambent.Version, inUse int) {
+	if p.o.Policy != nil {
+		p.o.Policy.Arrived(KeyOf(v), Key(lambent.CauseOf(ctx)), time.Now(), inUse)
+	}
 }
 
 // askPolicy brings the groups' habits up to date.
@@ -49,7 +63,7 @@ func (p *Pool) askPolicy() {
 	}
 	p.mu.Unlock()
 	for _, q := range open {
-		h := habit{asked: q.at, keep: p.o.Idle}
+		h := habit{asked: q.at}
 		if p.o.Settings == nil || !p.o.Settings(q.key.Namespace, q.key.Function).NoPrediction {
 			h.prewarm, h.keep = p.o.Policy.Keep(q.key, q.at, q.cost)
 		}
@@ -59,11 +73,11 @@ func (p *Pool) askPolicy() {
 	}
 }
 
-// idleFor is how long m, which is idle, stays so.
-func (p *Pool) idleFor(m *member) time.Duration {
+// idleFor is how long m, the oldest of g's idle instances, stays so.
+func (p *Pool) idleFor(g *group, m *member) time.Duration {
 	keep := p.o.Idle
-	if h := &m.group.habit; !h.asked.IsZero() {
-		keep = h.keep
+	if g.habit.keep != nil {
+		keep = g.habit.keep(len(g.busy) + len(g.idle))
 	}
 	if after := p.o.Hibernation.After; after > 0 && after < keep && p.hibernates(m) {
 		return after
@@ -71,7 +85,7 @@ func (p *Pool) idleFor(m *member) time.Duration {
 	return keep
 }
 
-// overLocked tells whether m, which is idle, has been so for long enough. When a
+// overLocked tells whether m, the oldest of g's idle instances, has been so for long enough. When a
 // policy says that the next call is far off, it is so at once, and g notes when
 // to make an instance ready again.
 func (p *Pool) overLocked(g *group, m *member, now time.Time) bool {
@@ -88,5 +102,5 @@ func (p *Pool) overLocked(g *group, m *member, now time.Time) bool {
 			return true
 		}
 	}
-	return now.Sub(m.idleAt) >= p.idleFor(m)
+	return now.Sub(m.idleAt) >= p.idleFor(g, m)
 }

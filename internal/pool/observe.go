@@ -21,7 +21,7 @@ type Observation struct {
 	Starting int
 	Frozen   int
 	Waiting  int           // calls without an instance
-	Keep     time.Duration // how long the policy would keep an idle instance; 0 if it was not asked
+	Keep     time.Duration // how long the policy would keep one idle instance; 0 if it was not asked
 	Target   Target
 	Trouble  string // why the last starts have failed; "" if they have not
 	Held     Held   // how starts had to wait because the host was short of something
@@ -55,8 +55,8 @@ func (g *group) observe() Observation {
 		Version: g.version, Ready: g.live(), Busy: len(g.busy) + len(g.settling), Starting: g.starting,
 		Frozen: len(g.frozen) + g.freezing, Waiting: len(g.waiters), Target: g.target, Held: g.held,
 	}
-	if g.habit.prewarm == 0 && !g.habit.asked.IsZero() {
-		o.Keep = g.habit.keep
+	if g.habit.prewarm == 0 && g.habit.keep != nil {
+		o.Keep = g.habit.keep(1)
 	}
 	if g.trouble.failures > 0 {
 		o.Trouble = g.trouble.reason

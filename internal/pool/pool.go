@@ -234,9 +234,6 @@ func New(o Options) *Pool {
 // CodeThrottled when the host has no room for another instance within MaxWait, and
 // with ctx's error when the caller goes away.
 func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) {
-	if p.o.Policy != nil {
-		p.o.Policy.Arrived(KeyOf(v), Key(lambent.CauseOf(ctx)), time.Now())
-	}
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -247,13 +244,17 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 	if m := p.takeIdleLocked(g); m != nil {
 		g.busy[m] = struct{}{}
 		m.leases = 1
+		inUse := len(g.busy)
 		p.mu.Unlock()
+		p.arrived(ctx, v, inUse)
 		p.firstUse(m)
 		return &Lease{pool: p, m: m}, nil
 	}
 	if m := g.roomiest(); m != nil {
 		m.leases++
+		inUse := len(g.busy)
 		p.mu.Unlock()
+		p.arrived(ctx, v, inUse)
 		return &Lease{pool: p, m: m}, nil
 	}
 	g.habit.again = time.Time{} // the call is here before the guess
@@ -268,7 +269,9 @@ func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) 
 	} else {
 		p.wantLocked(g)
 	}
+	inUse := len(g.busy) + (len(g.waiters)+g.capacity()-1)/g.capacity()
 	p.mu.Unlock()
+	p.arrived(ctx, v, inUse)
 	return p.await(ctx, g, w, grace)
 }
 
@@ -371,17 +374,6 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 		}
 	}
 	return g
-}
-
-func (g *group) popIdle() *member {
-	n := len(g.idle)
-	if n == 0 || g.crowded() {
-		return nil
-	}
-	m := g.idle[n-1]
-	g.idle[n-1] = nil
-	g.idle = g.idle[:n-1]
-	return m
 }
 
 // bringLocked sets one instance on its way: a frozen one is woken, newest first,

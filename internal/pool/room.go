@@ -49,6 +49,17 @@ func (p *Pool) takeIdleLocked(g *group) *member {
 	return m
 }
 
+func (g *group) popIdle() *member {
+	n := len(g.idle)
+	if n == 0 || g.crowded() {
+		return nil
+	}
+	m := g.idle[n-1]
+	g.idle[n-1] = nil
+	g.idle = g.idle[:n-1]
+	return m
+}
+
 // restLocked makes m idle.
 func (p *Pool) restLocked(g *group, m *member, now time.Time) {
 	m.idleAt = now

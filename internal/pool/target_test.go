@@ -468,9 +468,9 @@ type habits struct {
 	arrived       atomic.Int64
 }
 
-func (h *habits) Arrived(Key, Key, time.Time) { h.arrived.Add(1) }
-func (h *habits) Keep(Key, time.Time, Cost) (prewarm, keep time.Duration) {
-	return h.prewarm, h.keep
+func (h *habits) Arrived(Key, Key, time.Time, int) { h.arrived.Add(1) }
+func (h *habits) Keep(Key, time.Time, Cost) (prewarm time.Duration, keep func(int) time.Duration) {
+	return h.prewarm, func(int) time.Duration { return h.keep }
 }
 
 func TestPolicyDecidesHowLongInstancesStay(t *testing.T) {
@@ -506,6 +506,44 @@ func TestPolicyDecidesHowLongInstancesStay(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Instances beside the one that the next call takes go by what is known of crowds, the
+// oldest first.
+func TestPolicyTellsCrowdsApart(t *testing.T) {
+	inPool(t, scripted{}, func(o *Options) { o.Policy = crowds{} }, func(t *testing.T, p *Pool, d *fake.Driver) {
+		begin := time.Now()
+		var all []*Lease
+		for range 4 {
+			l, err := p.Acquire(context.Background(), version("f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, l)
+		}
+		for _, l := range all {
+			l.Release(time.Now().Add(time.Second))
+		}
+		for _, c := range []struct{ at, idle int }{{5, 4}, {12, 3}, {18, 3}, {22, 2}, {28, 2}, {32, 1}, {55, 1}, {62, 0}} {
+			time.Sleep(time.Until(begin.Add(time.Duration(c.at) * time.Second)))
+			if n := p.Stats().Idle; n != c.idle {
+				t.Errorf("%d idle after %d s, want %d", n, c.at, c.idle)
+			}
+		}
+	})
+}
+
+// crowds keeps one for a minute, and each beside it for ten seconds less.
+type crowds struct{}
+
+func (crowds) Arrived(Key, Key, time.Time, int) {}
+func (crowds) Keep(Key, time.Time, Cost) (prewarm time.Duration, keep func(int) time.Duration) {
+	return 0, func(n int) time.Duration {
+		if n == 1 {
+			return time.Minute
+		}
+		return time.Duration(5-n) * 10 * time.Second
 	}
 }
 

@@ -73,6 +73,12 @@ const rounding = 1e-6
 // the one into the other, see [Options]. A window without a gain is zero: the
 // instance is not worth keeping at all.
 func Best(h *Histogram, c Cost, price float64, longest time.Duration) Window {
+	return h.best(bins, c, price, longest)
+}
+
+// best is the window of most worth of those that begin with one of the first so many
+// bins.
+func (h *Histogram) best(begins int, c Cost, price float64, longest time.Duration) Window {
 	if h.total == 0 {
 		return Window{}
 	}
@@ -80,7 +86,7 @@ func Best(h *Histogram, c Cost, price float64, longest time.Duration) Window {
 	p := prefix(h)
 	var best Window
 	worth := 0.0
-	for from := range bins {
+	for from := range begins {
 		start := time.Duration(0)
 		if from > 0 {
 			start = edge(from - 1)

@@ -9,11 +9,21 @@ import (
 // kept, and may come back damaged or out of date.
 type Learned struct {
 	Key
-	Last  time.Time       `json:"last"`
-	Seen  int             `json:"seen"`
-	Idle  map[int]float32 `json:"idle,omitempty"` // weights by bin; that of all longer times is bins
-	Calls int             `json:"calls,omitempty"`
-	After []Follower      `json:"after,omitempty"`
+	Last time.Time       `json:"last"`
+	Seen int             `json:"seen"`
+	Idle map[int]float32 `json:"idle,omitempty"` // weights by bin; that of all longer times is bins
+	// Crowds is the same of the times between calls that needed more instances at
+	// once: two, up to four, and so on.
+	Crowds []Crowd    `json:"crowds,omitempty"`
+	Calls  int        `json:"calls,omitempty"`
+	After  []Follower `json:"after,omitempty"`
+}
+
+// Crowd is what has been learned about when so many instances are needed.
+type Crowd struct {
+	Last time.Time       `json:"last"`
+	Seen int             `json:"seen"`
+	Idle map[int]float32 `json:"idle,omitempty"`
 }
 
 // Follower is a version that is often called after another.
@@ -29,13 +39,20 @@ func (p *Predictor) Learned(most int) []Learned {
 	defer p.mu.Unlock()
 	all := make([]Learned, 0, len(p.history))
 	for k, h := range p.history {
-		all = append(all, Learned{Key: k, Last: h.last, Seen: h.idle.seen})
+		all = append(all, Learned{Key: k, Last: h.levels[0].last})
 	}
 	slices.SortFunc(all, func(a, b Learned) int { return b.Last.Compare(a.Last) })
 	all = all[:min(len(all), most)]
 	for i := range all {
 		l := &all[i]
-		l.Idle = p.history[l.Key].idle.weights()
+		for i, v := range p.history[l.Key].levels {
+			c := Crowd{Last: v.last, Seen: v.idle.seen, Idle: v.idle.weights()}
+			if i == 0 {
+				l.Seen, l.Idle = c.Seen, c.Idle
+				continue
+			}
+			l.Crowds = append(l.Crowds, c)
+		}
 		if n := p.graph.nodes[l.Key]; n != nil {
 			l.Calls = n.calls
 			for _, s := range n.after {
@@ -52,11 +69,18 @@ func (p *Predictor) Relearn(all []Learned) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range all[:min(len(all), maxKeys)] {
-		if l.Seen < 0 || l.Calls < 0 || l.Last.IsZero() || p.history[l.Key] != nil {
+		if l.Calls < 0 || p.history[l.Key] != nil {
 			continue
 		}
-		h := &history{last: l.Last}
-		if !h.idle.relearn(l.Idle, l.Seen) {
+		h := &history{}
+		for _, c := range append([]Crowd{{l.Last, l.Seen, l.Idle}}, l.Crowds[:min(len(l.Crowds), levels-1)]...) {
+			known := &level{last: c.Last}
+			if c.Seen < 0 || c.Last.IsZero() || !known.idle.relearn(c.Idle, c.Seen) {
+				break // nor of those that need yet more
+			}
+			h.levels = append(h.levels, known)
+		}
+		if len(h.levels) == 0 {
 			continue
 		}
 		p.history[l.Key] = h

@@ -20,7 +20,7 @@ func taught(k Key, n int, gap func(i int) time.Duration) (*Predictor, time.Time)
 	p := New(Options{Idle: 5 * time.Minute})
 	at := start
 	for i := range n {
-		p.Arrived(k, Key{}, at)
+		p.Arrived(k, Key{}, at, 1)
 		at = at.Add(gap(i))
 	}
 	return p, at
@@ -31,10 +31,10 @@ func every(d time.Duration) func(int) time.Duration { return func(int) time.Dura
 func TestUnknownKeepsTheFixedTime(t *testing.T) {
 	k := Key{"000000000000", "f", "1"}
 	p, at := taught(k, enough-1, every(time.Second))
-	if w := p.Keep(k, costly, at); w != (Window{Keep: 5 * time.Minute}) {
+	if w := p.Keep(k, costly, at); w.Window != (Window{Keep: 5 * time.Minute}) {
 		t.Errorf("after %d calls: %v", enough-1, w)
 	}
-	if w := p.Keep(Key{Function: "never"}, costly, at); w != (Window{Keep: 5 * time.Minute}) {
+	if w := p.Keep(Key{Function: "never"}, costly, at); w.Window != (Window{Keep: 5 * time.Minute}) {
 		t.Errorf("never called: %v", w)
 	}
 }
@@ -67,6 +67,39 @@ func TestKeepFollowsTheHabit(t *testing.T) {
 	}
 }
 
+// Each quarter of an hour comes a call, and once in six of them four at once. A load
+// that never came before is not waited for as those are.
+func TestCrowdsHaveHabitsOfTheirOwn(t *testing.T) {
+	k := Key{"000000000000", "f", "1"}
+	r := rand.New(rand.NewPCG(7, 8))
+	p, at := New(Options{Idle: 5 * time.Minute}), start
+	for i := range 200 {
+		at = at.Add(time.Duration(r.Int64N(int64(15 * time.Minute))))
+		p.Arrived(k, Key{}, at, 1)
+		if i%6 == 0 {
+			p.Arrived(k, Key{}, at, 4)
+		}
+	}
+	for range 20 {
+		p.Arrived(k, Key{}, at, 60)
+	}
+	got := p.Keep(k, costly, at)
+	if got.Prewarm != 0 || got.Keep < 14*time.Minute {
+		t.Errorf("the one: %v", got.Window)
+	}
+	if d := got.For(4); d < 10*time.Minute || d > got.Keep {
+		t.Errorf("four at once: %v", d)
+	}
+	for _, n := range []int{5, 60, 5000} {
+		if d := got.For(n); d != 5*time.Minute {
+			t.Errorf("%d at once: %v", n, d)
+		}
+	}
+	if d := p.Keep(k, cheap, at).For(4); d > time.Minute {
+		t.Errorf("four at once that are cheap to start: %v", d)
+	}
+}
+
 func TestHabitsChange(t *testing.T) {
 	k := Key{Function: "f"}
 	p, _ := taught(k, 6*forgetAfter, func(i int) time.Duration {
@@ -93,7 +126,7 @@ func TestForgetDropsTheFunction(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	p := New(Options{})
 	for i := range maxKeys + 50 {
-		p.Arrived(Key{Function: fmt.Sprint(i)}, Key{}, start.Add(time.Duration(i)*time.Second))
+		p.Arrived(Key{Function: fmt.Sprint(i)}, Key{}, start.Add(time.Duration(i)*time.Second), 1)
 	}
 	if len(p.history) != maxKeys || len(p.graph.nodes) > maxKeys {
 		t.Errorf("%d histories, %d nodes; want at most %d", len(p.history), len(p.graph.nodes), maxKeys)
@@ -110,32 +143,32 @@ func TestGraphKnowsWhoCalls(t *testing.T) {
 	key := func(name string) Key { return Key{"000000000000", name, "1"} }
 	a, b, c, bystander := key("a"), key("b"), key("c"), key("bystander")
 	turn := func(at time.Time) {
-		p.Arrived(a, Key{}, at)
-		p.Arrived(bystander, Key{}, at.Add(10*time.Millisecond))
-		p.Arrived(b, a, at.Add(20*time.Millisecond))
-		p.Arrived(c, b, at.Add(30*time.Millisecond))
+		p.Arrived(a, Key{}, at, 1)
+		p.Arrived(bystander, Key{}, at.Add(10*time.Millisecond), 1)
+		p.Arrived(b, a, at.Add(20*time.Millisecond), 1)
+		p.Arrived(c, b, at.Add(30*time.Millisecond), 1)
 	}
 	turn(start)
 	at := start.Add(time.Minute)
-	if got := p.Arrived(a, Key{}, at); !slices.Equal(got, []Key{b, c}) {
+	if got := p.Arrived(a, Key{}, at, 1); !slices.Equal(got, []Key{b, c}) {
 		t.Errorf("after one turn %v follow a", got)
 	}
 	for i := range 10 {
 		turn(at.Add(time.Duration(i+1) * time.Minute))
 	}
 	at = at.Add(time.Hour)
-	if got := p.Arrived(bystander, Key{}, at); len(got) != 0 {
+	if got := p.Arrived(bystander, Key{}, at, 1); len(got) != 0 {
 		t.Errorf("%v follow the bystander", got)
 	}
 	again := New(Options{Idle: time.Minute})
 	again.Relearn(p.Learned(10))
-	if got := again.Arrived(b, Key{}, at.Add(time.Hour)); !slices.Equal(got, []Key{c}) {
+	if got := again.Arrived(b, Key{}, at.Add(time.Hour), 1); !slices.Equal(got, []Key{c}) {
 		t.Errorf("after a restart %v follow b", got)
 	}
 	for i := range 30 { // a calls b no more
-		p.Arrived(a, Key{}, at.Add(time.Duration(i+1)*time.Hour))
+		p.Arrived(a, Key{}, at.Add(time.Duration(i+1)*time.Hour), 1)
 	}
-	if got := p.Arrived(a, Key{}, at.Add(100*time.Hour)); slices.Contains(got, b) {
+	if got := p.Arrived(a, Key{}, at.Add(100*time.Hour), 1); slices.Contains(got, b) {
 		t.Errorf("after 30 calls without it %v follow a", got)
 	}
 }
@@ -145,22 +178,22 @@ func TestGraphLearnsTheChain(t *testing.T) {
 	p := New(Options{})
 	at := start
 	for i := range 10 {
-		p.Arrived(a, Key{}, at)
-		p.Arrived(b, Key{}, at.Add(300*time.Millisecond))
+		p.Arrived(a, Key{}, at, 1)
+		p.Arrived(b, Key{}, at.Add(300*time.Millisecond), 1)
 		if i%5 == 0 {
-			p.Arrived(c, Key{}, at.Add(400*time.Millisecond))
+			p.Arrived(c, Key{}, at.Add(400*time.Millisecond), 1)
 		}
-		p.Arrived(other, Key{}, at.Add(time.Minute))
+		p.Arrived(other, Key{}, at.Add(time.Minute), 1)
 		at = at.Add(10 * time.Minute)
 	}
-	if got := p.Arrived(a, Key{}, at); len(got) != 1 || got[0] != b {
+	if got := p.Arrived(a, Key{}, at, 1); len(got) != 1 || got[0] != b {
 		t.Errorf("after a comes %v; want b alone", got)
 	}
-	if got := p.Arrived(other, Key{}, at.Add(time.Minute)); len(got) != 0 {
+	if got := p.Arrived(other, Key{}, at.Add(time.Minute), 1); len(got) != 0 {
 		t.Errorf("after other comes %v", got)
 	}
 	p.Forget("", "b", "")
-	if got := p.Arrived(a, Key{}, at.Add(time.Hour)); len(got) != 0 {
+	if got := p.Arrived(a, Key{}, at.Add(time.Hour), 1); len(got) != 0 {
 		t.Errorf("after a comes %v, which was forgotten", got)
 	}
 }
@@ -213,6 +246,30 @@ func TestOursBeatsFixedOnAPeriodicLoad(t *testing.T) {
 	}
 	if ours.Wasted > long.Wasted/4 {
 		t.Errorf("wasted: ours %.0f MB s, twenty minutes %.0f", ours.Wasted, long.Wasted)
+	}
+}
+
+// What a function that is called now and then holds after one heavy load is little
+// more than what it needs.
+func TestOursDoesNotWaitForALoadThatCameOnce(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	l := load(300, func() time.Duration { return time.Duration(r.Int64N(int64(15 * time.Minute))) })
+	calm := NewSimulator(costly, Ours(5*time.Minute))
+	calm.Replay(l)
+	heavy := Load{Function: "f", Calls: slices.Clone(l.Calls[:200])}
+	at := l.Calls[199].At
+	for range 100 {
+		heavy.Calls = append(heavy.Calls, Call{At: at, Took: time.Second})
+	}
+	heavy.Calls = append(heavy.Calls, l.Calls[200:]...)
+	after := NewSimulator(costly, Ours(5*time.Minute))
+	after.Replay(heavy)
+	more := (after.Outcomes()[0].Wasted - calm.Outcomes()[0].Wasted) / float64(costly.MemoryMB)
+	if most := 100 * (5 * time.Minute).Seconds(); more > most {
+		t.Errorf("100 instances waited %.0f s more for nothing, want at most %.0f", more, most)
+	}
+	if a, b := after.Outcomes()[0].Cold, calm.Outcomes()[0].Cold; a > b+100 {
+		t.Errorf("%d cold starts, %d without the load", a, b)
 	}
 }
 

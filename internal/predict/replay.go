@@ -24,8 +24,11 @@ type Policy struct {
 
 // Learner is a policy at work for one function.
 type Learner interface {
-	Add(idle time.Duration)
-	Window() Window
+	// Called tells of a call and of how long no other had run, if that is more than 0,
+	// and with which so many instances are in use.
+	Called(at, idle time.Duration, inUse int)
+	// Ended tells of a call's end.
+	Ended(at time.Duration) Keeping
 }
 
 // Outcome is what a policy would have made of a trace.
@@ -85,56 +88,68 @@ func (s *Simulator) Replay(l Load) {
 // Outcomes are the results so far, in the order of the policies.
 func (s *Simulator) Outcomes() []*Outcome { return s.outcomes }
 
-// kept is an instance in a replay: idle from free on, there from, until.
-type kept struct{ free, from, until time.Duration }
+// kept is an instance in a replay: idle from free on, there from then on.
+type kept struct{ free, from time.Duration }
 
 // replay serves l, one call per instance at a time, newest idle instance first,
 // and returns the cold starts and the seconds that instances waited.
 func replay(l Load, p Learner) (cold int, wasted float64) {
-	var live []kept
+	var live []kept // by when they are free
+	var habit Keeping
 	var ended time.Duration // when the last call so far was over
 	for n, c := range l.Calls {
-		if gap := c.At - ended; n > 0 && gap > 0 {
-			p.Add(gap)
+		var waited time.Duration
+		live, waited = expire(live, habit, c.At)
+		free := 0 // so many of them are idle, the newest last
+		for free < len(live) && live[free].free <= c.At {
+			free++
 		}
-		live = slices.DeleteFunc(live, func(k kept) bool {
-			gone := k.until < c.At
-			if gone {
-				wasted += (k.until - k.from).Seconds()
-			}
-			return gone
-		})
-		use := -1
-		for i, k := range live {
-			if k.free <= c.At && k.from <= c.At && (use < 0 || k.free > live[use].free) {
-				use = i
-			}
+		idle := time.Duration(0)
+		if n > 0 {
+			idle = c.At - ended
 		}
+		p.Called(c.At, idle, len(live)-free+1)
 		switch {
-		case use >= 0:
-			wasted += (c.At - live[use].from).Seconds()
-			live = slices.Delete(live, use, use+1)
-		default:
+		case free == 0:
 			cold++
-			// One that was to be made anew later is not: the cold one is there.
-			live = slices.DeleteFunc(live, func(k kept) bool { return k.free <= c.At && k.from > c.At })
+		case live[free-1].from > c.At: // it was to be made anew later, and is not
+			cold++
+			live = slices.Delete(live, free-1, free)
+		default:
+			waited += c.At - live[free-1].from
+			live = slices.Delete(live, free-1, free)
 		}
-		ended = max(ended, c.At+c.Took)
-		live = append(live, idleFrom(c.At+c.Took, p.Window(), len(live) > 0))
+		over := c.At + c.Took
+		ended = max(ended, over)
+		habit = p.Ended(over)
+		at, _ := slices.BinarySearchFunc(live, over, func(k kept, at time.Duration) int { return cmp.Compare(k.free, at) })
+		live = slices.Insert(live, at, kept{free: over, from: over})
+		wasted += waited.Seconds()
 	}
-	for _, k := range live {
-		wasted += (k.until - k.from).Seconds()
-	}
-	return cold, wasted
+	_, waited := expire(live, habit, math.MaxInt64)
+	return cold, wasted + waited.Seconds()
 }
 
-// idleFrom is an instance that goes idle at that time. Beside others, only its
-// keeping is up to the policy: what is made anew later is one.
-func idleFrom(at time.Duration, w Window, others bool) kept {
-	if others {
-		return kept{free: at, from: at, until: at + w.Keep}
+// expire ends the instances whose time is up, the oldest first, and tells how long
+// they have waited. If one is to be made anew later, it is the only one, and is there
+// from then on.
+func expire(live []kept, habit Keeping, at time.Duration) (left []kept, waited time.Duration) {
+	if n := len(live); n > 0 && habit.Prewarm > 0 && live[n-1].free <= at {
+		last := live[n-1].free
+		for _, k := range live {
+			waited += max(last-k.from, 0)
+		}
+		live = append(live[:0], kept{free: last, from: last + habit.Prewarm})
 	}
-	return kept{free: at, from: at + w.Prewarm, until: at + w.Prewarm + w.Keep}
+	for len(live) > 0 && live[0].free <= at {
+		until := live[0].from + habit.For(len(live))
+		if until >= at {
+			break
+		}
+		waited += until - live[0].from
+		live = live[1:]
+	}
+	return live, waited
 }
 
 // Fixed keeps every instance for the same time.
@@ -144,9 +159,11 @@ func Fixed(keep time.Duration) Policy {
 
 type fixed time.Duration
 
-func (fixed) Add(time.Duration) {}
+func (fixed) Called(time.Duration, time.Duration, int) {}
 
-func (f fixed) Window() Window { return Window{Keep: time.Duration(f)} }
+func (f fixed) Ended(time.Duration) Keeping {
+	return Keeping{Window: Window{Keep: time.Duration(f)}}
+}
 
 // Ours is what lambent does, see [Best].
 func Ours(idle time.Duration) Policy {
@@ -159,26 +176,13 @@ func Ours(idle time.Duration) Policy {
 type ours struct {
 	p    *Predictor
 	cost Cost
-	now  time.Time
 }
 
-func (o *ours) Add(idle time.Duration) {
-	o.begin()
-	o.now = o.now.Add(idle)
-	o.p.Arrived(Key{}, Key{}, o.now)
-}
+func clock(at time.Duration) time.Time { return time.Unix(0, 0).Add(at) }
 
-func (o *ours) begin() {
-	if o.now.IsZero() {
-		o.now = time.Unix(0, 0)
-		o.p.Arrived(Key{}, Key{}, o.now)
-	}
-}
+func (o *ours) Called(at, _ time.Duration, inUse int) { o.p.Arrived(Key{}, Key{}, clock(at), inUse) }
 
-func (o *ours) Window() Window {
-	o.begin()
-	return o.p.Keep(Key{}, o.cost, o.now)
-}
+func (o *ours) Ended(at time.Duration) Keeping { return o.p.Keep(Key{}, o.cost, clock(at)) }
 
 // Hybrid is the hybrid histogram policy of Shahrad et al., "Serverless in the
 // Wild" (USENIX ATC 2020), with the parameters given there: bins of a minute up
@@ -200,7 +204,10 @@ type hybrid struct {
 	rare   []time.Duration // the last idle times beyond the histogram
 }
 
-func (h *hybrid) Add(idle time.Duration) {
+func (h *hybrid) Called(_, idle time.Duration, _ int) {
+	if idle <= 0 {
+		return
+	}
 	h.total++
 	b := int(idle / time.Minute)
 	if b < hybridBins {
@@ -213,7 +220,9 @@ func (h *hybrid) Add(idle time.Duration) {
 	}
 }
 
-func (h *hybrid) Window() Window {
+func (h *hybrid) Ended(time.Duration) Keeping { return Keeping{Window: h.window()} }
+
+func (h *hybrid) window() Window {
 	standard := Window{Keep: hybridBins * time.Minute}
 	if h.over > h.total/2 && len(h.rare) >= 2 {
 		sorted := slices.Clone(h.rare)

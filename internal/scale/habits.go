@@ -23,6 +23,8 @@ type arrival struct {
 	key pool.Key
 	by  pool.Key // from within which it was called; zero is not known
 	at  time.Time
+	// inUse is how many instances are with it.
+	inUse int
 }
 
 // backlog is how many calls may wait to be learned from.
@@ -35,34 +37,35 @@ func NewHabits(p *predict.Predictor, fixed time.Duration) *Habits {
 }
 
 // oneCall is the time in which calls of one version teach no more than the first of
-// them.
+// them, and those with which twice as many instances are in use.
 const oneCall = time.Millisecond
 
 // Arrived leaves the learning to the service: a call waits for nothing. Of a burst
 // some are not learned from.
-func (h *Habits) Arrived(k, by pool.Key, at time.Time) {
+func (h *Habits) Arrived(k, by pool.Key, at time.Time, inUse int) {
+	call := arrival{k, by, at, inUse}
 	h.mu.Lock()
-	again := h.last.key == k && at.Sub(h.last.at).Abs() < oneCall
+	again := h.last.key == k && at.Sub(h.last.at).Abs() < oneCall && inUse < 2*h.last.inUse
 	if !again {
-		h.last = arrival{k, by, at}
+		h.last = call
 	}
 	h.mu.Unlock()
 	if again {
 		return
 	}
 	select {
-	case h.arrivals <- arrival{k, by, at}:
+	case h.arrivals <- call:
 	default:
 	}
 }
 
-// Keep says how long an instance that went idle is worth keeping.
-func (h *Habits) Keep(k pool.Key, at time.Time, c pool.Cost) (prewarm, keep time.Duration) {
+// Keep says how long instances that are idle are worth keeping.
+func (h *Habits) Keep(k pool.Key, at time.Time, c pool.Cost) (prewarm time.Duration, keep func(n int) time.Duration) {
 	if h.fixed > 0 {
-		return 0, h.fixed
+		return 0, func(int) time.Duration { return h.fixed }
 	}
-	w := h.predictor.Keep(predict.Key(k), predict.Cost(c), at)
-	return w.Prewarm, w.Keep
+	habit := h.predictor.Keep(predict.Key(k), predict.Cost(c), at)
+	return habit.Prewarm, habit.For
 }
 
 // Forget drops what is known of a function, all its versions if number is "".
@@ -73,7 +76,7 @@ func (h *Habits) Forget(namespace, function, number string) {
 // follow learns from a call, and makes ready what is likely to be called because
 // of it.
 func (s *Service) follow(a arrival) {
-	likely := s.o.Habits.predictor.Arrived(predict.Key(a.key), predict.Key(a.by), a.at)
+	likely := s.o.Habits.predictor.Arrived(predict.Key(a.key), predict.Key(a.by), a.at, a.inUse)
 	if !s.o.Guess.Graph {
 		return
 	}
@@ -95,7 +98,7 @@ func (s *Service) catchUp() {
 	for {
 		select {
 		case a := <-s.arrivals:
-			s.o.Habits.predictor.Arrived(predict.Key(a.key), predict.Key(a.by), a.at)
+			s.o.Habits.predictor.Arrived(predict.Key(a.key), predict.Key(a.by), a.at, a.inUse)
 		default:
 			return
 		}

@@ -62,21 +62,25 @@ func TestWhatWasLearnedOutlivesTheServer(t *testing.T) {
 		}
 		for range 60 {
 			time.Sleep(time.Minute)
-			first.o.Habits.Arrived(pool.KeyOf(f), pool.Key{}, time.Now())
+			first.o.Habits.Arrived(pool.KeyOf(f), pool.Key{}, time.Now(), 4)
 		}
 		for range 20 {
 			first.o.Loads.End(v, time.Now().Add(-time.Hour), lambent.CallAnswered)
 		}
 		time.Sleep(14 * time.Hour)
 		first.end()
-		_, keep := first.o.Habits.Keep(pool.KeyOf(f), time.Now(), cost)
+		kept := func(g *generation) [3]time.Duration {
+			_, keep := g.o.Habits.Keep(pool.KeyOf(f), time.Now(), cost)
+			return [...]time.Duration{keep(1), keep(4), keep(5)}
+		}
+		keep := kept(first)
 
 		second := startGeneration(file, c)
 		time.Sleep(time.Minute)
 		if n := second.scaled(v); n != 0 {
 			t.Errorf("in the night there are %d instances", n)
 		}
-		if _, again := second.o.Habits.Keep(pool.KeyOf(f), time.Now(), cost); again != keep || keep == time.Minute {
+		if again := kept(second); again != keep || keep[1] == time.Minute {
 			t.Errorf("idle instances are kept for %v, before it was %v", again, keep)
 		}
 		time.Sleep(9*time.Hour + 30*time.Minute)
@@ -88,7 +92,7 @@ func TestWhatWasLearnedOutlivesTheServer(t *testing.T) {
 		delete(c.versions, "f:1") // it is deleted while nobody is there
 		third := startGeneration(file, c)
 		time.Sleep(time.Minute)
-		if _, keep := third.o.Habits.Keep(pool.KeyOf(f), time.Now(), cost); keep != time.Minute {
+		if keep := kept(third); keep != [...]time.Duration{time.Minute, time.Minute, time.Minute} {
 			t.Errorf("of what is gone there is still known to keep it for %v", keep)
 		}
 		third.end()
@@ -125,7 +129,7 @@ func FuzzMemory(f *testing.F) {
 		p.Relearn(m.Learned)
 		at := time.Unix(1e9, 0)
 		for _, l := range m.Learned {
-			p.Arrived(l.Key, predict.Key{}, at)
+			p.Arrived(l.Key, predict.Key{}, at, 1)
 			if w := p.Keep(l.Key, predict.Cost{Cold: time.Second, MemoryMB: 128}, at); w.Keep < 0 || w.Prewarm < 0 {
 				t.Errorf("%+v of %+v", w, l)
 			}

@@ -278,19 +278,19 @@ func TestHabitsAreFollowed(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = s.Run(ctx) })
 		for range 30 {
-			p.Arrived(front, pool.Key{}, time.Now())
+			p.Arrived(front, pool.Key{}, time.Now(), 1)
 			time.Sleep(100 * time.Millisecond)
-			p.Arrived(back, pool.Key{}, time.Now())
+			p.Arrived(back, pool.Key{}, time.Now(), 1)
 			time.Sleep(time.Minute)
 		}
 		b.reasons()
-		p.Arrived(front, pool.Key{}, time.Now())
+		p.Arrived(front, pool.Key{}, time.Now(), 1)
 		synctest.Wait()
 		if warmed := b.reasons(); !slices.Equal(warmed, []string{"back call-graph"}) {
 			t.Errorf("made ready: %v, want the function that is called next", warmed)
 		}
-		if _, keep := p.Keep(back, time.Now(), pool.Cost{Cold: time.Second, MemoryMB: 128}); keep <= 0 {
-			t.Errorf("an instance is kept for %v", keep)
+		if _, keep := p.Keep(back, time.Now(), pool.Cost{Cold: time.Second, MemoryMB: 128}); keep(1) <= 0 {
+			t.Errorf("an instance is kept for %v", keep(1))
 		}
 		cancel()
 		wg.Wait()
