@@ -253,6 +253,18 @@ func Body(r *http.Request) ([]byte, error) {
 	return nil, lambent.Errorf(lambent.CodeCanceled, "read body: %w", err)
 }
 
+// BodyUpTo is [Body] for a body of at most so many bytes. A longer one is an error of
+// code too large, before it is read where its length is known.
+func BodyUpTo(r *http.Request, most int64) ([]byte, error) {
+	if r.ContentLength > most {
+		return nil, tooLarge(most)
+	}
+	if r.ContentLength < 0 && r.Body != nil {
+		r.Body = http.MaxBytesReader(nil, r.Body, most)
+	}
+	return Body(r)
+}
+
 // signer makes key's signatures. Those of roles are many and each is used little.
 func (k *Keys) signer(key Key, c *claim) *signer {
 	if key.Role != "" {

@@ -157,22 +157,13 @@ var noPayload = []byte("{}")
 // payload reads the event, which must be JSON of at most lambent.MaxPayload
 // bytes; none at all is an empty object.
 func payload(r *http.Request) ([]byte, error) {
-	tooLarge := func() error {
-		return &lambent.Error{
+	body, err := auth.BodyUpTo(r, lambent.MaxPayload)
+	switch {
+	case lambent.CodeOf(err) == lambent.CodeTooLarge:
+		return nil, &lambent.Error{
 			Code: lambent.CodeTooLarge, Reason: "RequestTooLargeException",
 			Message: fmt.Sprintf("Request must be smaller than %d bytes for the InvokeFunction operation", lambent.MaxPayload),
 		}
-	}
-	if r.ContentLength > lambent.MaxPayload {
-		return nil, tooLarge()
-	}
-	if r.ContentLength < 0 {
-		r.Body = http.MaxBytesReader(nil, r.Body, lambent.MaxPayload)
-	}
-	body, err := auth.Body(r)
-	switch {
-	case lambent.CodeOf(err) == lambent.CodeTooLarge, len(body) > lambent.MaxPayload:
-		return nil, tooLarge()
 	case err != nil:
 		return nil, err
 	}

@@ -204,19 +204,12 @@ func bodyLimit(operation string) int64 {
 }
 
 func readBody(r *http.Request, operation string, limit int64) ([]byte, error) {
-	tooLarge := &lambent.Error{
-		Code: lambent.CodeTooLarge, Reason: "RequestEntityTooLargeException",
-		Message: fmt.Sprintf("Request must be smaller than %d bytes for the %s operation", limit, operation),
-	}
-	if r.ContentLength > limit {
-		return nil, tooLarge
-	}
-	if r.ContentLength < 0 {
-		r.Body = http.MaxBytesReader(nil, r.Body, limit)
-	}
-	body, err := auth.Body(r)
-	if lambent.CodeOf(err) == lambent.CodeTooLarge || int64(len(body)) > limit {
-		return nil, tooLarge
+	body, err := auth.BodyUpTo(r, limit)
+	if lambent.CodeOf(err) == lambent.CodeTooLarge {
+		return nil, &lambent.Error{
+			Code: lambent.CodeTooLarge, Reason: "RequestEntityTooLargeException",
+			Message: fmt.Sprintf("Request must be smaller than %d bytes for the %s operation", limit, operation),
+		}
 	}
 	return body, err
 }

@@ -127,11 +127,10 @@ func (d *door) serve(r *http.Request) (any, error) {
 	if name == "PutLogEvents" {
 		most = maxPutRequest
 	}
-	if r.ContentLength > most {
+	body, err := auth.BodyUpTo(r, most)
+	if lambent.CodeOf(err) == lambent.CodeTooLarge {
 		return nil, failure(lambent.CodeTooLarge, "InvalidParameterException", "The request is too large.")
 	}
-	r.Body = http.MaxBytesReader(nil, r.Body, most)
-	body, err := auth.Body(r)
 	if err != nil {
 		return nil, err
 	}

@@ -115,13 +115,10 @@ func (d *Door) Wanted(r *http.Request, id auth.Identity) (action, resource strin
 // parameters are those of the body and of the query string, where a presigned
 // request has them.
 func parameters(r *http.Request) (url.Values, error) {
-	if r.ContentLength > maxForm {
+	body, err := auth.BodyUpTo(r, maxForm)
+	if lambent.CodeOf(err) == lambent.CodeTooLarge {
 		return nil, errors.New("it is too large")
 	}
-	if r.Body != nil && r.ContentLength < 0 {
-		r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
-	}
-	body, err := auth.Body(r)
 	if err != nil {
 		return nil, err
 	}

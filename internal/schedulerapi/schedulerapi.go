@@ -131,11 +131,10 @@ func (d *door) serve(r *http.Request, op func(c *call) (any, error)) (any, error
 	if !ok {
 		return nil, &lambent.Error{Code: lambent.CodeDenied, Reason: "MissingAuthenticationTokenException", Message: "Missing Authentication Token"}
 	}
-	if r.ContentLength > maxRequest {
+	body, err := auth.BodyUpTo(r, maxRequest)
+	if lambent.CodeOf(err) == lambent.CodeTooLarge {
 		return nil, invalid("The request is too large.")
 	}
-	r.Body = http.MaxBytesReader(nil, r.Body, maxRequest)
-	body, err := auth.Body(r)
 	if err != nil {
 		return nil, err
 	}
