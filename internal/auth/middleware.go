@@ -215,6 +215,7 @@ func readAll(r *http.Request, most int64) ([]byte, error) {
 type verified struct {
 	bytes.Reader
 	whole []byte
+	form  any // what Decoded has made of it
 }
 
 // Close implements io.Closer.
@@ -263,6 +264,34 @@ func BodyUpTo(r *http.Request, most int64) ([]byte, error) {
 		r.Body = http.MaxBytesReader(nil, r.Body, most)
 	}
 	return Body(r)
+}
+
+// form is a decoded body.
+type form[T any] struct {
+	value T
+	err   error
+}
+
+// Decoded is what decode makes of a request's whole body. It is asked once: who has to
+// know what a request is about, to decide whether its caller may do that, and the
+// operation behind get the same value, which nobody may change. A request has one form,
+// so decode is always the same. The errors are those of [Body], and decode's.
+func Decoded[T any](r *http.Request, decode func(body []byte) (T, error)) (T, error) {
+	var f form[T]
+	body, err := Body(r)
+	if err != nil {
+		return f.value, err
+	}
+	v, ok := r.Body.(*verified)
+	if !ok { // there is none
+		return decode(body)
+	}
+	if made, ok := v.form.(form[T]); ok {
+		return made.value, made.err
+	}
+	f.value, f.err = decode(body)
+	v.form = f
+	return f.value, f.err
 }
 
 // signer makes key's signatures. Those of roles are many and each is used little.

@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -165,11 +166,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, namespace string
 			Message: "No operation of the AWS Lambda API has the method and path " + r.Method + " " + r.URL.EscapedPath(),
 		}
 	}
-	body, err := readBody(r, op.Name, bodyLimit(op.Name))
-	if err != nil {
-		return err
-	}
-	in, err := op.Decode(wire.Request{Params: params, Query: query, Header: r.Header, Body: body})
+	in, err := decoded(r, op, params, query)
 	if err != nil {
 		return err
 	}
@@ -203,15 +200,23 @@ func bodyLimit(operation string) int64 {
 	return lambent.MaxPayload
 }
 
-func readBody(r *http.Request, operation string, limit int64) ([]byte, error) {
-	body, err := auth.BodyUpTo(r, limit)
+// decoded is a request as the operation that was matched reads it. Whoever asked before
+// whether the caller may do that has had it decoded already.
+func decoded(r *http.Request, op *wire.Op, params map[string]string, query url.Values) (any, error) {
+	limit := bodyLimit(op.Name)
+	_, err := auth.BodyUpTo(r, limit)
 	if lambent.CodeOf(err) == lambent.CodeTooLarge {
 		return nil, &lambent.Error{
 			Code: lambent.CodeTooLarge, Reason: "RequestEntityTooLargeException",
-			Message: fmt.Sprintf("Request must be smaller than %d bytes for the %s operation", limit, operation),
+			Message: fmt.Sprintf("Request must be smaller than %d bytes for the %s operation", limit, op.Name),
 		}
 	}
-	return body, err
+	if err != nil {
+		return nil, err
+	}
+	return auth.Decoded(r, func(body []byte) (any, error) {
+		return op.Decode(wire.Request{Params: params, Query: query, Header: r.Header, Body: body})
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, out any) error {

@@ -3,11 +3,9 @@ package lambdaapi
 import (
 	"cmp"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"lambent.dev/lambent"
-	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/lambdaapi/internal/wire"
 )
 
@@ -23,7 +21,8 @@ func Resource(r *http.Request, region, namespace string) string {
 	}
 	function := params["FunctionName"]
 	if op.Name == "CreateFunction" {
-		if in, ok := decoded(r, op, params, query).(*wire.CreateFunctionRequest); ok {
+		in, _ := decoded(r, op, params, query) // the operation says what is wrong
+		if in, ok := in.(*wire.CreateFunctionRequest); ok {
 			function = deref(in.FunctionName)
 		}
 	}
@@ -82,25 +81,12 @@ func PassedRole(r *http.Request) string {
 	if op == nil || op.Name != "CreateFunction" && op.Name != "UpdateFunctionConfiguration" {
 		return ""
 	}
-	switch in := decoded(r, op, params, query).(type) {
+	in, _ := decoded(r, op, params, query) // the operation says what is wrong
+	switch in := in.(type) {
 	case *wire.CreateFunctionRequest:
 		return deref(in.Role)
 	case *wire.UpdateFunctionConfigurationRequest:
 		return deref(in.Role)
 	}
 	return ""
-}
-
-// decoded is the request as the operation that was matched will read it; nil where
-// that refuses it.
-func decoded(r *http.Request, op *wire.Op, params map[string]string, query url.Values) any {
-	body, err := auth.Body(r)
-	if err != nil {
-		return nil
-	}
-	in, err := op.Decode(wire.Request{Params: params, Query: query, Header: r.Header, Body: body})
-	if err != nil {
-		return nil
-	}
-	return in
 }

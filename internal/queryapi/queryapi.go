@@ -115,21 +115,23 @@ func (d *Door) Wanted(r *http.Request, id auth.Identity) (action, resource strin
 // parameters are those of the body and of the query string, where a presigned
 // request has them.
 func parameters(r *http.Request) (url.Values, error) {
-	body, err := auth.BodyUpTo(r, maxForm)
+	_, err := auth.BodyUpTo(r, maxForm)
 	if lambent.CodeOf(err) == lambent.CodeTooLarge {
 		return nil, errors.New("it is too large")
 	}
 	if err != nil {
 		return nil, err
 	}
-	params, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, err
-	}
-	for name, values := range r.URL.Query() {
-		params[name] = append(params[name], values...)
-	}
-	return params, nil
+	return auth.Decoded(r, func(body []byte) (url.Values, error) {
+		params, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, err
+		}
+		for name, values := range r.URL.Query() {
+			params[name] = append(params[name], values...)
+		}
+		return params, nil
+	})
 }
 
 // answer writes what an action has to say.

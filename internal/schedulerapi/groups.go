@@ -47,7 +47,7 @@ func (d *door) createGroup(c *call) (any, error) {
 		ClientToken string
 		Tags        []tag
 	}
-	if err := c.read(&in); err != nil {
+	if err := read(c.body, &in); err != nil {
 		return nil, err
 	}
 	tags, err := tagsOf(in.Tags)
@@ -112,7 +112,7 @@ func (d *door) listTags(c *call) (any, error) {
 
 func (d *door) tag(c *call) (any, error) {
 	var in struct{ Tags []tag }
-	if err := c.read(&in); err != nil {
+	if err := read(c.body, &in); err != nil {
 		return nil, err
 	}
 	g, err := d.tagged(c)

@@ -2,7 +2,6 @@ package schedulerapi
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -49,8 +48,8 @@ func Resource(r *http.Request, region, namespace string) string {
 	}
 	group := r.URL.Query().Get("groupName")
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
-		in, ok := decoded(r)
-		if !ok { // the operation says so
+		in, err := decoded(r)
+		if err != nil { // the operation says so
 			return "*"
 		}
 		group = in.GroupName
@@ -63,15 +62,16 @@ func Resource(r *http.Request, region, namespace string) string {
 func PassedRole(r *http.Request) string {
 	switch Operation(r) {
 	case "CreateSchedule", "UpdateSchedule":
-		if in, ok := decoded(r); ok && in.Target != nil {
+		if in, err := decoded(r); err == nil && in.Target != nil {
 			return in.Target.RoleArn
 		}
 	}
 	return ""
 }
 
-// decoded is the schedule that a request has for its body, as the operation reads it.
-func decoded(r *http.Request) (in schedule, ok bool) {
-	body, err := auth.Body(r)
-	return in, err == nil && json.Unmarshal(body, &in) == nil
+// decoded is the schedule that a request has for its body.
+func decoded(r *http.Request) (schedule, error) {
+	return auth.Decoded(r, func(body []byte) (in schedule, err error) {
+		return in, read(body, &in)
+	})
 }

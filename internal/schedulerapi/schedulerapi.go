@@ -141,12 +141,12 @@ func (d *door) serve(r *http.Request, op func(c *call) (any, error)) (any, error
 	return op(&call{Request: r, namespace: who.AccountID, query: r.URL.Query(), body: body})
 }
 
-// read decodes the body; an empty one is {}.
-func (c *call) read(into any) error {
-	if len(c.body) == 0 {
+// read decodes a body; an empty one is {}.
+func read(body []byte, into any) error {
+	if len(body) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(c.body, into); err != nil {
+	if err := json.Unmarshal(body, into); err != nil {
 		return &lambent.Error{Code: lambent.CodeInvalid, Reason: "SerializationException", Message: "The request could not be read as JSON of this operation.", Cause: err}
 	}
 	return nil

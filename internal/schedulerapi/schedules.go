@@ -109,8 +109,8 @@ func null(member string) error {
 
 // request reads a schedule from the body.
 func (c *call) request() (s lambent.Schedule, err error) {
-	var in schedule
-	if err := c.read(&in); err != nil {
+	in, err := decoded(c.Request)
+	if err != nil {
 		return s, err
 	}
 	switch {

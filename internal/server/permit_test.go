@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -167,5 +168,36 @@ func TestPermitAccount(t *testing.T) {
 	guarded(t, noRoles(t)).ServeHTTP(w, wanted("", "lambda", "DELETE", "/2015-03-31/functions/g", "", ""))
 	if w.Code != http.StatusOK {
 		t.Errorf("status %d", w.Code)
+	}
+}
+
+// What a request is about is read once, and the operation behind reads it no second time.
+func TestBodyIsDecodedOnce(t *testing.T) {
+	role := "arn:aws:iam::" + ns + ":role/r"
+	for _, c := range []struct {
+		service, method, target, body string
+		want                          []action
+	}{
+		{"lambda", "POST", "/2015-03-31/functions", `{"FunctionName":"f","Code":{"ZipFile":"AA=="},"Role":"` + role + `"}`, []action{
+			{"lambda:CreateFunction", "arn:aws:lambda:us-east-1:" + ns + ":function:f", ""}, {"iam:PassRole", role, iam.LambdaService},
+		}},
+		{"scheduler", "PUT", "/schedules/s", `{"GroupName":"g","Target":{"Arn":"x","RoleArn":"` + role + `"}}`, []action{
+			{"scheduler:UpdateSchedule", "arn:aws:scheduler:us-east-1:" + ns + ":schedule/g/s", ""}, {"iam:PassRole", role, "scheduler.amazonaws.com"},
+		}},
+		{"iam", "POST", "/", "Action=GetRole&RoleName=r", []action{{"iam:GetRole", role, ""}}},
+	} {
+		r := wanted(role, c.service, c.method, c.target, c.body, "")
+		id, _ := auth.From(r.Context())
+		doors := guarded(t, noRoles(t))
+		for range 2 {
+			if got := doors.of(r).wishes(r, "us-east-1", id); !slices.Equal(got, c.want) {
+				t.Errorf("%s %s wants %v, not %v", c.method, c.target, got, c.want)
+			}
+			body, err := auth.Body(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(body)
+		}
 	}
 }
