@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/invoke"
 )
 
@@ -75,14 +76,16 @@ func (d *way) run(reused bool) (again bool, err error) {
 		err = d.fill(d.untilHead)
 	}
 	if err != nil {
+		body := d.upload.fault() // before the upload is interrupted
 		d.unwatch()
 		d.abandon()
 		if reused && kept && repeatable(d.x.r.Method) && isClosed(err) && d.x.r.Context().Err() == nil {
 			return true, nil
 		}
-		return false, d.word(err)
+		return false, d.word(err, body)
 	}
 	reuse, err := d.answer()
+	body := d.upload.fault()
 	d.unwatch()
 	if !d.finishUpload(err != nil) {
 		reuse = false
@@ -91,7 +94,7 @@ func (d *way) run(reused bool) (again bool, err error) {
 		d.u.close()
 	}
 	if err != nil {
-		return false, d.word(err)
+		return false, d.word(err, body)
 	}
 	if reuse {
 		d.h.put(d.u) // with d: it is another exchange's from here on
@@ -117,16 +120,18 @@ func isClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, errReset) || isReset(err)
 }
 
-// word makes an error what the caller is told.
-func (d *way) word(err error) error {
+// word makes an error what the caller is told; body is what its own sending ended by.
+func (d *way) word(err, body error) error {
 	var f *failure
 	switch {
 	case errors.As(err, &f):
 		return err
 	case errors.Is(err, errCaller), d.x.r.Context().Err() != nil:
 		return errGone
-	case d.upload != nil && d.upload.caller.Load():
+	case isReset(body), errors.Is(body, errReset), errors.Is(body, io.ErrUnexpectedEOF):
 		return errGone
+	case body != nil:
+		return bodyError(body)
 	}
 	return d.h.broken(err)
 }
@@ -181,7 +186,11 @@ func (d *way) readSmall() error {
 
 // bodyError words the failure of a caller to send its body.
 func bodyError(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	var limit *lambent.Error
+	switch {
+	case errors.As(err, &limit) && limit.Code == lambent.CodeTooLarge:
+		return &failure{http.StatusRequestEntityTooLarge, "route", "body", limit.Message, err}
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &failure{http.StatusRequestTimeout, "gateway", "body " + bodyIdle.String(), "The request's body did not arrive", err}
 	}
 	return &failure{http.StatusBadRequest, "gateway", "body", "The request's body could not be read", err}
@@ -343,6 +352,14 @@ type upload struct {
 	block *[]byte
 	n     int
 	err   error
+}
+
+// fault is the error of the caller's by which the body ended, if it did.
+func (up *upload) fault() error {
+	if up == nil || !up.caller.Load() {
+		return nil
+	}
+	return up.err
 }
 
 // chunkRoom is for the size line of a chunk.

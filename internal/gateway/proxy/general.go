@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/invoke"
 )
 
@@ -91,6 +92,8 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 		return errGone
 	case errors.As(context.Cause(ctx), &why):
 		return why
+	case lambent.CodeOf(failed) == lambent.CodeTooLarge:
+		return bodyError(failed)
 	case errors.As(failed, &unsent) && !x.begun && x.r.ContentLength == 0:
 		return unsent
 	case errors.Is(failed, os.ErrDeadlineExceeded):

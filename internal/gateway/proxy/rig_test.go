@@ -79,6 +79,9 @@ func serve(t *testing.T, addr string, timeout, idle time.Duration) *rig {
 		if origin := q.Header.Get("Origin"); origin != "" { // as a route answers browsers
 			w.Header().Set("Access-Control-Allow-Origin", origin)
 		}
+		if q.Header["X-Limit"] != nil || strings.HasPrefix(q.UserAgent(), "X-Limit") { // as a route bounds bodies
+			q.Body = full{q.Body}
+		}
 		p.Serve(w, q, Target{Function: "app", Path: path, Query: query, RequestID: "id"})
 	})
 	protocols := new(http.Protocols)
