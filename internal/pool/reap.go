@@ -289,10 +289,11 @@ func (g *group) reprint() {
 	g.print = g.prints
 }
 
-// fingerprint is a hash of everything in v that an instance is started from.
+// fingerprint is a hash of everything in v that an instance is started from: its role,
+// too, whose keys it has.
 func fingerprint(v *lambent.Version) string {
 	started := *v
-	started.RevisionID, started.Description, started.Role = "", "", ""
+	started.RevisionID, started.Description = "", ""
 	started.LastModified = time.Time{}
 	started.State, started.StateReason, started.StateReasonCode = "", "", ""
 	started.UpdateStatus, started.UpdateReason, started.UpdateReasonCode = "", "", ""

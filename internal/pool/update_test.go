@@ -91,3 +91,23 @@ func TestVersionFromBeforeAnUpdate(t *testing.T) {
 		p.Target(after, Target{})
 	})
 }
+
+// TestInstanceHasTheRoleOfItsCall is for a call that was resolved before the role was
+// changed, and that comes for its instance after those that there were have been retired:
+// the keys in the instance that it starts are the old role's.
+func TestInstanceHasTheRoleOfItsCall(t *testing.T) {
+	inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		before := version("f")
+		before.Role = "arn:aws:iam::000000000000:role/may-all"
+		after := *before
+		after.Role = "arn:aws:iam::000000000000:role/may-nothing"
+		call(t, p, before)
+		p.Retire(before.Namespace, before.Function, before.Number)
+		call(t, p, before)
+		l := acquire(t, p, &after)
+		defer l.Release(time.Now())
+		if got := l.Version().Role; got != after.Role {
+			t.Errorf("a call with the role %s was given an instance that has %s", after.Role, got)
+		}
+	})
+}
