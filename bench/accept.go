@@ -18,7 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"lambent.dev/lambent/internal/store"
-	"lambent.dev/lambent/internal/store/storetest"
+	"lambent.dev/lambent/internal/store/storetest/postgres"
 )
 
 // What the store's queue is measured with.
@@ -41,7 +41,7 @@ func accept(ctx context.Context, b *bed) ([]result, error) {
 		return nil, err
 	}
 	more, err := acceptPostgres(ctx, b)
-	if errors.Is(err, storetest.ErrNoPostgres) {
+	if errors.Is(err, postgres.ErrNotInstalled) {
 		return append(results, result{Name: "PostgreSQL: events accepted per second" + because(err), Unit: "1/s"}), nil
 	}
 	return append(results, more...), err
@@ -231,7 +231,7 @@ func takeSome(ctx context.Context, s store.Jobs, done *atomic.Int64) error {
 }
 
 func acceptPostgres(ctx context.Context, b *bed) ([]result, error) {
-	pg, err := storetest.StartPostgres()
+	pg, err := postgres.New()
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +286,7 @@ const (
 `
 )
 
-func psql(ctx context.Context, pg *storetest.Postgres, text string) error {
+func psql(ctx context.Context, pg *postgres.Server, text string) error {
 	out, err := exec.CommandContext(ctx, filepath.Join(pg.Bin(), "psql"), "-h", pg.Dir(), "-U", "lambent", "-d", "postgres", "-c", text).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("psql: %w: %s", err, out)
@@ -296,7 +296,7 @@ func psql(ctx context.Context, pg *storetest.Postgres, text string) error {
 
 var tps = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
-func pgbench(ctx context.Context, pg *storetest.Postgres, script string, last time.Duration) (float64, error) {
+func pgbench(ctx context.Context, pg *postgres.Server, script string, last time.Duration) (float64, error) {
 	out, err := exec.CommandContext(ctx, filepath.Join(pg.Bin(), "pgbench"), "-h", pg.Dir(), "-U", "lambent", "-n", "-M", "prepared",
 		"-c", strconv.Itoa(acceptCallers), "-j", "2", "-T", strconv.Itoa(max(1, int(last.Seconds()))), "-f", script, "postgres").CombinedOutput()
 	if err != nil {

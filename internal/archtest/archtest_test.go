@@ -220,6 +220,21 @@ func TestFences(t *testing.T) {
 	}
 }
 
+// What is shipped, and what measures it, links nothing that only tests need.
+func TestNoTestLibraryIsLinked(t *testing.T) {
+	for _, program := range []string{"./cmd/lambent", "./bench", "./bench/echo"} {
+		cmd := exec.Command("go", "list", "-deps", program)
+		cmd.Dir = "../.."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		if slices.Contains(strings.Fields(string(out)), "testing") {
+			t.Errorf("%s links package testing", program)
+		}
+	}
+}
+
 func TestRootUsesStandardLibraryOnly(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.name() != "." {

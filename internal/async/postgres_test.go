@@ -13,6 +13,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/store/storetest"
+	"lambent.dev/lambent/internal/store/storetest/postgres"
 )
 
 // The connections to the database are cut fifty times while two servers take and run
@@ -21,7 +22,7 @@ func TestConnectionsThatAreCut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a database")
 	}
-	pg := storetest.NewPostgres(t, storetest.WithoutFsync)
+	pg := storetest.NewPostgres(t, postgres.WithoutFsync)
 	const cuts = 50
 	var mu sync.Mutex // guards acked and ran
 	acked, ran := map[string]bool{}, map[string]int{}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"lambent.dev/lambent/internal/store/storetest"
+	"lambent.dev/lambent/internal/store/storetest/postgres"
 )
 
 // TestBackups runs scripts that start servers of their own, which is what
@@ -23,8 +23,8 @@ func TestBackups(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers")
 	}
-	pg, err := storetest.StartPostgres()
-	if err != nil && !errors.Is(err, storetest.ErrNoPostgres) {
+	pg, err := postgres.New()
+	if err != nil && !errors.Is(err, postgres.ErrNotInstalled) {
 		t.Fatal(err)
 	}
 	if pg != nil {

@@ -11,6 +11,7 @@ import (
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/store/storetest"
+	"lambent.dev/lambent/internal/store/storetest/postgres"
 )
 
 const (
@@ -131,7 +132,7 @@ func TestTrusts(t *testing.T) {
 func TestDurable(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) { testDurable(t, "") })
 	t.Run("PostgreSQL", func(t *testing.T) {
-		testDurable(t, storetest.NewPostgres(t, storetest.WithoutFsync).URL("roles"))
+		testDurable(t, storetest.NewPostgres(t, postgres.WithoutFsync).URL("roles"))
 	})
 }
 

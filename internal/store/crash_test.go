@@ -34,10 +34,10 @@ type runner struct{ m *testing.M }
 
 func (r runner) Run() int {
 	status := r.m.Run()
-	if postgres.server == nil {
+	if shared.server == nil {
 		return status
 	}
-	if err := postgres.server.Close(); err != nil {
+	if err := shared.server.Close(); err != nil {
 		fmt.Println("stop PostgreSQL:", err)
 		return 1
 	}

@@ -15,7 +15,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/store"
-	"lambent.dev/lambent/internal/store/storetest"
+	"lambent.dev/lambent/internal/store/storetest/postgres"
 )
 
 // cuts is how often the test of lost connections cuts them, and every how many
@@ -53,7 +53,7 @@ func TestLostConnectionsLoseNoJob(t *testing.T) {
 		case <-time.After(100 * time.Millisecond):
 		}
 		if i%restartEvery == restartEvery-1 {
-			restart(t, postgres.server, i%(2*restartEvery) == restartEvery-1)
+			restart(t, shared.server, i%(2*restartEvery) == restartEvery-1)
 			continue
 		}
 		terminate(t, url)
@@ -144,7 +144,7 @@ func terminate(t *testing.T, url string) {
 	}
 }
 
-func restart(t *testing.T, server *storetest.Postgres, crash bool) {
+func restart(t *testing.T, server *postgres.Server, crash bool) {
 	t.Helper()
 	end := server.Stop
 	if crash {

@@ -11,6 +11,7 @@ import (
 
 	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/store/storetest"
+	"lambent.dev/lambent/internal/store/storetest/postgres"
 )
 
 func TestMemoryConforms(t *testing.T) {
@@ -53,10 +54,10 @@ func TestPostgresQueues(t *testing.T) {
 	storetest.RunJobs(t, func(t *testing.T) store.Jobs { return openPostgres(t) })
 }
 
-// postgres is the server that all tests share, each with a schema of its own.
-var postgres struct {
+// shared is the server that all tests share, each with a schema of its own.
+var shared struct {
 	once   sync.Once
-	server *storetest.Postgres
+	server *postgres.Server
 	err    error
 	names  atomic.Int64
 }
@@ -64,14 +65,14 @@ var postgres struct {
 // postgresURL is that of an empty schema.
 func postgresURL(t testing.TB) string {
 	t.Helper()
-	postgres.once.Do(func() { postgres.server, postgres.err = storetest.StartPostgres(storetest.WithoutFsync) })
-	if errors.Is(postgres.err, storetest.ErrNoPostgres) {
-		t.Skip(postgres.err)
+	shared.once.Do(func() { shared.server, shared.err = postgres.New(postgres.WithoutFsync) })
+	if errors.Is(shared.err, postgres.ErrNotInstalled) {
+		t.Skip(shared.err)
 	}
-	if postgres.err != nil {
-		t.Fatal(postgres.err)
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
-	return postgres.server.URL(fmt.Sprintf("s%d", postgres.names.Add(1)))
+	return shared.server.URL(fmt.Sprintf("s%d", shared.names.Add(1)))
 }
 
 func openPostgres(t testing.TB) *store.Postgres {

@@ -15,6 +15,7 @@ import (
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/store"
 	"lambent.dev/lambent/internal/store/storetest"
+	"lambent.dev/lambent/internal/store/storetest/postgres"
 )
 
 // beside starts another server on r's store, whose catalog knows the functions that
@@ -111,7 +112,7 @@ func TestServersOnOnePostgres(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a database")
 	}
-	pg := storetest.NewPostgres(t, storetest.WithoutFsync)
+	pg := storetest.NewPostgres(t, postgres.WithoutFsync)
 	var rooms []*Room
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
