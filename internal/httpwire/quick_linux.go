@@ -159,3 +159,18 @@ func (q *quick) CloseWrite() error {
 
 // SyscallConn implements syscall.Conn.
 func (q *quick) SyscallConn() (syscall.RawConn, error) { return q.raw, nil }
+
+// AckAtOnce has what comes on c until the next write acknowledged when it is read,
+// and not up to 40 ms later: a peer that does not set TCP_NODELAY holds back a small
+// segment until the one before it is acknowledged (RFC 896).
+func AckAtOnce(c net.Conn) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := sc.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { // without it what comes is late, and no worse
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1)
+		})
+	}
+}

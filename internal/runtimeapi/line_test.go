@@ -117,3 +117,47 @@ func TestNextThatCloses(t *testing.T) {
 	r.respond("r", "1")
 	<-out
 }
+
+// A runtime that leaves TCP_NODELAY off, as lambda_runtime does, waits with the second
+// part of a streamed answer until the first is acknowledged. An ACK that is delayed comes
+// after 40 ms or more.
+func TestPartsAreAcknowledgedAtOnce(t *testing.T) {
+	r := newRig(t)
+	c := r.dial()
+	if err := c.(*net.TCPConn).SetNoDelay(false); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(c)
+	said := func() { // reads an answer to its end
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const warm, tries = 20, 10 // the kernel delays nothing at first
+	best := long
+	for n := range warm + tries {
+		fmt.Fprint(c, nextRequest)
+		to := &sink{parts: make(chan string, 3)}
+		out := r.invoke(streamed("r", to), long)
+		said()
+		fmt.Fprint(c, "POST ", baseInvoke, "r/response HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n",
+			headerResponseMode, ": streaming\r\n\r\n1\r\na\r\n")
+		r.take(to.parts)
+		began := time.Now()
+		fmt.Fprint(c, "1\r\nb\r\n")
+		time.Sleep(time.Millisecond)
+		fmt.Fprint(c, "1\r\nc\r\n0\r\n\r\n")
+		said()
+		<-out
+		if n >= warm {
+			best = min(best, time.Since(began))
+		}
+	}
+	if best > 30*time.Millisecond {
+		t.Errorf("the rest of a streamed answer came after %v at best", best)
+	}
+}

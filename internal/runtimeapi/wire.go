@@ -154,8 +154,12 @@ func (l *line) respond(op operation, id string) (out reply, now bool) {
 	case opNext:
 		return l.s.next(&l.waiter)
 	case opResponse:
+		p := l.readPost()
+		if strings.EqualFold(p.mode, modeStreaming) { // in parts, of which lambda_runtime's do not follow unacknowledged ones
+			httpwire.AckAtOnce(l.c)
+		}
 		l.until = time.Now().Add(soonRest)
-		out = l.s.answer(stepResponse, id, l.readPost())
+		out = l.s.answer(stepResponse, id, p)
 		l.until = time.Time{}
 		return out, true
 	case opError:
