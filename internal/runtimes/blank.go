@@ -3,7 +3,6 @@ package runtimes
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -69,11 +68,14 @@ func (c *Catalog) control(rt *sandbox.Runtime, v *lambent.Version, i interpreter
 		return
 	}
 	rt.Blank = c.blanks.of(rt, v.MemoryMB, i, func() *sandbox.Blank {
-		blank := &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(v, r)}
+		blank := &sandbox.Blank{Command: rt.Command}
 		if i.family == familyPython {
-			// The same program: it tells by its socket what it is to be.
+			// The same program: it tells by its socket what it is to be, and is told only
+			// what differs from what most functions have in their environments.
 			blank.Zygote = rt.Command
-			blank.Env = append(blank.Env, c.expected()...)
+			blank.Env = blankEnvironment(v, r, regional(c.o.Region, lambent.Latest, onDemand))
+		} else {
+			blank.Env = blankEnvironment(v, r, nil)
 		}
 		blank.Key = blankKey(rt, i, blank)
 		return blank
@@ -121,30 +123,10 @@ func (b *blanks) of(rt *sandbox.Runtime, memory int, i interpreter, fresh func()
 }
 
 // blankEnvironment is what every function of a release with as much memory has in
-// its environment, unless it says otherwise; what the loader and the interpreter
-// read is among it.
-func blankEnvironment(v *lambent.Version, r release) []string {
-	vars := defaults(&lambent.Version{MemoryMB: v.MemoryMB}, r)
-	vars["LAMBDA_TASK_ROOT"] = "/var/task"
-	vars["LAMBDA_RUNTIME_DIR"] = guestRuntime
-	out := make([]string, 0, len(vars))
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		out = append(out, name+"="+vars[name])
-	}
-	return out
-}
-
-// expected is what most functions have in their environments beyond that: a Python blank
-// is told only what differs.
-func (c *Catalog) expected() []string {
-	return []string{
-		"AWS_DEFAULT_REGION=" + c.o.Region,
-		"AWS_LAMBDA_FUNCTION_VERSION=" + lambent.Latest,
-		"AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
-		"AWS_REGION=" + c.o.Region,
-		"_AWS_XRAY_DAEMON_ADDRESS=127.0.0.1",
-		"_AWS_XRAY_DAEMON_PORT=2000",
-	}
+// its environment, unless it says otherwise, and more; what the loader and the
+// interpreter read is among it.
+func blankEnvironment(v *lambent.Version, r release, more map[string]string) []string {
+	return inOrder(defaults(&lambent.Version{MemoryMB: v.MemoryMB}, r), places, more)
 }
 
 // blankKey is a hash of all that makes a blank what it is, the interpreter's file

@@ -142,6 +142,8 @@ func applicationDefaults(vars map[string]string, image bool) {
 	}
 }
 
+const onDemand = "on-demand"
+
 // initializationType names how the instance comes to be ("Using Lambda environment
 // variables", AWS Lambda developer guide). A version may have only one of the two
 // others on AWS.
@@ -152,7 +154,22 @@ func initializationType(e Env) string {
 	case e.Version.SnapStart == "PublishedVersions" && e.Version.Published():
 		return "snap-start"
 	}
-	return "on-demand"
+	return onDemand
+}
+
+// places are the reserved variables that are the same for all functions.
+var places = map[string]string{"LAMBDA_TASK_ROOT": "/var/task", "LAMBDA_RUNTIME_DIR": guestRuntime}
+
+// regional are the reserved variables that are the same for most functions of a region.
+func regional(region, version, initialization string) map[string]string {
+	return map[string]string{
+		"AWS_REGION":                     region,
+		"AWS_DEFAULT_REGION":             region,
+		"AWS_LAMBDA_FUNCTION_VERSION":    version,
+		"AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
+		"_AWS_XRAY_DAEMON_ADDRESS":       "127.0.0.1",
+		"_AWS_XRAY_DAEMON_PORT":          "2000",
+	}
 }
 
 // reserved are the variables that only the platform sets.
@@ -161,21 +178,15 @@ func reserved(e Env, r release) map[string]string {
 	if e.AccessKeyID == "" {
 		e = powerless(e)
 	}
-	vars := map[string]string{
+	vars := regional(e.Region, v.Number, initializationType(e))
+	maps.Copy(vars, places)
+	maps.Copy(vars, map[string]string{
 		"_HANDLER":                        v.Handler,
-		"LAMBDA_TASK_ROOT":                "/var/task",
-		"LAMBDA_RUNTIME_DIR":              guestRuntime,
-		"AWS_REGION":                      e.Region,
-		"AWS_DEFAULT_REGION":              e.Region,
 		"AWS_LAMBDA_FUNCTION_NAME":        v.Function,
-		"AWS_LAMBDA_FUNCTION_VERSION":     v.Number,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(v.MemoryMB),
 		"AWS_LAMBDA_LOG_GROUP_NAME":       v.LogGroup(),
 		"AWS_LAMBDA_LOG_STREAM_NAME":      e.LogStream,
-		"AWS_LAMBDA_INITIALIZATION_TYPE":  initializationType(e),
-		"_AWS_XRAY_DAEMON_ADDRESS":        "127.0.0.1",
-		"_AWS_XRAY_DAEMON_PORT":           "2000",
-	}
+	})
 	if v.App != nil {
 		// The environment is an ordinary host's with what AWS's SDKs look for: a
 		// program that finds itself in a function may behave like one.

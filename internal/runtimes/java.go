@@ -34,7 +34,7 @@ func (c *Catalog) launchJava(rt *sandbox.Runtime, v *lambent.Version, i interpre
 		return
 	}
 	r, _ := lookup(v.Runtime) // a name without a release has only the common part
-	rt.Blank = &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(v, r)}
+	rt.Blank = &sandbox.Blank{Command: rt.Command, Env: blankEnvironment(v, r, nil)}
 	// What has started without the archive is as good as what starts with it.
 	rt.Blank.Key = blankKey(rt, i, &sandbox.Blank{Command: plain, Env: rt.Blank.Env})
 }
