@@ -140,13 +140,10 @@ func readAll(r *http.Request) ([]byte, error) {
 	return body, err
 }
 
-// maxTrace bounds a trace header that a caller sends, in bytes.
-const maxTrace = 256
-
 // traceID is the caller's, or a new root (AWS X-Ray developer guide, "Tracing
 // header"), whose randomness is the request id's.
 func traceID(sent string, now time.Time, requestID string) string {
-	if sent != "" && len(sent) <= maxTrace && isPrintable(sent) {
+	if sent != "" {
 		return sent
 	}
 	b := make([]byte, 0, 48)
@@ -159,16 +156,6 @@ func traceID(sent string, now time.Time, requestID string) string {
 		}
 	}
 	return string(b)
-}
-
-// isPrintable tells whether s may go on as a header's value anywhere.
-func isPrintable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // send answers with what the function answered; t is nil for a stream that has not

@@ -4,8 +4,10 @@ import (
 	"hash/fnv"
 	"strconv"
 	"strings"
+	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 // A chain of calls that comes back to the same function again and again is ended
@@ -46,13 +48,16 @@ func (s *Service) turn(inv *lambent.Invocation, v *lambent.Version) error {
 				"PutFunctionRecursionConfig allows such chains.", v.Function, lambent.MaxTurns).WithReason("RecursiveInvocationException")
 		}
 	}
-	inv.TraceID = before + lineageField + l.String() + after
+	field := lineageField + l.String()
+	if inv.TraceID = before + field + after; len(inv.TraceID) > telemetry.MaxTrace { // doors would take none of it
+		inv.TraceID = newTraceID(time.Now(), s.o.NewID()) + ";" + field
+	}
 	return nil
 }
 
 // Lead is the tracing header of a call that was made from within another one, whose
-// header is current: the one that was sent with it, if there is one, but always with
-// the lineage that is known.
+// header is current: the one that was sent with it, if there is one and room in it, but
+// always with the lineage that is known.
 func Lead(sent, current string) string {
 	if sent == "" {
 		return current
@@ -65,20 +70,30 @@ func Lead(sent, current string) string {
 	if known == "" {
 		return sent
 	}
-	return before + lineageField + known + after
+	if led := before + lineageField + known + after; len(led) <= telemetry.MaxTrace {
+		return led
+	}
+	return current
 }
 
-// cutLineage finds the lineage in a tracing header; before ends where it belongs.
+// cutLineage finds the lineage in a tracing header; before ends where it belongs. What
+// only ends like its name is another field.
 func cutLineage(header string) (before, lineage, after string) {
-	i := strings.Index(header, lineageField)
-	if i < 0 || i > 0 && header[i-1] != ';' && header[i-1] != ' ' {
-		return header + ";", "", ""
+	for at := 0; ; at += len(lineageField) {
+		i := strings.Index(header[at:], lineageField)
+		if i < 0 {
+			return header + ";", "", ""
+		}
+		if at += i; at == 0 || header[at-1] == ';' || header[at-1] == ' ' {
+			before = header[:at]
+			break
+		}
 	}
-	rest := header[i+len(lineageField):]
+	rest := header[len(before)+len(lineageField):]
 	if end := strings.IndexByte(rest, ';'); end >= 0 {
-		return header[:i], rest[:end], rest[end:]
+		return before, rest[:end], rest[end:]
 	}
-	return header[:i], rest, ""
+	return before, rest, ""
 }
 
 // parseLineage reads what a caller sent. What is not ours counts for nothing.

@@ -1,11 +1,15 @@
 package invoke
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/catalog"
+	"lambent.dev/lambent/internal/telemetry"
 )
 
 type fixed lambent.Settings
@@ -51,12 +55,35 @@ func TestChainsEnd(t *testing.T) {
 	}
 }
 
+// TestChainsCannotHide is for a function that sends a tracing header of its own with each
+// call, in which the lineage is not where it is looked for first.
+func TestChainsCannotHide(t *testing.T) {
+	caller := func(header string) string { return telemetry.Caller(http.Header{"X-Amzn-Trace-Id": {header}}) }
+	s := New(Options{Catalog: fixed{}, NewID: uuid.NewString})
+	for _, sent := range []string{
+		"xLineage=1", "Root=1-2-3;xLineage=0:00000000:1;Sampled=0", "Self=Lineage=Lineage=", "Lineage=0:;Lineage=0:",
+		strings.Repeat("x", telemetry.MaxTrace-1), strings.Repeat("x", telemetry.MaxTrace+1), "Root=1-2-3;\xff",
+	} {
+		header := "Root=1-2-3"
+		for n := 1; ; n++ {
+			inv := &lambent.Invocation{TraceID: caller(header)}
+			if err := s.turn(inv, &lambent.Version{Function: "f"}); err != nil {
+				break
+			}
+			if n > 2*lambent.MaxTurns {
+				t.Fatalf("%q: a chain of %d calls goes on", sent, n)
+			}
+			header = Lead(caller(sent), inv.TraceID)
+		}
+	}
+}
+
 func FuzzLineage(f *testing.F) {
 	f.Add("Root=1-2-3;Lineage=3:0a1b2c3d:2|ffffffff:1;Self=x")
 	f.Add("Lineage=")
 	f.Fuzz(func(t *testing.T, header string) {
 		inv := &lambent.Invocation{TraceID: header}
-		s := New(Options{Catalog: fixed{AllowLoops: true}})
+		s := New(Options{Catalog: fixed{AllowLoops: true}, NewID: uuid.NewString})
 		if err := s.turn(inv, &lambent.Version{Function: "f"}); err != nil {
 			t.Fatal(err)
 		}

@@ -25,17 +25,25 @@ const (
 	unsampled
 )
 
+// MaxTrace bounds the tracing header that a caller may send, in bytes.
+const MaxTrace = 256
+
 // Caller is the trace that a request continues, in the form of X-Amzn-Trace-Id;
 // "" if it continues none. A valid traceparent (W3C Trace Context, section 3.2)
 // goes first: who sends both sends the finer span there. What else is sent as
-// X-Amzn-Trace-Id is returned as it is.
+// X-Amzn-Trace-Id is returned as it is, unless it is longer than MaxTrace or may not go
+// on as a header's value everywhere.
 func Caller(h http.Header) string {
 	if sent := h["Traceparent"]; len(sent) == 1 {
 		if c, ok := parseParent(sent[0]); ok {
 			return c.header(c.parent, "")
 		}
 	}
-	return h.Get("X-Amzn-Trace-Id")
+	sent := h.Get("X-Amzn-Trace-Id")
+	if len(sent) > MaxTrace || strings.ContainsFunc(sent, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return ""
+	}
+	return sent
 }
 
 // Carry puts the trace of an X-Amzn-Trace-Id into a request's header, in both forms.

@@ -18,6 +18,10 @@ func TestCaller(t *testing.T) {
 	for _, tt := range []struct{ parent, amzn, want string }{
 		{"", "", ""},
 		{"", "anything", "anything"},
+		{"", strings.Repeat("x", MaxTrace), strings.Repeat("x", MaxTrace)},
+		{"", strings.Repeat("x", MaxTrace+1), ""},
+		{"", "Root=1-5;\xff", ""},
+		{"", "Root=1-5\t", ""},
 		{"00-" + w3c + "-" + span + "-01", "", "Root=1-" + id + ";Parent=" + span + ";Sampled=1"},
 		{"00-" + w3c + "-" + span + "-02", "Root=1-5", "Root=1-" + id + ";Parent=" + span + ";Sampled=0"},
 		{"cc-" + w3c + "-" + span + "-01-more", "", "Root=1-" + id + ";Parent=" + span + ";Sampled=1"},
