@@ -13,6 +13,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"lambent.dev/lambent"
@@ -202,6 +204,7 @@ func (g *Gateway) identified(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, errForbidden())
 		return
 	}
+	t.Query = unsign(r.Header, t.Query)
 	if t.route != nil {
 		if err := limitBody(r, t.route.MaxBody); err != nil {
 			refuse(w, r, err)
@@ -211,6 +214,20 @@ func (g *Gateway) identified(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.run(w, r, t, &id)
+}
+
+// unsign takes a caller's signature out of its headers and its query, of which it
+// gives the rest: who got that could send the request again.
+func unsign(h http.Header, query string) string {
+	delete(h, "Authorization")
+	delete(h, "X-Amz-Security-Token")
+	if !strings.Contains(query, "X-Amz-") {
+		return query
+	}
+	rest := slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool {
+		return strings.HasPrefix(pair, "X-Amz-Signature=") || strings.HasPrefix(pair, "X-Amz-Security-Token=")
+	})
+	return strings.Join(rest, "&")
 }
 
 // permits tells whether a caller may have t. A function without a URL is for those who

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
 	"lambent.dev/lambent/internal/gateway"
@@ -139,6 +142,36 @@ func TestWhoMayCall(t *testing.T) {
 }
 
 // Who has assumed a role may call what it allows.
+// TestSignatureStaysHere is what a function and an application get of a signed request:
+// not what would let them send it again.
+func TestSignatureStaysHere(t *testing.T) {
+	r := newRig(t)
+	r.application("app", func(w http.ResponseWriter, q *http.Request, target gateway.Target) {
+		_, _ = fmt.Fprint(w, target.Query, q.Header)
+	})
+	key := r.keys.Default()
+	credentials := aws.Credentials{AccessKeyID: key.Access, SecretAccessKey: key.Secret, SessionToken: key.Token}
+	for _, function := range []string{"hello", "app"} {
+		req := r.request("GET", "x", "/fn/"+function+"/?a=b", "", "X-Mine", "this")
+		link, _, err := v4.NewSigner().PresignHTTP(t.Context(), credentials, req, sum(""), "lambda", region, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, query, _ := strings.Cut(link, "?")
+		inQuery := r.request("GET", "x", "/fn/"+function+"/?"+query, "", "X-Mine", "this")
+		for _, got := range []answer{r.send(r.sign(req, "")), r.send(inQuery)} {
+			if got.status != 200 || strings.Contains(got.body, "AWS4-HMAC-SHA256 C") || strings.Contains(got.body, "X-Amz-Signature") {
+				t.Errorf("%s got %d %s", function, got.status, got.body)
+			}
+			for _, want := range []string{"a=b", "this"} {
+				if !strings.Contains(got.body, want) {
+					t.Errorf("%s got %s, without %s", function, got.body, want)
+				}
+			}
+		}
+	}
+}
+
 func TestWhoMayCallByRole(t *testing.T) {
 	r := newRig(t)
 	host := r.url(lambent.URL{AuthType: "AWS_IAM"})

@@ -155,11 +155,6 @@ func appendHeaders(b []byte, r *Request) []byte {
 		switch name {
 		case "Host", "Cookie", "X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Amzn-Trace-Id":
 			continue
-		case "Authorization", "X-Amz-Security-Token":
-			// A function could use the signature of its caller for itself.
-			if r.IAM != nil {
-				continue
-			}
 		}
 		if !hop[name] {
 			names = append(names, name)

@@ -42,10 +42,6 @@ func headersV1(r *Request) []list {
 		switch name {
 		case "Host", "X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Amzn-Trace-Id":
 			continue
-		case "Authorization", "X-Amz-Security-Token":
-			if r.IAM != nil { // see appendHeaders
-				continue
-			}
 		}
 		if !hop[name] {
 			out = append(out, list{name, values})
