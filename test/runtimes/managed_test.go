@@ -125,8 +125,8 @@ var javaLanguage = language{
 		"fn.Absent":                          {"java.lang.ClassNotFoundException", "Class not found: fn.Absent"},
 		"fn.Forms$BrokenConstructor::handle": {"java.lang.IllegalStateException", "broken at start"},
 	},
-	text: []string{`print hello`, `stderr hello`, `logger hello`},
-	json: []string{`\{.*"level":"ERROR","message":"error hello","AWSRequestId":"ID"\}`},
+	text: []string{`print hello`, `stderr hello`, `logger hello`, `\[ERROR\] error hello`, `\{"mine":"hello"\}`},
+	json: []string{`\{.*"level":"ERROR","message":"error hello","AWSRequestId":"ID"\}`, `\{"mine":"hello"\}`},
 }
 
 var providedLanguage = language{

@@ -54,26 +54,39 @@ public final class Log implements LambdaLogger {
 
     @Override
     public void log(byte[] message) {
-        log(message == null ? null : new String(message, StandardCharsets.UTF_8), LogLevel.UNDEFINED);
+        log(message, LogLevel.UNDEFINED);
     }
 
+    /** Who logs bytes has formatted them, as aws-lambda-java-log4j2 does: they stay as they are. */
     @Override
     public void log(byte[] message, LogLevel level) {
-        log(message == null ? null : new String(message, StandardCharsets.UTF_8), level);
+        if (shown(level)) {
+            line(message == null ? "null" : new String(message, StandardCharsets.UTF_8));
+        }
     }
 
     @Override
     public void log(String message, LogLevel level) {
-        if (level != LogLevel.UNDEFINED && level.compareTo(threshold) < 0) {
-            return;
+        if (shown(level)) {
+            String text = String.valueOf(message);
+            line(json ? format(text, level) : level == LogLevel.UNDEFINED ? text : "[" + level + "] " + text);
         }
-        String text = String.valueOf(message);
-        if (json) {
-            text = format(text, level);
-        } else if (text.endsWith("\n")) {
+    }
+
+    /** An error of the function's, which has its own form as text. */
+    void error(String message) {
+        log(message, json ? LogLevel.ERROR : LogLevel.UNDEFINED);
+    }
+
+    private boolean shown(LogLevel level) {
+        return level == LogLevel.UNDEFINED || level.compareTo(threshold) >= 0;
+    }
+
+    /** One call is one event: the log is collected by lines. */
+    private static void line(String text) {
+        if (text.endsWith("\n")) {
             text = text.substring(0, text.length() - 1);
         }
-        // One call is one event: the log is collected by lines.
         System.out.print(text.replace('\n', '\r') + "\n");
         System.out.flush();
     }

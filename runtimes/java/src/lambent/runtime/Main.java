@@ -1,6 +1,6 @@
 package lambent.runtime;
 
-import com.amazonaws.services.lambda.runtime.logging.LogLevel;
+import com.amazonaws.services.lambda.runtime.LambdaRuntimeInternal;
 import java.io.File;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -89,7 +89,7 @@ public final class Main {
     }
 
     private void initError(Fault f) throws IOException {
-        Log.LOGGER.log(f.text(), LogLevel.ERROR);
+        Log.LOGGER.error(f.text());
         client.post("/init/error", Client.header("Lambda-Runtime-Function-Error-Type", f.type)
                 + "Content-Type: application/json\r\n", bytes(f.json()));
         System.exit(1);
@@ -99,6 +99,9 @@ public final class Main {
         Invocation invocation = new Invocation(event.headers);
         String id = invocation.getAwsRequestId();
         Log.requestId = id;
+        if (LambdaRuntimeInternal.getUseLog4jAppender()) {
+            Log4j.tag(id);
+        }
         String trace = invocation.getXrayTraceId();
         if (trace != null) {
             System.setProperty("com.amazonaws.xray.traceHeader", trace);
@@ -128,7 +131,7 @@ public final class Main {
     }
 
     private void error(String id, String headers, Fault f) throws IOException {
-        Log.LOGGER.log(f.text(), LogLevel.ERROR);
+        Log.LOGGER.error(f.text());
         client.post("/invocation/" + id + "/error",
                 headers + Client.header("Lambda-Runtime-Function-Error-Type", f.type), bytes(f.json()));
     }

@@ -215,6 +215,8 @@ public class Main implements RequestHandler<Object, Object> {
         context.getLogger().log("two\nlines");
         context.getLogger().log("debug " + text, LogLevel.DEBUG);
         context.getLogger().log("error " + text, LogLevel.ERROR);
+        byte[] formatted = ("{\"mine\":\"" + text + "\"}\n").getBytes(StandardCharsets.UTF_8);
+        context.getLogger().log(formatted, LogLevel.ERROR);
         return "said";
     }
 
