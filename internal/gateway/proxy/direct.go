@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/httpwire"
 	"lambent.dev/lambent/internal/invoke"
 )
 
@@ -63,6 +64,7 @@ type way struct {
 	watch  func()
 	upload *upload // nil when the body went with the head
 	sent   time.Time
+	parts  int // of the answer that have been waited for
 	// patient is when the bound on the caller was last set; zero if it is not.
 	patient time.Time
 }
@@ -290,6 +292,9 @@ const (
 // nothing has come by then.
 func (d *way) fill(limit func() (time.Time, error)) error {
 	u := d.u
+	if d.parts++; d.parts == 2 { // who sends more without TCP_NODELAY waits until the first part is acknowledged
+		httpwire.AckAtOnce(u.nc)
+	}
 	if left := time.Until(u.deadline); left < leastWait || left > shortWait {
 		u.setDeadline(time.Now().Add(shortWait))
 	}

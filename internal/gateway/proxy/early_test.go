@@ -107,3 +107,37 @@ func TestHeadDoesNotWait(t *testing.T) {
 		_ = res.Body.Close()
 	}
 }
+
+// TestPartsAreAcknowledgedAtOnce has an application send the head, the body and its rest
+// apart and without TCP_NODELAY, as Python's http.server does: each part after the first
+// waits for an acknowledgement, which the kernel delays by 40 ms or more.
+func TestPartsAreAcknowledgedAtOnce(t *testing.T) {
+	r := raw(t, func(c net.Conn) {
+		_ = c.(*net.TCPConn).SetNoDelay(false)
+		in := bufio.NewReader(c)
+		for {
+			q, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			_ = q.Body.Close()
+			for _, part := range []string{"HTTP/1.1 200 OK\r\n", "Content-Length: 4\r\n\r\n", "body"} {
+				_, _ = io.WriteString(c, part)
+			}
+		}
+	})
+	const warm, tries = 20, 10 // the kernel delays nothing at first
+	best := time.Hour
+	for n := range warm + tries {
+		began := time.Now()
+		if res, body := get(t, r.url); res.StatusCode != http.StatusOK || body != "body" {
+			t.Fatalf("%d %q", res.StatusCode, body)
+		}
+		if n >= warm {
+			best = min(best, time.Since(began))
+		}
+	}
+	if best > 30*time.Millisecond {
+		t.Errorf("an answer in parts took %v at best", best)
+	}
+}
