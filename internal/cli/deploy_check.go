@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"lambent.dev/lambent/internal/client"
 )
@@ -35,9 +36,12 @@ func (a *app) finish(ctx context.Context, c *client.Client, src source, d client
 	}
 	if out.Check != nil && out.Check.Failure != nil {
 		f := out.Check.Failure
-		hint := ""
+		hint := entryHint(f.Type, f.Message)
 		if f.Type == "Runtime.OutOfMemory" {
-			hint = "; it gets more with --memory"
+			hint = "it gets more with --memory"
+		}
+		if hint != "" {
+			hint = "; " + hint
 		}
 		return fmt.Errorf("%s is deployed but does not start: %s (%s)%s", d.Function.Name, printable(f.Message), printable(f.Type), hint)
 	}
@@ -68,4 +72,19 @@ func (a *app) check(ctx context.Context, c *client.Client, name string) *client.
 		a.note("it starts: tried in %s", millis(started.MS))
 	}
 	return &started
+}
+
+// entryHint says what else may be meant where a program cannot be run: the system has
+// few words for that.
+func entryHint(kind, message string) string {
+	switch {
+	case kind != "Runtime.InvalidEntrypoint":
+	case strings.HasSuffix(message, ": no such file or directory"):
+		return "it is not there, or what it names is not: a script's interpreter, a program's loader"
+	case strings.HasSuffix(message, ": exec format error"):
+		return "it is for another processor, or a script whose first line does not begin with #!"
+	case strings.HasSuffix(message, ": permission denied"):
+		return "its file may not be run: chmod +x"
+	}
+	return ""
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 
@@ -16,6 +17,9 @@ import (
 // deployImage makes a function of a container image: one in a registry, or one on
 // this machine, which a server on this machine then fetches from here.
 func (a *app) deployImage(cmd *cobra.Command, f deployFlags) (err error) {
+	if f.image, err = imageSource(f.image); err != nil {
+		return err
+	}
 	m, err := f.manifest()
 	if err != nil {
 		return err
@@ -61,6 +65,27 @@ func (a *app) deployImage(cmd *cobra.Command, f deployFlags) (err error) {
 		return err
 	}
 	return a.finish(cmd.Context(), c, source{manifest: m}, made, f.noCheck)
+}
+
+// imageSource is an image's reference or place as it was given, refused where it is
+// neither: the name of a place may be a registry's, too, and would be looked for there.
+func imageSource(given string) (string, error) {
+	given = strings.TrimPrefix(given, "docker://") // what skopeo calls a registry
+	kind, _, _ := strings.Cut(given, ":")
+	switch kind {
+	case "dir", "docker-daemon", "containers-storage", "tarball":
+		return "", usageError{fmt.Errorf("images are read from registries, oci:DIR, oci-archive:FILE and docker-archive:FILE: make one by `skopeo copy %s oci-archive:FILE`", given)}
+	}
+	if !strings.HasPrefix(given, "/") && !strings.HasPrefix(given, ".") && !strings.Contains(given, ".tar") {
+		return given, nil
+	}
+	switch info, err := os.Stat(given); {
+	case err != nil: // a registry has it, or says that it has not
+		return given, nil
+	case info.IsDir():
+		return "", usageError{fmt.Errorf("%s is a directory: an image in the OCI layout is oci:%[1]s", given)}
+	}
+	return "", usageError{fmt.Errorf("%s is a file: an image is oci-archive:%[1]s, or docker-archive:%[1]s if `docker save` wrote it", given)}
 }
 
 // imageText says what a function of an image runs.

@@ -98,7 +98,7 @@ func failureHint(name string, r client.Invocation) string {
 	case r.Error.Type == "Sandbox.Timedout":
 		return "it may take longer when it is deployed with --timeout"
 	case r.Error.Type != "Runtime.ExitError":
-		return ""
+		return entryHint(r.Error.Type, r.Error.Message)
 	case killed && r.Report.MaxMemoryMB >= r.Report.MemoryMB:
 		return fmt.Sprintf("it has used all of its %d MB; it gets more when it is deployed with --memory", r.Report.MemoryMB)
 	}
