@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -150,8 +151,8 @@ func TestSignersAreBounded(t *testing.T) {
 		wg.Go(func() {
 			for i := range maxSigners {
 				c := claim{access: "a", date: "20260101", region: fmt.Sprint(i, g), service: "s3"}
-				got := s.get(Key{Access: "a", Secret: "b"}, &c)
-				if len(got.sign(nil, []byte("x"))) != 32 {
+				s.keep(&c, newSigner("b", &c))
+				if got := s.get(Key{Access: "a", Secret: "b"}, &c); got != nil && len(got.sign(nil, []byte("x"))) != 32 {
 					t.Error("no signature")
 				}
 			}
@@ -166,5 +167,30 @@ func TestSignersAreBounded(t *testing.T) {
 func TestFromWithout(t *testing.T) {
 	if id, ok := From(context.Background()); ok || id != (Identity{}) {
 		t.Errorf("%+v %v", id, ok)
+	}
+}
+
+// TestStrangersKeepNothing is for who knows an access key, which is no secret, and makes up
+// scopes: each would be a signing key in memory, with names as long as a header may be, and
+// push those out that are used.
+func TestStrangersKeepNothing(t *testing.T) {
+	keys := docKeys(docAccess, docSecret)
+	h := keys.Middleware(echo, MiddlewareOptions{Region: "us-east-1", Service: serviceOf, Now: func() time.Time { return testTime }})
+	for i := range 5 {
+		c := call{method: "GET", target: "/", service: fmt.Sprint("made-up-", i), secret: "another"}
+		if w := serve(h, c.signed(t)); w.Code != http.StatusForbidden {
+			t.Errorf("a wrong signature: %d", w.Code)
+		}
+	}
+	if n := len(keys.signers.known); n != 0 {
+		t.Errorf("%d signing keys are kept for who has signed nothing", n)
+	}
+	for range 2 {
+		if w := serve(h, call{}.signed(t)); w.Code != http.StatusOK {
+			t.Errorf("a signature that holds: %d", w.Code)
+		}
+	}
+	if n := len(keys.signers.known); n != 1 {
+		t.Errorf("%d signing keys are kept for one scope", n)
 	}
 }

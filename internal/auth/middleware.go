@@ -84,8 +84,12 @@ func (g *gate) admit(r *http.Request) (Identity, *lambent.Error) {
 	if refusal != nil {
 		return Identity{}, refusal
 	}
-	if refusal := g.admitBody(r, &c, g.keys.signer(key, &c)); refusal != nil {
+	s, fresh := g.keys.signer(key, &c)
+	if refusal := g.admitBody(r, &c, s); refusal != nil {
 		return Identity{}, refusal
+	}
+	if fresh {
+		g.keys.signers.keep(&c, s)
 	}
 	return Identity{
 		AccountID: key.Account, AccessKey: key.Access, ARN: key.ARN, Role: key.Role, Assumed: key.Assumed,
@@ -294,12 +298,16 @@ func Decoded[T any](r *http.Request, decode func(body []byte) (T, error)) (T, er
 	return f.value, f.err
 }
 
-// signer makes key's signatures. Those of roles are many and each is used little.
-func (k *Keys) signer(key Key, c *claim) *signer {
+// signer makes key's signatures; fresh tells that it is to be kept once one holds. Those of
+// roles are not: they are many and each is used little.
+func (k *Keys) signer(key Key, c *claim) (s *signer, fresh bool) {
 	if key.Role != "" {
-		return newSigner(key.Secret, c)
+		return newSigner(key.Secret, c), false
 	}
-	return k.signers.get(key, c)
+	if s = k.signers.get(key, c); s != nil {
+		return s, false
+	}
+	return newSigner(key.Secret, c), true
 }
 
 // find is the key that a claim names, with its token.

@@ -47,6 +47,8 @@ func (s *signer) sign(dst, text []byte) []byte {
 // scopeKey names a signing key.
 type scopeKey struct{ access, date, region, service string }
 
+func (c *claim) scope() scopeKey { return scopeKey{c.access, c.date, c.region, c.service} }
+
 // maxSigners bounds the cache of signing keys. A server sees one a day for each
 // access key, region and service in use.
 const maxSigners = 1024
@@ -57,24 +59,27 @@ type signers struct {
 	known map[scopeKey]*signer
 }
 
+// get gives the signing key of a claim's scope; nil if it is not known.
 func (s *signers) get(key Key, c *claim) *signer {
-	id := scopeKey{c.access, c.date, c.region, c.service}
 	s.mu.RLock()
-	found := s.known[id]
-	s.mu.RUnlock()
-	if found != nil && found.secret == key.Secret {
+	defer s.mu.RUnlock()
+	if found := s.known[c.scope()]; found != nil && found.secret == key.Secret {
 		return found
 	}
-	found = newSigner(key.Secret, c)
-	// The claim's strings are parts of a request's header: keep copies.
-	id = scopeKey{strings.Clone(c.access), strings.Clone(c.date), strings.Clone(c.region), strings.Clone(c.service)}
+	return nil
+}
+
+// keep keeps the signing key of a claim whose signature holds: anybody can make up scopes.
+func (s *signers) keep(c *claim, with *signer) {
+	id := c.scope()
+	// Its strings are parts of a request's header: keep copies.
+	id = scopeKey{strings.Clone(id.access), strings.Clone(id.date), strings.Clone(id.region), strings.Clone(id.service)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil || len(s.known) >= maxSigners {
 		s.known = make(map[scopeKey]*signer)
 	}
-	s.known[id] = found
-	return found
+	s.known[id] = with
 }
 
 // skew is how far a request's time may be from ours: 15 minutes for S3 (Amazon
