@@ -48,6 +48,8 @@ func (k *Keys) Middleware(next http.Handler, o MiddlewareOptions) http.Handler {
 
 // ServeHTTP implements http.Handler.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	sent := r.Body
+	r.Body = patiently(w, r)
 	id, refusal := g.admit(r)
 	if refusal != nil {
 		if refusal.Code == lambent.CodeTooLarge && g.o.Operation != nil {
@@ -56,7 +58,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		logRefusal(r.Context(), g.o.Log, r, refusal)
-		drain(w, r, 2*g.o.MaxBody)
+		drain(w, sent, 2*g.o.MaxBody)
 		g.o.Refuse(w, r, refusal)
 		return
 	}

@@ -43,13 +43,13 @@ const drainTime = 10 * time.Second
 
 // drain reads and forgets the body of a refused request, so that a client that
 // sends it whole before it listens gets the answer and not a broken connection.
-func drain(w http.ResponseWriter, r *http.Request, most int64) {
-	if r.Body == nil || r.Body == http.NoBody {
+func drain(w http.ResponseWriter, body io.Reader, most int64) {
+	if body == nil || body == http.NoBody {
 		return
 	}
 	// Where there is no connection under w there is nothing to wait for either.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
-	_, _ = io.CopyN(io.Discard, r.Body, most)
+	_, _ = io.CopyN(io.Discard, body, most)
 }
 
 // Refuse answers in the protocol the client speaks: awsJson, told by its target

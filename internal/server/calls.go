@@ -27,7 +27,6 @@ import (
 const (
 	callBody    = lambent.MaxPayload     // bytes of one request
 	callBodies  = 8 * lambent.MaxPayload // of all that one instance has open
-	callRead    = time.Minute            // to read one
 	callTimeout = lambent.MaxTimeout + time.Minute
 )
 
@@ -114,13 +113,7 @@ func (s *Server) answerFunction(w http.ResponseWriter, r *http.Request) {
 		return // it has gone
 	}
 	defer from.bodies.Release(size)
-	// A time-out of the server's own would end the request's context, too.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(callRead)) // a connection that has ended says so by itself
-	admitted := func(r *http.Request) {
-		_ = control.SetReadDeadline(time.Time{})
-		lead(r, from.Trace())
-	}
+	admitted := func(r *http.Request) { lead(r, from.Trace()) }
 	by := lambent.Cause{Namespace: from.Version.Namespace, Function: from.Version.Function, Number: from.Version.Number}
 	r = r.WithContext(lambent.WithCause(auth.Within(r.Context(), from.key()), by))
 	if s.front.Leads(r) {
