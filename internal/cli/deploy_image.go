@@ -79,8 +79,8 @@ func imageSource(given string) (string, error) {
 	if !strings.HasPrefix(given, "/") && !strings.HasPrefix(given, ".") && !strings.Contains(given, ".tar") {
 		return given, nil
 	}
-	switch info, err := os.Stat(given); {
-	case err != nil: // a registry has it, or says that it has not
+	switch info, _ := os.Stat(given); {
+	case info == nil: // a registry has it, or says that it has not
 		return given, nil
 	case info.IsDir():
 		return "", usageError{fmt.Errorf("%s is a directory: an image in the OCI layout is oci:%[1]s", given)}
