@@ -1,8 +1,10 @@
 package runtimes
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,7 +16,8 @@ import (
 
 // layOut puts the embedded bootstraps under dir and returns where. The folder is
 // named after their content, so that a newer server beside an older one never
-// changes files that are mounted somewhere.
+// changes files that are mounted somewhere. One whose files are not what they were, as
+// a power cut may leave them, is made again: with them no function would start.
 func layOut(dir string) (string, error) {
 	digest := sha256.New()
 	files := map[string][]byte{}
@@ -35,8 +38,11 @@ func layOut(dir string) (string, error) {
 		return "", err
 	}
 	target := filepath.Join(dir, ".bootstrap-"+hex.EncodeToString(digest.Sum(nil))[:16])
-	if _, err := os.Stat(target); err == nil {
+	if intact(target, files) {
 		return target, nil
+	}
+	if err := setAside(dir, target); err != nil {
+		return "", err
 	}
 	return target, place(dir, target, func(tmp string) error {
 		for path, data := range files {
@@ -50,6 +56,33 @@ func layOut(dir string) (string, error) {
 		}
 		return nil
 	})
+}
+
+// intact tells whether the files are below target as they should be. Others may be there,
+// too.
+func intact(target string, files map[string][]byte) bool {
+	for path, want := range files {
+		have, err := os.ReadFile(filepath.Join(target, path))
+		if err != nil || !bytes.Equal(have, want) {
+			return false
+		}
+	}
+	return true
+}
+
+// setAside takes target away, if it is there, at once.
+func setAside(dir, target string) error {
+	if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	grave, err := os.MkdirTemp(dir, ".tmp-")
+	if err == nil {
+		err = os.Rename(target, filepath.Join(grave, "damaged"))
+	}
+	if err = errors.Join(err, os.RemoveAll(grave)); err != nil {
+		return fmt.Errorf("take the damaged %s away: %w", target, err)
+	}
+	return nil
 }
 
 // place fills a fresh folder beside target and renames it into place, so that
