@@ -213,7 +213,7 @@ func (c *conn) answer() bool {
 		return false
 	}
 	life.end()
-	if !c.r.Ended() && !c.r.Skip(maxSkip) {
+	if !c.skip() {
 		c.linger()
 		return false
 	}
@@ -223,6 +223,15 @@ func (c *conn) answer() bool {
 // maxSkip is how many bytes of a body that the handler left are read, so that the
 // connection can be used again; it is net/http's figure.
 const maxSkip = 256 << 10
+
+// skip reads them, for as long as a head may take. It is false when the connection is of no
+// more use.
+func (c *conn) skip() bool {
+	if c.r.Ended() {
+		return true
+	}
+	return c.response.SetReadDeadline(time.Now().Add(c.s.HeaderTimeout)) == nil && c.r.Skip(maxSkip)
+}
 
 // refuse answers what is no request, as net/http does; who has gone or been too
 // slow gets no answer.

@@ -26,7 +26,8 @@ type Options struct {
 	// Other serves all other connections. Its owner shuts it down.
 	Other *http.Server
 	// Header is the most bytes of a head, HeaderTimeout how long it may take from
-	// its first byte on, and Idle how long a connection may rest between requests.
+	// its first byte on, and after the answer what the handler left of the body; Idle is
+	// how long a connection may rest between requests.
 	Header              int
 	HeaderTimeout, Idle time.Duration
 	Log                 *slog.Logger

@@ -372,9 +372,10 @@ func TestSlowClients(t *testing.T) {
 		in   string
 		most time.Duration
 	}{
-		"nothing sent":      {"", 2 * time.Second},
-		"half a head":       {"POST /hot HTTP/1.1\r\nHos", 150 * time.Millisecond},
-		"after one request": {"POST /hot HTTP/1.1\r\nHost: x\r\n\r\n", 2 * time.Second},
+		"nothing sent":                     {"", 2 * time.Second},
+		"half a head":                      {"POST /hot HTTP/1.1\r\nHos", 150 * time.Millisecond},
+		"after one request":                {"POST /hot HTTP/1.1\r\nHost: x\r\n\r\n", 2 * time.Second},
+		"half of a body that nobody reads": {"POST /hot?unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", 150 * time.Millisecond},
 	} {
 		begin := time.Now()
 		r.talk(r.ours, c.in)

@@ -25,7 +25,7 @@ const (
 
 func (s *Server) newHTTP(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           s.lastAnswers(h),
+		Handler:           s.lastAnswers(hurried(h)),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
@@ -36,6 +36,17 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 		// net/http's own choice, would be for each connection.
 		HTTP2: &http.HTTP2Config{MaxReadFrameSize: 16 << 10},
 	}
+}
+
+// hurried gives a client headerTimeout for what the handler left of a body: net/http reads
+// that, and would wait for it for ever. The next request has a deadline of its own.
+func hurried(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 1 && r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(headerTimeout)) // a connection that has ended says so by itself
+		}
+	})
 }
 
 // serveAPI answers on the API address. Invocations, which are most of what comes,
