@@ -80,6 +80,17 @@ func (s *site) missing(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(page) // the caller may be gone
 }
 
+// siteTypes are the types of files that the tables of hosts do not know, or take for
+// something that no site has (IANA, "Media Types").
+var siteTypes = map[string]string{
+	".m3u8":        "application/vnd.apple.mpegurl",
+	".map":         "application/json",
+	".otf":         "font/otf",
+	".ts":          "video/mp2t",
+	".webm":        "video/webm",
+	".webmanifest": "application/manifest+json",
+}
+
 // show answers with a file. Deployed files have no time of their own, and a time that
 // every deployment gives them would have caches keep the one before: what they compare
 // is a hash of the content, weak so that the gateway may compress it.
@@ -99,6 +110,9 @@ func (s *site) show(w http.ResponseWriter, r *http.Request, name string) {
 	if err != nil {
 		http.Error(w, name+" cannot be read", http.StatusInternalServerError)
 		return
+	}
+	if kind := siteTypes[path.Ext(name)]; kind != "" {
+		w.Header().Set("Content-Type", kind)
 	}
 	w.Header().Set("Etag", tag)
 	w.Header().Set("Cache-Control", "no-cache")

@@ -88,3 +88,16 @@ func TestSiteIsNotKeptByCaches(t *testing.T) {
 		t.Errorf("a part: %d %q", w.Code, w.Body)
 	}
 }
+
+// TestSiteTypes is about files whose type a host may not know, or not as a site's.
+func TestSiteTypes(t *testing.T) {
+	for name, want := range map[string]string{
+		"app.webmanifest": "application/manifest+json", "film.webm": "video/webm", "text.otf": "font/otf", "part.ts": "video/mp2t",
+		"page.html": "text/html; charset=utf-8", "a.css": "text/css; charset=utf-8",
+	} {
+		s := newSite(fstest.MapFS{name: siteFile("x")}, "")
+		if got := askSite(s, "GET", "/"+name).Header().Get("Content-Type"); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
