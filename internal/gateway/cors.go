@@ -18,11 +18,11 @@ func isPreflight(r *http.Request) bool {
 // answerPreflight answers for the function, which is not asked. Who is not allowed
 // gets an answer without the headers that would allow it.
 func answerPreflight(w http.ResponseWriter, r *http.Request, c *lambent.CORS) {
-	h := w.Header()
-	if addCORS(h, r, c) && allows(c.AllowMethods, r.Header.Get("Access-Control-Request-Method")) {
-		h.Set("Access-Control-Allow-Methods", strings.Join(c.AllowMethods, ","))
-		if len(c.AllowHeaders) > 0 {
-			h.Set("Access-Control-Allow-Headers", strings.Join(c.AllowHeaders, ","))
+	h, method := w.Header(), r.Header.Get("Access-Control-Request-Method")
+	if addCORS(h, r, c) && allows(c.AllowMethods, method) {
+		h.Set("Access-Control-Allow-Methods", spell(c.AllowMethods, method))
+		if headers := spell(c.AllowHeaders, strings.Join(r.Header["Access-Control-Request-Headers"], ",")); headers != "" {
+			h.Set("Access-Control-Allow-Headers", headers)
 		}
 		if c.MaxAge > 0 {
 			h.Set("Access-Control-Max-Age", strconv.Itoa(c.MaxAge))
@@ -32,19 +32,24 @@ func answerPreflight(w http.ResponseWriter, r *http.Request, c *lambent.CORS) {
 	w.WriteHeader(http.StatusOK)
 }
 
+// spell is a list as browsers take it: for all there is what they have asked for,
+// because to them * is no wildcard where cookies are sent along, and never stands for
+// Authorization (Fetch standard, "CORS-preflight fetch").
+func spell(list []string, asked string) string {
+	if slices.Contains(list, "*") {
+		return asked
+	}
+	return strings.Join(list, ",")
+}
+
 // addCORS adds what a browser looks for in every answer; it is false when the
-// request's origin is not allowed.
+// request's origin is not allowed. What is for one origin must not be kept for
+// another, nor what is for none.
 func addCORS(h http.Header, r *http.Request, c *lambent.CORS) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
 	h.Add("Vary", "Origin")
-	if !allows(c.AllowOrigins, origin) {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !allows(c.AllowOrigins, origin) {
 		return false
-	}
-	if slices.Contains(c.AllowOrigins, "*") {
-		origin = "*"
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
 	if c.AllowCredentials {

@@ -142,6 +142,25 @@ func TestWhoMayCall(t *testing.T) {
 }
 
 // Who has assumed a role may call what it allows.
+// TestCORSForAll allows all there is: browsers get it by name.
+func TestCORSForAll(t *testing.T) {
+	r := newRig(t)
+	all := []string{"*"}
+	host := r.url(lambent.URL{CORS: &lambent.CORS{AllowOrigins: all, AllowMethods: all, AllowHeaders: all, AllowCredentials: true}})
+	got := r.do("OPTIONS", host, "/", "", "Origin", "https://a.example", "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "authorization,x-a")
+	for name, value := range map[string]string{
+		"Access-Control-Allow-Origin": "https://a.example", "Access-Control-Allow-Methods": "PUT", "Access-Control-Allow-Headers": "authorization,x-a",
+		"Access-Control-Allow-Credentials": "true", "Vary": "Origin",
+	} {
+		if got.header.Get(name) != value || got.status != 200 {
+			t.Errorf("%s: %q, want %q", name, got.header.Get(name), value)
+		}
+	}
+	if got := r.do("GET", host, "/", ""); got.header.Get("Vary") != "Origin" || got.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("without an origin: %v", got.header)
+	}
+}
+
 // TestSignatureStaysHere is what a function and an application get of a signed request:
 // not what would let them send it again.
 func TestSignatureStaysHere(t *testing.T) {
