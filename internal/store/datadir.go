@@ -27,6 +27,8 @@ const (
 	ReasonCorrupt  = "Corrupt"
 	ReasonLocked   = "Locked"
 	ReasonNewer    = "Newer"
+	// The data directory belongs with another database.
+	ReasonOther = "OtherDatabase"
 )
 
 // dataDir is a data directory that this process alone uses: the lock is held on
@@ -96,7 +98,7 @@ func (d *dataDir) checkFormat() error {
 	name := filepath.Join(d.path, "format")
 	text, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return d.writeFormat(name)
+		return d.write("format", Format)
 	}
 	if err != nil {
 		return err
@@ -104,22 +106,24 @@ func (d *dataDir) checkFormat() error {
 	have, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil || have < 1:
-		return damaged(fmt.Sprintf("%s does not hold a format number", name), err)
+		return damaged(fmt.Sprintf("%s does not hold a format number: remove it if the directory is of this version of lambent, "+
+			"else restore it from a backup", name), err)
 	case have > Format:
 		return newer("data directory "+d.path, have, Format)
 	case have < Format: // an older build must not meet the newer database
-		return d.writeFormat(name)
+		return d.write("format", Format)
 	}
 	return nil
 }
 
-// writeFormat puts the file in place whole, before there is any data of this format.
-func (d *dataDir) writeFormat(name string) error {
+// write puts a file that holds a number in place whole, before anything relies on it.
+func (d *dataDir) write(file string, number int64) error {
+	name := filepath.Join(d.path, file)
 	temp, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(temp, Format)
+	_, err = fmt.Fprintln(temp, number)
 	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
 		return err
 	}

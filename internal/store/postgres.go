@@ -101,6 +101,9 @@ func (p *Postgres) open(ctx context.Context, config *pgxpool.Config) (err error)
 	if err := p.migrate(ctx); err != nil {
 		return err
 	}
+	if err := p.belong(ctx); err != nil {
+		return err
+	}
 	config = config.Copy()
 	config.MaxConns = pgReads
 	if p.reads, err = pgxpool.NewWithConfig(ctx, config); err != nil {

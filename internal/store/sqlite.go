@@ -76,6 +76,9 @@ func (s *SQLite) open(ctx context.Context, o Options) error {
 	if err := s.dir.sync(); err != nil {
 		return err
 	}
+	if err := s.belong(ctx, path); err != nil {
+		return fail("open the database "+path, err)
+	}
 	if s.reads, err = sql.Open("sqlite", dsn(path, readCache, "query_only(1)")); err != nil {
 		return fail("open the database "+path, err)
 	}
