@@ -79,7 +79,6 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
-// TestWebSocketRefused passes an application's no.
 // TestNoUpgradeToHTTP asks for protocols by which further requests would reach the
 // application unseen: it does not learn of that, and answers as ever.
 func TestNoUpgradeToHTTP(t *testing.T) {
@@ -107,6 +106,7 @@ func TestNoUpgradeToHTTP(t *testing.T) {
 	}
 }
 
+// TestWebSocketRefused passes an application's no.
 func TestWebSocketRefused(t *testing.T) {
 	r := app(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
 	_, res, err := websocket.Dial(t.Context(), strings.Replace(r.url, "http", "ws", 1), nil)
