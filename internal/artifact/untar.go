@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +34,7 @@ const (
 // Bounds on a layer beside its size.
 const (
 	maxLayerEntries = 1_000_000
+	maxOverhead     = 2 << 30   // bytes of its archive that are no file's
 	maxZstdWindow   = 128 << 20 // memory for one layer; what the common tools write needs less
 )
 
@@ -76,12 +78,24 @@ type layerUnpacker struct {
 	sum     hash.Hash // of the archive
 	owns    bool      // files get the owners and modes that they have in the image
 	buffer  []byte
-	dirs    []*tar.Header // whose owners, modes and times are set at the end
+	dirs    []looks // of directories, which get them at the end
+}
+
+// looks are what is kept of an entry's header: that may say a megabyte more.
+type looks struct {
+	name     string
+	uid, gid int
+	mode     fs.FileMode
+	at       time.Time
+}
+
+func (u *layerUnpacker) looks(h *tar.Header) looks {
+	return looks{strings.Clone(h.Name), layerID(h.Uid), layerID(h.Gid), u.mode(h), layerTime(h)}
 }
 
 func (u *layerUnpacker) unpack(ctx context.Context, archive io.Reader) error {
 	u.buffer = make([]byte, copyBuffer)
-	whole := &faulty{r: io.TeeReader(archive, u.sum)}
+	whole := &faulty{r: io.TeeReader(io.LimitReader(archive, u.left+maxOverhead), u.sum)}
 	t := tar.NewReader(whole)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -105,11 +119,10 @@ func (u *layerUnpacker) unpack(ctx context.Context, archive io.Reader) error {
 	if _, err := io.Copy(io.Discard, io.LimitReader(whole, 1<<20)); err != nil {
 		return badLayer("read it: %w", err)
 	}
-	for i := len(u.dirs) - 1; i >= 0; i-- {
-		h := u.dirs[i]
-		if info, err := u.root.Lstat(h.Name); err == nil && info.IsDir() {
-			if err := u.settle(h); err != nil {
-				return badEntry(h.Name, err)
+	for _, l := range slices.Backward(u.dirs) {
+		if info, err := u.root.Lstat(l.name); err == nil && info.IsDir() {
+			if err := u.settle(l); err != nil {
+				return badEntry(l.name, err)
 			}
 		}
 	}
@@ -117,23 +130,23 @@ func (u *layerUnpacker) unpack(ctx context.Context, archive io.Reader) error {
 }
 
 // settle gives what was made for an entry its owner, mode and time. It is no link.
-func (u *layerUnpacker) settle(h *tar.Header) error {
-	if err := u.own(h); err != nil {
+func (u *layerUnpacker) settle(l looks) error {
+	if err := u.own(l); err != nil {
 		return err
 	}
-	if err := u.root.Chmod(h.Name, u.mode(h)); err != nil {
+	if err := u.root.Chmod(l.name, l.mode); err != nil {
 		return err
 	}
-	return u.root.Chtimes(h.Name, layerTime(h), layerTime(h))
+	return u.root.Chtimes(l.name, l.at, l.at)
 }
 
 // own gives what was made for an entry to its user and group, by the numbers that
 // they have in the image: a mount shows them as those of a sandbox.
-func (u *layerUnpacker) own(h *tar.Header) error {
+func (u *layerUnpacker) own(l looks) error {
 	if !u.owns {
 		return nil
 	}
-	return u.root.Lchown(h.Name, layerID(h.Uid), layerID(h.Gid))
+	return u.root.Lchown(l.name, l.uid, l.gid)
 }
 
 // layerID is a user or group that an instance can have; nobody stands for others.
@@ -154,7 +167,7 @@ func (u *layerUnpacker) entry(h *tar.Header, content io.Reader) error {
 	if name == "." {
 		if h.Typeflag == tar.TypeDir {
 			h.Name = name
-			u.dirs = append(u.dirs, h)
+			u.dirs = append(u.dirs, u.looks(h))
 		}
 		return nil
 	}
@@ -185,7 +198,7 @@ func (u *layerUnpacker) entry(h *tar.Header, content io.Reader) error {
 		if err := u.root.Symlink(h.Linkname, name); err != nil {
 			return err
 		}
-		return u.own(h)
+		return u.own(u.looks(h))
 	case tar.TypeLink:
 		return u.hardlink(h)
 	}
@@ -297,7 +310,7 @@ func (u *layerUnpacker) directory(h *tar.Header) error {
 			return err
 		}
 	}
-	u.dirs = append(u.dirs, h)
+	u.dirs = append(u.dirs, u.looks(h))
 	return nil
 }
 
@@ -321,7 +334,7 @@ func (u *layerUnpacker) file(h *tar.Header, content io.Reader) (err error) {
 	if err := to.Truncate(n); err != nil { // the last bytes may be a hole
 		return err
 	}
-	return u.settle(h)
+	return u.settle(u.looks(h))
 }
 
 // holes writes a file, but for its zeroes: an archive tells of sparse files where
