@@ -26,6 +26,7 @@ import (
 // zstd:chunked has, too.
 const (
 	maxTOC        = 64 << 20 // bytes of its JSON
+	maxTOCEntries = 500_000  // which takes 160 MB for a while; the common tools write more bytes for each
 	maxPackedTOC  = 16 << 20 // bytes as it comes
 	maxChunk      = 16 << 20 // bytes of a chunk's content
 	maxChunkRange = 32 << 20 // bytes that have to be fetched, or undone, for one
@@ -82,7 +83,30 @@ func readTOC(ctx context.Context, src Ranges, c Coming) (*index, error) {
 // contents is a table of contents. Both formats have the same one, but for a few
 // fields that zstd:chunked has added.
 type contents struct {
-	Entries []*tocEntry `json:"entries"`
+	Entries tocEntries `json:"entries"`
+}
+
+// tocEntries are bounded while they are read: "{}" is one, and takes a hundred times as
+// much memory.
+type tocEntries []*tocEntry
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (all *tocEntries) UnmarshalJSON(raw []byte) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return errors.New("it has no list of entries")
+	}
+	for d.More() {
+		if len(*all) == maxTOCEntries {
+			return fmt.Errorf("it has more than %d entries", maxTOCEntries)
+		}
+		var e *tocEntry
+		if err := d.Decode(&e); err != nil {
+			return err
+		}
+		*all = append(*all, e)
+	}
+	return nil
 }
 
 type tocEntry struct {

@@ -6,11 +6,15 @@ import (
 	"compress/gzip"
 	"errors"
 	"io/fs"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	"golang.org/x/sys/unix"
+
+	"lambent.dev/lambent/internal/artifact"
 )
 
 // tocOnly is a layer that has nothing but that table of contents.
@@ -51,4 +55,21 @@ func isOpaque(path string) bool {
 	value := make([]byte, 8)
 	n, err := unix.Lgetxattr(path, "trusted.overlay.opaque", value)
 	return err == nil && string(value[:n]) == "y"
+}
+
+// TestIndexOfNothing is for an index that is next to nothing as it comes, and has millions
+// of entries.
+func TestIndexOfNothing(t *testing.T) {
+	for entries, says := range map[string]string{
+		"[" + strings.Repeat("{},", 500_000) + "{}]": "more than 500000 entries",
+		"{}": "no list", `"x"`: "no list", "[1]": "cannot unmarshal",
+	} {
+		s := open(t, artifact.Options{Dir: filepath.Join(t.TempDir(), "artifacts")})
+		data, digest := tocOnly(t, []byte(`{"version":1,"entries":`+entries+`}`))
+		l := artifact.Layer{Digest: hexDigest(data), DiffID: hexDigest(nil), Size: int64(len(data)), Limit: 1 << 30}
+		err := s.PutIndex(testContext(t), artifact.Coming{Layer: l, TOC: digest}, &remote{data: data})
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("an index of %d bytes: %v, want one that says %q", len(data), err, says)
+		}
+	}
 }
