@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -22,8 +23,11 @@ type Answer struct {
 // Field is one header of an answer, its name in canonical form.
 type Field struct{ Name, Value string }
 
-// ErrAnswer tells that a function's answer cannot be sent as HTTP.
+// ErrAnswer tells that a function's answer cannot be sent as HTTP. What this package
+// returns says what is wrong with it, too, and nothing that is in it.
 var ErrAnswer = errors.New("the function's answer is not in the form of an HTTP answer")
+
+func unlike(what string) error { return fmt.Errorf("%w: %s", ErrAnswer, what) }
 
 const jsonType = "application/json"
 
@@ -40,7 +44,7 @@ func ParseV2(payload []byte) (Answer, error) {
 			return parts.answer()
 		}
 	case !isJSON(v):
-		return Answer{}, ErrAnswer
+		return Answer{}, unlike("it is no JSON")
 	case v[0] == '"':
 		return plain(unquote(bytes.TrimRight(v, " \t\r\n"))), nil
 	}
@@ -61,7 +65,7 @@ func ParsePrelude(prelude []byte) (Answer, error) {
 		}
 	})
 	if !ok {
-		return Answer{}, ErrAnswer
+		return Answer{}, unlike("its prelude is no object")
 	}
 	return parts.answer()
 }
@@ -90,7 +94,7 @@ func (p *answerParts) set(name, value []byte) {
 func (p *answerParts) answer() (a Answer, err error) {
 	text, _ := scalar(p.status)
 	if a.Status, err = strconv.Atoi(text); err != nil || a.Status < 200 || a.Status > 599 {
-		return Answer{}, ErrAnswer
+		return Answer{}, unlike("statusCode is no number from 200 to 599")
 	}
 	if a.Header, err = p.fields(); err != nil {
 		return Answer{}, err
@@ -106,12 +110,12 @@ func (p *answerParts) fields() ([]Field, error) {
 	typed := p.streamed
 	if isSet(p.headers) {
 		if p.headers[0] != '{' {
-			return nil, ErrAnswer
+			return nil, unlike("headers is no object")
 		}
 		for name, value := range members(p.headers) {
 			text, ok := scalar(value)
 			if !ok {
-				return nil, ErrAnswer
+				return nil, unlike("a value of headers is no text")
 			}
 			name := textproto.CanonicalMIMEHeaderKey(string(name))
 			if hop[name] || name == "Content-Length" || !isToken(name) {
@@ -126,12 +130,12 @@ func (p *answerParts) fields() ([]Field, error) {
 	}
 	if isSet(p.cookies) {
 		if p.cookies[0] != '[' {
-			return nil, ErrAnswer
+			return nil, unlike("cookies is no list")
 		}
 		for value := range elements(p.cookies) {
 			text, ok := scalar(value)
 			if !ok {
-				return nil, ErrAnswer
+				return nil, unlike("a value of cookies is no text")
 			}
 			fields = append(fields, Field{"Set-Cookie", text})
 		}
@@ -154,7 +158,7 @@ func (p *answerParts) content() ([]byte, error) {
 	body := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
 	n, err := base64.StdEncoding.Decode(body, text)
 	if err != nil {
-		return nil, ErrAnswer
+		return nil, unlike("body is no base64, as isBase64Encoded says")
 	}
 	return body[:n], nil
 }

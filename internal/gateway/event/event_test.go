@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -243,6 +244,33 @@ func BenchmarkParseV2(b *testing.B) {
 	for b.Loop() {
 		if _, err := event.ParseV2(in); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestAnswerSaysWhatIsWrong has answers that cannot be sent, each for one reason.
+func TestAnswerSaysWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		parse        func([]byte) (event.Answer, error)
+		answer, says string
+	}{
+		{event.ParseV2, `not json`, "JSON"},
+		{event.ParseV2, `{"statusCode":99}`, "statusCode"},
+		{event.ParseV2, `{"statusCode":"no"}`, "statusCode"},
+		{event.ParseV2, `{"statusCode":200,"headers":[]}`, "headers is no object"},
+		{event.ParseV2, `{"statusCode":200,"headers":{"x-secret":["s3cret"]}}`, "a value of headers"},
+		{event.ParseV2, `{"statusCode":200,"cookies":"a=b"}`, "cookies is no list"},
+		{event.ParseV2, `{"statusCode":200,"cookies":[{}]}`, "a value of cookies"},
+		{event.ParseV2, `{"statusCode":200,"body":"!","isBase64Encoded":true}`, "base64"},
+		{event.ParsePrelude, `[]`, "prelude"},
+		{event.ParseV1, `[]`, "no object"},
+		{event.ParseV1, `{"body":"x"}`, "no statusCode"},
+		{event.ParseV1, `{"statusCode":200,"body":{}}`, "body is no text"},
+		{event.ParseV1, `{"statusCode":200,"multiValueHeaders":{"a":"b"}}`, "multiValueHeaders is no list"},
+	} {
+		_, err := c.parse([]byte(c.answer))
+		if !errors.Is(err, event.ErrAnswer) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v, want %q", c.answer, err, c.says)
 		}
 	}
 }

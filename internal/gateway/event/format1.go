@@ -201,8 +201,13 @@ func ParseV1(payload []byte) (Answer, error) {
 			parts.set(name, value)
 		}
 	})
-	if !ok || parts.status == nil || isSet(parts.body) && parts.body[0] != '"' {
-		return Answer{}, ErrAnswer
+	switch {
+	case !ok:
+		return Answer{}, unlike("it is no object")
+	case parts.status == nil:
+		return Answer{}, unlike("it has no statusCode")
+	case isSet(parts.body) && parts.body[0] != '"':
+		return Answer{}, unlike("body is no text")
 	}
 	parts.streamed = isSet(multi) // which may name the type
 	a, err := parts.answer()
@@ -224,7 +229,7 @@ func trimSpace(v []byte) []byte { return v[space(v, 0):] }
 // which cannot be (RFC 6265, section 3).
 func mergeLists(fields []Field, multi []byte) ([]Field, error) {
 	if multi[0] != '{' {
-		return nil, ErrAnswer
+		return nil, unlike("multiValueHeaders is no object")
 	}
 	for name, values := range members(multi) {
 		name := textproto.CanonicalMIMEHeaderKey(string(name))
@@ -232,12 +237,12 @@ func mergeLists(fields []Field, multi []byte) ([]Field, error) {
 			continue
 		}
 		if values[0] != '[' {
-			return nil, ErrAnswer
+			return nil, unlike("a value of multiValueHeaders is no list")
 		}
 		for value := range elements(values) {
 			text, ok := scalar(value)
 			if !ok {
-				return nil, ErrAnswer
+				return nil, unlike("a value of multiValueHeaders is no list of texts")
 			}
 			fields = addValue(fields, name, text)
 		}
