@@ -331,7 +331,7 @@ def handler(event, context):
         "hashlib": getattr(hashlib, "MINE", None)}
 `)
 	// These are loaded before the function on AWS, too, or are the platform's own.
-	for _, name := range []string{"json", "logging", "traceback", "re", "socket", "lambent_runtime", "lambent_log", "lambent_blank",
+	for _, name := range []string{"json", "logging", "traceback", "re", "socket", "lambent_runtime", "lambent_log", "lambent_json", "lambent_blank",
 		"lambent_zygote", "bootstrap", "os", "io", "_socket", "_json", "types", "signal"} {
 		write(t, dir, name+".py", "raise SystemExit('the platform was shadowed by "+name+"')\n")
 	}

@@ -1,7 +1,9 @@
 package runtimes_test
 
 import (
+	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -144,7 +146,7 @@ func TestPythonExits(t *testing.T) {
 func TestPythonContext(t *testing.T) {
 	r := pythonMain(t, "python3.12")
 	id := r.send(`{"do": "context"}`, map[string]string{
-		"Lambda-Runtime-Client-Context":   `{"custom": {"k": "é"}, "env": {"e": "1"}, "client": {"app_title": "t"}}`,
+		"Lambda-Runtime-Client-Context":   `{"custom": {"k": "é"}, "env": {"e": "1"}, "client": {"app_title": "t"}, "w3c": {"traceparent": "00-1", "other": "x", "baggage": 1}}`,
 		"Lambda-Runtime-Cognito-Identity": `{"cognitoIdentityId": "who", "cognitoIdentityPoolId": "pool"}`,
 	})
 	m := decode(t, r.expect("response").body)
@@ -152,6 +154,9 @@ func TestPythonContext(t *testing.T) {
 	client, _ := m["client_context"].(map[string]any) // nil fails below
 	if custom, _ := client["custom"].(map[string]any); custom["k"] != "é" || client["title"] != "t" {
 		t.Errorf("client context %v", client)
+	}
+	if got := fmt.Sprint(m["w3c"]); got != "map[traceparent:00-1]" {
+		t.Errorf("w3c() gives %s", got)
 	}
 }
 
@@ -172,6 +177,47 @@ func TestPythonPayloads(t *testing.T) {
 	m = decode(t, r.invoke("error", `{"broken`).body)
 	if m["errorType"] != "Runtime.UnmarshalError" || !strings.HasPrefix(m["errorMessage"].(string), "Unable to unmarshal input: ") {
 		t.Errorf("broken event: %v", m)
+	}
+}
+
+// AWS's runtime writes JSON by simplejson, which knows more types than json, and
+// numbers of any length.
+func TestPythonAnswers(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "main.py", `
+import collections, decimal, enum
+D, Row, Colour = decimal.Decimal, collections.namedtuple("Row", "id name"), enum.IntEnum("Colour", "RED")
+circle = []
+circle.append(circle)
+def handler(event, context):
+    return eval(event)
+`)
+	for _, name := range pythonsFor(t) {
+		r := start(t, function{runtime: name, handler: "main.handler", dir: dir})
+		r.expect("ready")
+		for value, want := range map[string]string{
+			`{'n': D('5'), 'price': D('1.10')}`:  `{"n": 5, "price": 1.10}`,
+			`D('12345678901234567890.5')`:        `12345678901234567890.5`,
+			`[D('NaN'), D('1E+3')]`:              `[NaN, 1E+3]`,
+			`[Row(1, 'a'), (2, Row(D(3), 'b'))]`: `[{"id": 1, "name": "a"}, [2, {"id": 3, "name": "b"}]]`,
+			`{'b': b'text'}`:                     `{"b": "text"}`,
+			`{'c': Colour.RED, 1: None}`:         `{"c": 1, "1": null}`,
+			`collections.OrderedDict(a='\"')`:    `{"a": "\""}`,
+		} {
+			if got := r.invoke("response", strconv.Quote(value)).body; got != want {
+				t.Errorf("%s answers %s with %s, want %s", name, value, got, want)
+			}
+		}
+		for value, want := range map[string]string{
+			`[circle]`:  "Circular reference detected",
+			`[D, D(1)]`: "Object of type type is not JSON serializable",
+			`[b'\xff']`: "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+		} {
+			m := decode(t, r.invoke("error", strconv.Quote(value)).body)
+			if m["errorType"] != "Runtime.MarshalError" || m["errorMessage"] != "Unable to marshal response: "+want {
+				t.Errorf("%s: %s: %v", name, value, m)
+			}
+		}
 	}
 }
 
@@ -236,5 +282,7 @@ func TestPythonLogJSON(t *testing.T) {
 		t.Errorf("log lines %v", levels)
 	}
 	r.invoke("error", `{"do": "error"}`)
-	r.logged(`"log_level": "ERROR"`)
+	r.logged(`"level": "ERROR", "errorMessage": "went wrong"`)
+	r.invoke("response", `{"do": "say_object", "value": [1]}`)
+	r.logged(`"message": {"said": [1]}`)
 }

@@ -86,7 +86,9 @@ def _json_record(formatter, record):
     out = {
         "timestamp": formatter.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
         "level": record.levelname,
-        "message": record.getMessage(),
+        "message": record.msg
+        if isinstance(record.msg, dict) and not record.args
+        else record.getMessage(),
         "logger": record.name,
     }
     if record.exc_info and record.exc_info[0]:
@@ -126,7 +128,7 @@ def _now():
 
 def log_error(error):
     if _json_logs():
-        line = {"timestamp": _now(), "log_level": "ERROR"}
+        line = {"timestamp": _now(), "level": "ERROR"}
         line.update(error)
         _write(_dumps_any(line))
         return

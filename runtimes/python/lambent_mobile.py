@@ -32,3 +32,12 @@ class ClientContext(_Fields):
         _Fields.__init__(self, source)
         if self.client:
             self.client = Client(self.client)
+
+
+def w3c(source):
+    """What a client context has of W3C's trace context."""
+    sent = source.get("w3c")
+    if not isinstance(sent, dict):
+        return {}
+    names = ("traceparent", "tracestate", "baggage")
+    return {name: sent[name] for name in names if isinstance(sent.get(name), str)}

@@ -186,10 +186,34 @@ class _ScannerOptions:
     memo = {}
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+def _odd(value):
+    """Tells that there is what the encoder in C does not write as AWS's does."""
+    try:
+        return _has_odd(value)
+    except RecursionError:  # the encoder has words for that
+        return False
+
+
+def _has_odd(value):
+    kind = type(value)
+    if kind is dict:
+        parts = value.values()
+    elif kind is list or kind is tuple:
+        parts = value
+    else:
+        return kind not in _PLAIN
+    if _PLAIN.issuperset(map(type, parts)):  # at the speed of C
+        return False
+    for part in parts:
+        if type(part) not in _PLAIN and _has_odd(part):
+            return True
+    return False
+
+
 def _default(value):
-    decimal = sys.modules.get("decimal")
-    if decimal is not None and isinstance(value, decimal.Decimal):
-        return float(value)
     raise TypeError(
         "Object of type %s is not JSON serializable" % type(value).__name__
     )
@@ -213,6 +237,10 @@ def _codec():
     def slowdumps(value):
         import json
 
+        if _odd(value):
+            import lambent_json
+
+            value = lambent_json.plain(value, float)
         return json.dumps(value, default=_default, ensure_ascii=ascii_only)
 
     try:
@@ -235,7 +263,12 @@ def _codec():
             return slowloads(text)  # raises the proper error
 
         def dumps(value):
-            encode = make({}, _default, escape, None, ": ", ", ", False, False, True)
+            write = escape
+            if _odd(value):
+                import lambent_json
+
+                value, write = lambent_json.plain(value), lambent_json.writer(escape)
+            encode = make({}, _default, write, None, ": ", ", ", False, False, True)
             return "".join(encode(value, 0))
 
         probe = '{"a": [1, 2.5, null, true, "\\u00e9"]}'
@@ -271,12 +304,14 @@ class LambdaContext:
         self.function_version = env.get("AWS_LAMBDA_FUNCTION_VERSION")
         self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn")
         self.tenant_id = headers.get("lambda-runtime-aws-tenant-id")
-        self.client_context = None
+        self.client_context, self._w3c = None, {}
         client = headers.get("lambda-runtime-client-context")
         if client:
             import lambent_mobile
 
-            self.client_context = lambent_mobile.ClientContext(loads(_text(client)))
+            client = loads(_text(client))
+            self.client_context = lambent_mobile.ClientContext(client)
+            self._w3c = lambent_mobile.w3c(client)
         identity = headers.get("lambda-runtime-cognito-identity")
         self.identity = CognitoIdentity(loads(_text(identity)) if identity else {})
         self._epoch_deadline_time_in_ms = int(
@@ -286,6 +321,10 @@ class LambdaContext:
     def get_remaining_time_in_millis(self):
         left = self._epoch_deadline_time_in_ms - int(time.time() * 1000)
         return left if left > 0 else 0
+
+    def w3c(self):
+        """The trace that the caller is in, in W3C's fields."""
+        return dict(self._w3c)
 
     def log(self, message):
         sys.stdout.write(str(message))

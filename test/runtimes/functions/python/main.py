@@ -76,6 +76,7 @@ def context_(event, context):
         and {"custom": client.custom, "env": client.env, "title": client.client and client.client.app_title},
         "identity": context.identity and context.identity.cognito_identity_id,
         "trace": os.environ.get("_X_AMZN_TRACE_ID"),
+        "w3c": context.w3c(),
     }
 
 
@@ -150,6 +151,13 @@ def say(event, context):
     logging.getLogger().setLevel("INFO")
     logging.info("info %s", text, extra={"colour": "green"})
     logging.debug("debug %s", text)
+    return "said"
+
+
+def say_object(event, context):
+    import logging
+
+    logging.getLogger().error({"said": event["value"]})
     return "said"
 
 
