@@ -203,7 +203,7 @@ func (s *Store) restore(ctx context.Context, d lambent.Digest) error {
 		if err != nil {
 			return err
 		}
-		return lambent.Errorf(lambent.CodeInternal, "stored code %s is damaged: deploy it again", d)
+		return lambent.Errorf(lambent.CodeUnavailable, "the stored code %s is damaged: deploy it again", d).WithReason(ReasonDamaged)
 	}
 	if s.disk.isLayer(d) {
 		return s.restoreLayer(ctx, d, blob)

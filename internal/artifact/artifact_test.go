@@ -227,7 +227,7 @@ func TestDamagedBlobIsNotBelieved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Use(testContext(t), info.Digest); lambent.CodeOf(err) != lambent.CodeInternal {
+	if _, _, err := s.Use(testContext(t), info.Digest); lambent.CodeOf(err) != lambent.CodeUnavailable || lambent.ReasonOf(err) != artifact.ReasonDamaged {
 		t.Errorf("use of a damaged blob: %v", err)
 	}
 }

@@ -120,7 +120,7 @@ func (d *disk) keepBlob(in *upload, point func(string)) error {
 	name := d.blob(in.digest)
 	now := time.Now()
 	info, err := os.Lstat(name)
-	if err == nil && info.Mode().IsRegular() && info.Size() == in.size {
+	if err == nil && info.Mode().IsRegular() && info.Size() == in.size && holds(name, in.digest) {
 		err = os.Chtimes(name, now, now)
 	} else {
 		err = d.writeBlob(in, name, point)
@@ -130,6 +130,17 @@ func (d *disk) keepBlob(in *upload, point func(string)) error {
 	}
 	// Also for a blob that was there: its rename may not be on the disk yet.
 	return syncDir(d.blobs)
+}
+
+// holds tells whether a blob is what its name says.
+func holds(name string, digest lambent.Digest) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // only read
+	have, err := digestOf(f)
+	return err == nil && have == digest
 }
 
 func (d *disk) writeBlob(in *upload, name string, point func(string)) error {

@@ -309,7 +309,7 @@ func TestDamagedLayerCanBePutAgain(t *testing.T) {
 	if _, err := s.Trim(testContext(t), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Use(testContext(t), l.Digest); lambent.CodeOf(err) != lambent.CodeInternal || !strings.Contains(err.Error(), "is damaged") {
+	if _, _, err := s.Use(testContext(t), l.Digest); lambent.CodeOf(err) != lambent.CodeUnavailable || !strings.Contains(err.Error(), "is damaged") {
 		t.Errorf("use: %v", err)
 	}
 	if s.HasLayer(l.Digest) {

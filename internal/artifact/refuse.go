@@ -20,6 +20,7 @@ const (
 	ReasonDiskFull   = "DiskFull"              // no room for the code
 	ReasonReadOnly   = "ReadOnly"              // the data directory cannot be written
 	ReasonNoArtifact = "NoSuchArtifact"        // no code with this digest
+	ReasonDamaged    = "DamagedArtifact"       // it is not what was put
 )
 
 // The messages are what AWS Lambda answers, word for word: programs look for

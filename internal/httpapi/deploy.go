@@ -235,7 +235,8 @@ func (d *deployment) update(ctx context.Context) error {
 		}
 		d.changed = append([]string{"code"}, d.changed...)
 	}
-	if newCode && newConfig {
+	// The same code is stored again, too: the server may have lost it.
+	if same := !newCode && len(d.want.Zip) > 0; same || newCode && newConfig {
 		check := code
 		check.DryRun = true
 		if _, err := d.api.o.Catalog.UpdateCode(ctx, check); err != nil {

@@ -235,7 +235,7 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 		}
 		dir, release, err := p.o.Artifacts.Use(ctx, d)
 		if err != nil {
-			return fmt.Errorf("mount code of %s: %w", m.version.Function, err)
+			return unusable("code of "+m.version.Function, err)
 		}
 		releases = append(releases, release)
 		into(dir)
@@ -243,7 +243,7 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 	for _, l := range m.version.Layers {
 		dir, release, err := p.o.Artifacts.Use(ctx, l.Digest)
 		if err != nil {
-			return fmt.Errorf("mount layer %s: %w", l.ARN, err)
+			return unusable("layer "+l.ARN, err)
 		}
 		releases = append(releases, release)
 		spec.Layers = append(spec.Layers, dir)
@@ -256,6 +256,16 @@ func (p *Pool) pin(ctx context.Context, m *member, spec *sandbox.Spec) error {
 	}
 	p.o.Runtimes.Fit(&spec.Runtime, m.version, spec.Code, spec.Layers)
 	return nil
+}
+
+// unusable is why what an instance needs cannot be mounted. That its files are gone is the
+// server's fault, and no function that does not exist: the caller is told what to do.
+func unusable(what string, err error) error {
+	if lambent.CodeOf(err) == lambent.CodeNotFound {
+		return lambent.Errorf(lambent.CodeUnavailable, "the %s is not on the server any more: deploy it again, or restore the server from a backup: %w", what, err).
+			WithReason(lambent.ReasonOf(err))
+	}
+	return fmt.Errorf("mount %s: %w", what, err)
 }
 
 // Trees gives layers whose content is fetched when it is read, and pins them until

@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/aws/smithy-go"
 
 	"lambent.dev/lambent/test/harness"
 )
@@ -111,5 +114,59 @@ func TestDamagedCodeIsRebuilt(t *testing.T) {
 	}
 	if !strings.Contains(s.Stderr(), "unpacked code is damaged") {
 		t.Errorf("the damage is not in the server's log: %s", s.Stderr())
+	}
+}
+
+// TestLostCodeSaysWhatToDo takes the stored code away, or damages it, with what was
+// unpacked of it: the caller is told to deploy it again, and that helps.
+func TestLostCodeSaysWhatToDo(t *testing.T) {
+	for name, damage := range map[string]func(blob string) error{
+		"lost": os.Remove,
+		"cut":  func(blob string) error { return os.Truncate(blob, 100) },
+		"changed": func(blob string) error {
+			info, err := os.Stat(blob)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(blob, make([]byte, info.Size()), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := harness.Start(t, harness.Options{})
+			deploy := []string{"deploy", filepath.Join("..", "..", "examples", "hello-python"), "--name", "hurt"}
+			if _, stderr, err := s.CLI("", deploy...); err != nil {
+				t.Fatalf("%v: %s", err, stderr)
+			}
+			s.Stop()
+			blobs, err := filepath.Glob(filepath.Join(s.Data, "artifacts", "blobs", "*"))
+			if err != nil || len(blobs) != 1 {
+				t.Fatalf("stored code: %v, %v", blobs, err)
+			}
+			for _, tree := range trees(t, s) {
+				if err := os.RemoveAll(tree); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := damage(blobs[0]); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Launch(); err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.TryInvoke("hurt", "{}")
+			var api smithy.APIError
+			if !errors.As(err, &api) || api.ErrorCode() != "ServiceException" || !strings.Contains(api.ErrorMessage(), "deploy it again") {
+				t.Errorf("a client is told: %v", err)
+			}
+			if _, stderr, err := s.CLI("", "invoke", "hurt"); err == nil || !strings.Contains(stderr, "deploy it again") || strings.Contains(stderr, "lambent list") {
+				t.Errorf("the command says: %v %s", err, stderr)
+			}
+			if _, stderr, err := s.CLI("", deploy...); err != nil {
+				t.Fatalf("%v: %s", err, stderr)
+			}
+			if out, err := s.TryInvoke("hurt", "{}"); err != nil || out.FunctionError != nil {
+				t.Errorf("deployed again: %+v, %v", out, err)
+			}
+		})
 	}
 }
