@@ -3,6 +3,7 @@ package runtimes_test
 import (
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -270,4 +271,28 @@ func TestNodeLogJSON(t *testing.T) {
 	}
 	r.invoke("error", `{"do": "error"}`)
 	r.logged(`"errorType":"Custom"`)
+}
+
+// An error in a JSON log has its class, the whole stack and what else it carries.
+func TestNodeErrorsInLogJSON(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "index.js", `
+class Unnamed extends TypeError {}
+exports.handler = async (event) => {
+  const error = Object.assign(new Unnamed(event), { code: event, inner: new RangeError('deep') });
+  if (event === 'alone') console.error(error);
+  else if (event === 'within') console.error({ error });
+  else console.error('it is', error);
+};
+`)
+	r := start(t, function{runtime: node, handler: "index.handler", dir: dir, logging: lambent.Logging{Format: "JSON"}})
+	r.expect("ready")
+	for event, before := range map[string]string{"alone": `"message":{`, "within": `"message":{"error":{`, "beside": ``} {
+		r.invoke("response", strconv.Quote(event))
+		r.logged(before + `"errorType":"Unnamed","errorMessage":"` + event + `","stackTrace":["TypeError: ` + event + `","    at exports.handler (`)
+		carried := strings.Contains(r.log.String(), `"code":"`+event+`","inner":{"errorType":"RangeError","errorMessage":"deep"`)
+		if carried != (event != "beside") {
+			t.Errorf("%s: what it carries is shown: %t", event, carried)
+		}
+	}
 }

@@ -8,7 +8,7 @@ const util = require('node:util');
 class RuntimeError extends Error {
   constructor(name, message) {
     super(message);
-    this.name = name;
+    Object.defineProperty(this, 'name', { value: name });
   }
 }
 

@@ -4,7 +4,7 @@
 
 const fs = require('node:fs');
 const util = require('node:util');
-const { isError } = require('./errors.cjs');
+const { RuntimeError, isError } = require('./errors.cjs');
 
 const LEVELS = { TRACE: 10, DEBUG: 20, INFO: 30, WARN: 40, ERROR: 50, FATAL: 60 };
 const METHODS = { trace: 'TRACE', debug: 'DEBUG', log: 'INFO', info: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
@@ -44,7 +44,7 @@ function jsonLine(timestamp, level, args) {
   const out = { timestamp, level, requestId };
   if (tenantId !== undefined) out.tenantId = tenantId;
   if (args.length === 1) {
-    out.message = isError(args[0]) ? expand(args[0]) : args[0];
+    out.message = args[0];
     try {
       return JSON.stringify(out, replace) + '\n';
     } catch {
@@ -58,11 +58,18 @@ function jsonLine(timestamp, level, args) {
 }
 
 function expand(error) {
-  return { errorType: error.name, errorMessage: error.message, stackTrace: String(error.stack || '').split('\n').slice(1) };
+  return { errorType: kind(error), errorMessage: error.message, stackTrace: String(error.stack || '').split('\n') };
 }
 
+// kind is the error's class, which need not have a name of its own.
+function kind(error) {
+  if (error instanceof RuntimeError || !error.constructor) return error.name;
+  return error.constructor.name;
+}
+
+// replace shows what an error carries besides, such as its code, as well.
 function replace(_, value) {
-  return isError(value) ? expand(value) : value;
+  return isError(value) ? { ...expand(value), ...value } : value;
 }
 
 // patchConsole goes by the environment, which is there only now in a blank.
