@@ -7,8 +7,11 @@ import (
 	"lambent.dev/lambent/internal/iam/policy"
 )
 
-// LambdaService is Lambda as policies name it.
-const LambdaService = "lambda.amazonaws.com"
+// Services as policies name them.
+const (
+	LambdaService    = "lambda.amazonaws.com"
+	SchedulerService = "scheduler.amazonaws.com"
+)
 
 // Caller is who asks for something. Without a role it is the account itself.
 type Caller struct {
@@ -167,18 +170,27 @@ func (d *Decision) Because(action string) string {
 	return "because no " + string(d.Layer) + " allows the " + action + " action"
 }
 
-// Trusts tells whether Lambda may assume a role for a function, by its ARN, whose
-// account is the role's. Known is false for a role that is not on record there.
-func (r *Room) Trusts(role, function string) (trusted, known bool) {
+// Trusts tells whether a service, as policies name it, may assume a role for a resource of
+// the role's account, by its ARN. Known is false for a role that is not on record there.
+func (r *Room) Trusts(role, service, source string) (trusted, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	e := r.roleARNs[role]
-	if e == nil || !strings.Contains(function, ":"+e.Namespace+":function:") {
+	if e == nil || parseAccount(source) != e.Namespace {
 		return false, false
 	}
 	q := r.request(e, "sts:AssumeRole")
-	q.Service, q.SourceARN, q.SourceAccount = LambdaService, function, e.Namespace
+	q.Service, q.SourceARN, q.SourceAccount = service, source, e.Namespace
 	return e.trust.Decide(&q) == policy.Allowed, true
+}
+
+// parseAccount is the account in an ARN.
+func parseAccount(arn string) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return ""
+	}
+	return parts[4]
 }
 
 // request is what conditions may ask of a role.

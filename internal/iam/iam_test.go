@@ -109,7 +109,7 @@ func TestTrusts(t *testing.T) {
 	arn := create(t, r, "r").ARN()
 	check := func(when string, want bool) {
 		t.Helper()
-		if trusted, known := r.Trusts(arn, f); trusted != want || !known {
+		if trusted, known := r.Trusts(arn, LambdaService, f); trusted != want || !known {
 			t.Errorf("%s: trusted %v, known %v", when, trusted, known)
 		}
 	}
@@ -120,10 +120,13 @@ func TestTrusts(t *testing.T) {
 	check("Lambda for this function", true)
 	change(t, r, "r", func(v *Role) { v.Trust = strings.Replace(trust, "lambda.", "ec2.", 1) })
 	check("another service", false)
-	if _, known := r.Trusts(arn, strings.Replace(f, ns, "111111111111", 1)); known {
+	if trusted, _ := r.Trusts(arn, "ec2.amazonaws.com", f); !trusted {
+		t.Error("the service that it names may not")
+	}
+	if _, known := r.Trusts(arn, LambdaService, strings.Replace(f, ns, "111111111111", 1)); known {
 		t.Error("a role is known to another account")
 	}
-	if _, known := r.Trusts(arn+"x", f); known {
+	if _, known := r.Trusts(arn+"x", LambdaService, f); known {
 		t.Error("a role that is not there is known")
 	}
 }

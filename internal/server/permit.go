@@ -65,6 +65,25 @@ func (p permit) refusal(id auth.Identity, a action) *lambent.Error {
 	return accessDenied("User: " + id.ARN + " is not authorized to perform: " + a.name + " on resource: " + a.resource + " " + d.Because(a.name))
 }
 
+// maySchedule tells why a schedule may not call its function; nil is that it may. It calls as
+// its role, or else who may give a role to a schedule could call every function. One that
+// has none is the account's own.
+func (s *Server) maySchedule(sc *lambent.Schedule) error {
+	if sc.Role == "" {
+		return nil
+	}
+	const action = "lambda:InvokeFunction"
+	group := lambent.ScheduleGroup{Namespace: sc.Namespace, Name: sc.Group} // which stands for its schedules in conditions
+	if trusted, known := s.roles.Trusts(sc.Role, iam.SchedulerService, group.ARN(s.config.Region)); known && !trusted {
+		return accessDenied("The role " + sc.Role + " does not allow " + iam.SchedulerService + " to assume it")
+	}
+	d := s.roles.Decide(iam.Caller{Account: sc.Namespace, ARN: sc.Role, Role: sc.Role}, action, sc.Target)
+	if !d.Allowed {
+		return accessDenied("The role " + sc.Role + " is not authorized to perform: " + action + " on resource: " + sc.Target + " " + d.Because(action))
+	}
+	return nil
+}
+
 func accessDenied(message string) *lambent.Error {
 	return &lambent.Error{Code: lambent.CodeDenied, Reason: "AccessDeniedException", Message: message}
 }
@@ -93,7 +112,7 @@ func (d dialect) wishes(r *http.Request, region string, id auth.Identity) []acti
 	case "lambda":
 		role, to = lambdaapi.PassedRole(r), iam.LambdaService
 	case "scheduler":
-		role, to = schedulerapi.PassedRole(r), "scheduler.amazonaws.com"
+		role, to = schedulerapi.PassedRole(r), iam.SchedulerService
 	}
 	if role != "" {
 		all = append(all, action{"iam:PassRole", role, to})

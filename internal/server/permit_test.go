@@ -201,3 +201,44 @@ func TestBodyIsDecodedOnce(t *testing.T) {
 		}
 	}
 }
+
+// A schedule may call what its role may.
+func TestMaySchedule(t *testing.T) {
+	const clerk, g = "arn:aws:iam::" + ns + ":role/clerk", "arn:aws:lambda:us-east-1:" + ns + ":function:g"
+	room := record{clerk, "lambda:InvokeFunction", g}.room(t)
+	s := &Server{roles: room}
+	s.config.Region = "us-east-1"
+	trust := func(document string) {
+		t.Helper()
+		_, err := room.UpdateRole(t.Context(), ns, "clerk", func(v *iam.Role) error {
+			v.Trust = document
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(role, target string, want bool) {
+		t.Helper()
+		err := s.maySchedule(&lambent.Schedule{Namespace: ns, Group: "x", Name: "s", Function: "g", Target: target, Role: role})
+		if (err == nil) != want || err != nil && lambent.CodeOf(err) != lambent.CodeDenied {
+			t.Errorf("%q calls %s: %v, want %v", role, target, err, want)
+		}
+	}
+	for _, role := range []string{"", lambent.DefaultRole(ns), clerk + "s"} {
+		check(role, g, true)
+	}
+	check(clerk, g, true) // whose trust policy names everybody
+	check(clerk, g+"g", false)
+	check(clerk, g+":2", false)
+	service := func(name, group string) string {
+		return `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"` + name + `"},
+			"Condition":{"StringEquals":{"aws:SourceAccount":"` + ns + `"},"ArnLike":{"aws:SourceArn":"arn:aws:scheduler:us-east-1:` + ns + `:schedule-group/` + group + `"}}}}`
+	}
+	trust(service(iam.SchedulerService, "x"))
+	check(clerk, g, true)
+	trust(service(iam.SchedulerService, "y"))
+	check(clerk, g, false)
+	trust(service(iam.LambdaService, "x"))
+	check(clerk, g, false)
+}

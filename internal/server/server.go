@@ -158,7 +158,7 @@ func (s *Server) openRoles(ctx context.Context) (err error) {
 
 // trusts tells whether a role lets a function have it, or is not on record.
 func (s *Server) trusts(role, function string) bool {
-	trusted, known := s.roles.Trusts(role, function)
+	trusted, known := s.roles.Trusts(role, iam.LambdaService, function)
 	return trusted || !known
 }
 

@@ -187,10 +187,7 @@ func (r *Room) hand(ctx context.Context, f *firing) {
 	}
 	id := r.executionID(f)
 	payload := r.event(f, id)
-	_, again, err := r.o.Queue.Accept(ctx, async.Request{
-		Invocation:  &lambent.Invocation{Namespace: f.s.Namespace, Function: f.s.Function, Qualifier: f.s.Qualifier, Payload: payload, Source: "schedule"},
-		Idempotency: "schedule " + id,
-	})
+	again, err := r.accept(ctx, f.s, id, payload)
 	switch code := lambent.CodeOf(err); {
 	case err == nil && again, lambent.ReasonOf(err) == "IdempotencyMismatch": // an earlier try has come through
 		f.over = true
@@ -210,6 +207,21 @@ func (r *Room) hand(ctx context.Context, f *firing) {
 		r.o.Metrics.ScheduleFired(f.s.Namespace, telemetry.FiringFailed, age)
 		r.bury(ctx, f, payload, err)
 	}
+}
+
+// accept gives a call to the queue, if the schedule may make it; again tells that it had
+// been given there before.
+func (r *Room) accept(ctx context.Context, s *lambent.Schedule, id string, payload []byte) (again bool, err error) {
+	if r.o.May != nil {
+		if err := r.o.May(s); err != nil {
+			return false, err
+		}
+	}
+	_, again, err = r.o.Queue.Accept(ctx, async.Request{
+		Invocation:  &lambent.Invocation{Namespace: s.Namespace, Function: s.Function, Qualifier: s.Qualifier, Payload: payload, Source: "schedule"},
+		Idempotency: "schedule " + id,
+	})
+	return again, err
 }
 
 // transient tells whether trying again can help.

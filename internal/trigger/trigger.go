@@ -37,7 +37,10 @@ type Options struct {
 	Records store.Records
 	Queue   Queue
 	Region  string
-	Alone   bool               // no other server changes the records
+	Alone   bool // no other server changes the records
+	// May tells why a schedule's role does not let it call its function; nil is that it
+	// does, and without it all do.
+	May     func(s *lambent.Schedule) error
 	Metrics *telemetry.Metrics // may be nil
 	Log     *slog.Logger       // discarded when nil
 	// Point, if set, is called between two durable writes that belong together; a

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,7 @@ type rig struct {
 	records store.Records // that the room writes to, if not the store
 	queue   Queue
 	shared  bool // there are other servers
+	may     func(*lambent.Schedule) error
 	metrics *telemetry.Metrics
 	log     bytes.Buffer
 	end     func()
@@ -68,7 +70,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	r.t.Helper()
 	room, err := Open(r.t.Context(), Options{
-		Records: r.records, Queue: r.queue, Region: region, Alone: !r.shared, Metrics: r.metrics,
+		Records: r.records, Queue: r.queue, Region: region, Alone: !r.shared, May: r.may, Metrics: r.metrics,
 		Log: slog.New(slog.NewTextHandler(&r.log, nil)),
 	})
 	if err != nil {
@@ -295,18 +297,48 @@ func TestFailureIsSeen(t *testing.T) {
 			s.Target, s.DeadLetter = target("nothing"), "arn:aws:sqs:us-east-1:000000000000:dead"
 		})
 		time.Sleep(time.Hour)
-		if !r.counted(`lambent_schedule_firings_total{namespace="000000000000",outcome="failed"} 1`) || !strings.Contains(r.log.String(), "schedule failed") {
-			t.Errorf("the failure is not told: %s", r.log.String())
+		r.failed()
+	})
+}
+
+// failed checks that one schedule has failed, and where it is told.
+func (r *rig) failed() {
+	r.t.Helper()
+	if !r.counted(`lambent_schedule_firings_total{namespace="000000000000",outcome="failed"} 1`) || !strings.Contains(r.log.String(), "schedule failed") {
+		r.t.Errorf("the failure is not told: %s", r.log.String())
+	}
+	var letters []store.Job
+	for j, err := range r.store.FindJobs(r.t.Context(), store.JobQuery{Kind: async.KindDestination}) {
+		if err != nil {
+			r.t.Fatal(err)
 		}
-		var letters []store.Job
-		for j, err := range r.store.FindJobs(t.Context(), store.JobQuery{Kind: async.KindDestination}) {
-			if err != nil {
-				t.Fatal(err)
+		letters = append(letters, j)
+	}
+	if len(letters) != 1 || letters[0].Error != "NoDeliverer" {
+		r.t.Errorf("letters: %+v", letters)
+	}
+}
+
+// What a schedule's role allows is asked when it is due, not when it is made.
+func TestRoleIsAsked(t *testing.T) {
+	inTime(t, func(t *testing.T, r *rig) {
+		r.end()
+		var denied atomic.Bool
+		r.may = func(*lambent.Schedule) error {
+			if denied.Load() {
+				return lambent.Errorf(lambent.CodeDenied, "the role does not let it")
 			}
-			letters = append(letters, j)
+			return nil
 		}
-		if len(letters) != 1 || letters[0].Error != "NoDeliverer" {
-			t.Errorf("letters: %+v", letters)
+		r.start()
+		r.make("clerk", "rate(1 hour)", func(s *lambent.Schedule) { s.DeadLetter = "arn:aws:sqs:us-east-1:000000000000:dead" })
+		time.Sleep(time.Minute)
+		denied.Store(true)
+		time.Sleep(time.Hour)
+		r.want(r.times(), "01T00:00:00Z")
+		r.failed()
+		if !strings.Contains(r.log.String(), "the role does not let it") {
+			t.Errorf("the log does not say why: %s", r.log.String())
 		}
 	})
 }
