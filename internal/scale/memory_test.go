@@ -119,7 +119,7 @@ func TestDamagedMemoryIsNone(t *testing.T) {
 }
 
 func FuzzMemory(f *testing.F) {
-	f.Add([]byte(`{"form":1,"learned":[{"Namespace":"n","Function":"f","Number":"1","last":"2000-01-01T00:00:00Z","seen":3,"idle":{"0":1,"70":2},"calls":9,"after":[{"Function":"g","count":3}]}],"forecasts":[{"key":{"Function":"f"},"origin":"2000-01-01T00:00:00Z","binNs":60000000000,"current":1500,"pattern":[1,-1]}]}`))
+	f.Add([]byte(`{"form":1,"learned":[{"Namespace":"n","Function":"f","Number":"1","last":"2000-01-01T00:00:00Z","seen":3,"idle":{"0":1,"70":2},"crowds":[{"last":"2000-01-01T00:00:00Z","seen":9,"idle":{"3":9}}],"calls":9,"after":[{"Function":"g","count":3}]}],"forecasts":[{"key":{"Function":"f"},"origin":"2000-01-01T00:00:00Z","binNs":60000000000,"current":1500,"pattern":[1,-1]}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := parseMemory(b)
 		if err != nil {
@@ -129,8 +129,8 @@ func FuzzMemory(f *testing.F) {
 		p.Relearn(m.Learned)
 		at := time.Unix(1e9, 0)
 		for _, l := range m.Learned {
-			p.Arrived(l.Key, predict.Key{}, at, 1)
-			if w := p.Keep(l.Key, predict.Cost{Cold: time.Second, MemoryMB: 128}, at); w.Keep < 0 || w.Prewarm < 0 {
+			p.Arrived(l.Key, predict.Key{}, at, 9)
+			if w := p.Keep(l.Key, predict.Cost{Cold: time.Second, MemoryMB: 128}, at); w.Keep < 0 || w.Prewarm < 0 || w.For(2) < 0 || w.For(9) < 0 {
 				t.Errorf("%+v of %+v", w, l)
 			}
 		}
