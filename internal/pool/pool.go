@@ -138,6 +138,7 @@ type group struct {
 	prints   int              // the last print
 	idle     []*member        // newest last
 	starting int              // instances on their way: cold starts and thaws
+	late     int              // of them, those that were begun before the last change
 	lastCold time.Duration    // what the last cold start took in all
 	calls    int              // since there is this group
 	busy     map[*member]struct{}
@@ -468,6 +469,10 @@ func (p *Pool) deliverLocked(g *group, out outcome) (taken bool) {
 func (p *Pool) arrivedLocked(g *group, out outcome) {
 	if out.came != freed {
 		g.starting--
+		if out.m.print != g.print {
+			g.late--
+		}
+		g.late = min(max(g.late, 0), g.starting)
 	}
 	if out.ahead {
 		p.ahead--

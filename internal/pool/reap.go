@@ -115,7 +115,7 @@ func (p *Pool) Retire(namespace, function, number string) {
 	defer p.mu.Unlock()
 	for k, g := range p.groups {
 		if k.Namespace == namespace && k.Function == function && (number == "" || k.Number == number) {
-			g.print = 0 // what comes back or is being started is out of date
+			g.print, g.late = 0, g.starting // what comes back or is being started is out of date
 			g.stale = true
 			g.habit = habit{}
 			p.retireLocked(g, "retired")
@@ -286,7 +286,7 @@ func isDone(m *member) bool {
 // reprint gives g a print that none of its instances has.
 func (g *group) reprint() {
 	g.prints++
-	g.print = g.prints
+	g.print, g.late = g.prints, g.starting
 }
 
 // fingerprint is a hash of everything in v that an instance is started from: its role,

@@ -198,7 +198,7 @@ func (p *Pool) cedesLocked(g *group) bool {
 	}
 	var spaces map[string]int // made when it is needed
 	for _, h := range p.starved {
-		if h == g || !h.short || h.starting*h.capacity() >= len(h.waiters) {
+		if h == g || !h.short || h.unmet() <= 0 {
 			continue
 		}
 		mine, theirs := g.busyMB(), h.busyMB()
@@ -228,6 +228,23 @@ func (g *group) busyMB() int {
 	return (len(g.busy) + len(g.settling) + g.starting) * g.version.MemoryMB
 }
 
+// unmet is how many waiters have no instance on its way. What was begun before a
+// change is for those who came before it; who came after waits for none of it, because
+// it may take its whole time to fail for what the change has mended.
+func (g *group) unmet() int {
+	waiting := len(g.waiters)
+	if g.late > 0 {
+		earlier := 0
+		for _, w := range g.waiters {
+			if w.print != g.print {
+				earlier++
+			}
+		}
+		waiting -= min(g.late, earlier)
+	}
+	return waiting - (g.starting-g.late)*g.capacity()
+}
+
 // wantLocked sets instances on their way until each waiter has one coming.
 func (p *Pool) wantLocked(g *group) {
 	for p.wantOneLocked(g) {
@@ -237,7 +254,7 @@ func (p *Pool) wantLocked(g *group) {
 // wantOneLocked does one thing for g's waiters. It tells whether there may be more
 // to do; if there is but cannot be done now, g is starved.
 func (p *Pool) wantOneLocked(g *group) bool {
-	if g.starting*g.capacity() >= len(g.waiters) || g.full() {
+	if g.unmet() <= 0 || g.full() {
 		g.held.now, g.short = false, false
 		return false
 	}

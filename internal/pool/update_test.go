@@ -62,9 +62,13 @@ func TestUpdateIsNotMetByTheFailureBefore(t *testing.T) {
 		if l, err := p.Acquire(ctx, broken); err == nil {
 			t.Fatalf("acquired %v", l)
 		}
+		began := time.Now()
 		l, err := p.Acquire(context.Background(), mended)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("the call waited %v for a start of 1 s", took)
 		}
 		if f := l.Failed(); f != nil || l.Version().Handler != mended.Handler {
 			t.Errorf("runs %q, %v", l.Version().Handler, f)
