@@ -30,6 +30,8 @@ class Invocation {
   makeContext(headers) {
     const self = this;
     const env = process.env;
+    const clientContext = fromHeader(headers['lambda-runtime-client-context']);
+    const w3c = takeW3C(clientContext);
     return {
       get callbackWaitsForEmptyEventLoop() { return self.waits; },
       set callbackWaitsForEmptyEventLoop(value) { self.waits = Boolean(value); },
@@ -38,11 +40,13 @@ class Invocation {
       memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
       logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
       logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
-      clientContext: fromHeader(headers['lambda-runtime-client-context']),
+      clientContext,
       identity: fromHeader(headers['lambda-runtime-cognito-identity']),
       invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
       awsRequestId: self.id,
       tenantId: headers['lambda-runtime-aws-tenant-id'],
+      xRayTraceId: headers['lambda-runtime-trace-id'],
+      w3c: () => w3c,
       getRemainingTimeInMillis: () => Math.max(0, self.deadline - Date.now()),
       succeed: (value) => self.answerNow(null, value),
       fail: (error) => self.answerNow(error === undefined || error === null ? 'handled' : error),
@@ -93,6 +97,18 @@ class Invocation {
 // fromHeader reads JSON whose UTF-8 was taken for latin-1.
 function fromHeader(value) {
   return value ? JSON.parse(Buffer.from(value, 'latin1').toString('utf8')) : undefined;
+}
+
+// takeW3C takes W3C's trace context out of the client context.
+function takeW3C(clientContext) {
+  const fields = {};
+  if (clientContext && clientContext.w3c) {
+    for (const name of ['traceparent', 'tracestate', 'baggage']) {
+      if (typeof clientContext.w3c[name] === 'string') fields[name] = clientContext.w3c[name];
+    }
+    delete clientContext.w3c;
+  }
+  return Object.freeze(fields);
 }
 
 // proceed ends an invocation: the next one, or the process where the Runtime API

@@ -226,7 +226,11 @@ module LambentRuntime
     end
 
     # log writes one record, which is one line.
-    def log(what, shown) = $stderr.write("#{what}\r#{JSON.pretty_generate(shown).gsub("\n", "\r")}\n")
+    def log(what, shown)
+      return $stderr.write(JSONFormat.line('ERROR', Time.now, what, shown)) if json_log?
+
+      $stderr.write("#{what}\r#{JSON.pretty_generate(shown).gsub("\n", "\r")}\n")
+    end
   end
 end
 

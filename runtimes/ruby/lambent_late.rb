@@ -24,7 +24,12 @@ class LambdaContext
     @function_version = ENV['AWS_LAMBDA_FUNCTION_VERSION']
     @identity = parse(headers['lambda-runtime-cognito-identity'])
     @client_context = parse(headers['lambda-runtime-client-context'])
+    sent = @client_context.delete('w3c') if @client_context.is_a?(Hash)
+    @w3c = sent.is_a?(Hash) ? sent.slice('traceparent', 'tracestate', 'baggage').select { |_, v| v.is_a?(String) } : {}
   end
+
+  # w3c is the trace that the caller is in, in W3C's fields.
+  def w3c = @w3c.dup
 
   def get_remaining_time_in_millis # rubocop:disable Naming/AccessorMethodName
     [@deadline_ms - Process.clock_gettime(Process::CLOCK_REALTIME, :millisecond), 0].max
@@ -39,22 +44,57 @@ module LambentRuntime
   # LogFormat is Ruby's own with the request id in it.
   module LogFormat
     def self.call(severity, time, progname, message)
-      text = case message
-             when String then message
-             when Exception then "#{message.message} (#{message.class})\n#{message.backtrace&.join("\n")}"
-             else message.inspect
-             end
+      text = text_of(message)
+      text = "#{message.message} (#{message.class})\n#{message.backtrace&.join("\n")}" if message.is_a?(Exception)
       stamp = time.strftime('%Y-%m-%dT%H:%M:%S.%6N')
       format("%.1s, [%s #%d] %5s %s -- %s: %s\n", severity, stamp, Process.pid, severity,
              LambentRuntime.request_id, progname, text.gsub("\n", "\r"))
     end
+
+    def self.text_of(message) = message.is_a?(String) ? message : message.inspect
   end
 
-  # LogPatch gives that format to loggers that write to the function's log.
+  # JSONFormat is for functions whose log is JSON, with the names of AWS's runtime.
+  module JSONFormat
+    def self.call(severity, time, progname, message)
+      more = { logger: progname&.to_s }
+      if message.is_a?(Exception)
+        trace = message.backtrace || []
+        more.merge!(errorType: message.class.to_s, errorMessage: message.message, stackTrace: trace,
+                    location: location(trace.first))
+        message = message.message
+      end
+      line(severity, time, LogFormat.text_of(message), more)
+    end
+
+    def self.location(frame)
+      parts = /\A(.+):(\d+):in [`'](.+)'\z/.match(frame.to_s)
+      parts ? "#{parts[1]}:#{parts[3]}:#{parts[2]}" : frame
+    end
+
+    def self.line(severity, time, text, more)
+      out = { timestamp: time.getutc.strftime('%Y-%m-%dT%H:%M:%S.%6NZ'), level: severity, message: text,
+              requestId: LambentRuntime.request_id }.merge(more).compact
+      "#{JSON.generate(out.transform_values { |v| valid(v) })}\n"
+    end
+
+    def self.valid(value)
+      value.is_a?(Array) ? value.map { |v| valid(v) } : value.encode('UTF-8', invalid: :replace, undef: :replace).scrub
+    end
+  end
+
+  def self.json_log? = ENV['AWS_LAMBDA_LOG_FORMAT'].to_s.casecmp?('json')
+
+  # LogPatch gives these formats to loggers that write to the function's log, and its level.
   module LogPatch
     def initialize(device = nil, *rest, **options)
       super
-      self.formatter ||= LogFormat if [nil, $stdout, $stderr].include?(device)
+      return unless [nil, $stdout, $stderr].include?(device)
+
+      json = LambentRuntime.json_log?
+      self.formatter ||= json ? JSONFormat : LogFormat
+      wanted = ENV['AWS_LAMBDA_LOG_LEVEL'].to_s.downcase
+      self.level = wanted == 'trace' ? 'debug' : wanted if json && !options.key?(:level) && !wanted.empty?
     end
   end
 

@@ -10,7 +10,7 @@ import (
 const instant = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+`
 
 var rubyLanguage = language{
-	name: "ruby", thrown: "Function<Custom>", outOfMemory: killed,
+	name: "ruby", thrown: "Function<Custom>", outOfMemory: killed, w3c: true,
 	// On AWS an exit is an error like any other, and then the process ends.
 	exit: failure{"Function<SystemExit>", "exit"},
 	object: func(t *testing.T, _ string, m map[string]any) {
@@ -29,6 +29,8 @@ var rubyLanguage = language{
 		"init_exit.handler":      {"Init<SystemExit>", "exit"},
 	},
 	text: []string{`print hello`, `stderr hello`, `E, \[` + instant + ` #\d+\] ERROR ID -- named: error hello`},
+	json: []string{`\{"timestamp":"` + instant + `Z","level":"ERROR","message":"error hello","requestId":"ID","logger":"named"\}`,
+		`\{.*"level":"WARN","message":"odd","requestId":"ID","logger":"named","errorType":"Custom","errorMessage":"odd","stackTrace":\["/var/task/main.rb:\d+:in .*\],"location":"/var/task/main.rb:.*:\d+"\}`},
 }
 
 var phpLanguage = language{

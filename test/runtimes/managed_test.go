@@ -35,6 +35,7 @@ type language struct {
 	// outOfMemory is how too much memory ends.
 	outOfMemory failure
 	crash       bool // there is a verb that crashes the interpreter
+	w3c         bool // the context tells of the caller's trace
 	forms       map[string]form
 	broken      map[string]failure // handlers that fail to start
 	text        []string           // lines of the verb "say", as patterns
@@ -54,7 +55,7 @@ var languages = []language{pythonLanguage, nodeLanguage, javaLanguage, providedL
 const stamp = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`
 
 var pythonLanguage = language{
-	name: "python", thrown: "Custom", outOfMemory: killed, crash: true,
+	name: "python", thrown: "Custom", outOfMemory: killed, crash: true, w3c: true,
 	object: func(t *testing.T, id string, m map[string]any) {
 		trace := strings.Join(texts(m["stackTrace"]), "")
 		if m["requestId"] != id || !strings.HasPrefix(trace, `  File "/var/task/main.py", line `) ||
@@ -77,7 +78,7 @@ var pythonLanguage = language{
 }
 
 var nodeLanguage = language{
-	name: "nodejs", thrown: "Custom", outOfMemory: killed, crash: true,
+	name: "nodejs", thrown: "Custom", outOfMemory: killed, crash: true, w3c: true,
 	object: func(t *testing.T, _ string, m map[string]any) {
 		trace := texts(m["trace"])
 		if len(trace) < 2 || trace[0] != "Custom: boom é" || !strings.HasPrefix(trace[1], "    at Object.error (/var/task/index.js:") || len(m) != 3 {
@@ -323,7 +324,7 @@ func (c *contract) environment() {
 }
 
 func (c *contract) context() {
-	custom := base64.StdEncoding.EncodeToString([]byte(`{"custom":{"k":"é"},"client":{"app_title":"t"}}`))
+	custom := base64.StdEncoding.EncodeToString([]byte(`{"custom":{"k":"é"},"client":{"app_title":"t"},"w3c":{"traceparent":"00-1","other":"x"}}`))
 	began := time.Now()
 	out, err := c.s.Lambda().Invoke(c.Context(), &lambda.InvokeInput{
 		FunctionName: &c.name, Payload: []byte(`{"do":"context"}`), LogType: types.LogTypeTail,
@@ -352,6 +353,9 @@ func (c *contract) context() {
 	}
 	if got, _ := client["custom"].(map[string]any); got["k"] != "é" {
 		c.Errorf("client context %v", m)
+	}
+	if got := fmt.Sprint(m["w3c"], client["w3c"]); c.l.w3c && got != "map[traceparent:00-1] <nil>" {
+		c.Errorf("trace context of W3C %s", got)
 	}
 	if stream := fmt.Sprint(m["log_stream_name"]); !regexp.MustCompile(`^\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}$`).MatchString(stream) {
 		c.Errorf("log stream %q", stream)

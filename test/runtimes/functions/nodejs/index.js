@@ -60,6 +60,7 @@ const verbs = {
     client_context: context.clientContext,
     identity: context.identity && context.identity.cognitoIdentityId,
     trace: process.env._X_AMZN_TRACE_ID,
+    w3c: context.w3c(),
   }),
   where: () => ({
     cwd: process.cwd(),

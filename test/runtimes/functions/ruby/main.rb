@@ -29,7 +29,7 @@ VERBS = {
       memory_limit_in_mb: context.memory_limit_in_mb, log_group_name: context.log_group_name,
       log_stream_name: context.log_stream_name, remaining: context.get_remaining_time_in_millis,
       client_context: context.client_context, identity: context.identity && context.identity['cognitoIdentityId'],
-      trace: ENV['_X_AMZN_TRACE_ID']
+      trace: ENV['_X_AMZN_TRACE_ID'], w3c: context.w3c
     }
   },
   'where' => lambda { |*|
@@ -56,6 +56,12 @@ VERBS = {
     log = Logger.new($stdout, progname: 'named')
     log.error("error #{text}")
     log.info("two\nlines")
+    log.debug("debug #{text}")
+    begin
+      raise Custom, 'odd'
+    rescue Custom => e
+      log.warn(e)
+    end
     'said'
   },
   'gems' => ->(*) { require 'bundled_nowhere'; 'found' },
