@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/gateway/event"
 	"lambent.dev/lambent/internal/invoke"
 )
 
@@ -47,7 +48,7 @@ func (t *transports) close() {
 // of picks the protocol for a request. gRPC needs HTTP/2 all the way (gRPC over
 // HTTP/2); any other application may not speak it.
 func (t *transports) of(r *http.Request) *http.Transport {
-	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+	if event.IsGRPC(r) {
 		return t.two
 	}
 	return t.one

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -175,6 +176,28 @@ func TestGRPC(t *testing.T) {
 }
 
 // What ends a call of gRPC is told in its own form, which is all that its clients show.
+// TestGRPCWeb sends what browsers send for gRPC, over the protocol that they use: it is
+// made for applications that speak HTTP/1.1.
+func TestGRPCWeb(t *testing.T) {
+	r := app(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	for kind, want := range map[string]string{
+		"application/grpc-web+proto": "HTTP/1.1", "application/grpc-web-text": "HTTP/1.1", "application/connect+proto": "HTTP/1.1",
+		"application/grpc": "HTTP/2.0", "application/grpc+proto": "HTTP/2.0",
+	} {
+		res, err := (&http.Client{Transport: transport}).Post(r.url, kind, strings.NewReader("call"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(res.Body)
+		if err = errors.Join(err, res.Body.Close()); err != nil || string(got) != want {
+			t.Errorf("%s came over %q, %v, want %s", kind, got, err, want)
+		}
+	}
+}
+
 func TestGRPCRefusals(t *testing.T) {
 	silent := app(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	v := *silent.version.Load()
