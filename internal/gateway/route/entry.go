@@ -21,6 +21,8 @@ type Entry struct {
 	names    []string      // of the path's parameters
 	networks []netip.Prefix
 	request  []change
+	named    map[string]bool // headers that request is about
+	alike    map[string]bool // the same by [hyphens]
 	response []change
 	keys     *KeySet // of JWT.Keys
 }

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -34,8 +35,27 @@ func (e *Entry) mappings() (err error) {
 	if e.request, err = changes(e.Request, false); err != nil {
 		return err
 	}
+	e.named, e.alike = make(map[string]bool), make(map[string]bool)
+	for _, c := range e.request {
+		if c.in != "header" {
+			continue
+		}
+		names := []string{c.name}
+		if c.do == "rename" {
+			names = append(names, c.to)
+		}
+		for _, name := range names {
+			e.named[name], e.alike[hyphens(name)] = true, true
+		}
+	}
 	e.response, err = changes(e.Response, true)
 	return err
+}
+
+// hyphens is a header's name as it is to programs that cannot tell a low line from a
+// hyphen: those that see headers as variables, by CGI, WSGI or Rack.
+func hyphens(name string) string {
+	return textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
 func changes(list []lambent.Mapping, answer bool) ([]change, error) {
@@ -128,6 +148,8 @@ type Facts struct {
 // MapRequest makes a request's headers, in place, and query what the route wants.
 // f.Header is looked at as it came: it must not be h itself when there are mappings.
 func (f *Facts) MapRequest(h http.Header, query string) string {
+	e := f.Found
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return !e.named[name] && e.alike[hyphens(name)] })
 	for i := range f.Found.request {
 		c := &f.Found.request[i]
 		if c.in == "header" {

@@ -44,12 +44,15 @@ func TestMapRequest(t *testing.T) {
 		{Do: "append", In: "query", Name: "c", Value: "${header.x-gone}&"},
 	}, nil)
 	h := maps.Clone(f.Header)
-	h["X-Tenant"], h["X-Id"] = []string{"evil"}, []string{"evil"}
+	for _, forged := range []string{"X-Tenant", "X-Id", "X_user", "X_new", "X_old", "X_gone"} {
+		h[forged] = []string{"evil"}
+	}
+	h["X_other"] = []string{"kept"}
 	query := f.MapRequest(h, f.Query)
 	if want := "c=%20&d+e=2&a=7%0D%0AX%3A1&c=g%26"; !sameParts(query, want) {
 		t.Errorf("query %s, want %s", query, want)
 	}
-	want := http.Header{"X-User": {"ann (a b)"}, "X-New": {"1", "2", "10.0.0.1"}}
+	want := http.Header{"X-User": {"ann (a b)"}, "X-New": {"1", "2", "10.0.0.1"}, "X_other": {"kept"}}
 	if !maps.EqualFunc(h, want, slices.Equal) {
 		t.Errorf("headers %v, want %v", h, want)
 	}
