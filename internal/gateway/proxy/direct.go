@@ -216,10 +216,10 @@ func (x *exchange) appendHead(b []byte) ([]byte, error) {
 	for name, values := range r.Header {
 		switch name {
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect",
-			"Content-Length", "Host", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-Port":
+			"Content-Length", "Host":
 			continue
 		}
-		if named(r.Header["Connection"], name) {
+		if isOurs(name) || named(r.Header["Connection"], name) {
 			continue
 		}
 		for _, v := range values {
@@ -247,6 +247,20 @@ func (x *exchange) appendHead(b []byte) ([]byte, error) {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
 	return append(b, "\r\n"...), nil
+}
+
+// isOurs tells of headers that say whom a request came from and where to: callers do not
+// say that. Programs that see headers as variables, by CGI, WSGI or Rack, take the low
+// line in a name for a hyphen.
+func isOurs(name string) bool {
+	if strings.IndexByte(name, '_') >= 0 {
+		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	}
+	switch name {
+	case "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-Port":
+		return true
+	}
+	return false
 }
 
 // appendLine appends a header's line. What came over HTTP/1.1 has no line breaks

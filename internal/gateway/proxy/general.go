@@ -161,11 +161,9 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	} else {
 		pr.Out.URL.Opaque = x.t.Path
 	}
-	pr.SetXForwarded()
 	h := pr.Out.Header
-	for _, name := range []string{"Expect", "X-Forwarded-Prefix", "X-Forwarded-Port"} {
-		delete(h, name)
-	}
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return name == "Expect" || isOurs(name) })
+	pr.SetXForwarded()
 	if x.t.Prefix != "" {
 		h.Set("X-Forwarded-Prefix", x.t.Prefix)
 	}

@@ -98,7 +98,8 @@ func TestEitherProtocol(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix", "Forwarded", "X-Request-Id", "Expect"} {
+			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix", "Forwarded", "X-Request-Id",
+				"X_forwarded_for", "X-Forwarded_proto"} {
 				q.Header.Set(name, "the caller's")
 			}
 			q.Header.Set("User-Agent", "a test")
@@ -119,6 +120,9 @@ func TestEitherProtocol(t *testing.T) {
 		if answers[0] != answers[1] {
 			t.Errorf("%s: over HTTP/1.1 %s\nover HTTP/2 %s", path, answers[0], answers[1])
 		}
+	}
+	if strings.Contains(got["/"][0], "_") {
+		t.Errorf("the application sees %s", got["/"][0])
 	}
 	for _, want := range []string{"X-Amzn-Requestid:[id]", "Access-Control-Allow-Origin:[http://a.test]"} {
 		if !strings.Contains(got["/"][0], want) || strings.Contains(got["/"][0], "Content-Type") {
