@@ -52,16 +52,26 @@ func TestUnsupportedKinds(t *testing.T) {
 		}
 	}
 	durable := &types.DurableConfig{ExecutionTimeout: aws.Int32(60), RetentionPeriodInDays: aws.Int32(1)}
-	tenants, long := input(), input()
+	files := []types.FileSystemConfig{{LocalMountPath: aws.String("/mnt/data"),
+		Arn: aws.String("arn:aws:elasticfilesystem:us-east-1:111111111111:access-point/fsap-01234567890123456")}}
+	tenants, long, mounted := input(), input(), input()
 	tenants.TenancyConfig = &types.TenancyConfig{TenantIsolationMode: types.TenantIsolationModePerTenant}
 	long.DurableConfig = durable
-	for _, in := range []*awslambda.CreateFunctionInput{tenants, long} {
+	mounted.FileSystemConfigs = files
+	for _, in := range []*awslambda.CreateFunctionInput{tenants, long, mounted} {
 		_, err := c.CreateFunction(ctx, in)
 		wantCode(t, err, "ServiceException")
 	}
 	create(t, c, "kind")
-	_, err := c.UpdateFunctionConfiguration(ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("kind"), DurableConfig: durable})
-	wantCode(t, err, "ServiceException")
+	for _, in := range []*awslambda.UpdateFunctionConfigurationInput{{DurableConfig: durable}, {FileSystemConfigs: files}} {
+		in.FunctionName = aws.String("kind")
+		_, err := c.UpdateFunctionConfiguration(ctx, in)
+		wantCode(t, err, "ServiceException")
+	}
+	_, err := c.UpdateFunctionConfiguration(ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("kind"), FileSystemConfigs: []types.FileSystemConfig{}})
+	if err != nil {
+		t.Errorf("no file systems: %v", err)
+	}
 	_, err = c.InvokeWithResponseStream(ctx, &awslambda.InvokeWithResponseStreamInput{FunctionName: aws.String("kind"), TenantId: aws.String("blue")})
 	wantCode(t, err, "InvalidParameterValueException")
 }
@@ -86,4 +96,27 @@ func TestDeadLetterIsTakenBack(t *testing.T) {
 	if got := set(""); got != nil {
 		t.Errorf("taken back, it is %+v", got)
 	}
+}
+
+// Levels are for logs that are JSON, in a request as in what it changes.
+func TestLogLevelsOfText(t *testing.T) {
+	c, _ := client(t)
+	ctx, name := t.Context(), aws.String("levels")
+	create(t, c, *name)
+	update := func(l types.LoggingConfig) error {
+		_, err := c.UpdateFunctionConfiguration(ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: name, LoggingConfig: &l})
+		if err == nil {
+			waitUpdated(t, c, *name)
+		}
+		return err
+	}
+	const debug = types.ApplicationLogLevelDebug
+	wantCode(t, update(types.LoggingConfig{ApplicationLogLevel: debug}), "InvalidParameterValueException")
+	wantCode(t, update(types.LoggingConfig{LogFormat: types.LogFormatText, SystemLogLevel: types.SystemLogLevelWarn}), "InvalidParameterValueException")
+	for _, l := range []types.LoggingConfig{{LogFormat: types.LogFormatJson}, {ApplicationLogLevel: debug}, {LogFormat: types.LogFormatText}} {
+		if err := update(l); err != nil {
+			t.Errorf("%+v: %v", l, err)
+		}
+	}
+	wantCode(t, update(types.LoggingConfig{ApplicationLogLevel: debug}), "InvalidParameterValueException")
 }

@@ -73,12 +73,14 @@ func unsupported(in *wire.CreateFunctionRequest) error {
 	case deref(in.CodeSigningConfigArn) != "":
 		return signingNotFound(*in.CodeSigningConfigArn)
 	}
-	return unsupportedRun(in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedRun(in.DurableConfig, in.CapacityProviderConfig, in.FileSystemConfigs)
 }
 
 // unsupportedRun refuses ways of running a function that lambent does not have.
-func unsupportedRun(durable *wire.DurableConfig, capacity *wire.CapacityProviderConfig) error {
+func unsupportedRun(durable *wire.DurableConfig, capacity *wire.CapacityProviderConfig, files []wire.FileSystemConfig) error {
 	switch {
+	case len(files) > 0:
+		return notImplemented("FileSystemConfigs")
 	case durable != nil:
 		return notImplemented("DurableConfig")
 	case capacity != nil:
@@ -195,7 +197,7 @@ func (h *handler) updateFunctionConfiguration(ctx context.Context, c caller, in 
 	if err != nil {
 		return nil, err
 	}
-	if err := unsupportedRun(in.DurableConfig, in.CapacityProviderConfig); err != nil {
+	if err := unsupportedRun(in.DurableConfig, in.CapacityProviderConfig, in.FileSystemConfigs); err != nil {
 		return nil, err
 	}
 	up := catalog.UpdateConfig{
