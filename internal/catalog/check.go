@@ -48,8 +48,6 @@ func normalise(v *lambent.Version) {
 	if v.Logging.Format == "JSON" {
 		v.Logging.ApplicationLevel = cmp.Or(v.Logging.ApplicationLevel, "INFO")
 		v.Logging.SystemLevel = cmp.Or(v.Logging.SystemLevel, "INFO")
-	} else { // levels are of the JSON format only
-		v.Logging.ApplicationLevel, v.Logging.SystemLevel = "", ""
 	}
 }
 
@@ -73,6 +71,9 @@ func checkConfig(v *lambent.Version) error {
 	}
 	if err := checkSnapStart(v); err != nil {
 		return err
+	}
+	if l := v.Logging; l.Format != "JSON" && (l.ApplicationLevel != "" || l.SystemLevel != "") {
+		return invalid("LogLevel", `LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your request or change the LogFormat to "JSON" and try again.`)
 	}
 	switch {
 	case v.MemoryMB < lambent.MinMemoryMB || v.MemoryMB > lambent.MaxMemoryMB:

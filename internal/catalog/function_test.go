@@ -60,9 +60,11 @@ func TestCreateFunctionRefusals(t *testing.T) {
 		"long timeout":  {func(in *CreateFunction) { in.Version.Timeout = 901 * time.Second }, lambent.CodeInvalid, "Timeout must be from 1 to 900, not 901"},
 		"architecture":  {func(in *CreateFunction) { in.Version.Arch = "mips" }, lambent.CodeInvalid, "mips is not an architecture; use x86_64 or arm64"},
 		"snap start":    {func(in *CreateFunction) { in.Version.Runtime, in.Version.SnapStart = "python3.8", "PublishedVersions" }, lambent.CodeInvalid, "python3.8 is not supported for SnapStart enabled functions."},
-		"name":          {func(in *CreateFunction) { in.Version.Function = "a/b" }, lambent.CodeInvalid, `"a/b" in the account "111111111111" is not a valid name`},
-		"account":       {func(in *CreateFunction) { in.Version.Namespace = "../etc" }, lambent.CodeInvalid, `"f" in the account "../etc" is not a valid name`},
-		"six layers":    {func(in *CreateFunction) { in.LayerARNs = make([]string, 6) }, lambent.CodeInvalid, "Cannot reference more than 5 layers."},
+		"level of text": {func(in *CreateFunction) { in.Version.Logging.SystemLevel = "WARN" }, lambent.CodeInvalid,
+			`LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your request or change the LogFormat to "JSON" and try again.`},
+		"name":       {func(in *CreateFunction) { in.Version.Function = "a/b" }, lambent.CodeInvalid, `"a/b" in the account "111111111111" is not a valid name`},
+		"account":    {func(in *CreateFunction) { in.Version.Namespace = "../etc" }, lambent.CodeInvalid, `"f" in the account "../etc" is not a valid name`},
+		"six layers": {func(in *CreateFunction) { in.LayerARNs = make([]string, 6) }, lambent.CodeInvalid, "Cannot reference more than 5 layers."},
 		"reserved names": {func(in *CreateFunction) {
 			in.Version.Env = map[string]string{"AWS_REGION": "", "_HANDLER": "x", "OK": ""}
 		}, lambent.CodeInvalid, "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: AWS_REGION, _HANDLER"},

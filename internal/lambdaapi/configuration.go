@@ -94,20 +94,21 @@ func logging(v *lambent.Version) *wire.LoggingConfig {
 }
 
 // setLogging merges what a request says about logs into a version: members that
-// it leaves out stay, levels exist with JSON only.
+// it leaves out stay. Levels exist with JSON only: others do not outlast that
+// format, and are the catalog's to refuse where a request has some.
 func setLogging(v *lambent.Version, in *wire.LoggingConfig) {
 	if in == nil {
 		return
 	}
 	l := &v.Logging
 	set(&l.Format, in.LogFormat)
-	set(&l.ApplicationLevel, in.ApplicationLogLevel)
-	set(&l.SystemLevel, in.SystemLogLevel)
 	set(&l.Group, in.LogGroup)
 	if l.Format != "JSON" {
-		l.ApplicationLevel, l.SystemLevel = "", ""
+		l.ApplicationLevel, l.SystemLevel = deref(in.ApplicationLogLevel), deref(in.SystemLogLevel)
 		return
 	}
+	set(&l.ApplicationLevel, in.ApplicationLogLevel)
+	set(&l.SystemLevel, in.SystemLogLevel)
 	if l.ApplicationLevel == "" {
 		l.ApplicationLevel = defaultLevel
 	}
