@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -191,23 +192,35 @@ func TestApplicationIsAskedToEnd(t *testing.T) {
 }
 
 func TestParseListeners(t *testing.T) {
-	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   1: 0100007F:1F91 0100007F:B476 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   2: 00000000000000000000000001000000:0BB8 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000
-   3: nonsense
-`
+	const (
+		names      = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+		listen     = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n"
+		listen6    = "   1: 00000000000000000000000001000000:0BB8 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000\n"
+		connection = "   2: 0100007F:1F91 0100007F:B476 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n"
+	)
 	want := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8080"), netip.MustParseAddrPort("[::1]:3000")}
-	if got := parseListeners([]byte(table)); !slices.Equal(got, want) {
+	if got := parseListeners(strings.NewReader(names + listen + listen6 + connection)); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+	for name, c := range map[string]struct {
+		line string
+		want int
+	}{"connections": {connection, 0}, "listeners": {listen, maxListeners}} {
+		many := strings.NewReader(names + strings.Repeat(c.line, 100_000))
+		if got := parseListeners(many); len(got) != c.want {
+			t.Errorf("%s: %d of them, want %d", name, len(got), c.want)
+		}
+		if read := many.Size() - int64(many.Len()); read > 200_000 {
+			t.Errorf("%s: %d bytes were read", name, read)
+		}
 	}
 }
 
 func FuzzParseListeners(f *testing.F) {
-	f.Add([]byte("x: 0100007F:1F90 00000000:0000 0A\n"))
-	f.Add([]byte("x: 0:1F90 0 0A\n: : : 0A 0A\n"))
+	f.Add([]byte("sl\nx: 0100007F:1F90 00000000:0000 0A\n"))
+	f.Add([]byte("sl\nx: 0:1F90 0 0A\n: : : 0A 0A\n"))
 	f.Fuzz(func(t *testing.T, table []byte) {
-		for _, at := range parseListeners(table) {
+		for _, at := range parseListeners(bytes.NewReader(table)) {
 			if !at.IsValid() {
 				t.Errorf("%v is no address", at)
 			}

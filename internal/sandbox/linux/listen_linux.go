@@ -2,10 +2,10 @@ package linux
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strconv"
@@ -14,29 +14,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxListeners bounds how many sockets of a table are read: who runs in a network decides
+// how many it has.
+const maxListeners = 1000
+
 // listeners are the TCP ports that somebody listens on in the network of a process,
 // each with its address. Of a process that has ended there are none.
 func listeners(pid int) []netip.AddrPort {
 	var all []netip.AddrPort
 	for _, table := range []string{"tcp", "tcp6"} {
-		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/net/" + table)
-		if err == nil {
-			all = append(all, parseListeners(b)...)
+		f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/net/" + table)
+		if err != nil {
+			continue
 		}
+		all = append(all, parseListeners(f)...)
+		_ = f.Close()
 	}
 	return all
 }
 
 // parseListeners reads a table of sockets (proc(5), /proc/net/tcp): local address
-// and state are the second and fourth of a line's fields.
-func parseListeners(table []byte) []netip.AddrPort {
+// and state are the second and fourth of a line's fields. Those that listen come first,
+// and it reads no further: of connections there may be a hundred thousand.
+func parseListeners(table io.Reader) []netip.AddrPort {
 	const listening = "0A"
 	var all []netip.AddrPort
-	lines := bufio.NewScanner(bytes.NewReader(table))
-	for lines.Scan() {
+	lines := bufio.NewScanner(table)
+	lines.Scan() // the names of the columns
+	for range maxListeners {
+		if !lines.Scan() {
+			break
+		}
 		fields := strings.Fields(lines.Text())
 		if len(fields) < 4 || fields[3] != listening {
-			continue
+			break
 		}
 		if at, err := parseSocketAddress(fields[1]); err == nil {
 			all = append(all, at)
