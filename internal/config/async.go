@@ -31,9 +31,12 @@ func defaultAsync() Async {
 }
 
 // Prefixes are the networks of a valid configuration.
-func (a Async) Prefixes() []netip.Prefix {
+func (a Async) Prefixes() []netip.Prefix { return Prefixes(a.Networks) }
+
+// Prefixes are the networks in a list of a valid configuration.
+func Prefixes(list []string) []netip.Prefix {
 	var out []netip.Prefix
-	for _, text := range a.Networks {
+	for _, text := range list {
 		if p, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil {
 			out = append(out, p)
 		}

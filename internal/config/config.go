@@ -25,6 +25,9 @@ type Config struct {
 	// GatewayDomain is what the host names of function URLs end with. Names below
 	// localhost are this host's without a name server.
 	GatewayDomain string `yaml:"gateway_domain" doc:"what the host names of function URLs end with"`
+	// GatewayProxies are the networks of proxies in front of the gateway, which are
+	// believed who calls by them.
+	GatewayProxies []string `yaml:"gateway_proxies" doc:"networks, in CIDR notation, of your proxies in front of the gateway, whose X-Forwarded-For and X-Forwarded-Proto count"`
 	// TLS is the gateway for the names that have certificates, in Data/certificates.
 	TLS TLS `yaml:"tls"`
 	// Region is what ARNs and signatures say; Account is the default namespace,
@@ -234,13 +237,13 @@ func Default() Config {
 	return Config{
 		Listen:        "127.0.0.1:9000",
 		Gateway:       "127.0.0.1:8080",
-		GatewayDomain: "localhost",
-		TLS:           TLS{ACME: ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}},
-		Region:        "us-east-1",
-		Account:       "000000000000",
-		Drain:         20 * time.Second,
-		Log:           Log{Level: "info", Format: "text"},
-		Logs:          Logs{MaxAge: 14 * 24 * time.Hour, MaxBytes: 2 << 30},
+		GatewayDomain: "localhost", GatewayProxies: []string{},
+		TLS:     TLS{ACME: ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}},
+		Region:  "us-east-1",
+		Account: "000000000000",
+		Drain:   20 * time.Second,
+		Log:     Log{Level: "info", Format: "text"},
+		Logs:    Logs{MaxAge: 14 * 24 * time.Hour, MaxBytes: 2 << 30},
 		Instances: Instances{
 			Idle:        5 * time.Minute,
 			Concurrency: 1000,

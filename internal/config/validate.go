@@ -39,6 +39,7 @@ func (c Config) Validate() error {
 	k.address("listen", c.Listen)
 	k.address("gateway", c.Gateway)
 	k.that(c.Listen != c.Gateway || strings.HasSuffix(c.Listen, ":0"), "gateway", "must differ from listen (%s)", c.Listen)
+	k.that(len(Prefixes(c.GatewayProxies)) == len(c.GatewayProxies), "gateway_proxies", "not all of %v are networks such as 10.1.0.0/16", c.GatewayProxies)
 	k.that(domainForm.MatchString(c.GatewayDomain) && len(c.GatewayDomain) <= 128 && !strings.Contains(c.GatewayDomain, ".."), "gateway_domain", "%q is not a domain name in lower case, such as functions.example.com", c.GatewayDomain)
 	if c.TLS.Listen != "" {
 		k.address("tls.listen", c.TLS.Listen)

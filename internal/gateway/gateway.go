@@ -13,6 +13,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ type Options struct {
 	Domain string
 	// Apps, if set, serves versions that are HTTP applications.
 	Apps func(w http.ResponseWriter, r *http.Request, t Target)
+	// Proxies are the networks of those in front of the gateway that are believed.
+	Proxies []netip.Prefix
 	// Elsewhere, if set, tells the address at which a request shall be made instead; "" is
 	// here.
 	Elsewhere func(*http.Request) string
@@ -110,6 +113,9 @@ func Takes(method string, _ []byte) bool {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID()
 	w.Header()["X-Amzn-Requestid"] = []string{id}
+	if len(g.Proxies) > 0 {
+		g.seeThrough(r)
+	}
 	if !r.ProtoAtLeast(1, 1) && r.ContentLength != 0 {
 		// net/http drops a transfer coding that HTTP/1.0 does not have: where the body
 		// ends is not sure then (RFC 9112, section 6.1).

@@ -96,8 +96,8 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, r *http.Request, t *Target) 
 	g.runRoute(w, r, t, nil)
 }
 
-// remoteAddr is who is at the other end of the connection. What a header says of it
-// is not asked.
+// remoteAddr is who is at the other end of the connection, or of the one to a proxy that
+// is believed ([Gateway.seeThrough]). What a header says of it is not asked otherwise.
 func remoteAddr(r *http.Request) netip.Addr {
 	a, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero address is nobody's
 	return a.Addr()

@@ -8,6 +8,7 @@ import (
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/auth"
+	"lambent.dev/lambent/internal/config"
 	"lambent.dev/lambent/internal/gateway"
 	"lambent.dev/lambent/internal/gateway/proxy"
 	"lambent.dev/lambent/internal/httpapi"
@@ -51,7 +52,7 @@ func (s *Server) openDoors(context.Context) error {
 	}
 	s.front = gateway.New(gateway.Options{
 		Catalog: s.catalog, Invoker: s.keeper, Keys: s.keys, Permits: s.permits, Region: s.config.Region,
-		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp, Elsewhere: s.secureAddress(),
+		Namespace: s.config.Account, Domain: s.config.GatewayDomain, Proxies: config.Prefixes(s.config.GatewayProxies), Log: s.log, AccessLog: s.config.Log.Access, Apps: s.serveApp, Elsewhere: s.secureAddress(),
 	})
 	return nil
 }
