@@ -179,7 +179,7 @@ func (m *member) reportInit(took time.Duration, f *sandbox.Failure) {
 // was prepared; then environment, output and the /tmp of a predecessor.
 func (p *Pool) gather(ctx context.Context, m *member, spans *spans) (sandbox.Spec, error) {
 	v := m.version
-	spec := sandbox.Spec{ID: m.cold.ID, Version: v, Region: p.o.Region, Output: m.stream, Stage: spans.add}
+	spec := sandbox.Spec{ID: m.cold.ID, Version: v, Region: p.o.Region, Output: logs.Leveled(m.stream, v.Logging), Stage: spans.add}
 	began := time.Now()
 	rt, err := p.o.Runtimes.Resolve(v)
 	if err != nil {

@@ -498,19 +498,45 @@ func (c *contract) lines(out *lambda.InvokeOutput, patterns []string) {
 	}
 }
 
+// logAsJSON has a function log as JSON, from a level on.
+func logAsJSON(t *testing.T, s *harness.Server, name string, level types.ApplicationLogLevel) {
+	t.Helper()
+	_, err := s.Lambda().UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: &name,
+		LoggingConfig: &types.LoggingConfig{LogFormat: types.LogFormatJson, ApplicationLogLevel: level, SystemLogLevel: types.SystemLogLevelInfo}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = lambda.NewFunctionUpdatedV2Waiter(s.Lambda(), func(o *lambda.FunctionUpdatedV2WaiterOptions) {
+		o.MinDelay, o.MaxDelay = 5*time.Millisecond, 50*time.Millisecond
+	}).Wait(t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A level holds for what a function formats by itself, too.
+func TestLogLevel(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	s.Create(t, harness.Function{Name: "levels", Runtime: "bash", Handler: "main.handler", Zip: harness.Zip(t, map[string]string{
+		"main.sh": `handler() {
+  for level in DEBUG INFO WARN; do
+    echo "{\"level\":\"$level\",\"timestamp\":\"2026-11-24T00:44:13Z\",\"msg\":\"own\"}" >&2
+  done
+  echo text >&2
+  echo '{}'
+}`})})
+	for level, want := range map[types.ApplicationLogLevel]string{types.ApplicationLogLevelDebug: "DEBUG INFO WARN text", types.ApplicationLogLevelWarn: "WARN text"} {
+		logAsJSON(t, s, "levels", level)
+		log := logOf(s.Invoke(t, "levels", `{}`))
+		if got := strings.Join(regexp.MustCompile(`DEBUG|INFO|WARN|text`).FindAllString(log, -1), " "); got != want {
+			t.Errorf("at %s the log has %q, want %q:\n%s", level, got, want, log)
+		}
+	}
+}
+
 func (c *contract) logJSON() {
 	name := c.create("-json", handlers[c.l.name], nil)
-	_, err := c.s.Lambda().UpdateFunctionConfiguration(c.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: &name,
-		LoggingConfig: &types.LoggingConfig{LogFormat: types.LogFormatJson, ApplicationLogLevel: types.ApplicationLogLevelInfo, SystemLogLevel: types.SystemLogLevelInfo}})
-	if err != nil {
-		c.Fatal(err)
-	}
-	err = lambda.NewFunctionUpdatedV2Waiter(c.s.Lambda(), func(o *lambda.FunctionUpdatedV2WaiterOptions) {
-		o.MinDelay, o.MaxDelay = 5*time.Millisecond, 50*time.Millisecond
-	}).Wait(c.Context(), &lambda.GetFunctionInput{FunctionName: &name}, time.Minute)
-	if err != nil {
-		c.Fatal(err)
-	}
+	logAsJSON(c.T, c.s, name, types.ApplicationLogLevelInfo)
 	out := c.s.Invoke(c.T, name, `{"do":"say","value":"hello"}`)
 	c.lines(out, append([]string{`\{"time":"[^"]+","type":"platform.start",.*\}`, `\{"time":"[^"]+","type":"platform.report",.*"status":"success".*\}`}, c.l.json...))
 	if strings.Contains(logOf(out), "debug hello") || strings.Contains(logOf(out), "REPORT RequestId") {
