@@ -235,10 +235,18 @@ func (a *application) late(status int) *sandbox.Failure {
 	return f
 }
 
+// listeners are all that listens in its network.
+func (a *application) listeners() []netip.AddrPort {
+	if all, err := listenersIn(a.netns); err == nil {
+		return all
+	}
+	return listeners(a.process.pid)
+}
+
 // listening tells where the application listens on its port, as it is reached
 // from its own network.
 func (a *application) listening() (netip.AddrPort, bool) {
-	for _, at := range listeners(a.process.pid) {
+	for _, at := range a.listeners() {
 		if int(at.Port()) != a.app.Port {
 			continue
 		}
@@ -257,7 +265,7 @@ func (a *application) listening() (netip.AddrPort, bool) {
 func (a *application) others() []string {
 	var ports []string
 	ours := a.listener.Addr().String()
-	for _, at := range listeners(a.process.pid) {
+	for _, at := range a.listeners() {
 		if at.String() == ours {
 			continue
 		}

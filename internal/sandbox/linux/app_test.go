@@ -10,10 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
@@ -214,6 +217,72 @@ func TestParseListeners(t *testing.T) {
 			t.Errorf("%s: %d bytes were read", name, read)
 		}
 	}
+}
+
+// Both ways to find listeners find the same.
+func TestListenersIn(t *testing.T) {
+	needRoot(t)
+	onOwnThread(func() {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		network, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer network.Close()
+		check := func(want ...string) {
+			t.Helper()
+			var got []netip.AddrPort
+			var err error
+			onOwnThread(func() { got, err = listenersIn(network) }) // this one stays in the network
+			for _, all := range [][]netip.AddrPort{got, listeners(unix.Gettid())} {
+				var found []string
+				for _, at := range all {
+					found = append(found, at.String())
+				}
+				slices.Sort(found)
+				if !slices.Equal(found, want) || err != nil {
+					t.Errorf("%q listen, want %q: %v", found, want, err)
+				}
+			}
+		}
+		check()
+		var want []string
+		for i := range 300 { // more than one answer has room for
+			kind, at := "tcp4", "0.0.0.0:"+strconv.Itoa(2000+i)
+			if i%3 == 0 {
+				kind, at = "tcp6", "[::]:"+strconv.Itoa(2000+i)
+			}
+			l, err := net.Listen(kind, at)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer l.Close()
+			want = append(want, at)
+		}
+		slices.Sort(want)
+		check(want...)
+	})
+}
+
+func FuzzParseDiag(f *testing.F) {
+	done := []byte{20, 0, 0, 0, unix.NLMSG_DONE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	f.Add(done)
+	one := make([]byte, unix.NLMSG_HDRLEN+diagAnswerSize)
+	one[0], one[4], one[16] = byte(len(one)), sockDiagByFamily, unix.AF_INET6
+	f.Add(append(one, done...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, _, _ := parseDiag(b)
+		for _, at := range all {
+			if !at.IsValid() {
+				t.Errorf("%v is no address", at)
+			}
+		}
+	})
 }
 
 func FuzzParseListeners(f *testing.F) {

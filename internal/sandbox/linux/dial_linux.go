@@ -20,7 +20,7 @@ func dialIn(ctx context.Context, network *os.File, at netip.AddrPort) (net.Conn,
 	if at.Addr().Is4() {
 		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
 	}
-	fd, err := socketIn(network, family)
+	fd, err := socketIn(network, family, unix.SOCK_STREAM, unix.IPPROTO_TCP)
 	if err != nil {
 		return nil, err
 	}
@@ -53,9 +53,9 @@ func dialIn(ctx context.Context, network *os.File, at netip.AddrPort) (net.Conn,
 // hostNetwork is the network that the server is in.
 var hostNetwork = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/ns/net") })
 
-// socketIn makes a TCP socket in another network. The calling thread is there only
+// socketIn makes a socket in another network, one that does not block. The calling thread is there only
 // for that: sockets stay where they were made.
-func socketIn(network *os.File, family int) (fd int, err error) {
+func socketIn(network *os.File, family, kind, protocol int) (fd int, err error) {
 	home, err := hostNetwork()
 	if err != nil {
 		return -1, err
@@ -64,7 +64,7 @@ func socketIn(network *os.File, family int) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	controlled := raw.Control(func(ns uintptr) { fd, err = socketFrom(int(ns), int(home.Fd()), family) })
+	controlled := raw.Control(func(ns uintptr) { fd, err = socketFrom(int(ns), int(home.Fd()), family, kind, protocol) })
 	if controlled != nil {
 		return -1, controlled
 	}
@@ -72,13 +72,13 @@ func socketIn(network *os.File, family int) (fd int, err error) {
 }
 
 // socketFrom makes the socket in the network ns, and leaves the thread at home.
-func socketFrom(ns, home, family int) (fd int, err error) {
+func socketFrom(ns, home, family, kind, protocol int) (fd int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
 		return -1, os.NewSyscallError("setns net", err)
 	}
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+	fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if back := unix.Setns(home, unix.CLONE_NEWNET); back != nil {
 		panic("a thread cannot leave an instance's network: " + back.Error())
 	}

@@ -14,12 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxListeners bounds how many sockets of a table are read: who runs in a network decides
+// maxListeners bounds how many listeners are asked for: who runs in a network decides
 // how many it has.
 const maxListeners = 1000
 
 // listeners are the TCP ports that somebody listens on in the network of a process,
-// each with its address. Of a process that has ended there are none.
+// each with its address. Of a process that has ended there are none. It is for hosts
+// whose kernel listenersIn cannot ask.
 func listeners(pid int) []netip.AddrPort {
 	var all []netip.AddrPort
 	for _, table := range []string{"tcp", "tcp6"} {
