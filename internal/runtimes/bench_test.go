@@ -43,10 +43,7 @@ func benchmarkInvoke(b *testing.B, f function) {
 		b.Fatal(err)
 	}
 	defer func() { _ = l.Close() }() // loopback only
-	guest := []string{"/var/task", f.dir}
-	for _, m := range rt.Mounts {
-		guest = append(guest, m.Guest, m.Host)
-	}
+	guest := append([]string{"/var/task", f.dir}, mounts(rt)...)
 	toHost := strings.NewReplacer(guest...)
 	command := strings.Fields(toHost.Replace(strings.Join(rt.Command, " ")))
 	ctx, cancel := context.WithCancel(b.Context())

@@ -144,7 +144,7 @@ func blankKey(rt *sandbox.Runtime, i interpreter, b *sandbox.Blank) string {
 	part(b.Zygote...)
 	part(b.Env...)
 	for _, m := range rt.Mounts {
-		part(m.Host, m.Guest)
+		part(m.Host, m.Guest, m.Link)
 	}
 	return string(i.family) + i.version + "-" + hex.EncodeToString(h.Sum(nil))[:16]
 }

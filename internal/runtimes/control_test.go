@@ -89,7 +89,9 @@ func launch(t *testing.T, log io.Writer, l launched) process {
 func mounts(rt sandbox.Runtime) []string {
 	var out []string
 	for _, m := range rt.Mounts {
-		out = append(out, m.Guest, m.Host)
+		if m.Host != "" {
+			out = append(out, m.Guest, m.Host)
+		}
 	}
 	return out
 }

@@ -120,8 +120,8 @@ func defaults(v *lambent.Version, r release) map[string]string {
 	case familyPython:
 		vars["PYTHONPATH"] = guestRuntime
 	case familyNode:
-		vars["NODE_PATH"] = "/opt/nodejs/node" + strconv.Itoa(r.major) + "/node_modules:" +
-			"/opt/nodejs/node_modules:/var/runtime/node_modules"
+		layers := nodeLayers(r)
+		vars["NODE_PATH"] = layers[0] + ":" + layers[1] + ":" + guestRuntime + "/node_modules"
 	}
 	return vars
 }

@@ -43,6 +43,11 @@ func (c *Catalog) launch(v *lambent.Version, i interpreter, r release) sandbox.R
 			rt.Mounts = append(rt.Mounts, sandbox.Mount{Host: dir, Guest: guestPackages})
 		}
 	case familyNode:
+		// import looks into these above the function's code, and not at NODE_PATH.
+		above := []string{"/var/node_modules", "/node_modules"}
+		for n, dir := range nodeLayers(r) {
+			rt.Mounts = append(rt.Mounts, sandbox.Mount{Link: dir, Guest: above[n]})
+		}
 		rt.Command = append([]string{program}, nodeFlags(v.MemoryMB)...)
 		rt.Command = append(rt.Command, guestRuntime+"/index.cjs")
 	case familyJava:
@@ -72,6 +77,12 @@ func providedRuntime(name string) sandbox.Runtime {
 		Command:  []string{"/var/task/bootstrap"},
 		Fallback: []string{"/opt/bootstrap"},
 	}
+}
+
+// nodeLayers are where layers have packages for a release of Node.js, the first goes
+// first.
+func nodeLayers(r release) [2]string {
+	return [2]string{"/opt/nodejs/node" + strconv.Itoa(r.major) + "/node_modules", "/opt/nodejs/node_modules"}
 }
 
 // nodeFlags bounds V8's heap by the function's memory in MB, as AWS's own

@@ -223,7 +223,7 @@ type Runtime struct {
 	// Fallback are programs to start instead of Command[0], tried in order, when
 	// that does not exist in the sandbox.
 	Fallback []string
-	// Mounts are read-only directories or files: host path to sandbox path.
+	// Mounts are read-only directories or files, host path to sandbox path, and links.
 	Mounts []Mount
 	// Env is set before the function's own environment.
 	Env []string
@@ -263,8 +263,9 @@ type Blank struct {
 // CacheDir is where [Spec.Cache] is mounted.
 const CacheDir = "/var/cache/lambent"
 
-// Mount is one read-only bind mount.
-type Mount struct{ Host, Guest string }
+// Mount is one read-only bind mount of Host or, where that is empty, a symbolic link
+// to Link.
+type Mount struct{ Host, Guest, Link string }
 
 // Output takes what the function writes, line by line, without the newline. It
 // must not keep p. One instance calls it from one goroutine at a time.

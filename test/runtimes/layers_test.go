@@ -42,6 +42,9 @@ func TestLayers(t *testing.T) {
 			t.Run(runtime, func(t *testing.T) { testLayers(t, s, l, runtime) })
 		}
 	}
+	for _, runtime := range some(ready(t, s, "nodejs")) {
+		t.Run(runtime+" module", func(t *testing.T) { testModuleLayer(t, s, runtime) })
+	}
 	t.Run("java", func(t *testing.T) { testJavaLayer(t, s) })
 	t.Run("at most five", func(t *testing.T) {
 		var arns []string
@@ -50,6 +53,24 @@ func TestLayers(t *testing.T) {
 		}
 		wantRefused(t, s, harness.Function{Name: "six", Runtime: "provided.al2023", Layers: arns}, "InvalidParameterValueException", "Cannot reference more than 5 layers.")
 	})
+}
+
+// testModuleLayer has an ES module import what layers have, as it may on AWS from
+// Node.js 18 on. Packages of the release's own folder go first, and find the others.
+func testModuleLayer(t *testing.T, s *harness.Server, runtime string) {
+	release := strings.TrimSuffix(runtime, ".x")
+	layer := publish(t, s, "module-"+release, map[string]string{
+		"nodejs/node_modules/common/index.js":                           "module.exports = 'common';",
+		"nodejs/node_modules/both/index.js":                             "module.exports = 'of all releases';",
+		"nodejs/node" + release[6:] + "/node_modules/both/index.mjs":    "import common from 'common';\nexport default 'of this one, with ' + common;",
+		"nodejs/node" + release[6:] + "/node_modules/both/package.json": `{"name": "both", "exports": "./index.mjs"}`,
+	})
+	s.Create(t, harness.Function{Name: "module-" + release, Runtime: runtime, Handler: "f.handler", Layers: []string{layer},
+		Zip: harness.Zip(t, map[string]string{"f.mjs": `
+import both from 'both';
+export const handler = async () => [both, (await import('common')).default];
+`})})
+	wantPayload(t, s.Invoke(t, "module-"+release, `{}`), `["of this one, with common","common"]`)
 }
 
 func testLayers(t *testing.T, s *harness.Server, l layered, runtime string) {

@@ -38,7 +38,7 @@ type roots struct {
 func (r *roots) get(mounts []sandbox.Mount) (*os.File, int, error) {
 	var key strings.Builder
 	for _, m := range mounts {
-		fmt.Fprintf(&key, "%s\x00%s\x00", m.Host, m.Guest)
+		fmt.Fprintf(&key, "%s\x00%s\x00%s\x00", m.Host, m.Guest, m.Link)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,7 +132,11 @@ func (r *roots) fill(mounts []sandbox.Mount) error {
 	t.system()
 	t.etc()
 	for _, m := range mounts {
-		t.bind(m.Host, m.Guest)
+		if m.Host == "" {
+			t.symlink(m.Link, m.Guest)
+		} else {
+			t.bind(m.Host, m.Guest)
+		}
 	}
 	t.dev()
 	if t.err != nil {

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,7 @@ func check(s sandbox.Spec) error {
 		return fail("%q is not an absolute path", s.Cache)
 	}
 	for _, m := range s.Runtime.Mounts {
-		if !filepath.IsAbs(m.Host) || m.Guest != path.Clean(m.Guest) || !path.IsAbs(m.Guest) || slices.Contains(reserved, m.Guest) {
+		if !filepath.IsAbs(cmp.Or(m.Host, m.Link)) || m.Guest != path.Clean(m.Guest) || !path.IsAbs(m.Guest) || slices.Contains(reserved, m.Guest) {
 			return fail("cannot mount %q at %q", m.Host, m.Guest)
 		}
 	}

@@ -54,7 +54,8 @@ func (h Harness) surroundings(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(data, "readme"), []byte("mounted"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	spec.Runtime.Mounts = []sandbox.Mount{{Host: data, Guest: "/var/lang"}, {Host: filepath.Join(data, "readme"), Guest: "/var/runtime/file"}}
+	spec.Runtime.Mounts = []sandbox.Mount{{Host: data, Guest: "/var/lang"}, {Host: filepath.Join(data, "readme"), Guest: "/var/runtime/file"},
+		{Link: "/opt", Guest: "/var/link"}}
 	l := Start(t, d, spec)
 
 	for _, c := range []struct {
@@ -70,11 +71,12 @@ func (h Harness) surroundings(t *testing.T) {
 		{"read", []string{"/opt/first"}, "1"},
 		{"read", []string{"/var/lang/readme"}, "mounted"},
 		{"read", []string{"/var/runtime/file"}, "mounted"},
+		{"read", []string{"/var/link/shared"}, "two"},
 		{"stat", []string{"/tmp"}, "dtrwxrwxrwx 993:990"},
 		{"list", []string{"/tmp"}, "[]"},
 		{"list", []string{"/"}, `["bin","dev","etc","home","lib","lib64","opt","proc","run","sbin","tmp","usr","var"]`},
 		{"list", []string{"/home"}, "[]"},
-		{"list", []string{"/var"}, `["cache","lang","run","runtime","task","tmp"]`},
+		{"list", []string{"/var"}, `["cache","lang","link","run","runtime","task","tmp"]`},
 		{"list", []string{"/dev"}, `["fd","full","null","random","shm","stderr","stdin","stdout","tty","urandom","zero"]`},
 		{"write", []string{"/tmp/x", "y"}, ""},
 		{"read", []string{"/tmp/x"}, "y"},
