@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -186,9 +187,14 @@ func (d *way) readSmall() error {
 	return nil
 }
 
+// errBody is that a caller did not send its body to the end: what follows on the connection
+// is no request.
+var errBody = errors.New("the body is not whole")
+
 // bodyError words the failure of a caller to send its body.
 func bodyError(err error) error {
 	var limit *lambent.Error
+	err = fmt.Errorf("%w: %w", errBody, err)
 	switch {
 	case errors.As(err, &limit) && limit.Code == lambent.CodeTooLarge:
 		return &failure{http.StatusRequestEntityTooLarge, "route", "body", limit.Message, err}

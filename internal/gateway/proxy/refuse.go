@@ -27,6 +27,9 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	f := failureOf(err)
 	w.Header().Set("X-Lambent-Error", f.layer+": "+plain(f.limit))
+	if r.ProtoMajor == 1 && errors.Is(err, errBody) { // net/http looks no more, as the body was read beside the answer
+		w.Header().Set("Connection", "close")
+	}
 	if event.RefuseGRPC(w, r, f.status, f.message) {
 		return
 	}
