@@ -184,10 +184,11 @@ func damaged(message string, cause error) error {
 }
 
 // isIO tells whether a write or sync failed in a way that leaves the disk's
-// state unknown.
+// state unknown. That the log's index finds no room is told as such a failure, too, but
+// comes before anything is done: the next transaction is written over this one.
 func isIO(err error) bool {
 	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_IOERR
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_IOERR && e.Code() != sqlite3.SQLITE_IOERR_SHMSIZE
 }
 
 // isDuplicate tells whether a row was refused because its key is there.

@@ -96,6 +96,49 @@ func testFullDisk(t *testing.T, disk string, other int) {
 	}
 }
 
+// A full disk may have room for the log, which a server that was killed has left long, and
+// none for more of the log's index: that is a full disk like any other.
+func TestLogIndexOnFullDisk(t *testing.T) {
+	disk, first := mountTmpfs(t, "size=64m"), t.TempDir()
+	s := openSQLite(t, first)
+	large := strings.Repeat("x", 12<<20)
+	commit(t, s, put("a", large), put("b", large)) // the log becomes as long as it is kept
+	for i := range 100 {
+		commit(t, s, put("small", fmt.Sprint(i))) // and begins anew
+	}
+	killed := filepath.Join(disk, "killed")
+	if err := os.Mkdir(killed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{store.File, store.File + "-wal"} {
+		if out, err := exec.Command("cp", filepath.Join(first, name), killed).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	closeStore(t, s)
+	s = openSQLite(t, killed)
+	defer closeStore(t, s)
+	other := filepath.Join(disk, "other")
+	if out, err := exec.Command("cp", "/dev/zero", other).CombinedOutput(); err == nil {
+		t.Fatalf("the disk is not full: %s", out)
+	}
+	kept := 0
+	var err error
+	for ; err == nil; kept++ {
+		j := numbered(fmt.Sprint(kept))
+		j.Body = []byte(strings.Repeat("x", 8_000))
+		err = s.Push(t.Context(), j)
+	}
+	wantLine(t, err, store.ReasonDiskFull, "disk is full")
+	t.Logf("after %d jobs: %v", kept-1, errors.Unwrap(err))
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Push(t.Context(), numbered("after")); err != nil {
+		t.Fatalf("there is room again: %v (%v)", err, errors.Unwrap(err))
+	}
+}
+
 // What an earlier version wrote is brought up to date, and an earlier version
 // refuses it from then on.
 func TestOldDatabaseIsMigrated(t *testing.T) {
