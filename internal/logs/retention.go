@@ -115,13 +115,12 @@ func (s *Store) editGroup(namespace, name string, edit func(*groupFile) error) e
 	return s.withGroup(namespace, name, func(g *group) error { return g.files.edit(edit) })
 }
 
-// withGroup does something to a group's folder while nothing is written to it.
+// withGroup does something to a group's folder while nothing is written to it. Lines that
+// find no room on the disk do not keep it from making some.
 func (s *Store) withGroup(namespace, name string, do func(*group) error) error {
 	g := s.acquire(namespace, name)
 	defer s.release(g)
-	if err := g.flush(); err != nil {
-		return err
-	}
+	_ = g.flush() // what could not be written is lost, and in the server's own log
 	g.files.mu.Lock()
 	defer g.files.mu.Unlock()
 	return do(g)

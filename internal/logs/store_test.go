@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -445,5 +446,37 @@ func TestHammer(t *testing.T) {
 	}
 	if total != writers*each*2 {
 		t.Errorf("%d events, want %d", total, writers*each*2)
+	}
+}
+
+// A group can be deleted when the disk is full, whatever waits to be written to it: that
+// is how there is room again.
+func TestDeleteGroupOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mounting needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s := open(t, func(o *Options) { o.Dir = dir })
+	t.Cleanup(func() { s.closeFiles(0) })
+	w := s.Open(ns, fn, strm)
+	w.WriteLine(t0, bytes.Repeat([]byte("x"), 800_000))
+	if err := w.(*stream).g.flush(); err != nil {
+		t.Fatal(err)
+	}
+	w.WriteLine(t0, bytes.Repeat([]byte("x"), 600_000)) // finds no room
+	if err := s.DeleteGroup(t.Context(), ns, fn); err != nil {
+		t.Fatalf("delete the group: %v", err)
+	}
+	w.WriteLine(t0, []byte("after"))
+	if err := w.Close(); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if got := messages(read(t, s, Query{})); got != "after;" {
+		t.Errorf("the group has %.100q", got)
 	}
 }
