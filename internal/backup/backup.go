@@ -65,8 +65,12 @@ type Source struct {
 }
 
 // kept are the files and folders of a data directory that are backed up. What is
-// beside them is the store's, or is made again from these.
-var kept = []string{"credentials", "certificates", "acme", filepath.Join("artifacts", "blobs"), filepath.Join("artifacts", "layers")}
+// beside them is the store's, or is made again from these. Layers that are still to come
+// are before the layers, which they go to.
+var kept = []string{
+	"credentials", "certificates", "acme",
+	filepath.Join("artifacts", "blobs"), filepath.Join("artifacts", "coming"), filepath.Join("artifacts", "layers"),
+}
 
 const logsFolder = "logs"
 

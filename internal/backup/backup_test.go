@@ -24,7 +24,7 @@ func data(t *testing.T) (string, *store.SQLite) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"credentials": "secret", "certificates/a.pem": "pem", "artifacts/blobs/abc": "code", "artifacts/layers/def": "layer",
+		"credentials": "secret", "certificates/a.pem": "pem", "artifacts/blobs/abc": "code", "artifacts/layers/def": "layer", "artifacts/coming/ghi": "from where",
 		"artifacts/trees/x/abc": "unpacked", "logs/g/1": "line", "endpoints.json": "{}", "backup-old/records.db": "left",
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
@@ -78,8 +78,8 @@ func files(t *testing.T, dir string) string {
 
 func TestRoundTrip(t *testing.T) {
 	for logs, want := range map[bool]string{
-		false: "artifacts/blobs/abc artifacts/layers/def certificates/a.pem credentials records.db",
-		true:  "artifacts/blobs/abc artifacts/layers/def certificates/a.pem credentials logs/g/1 records.db",
+		false: "artifacts/blobs/abc artifacts/coming/ghi artifacts/layers/def certificates/a.pem credentials records.db",
+		true:  "artifacts/blobs/abc artifacts/coming/ghi artifacts/layers/def certificates/a.pem credentials logs/g/1 records.db",
 	} {
 		from, file := archive(t, logs)
 		to := filepath.Join(t.TempDir(), "new", "data")
@@ -205,6 +205,34 @@ func TestFoldersElsewhere(t *testing.T) {
 	}
 	if got := files(t, to); !strings.Contains(got, "artifacts/blobs/other ") {
 		t.Errorf("restored are %s", got)
+	}
+}
+
+// A file system of its own is refused before anything is written, into a database above all.
+func TestRestoreOntoAMountPoint(t *testing.T) {
+	_, file := archive(t, false)
+	parent := t.TempDir()
+	to := filepath.Join(parent, "data")
+	if err := os.Mkdir(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", to, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("mounting needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(to, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	_, err := backup.Target{Data: to, URL: "postgres://nobody@127.0.0.1:1/none"}.Restore(t.Context(), bytes.NewReader(file))
+	if lambent.CodeOf(err) != lambent.CodeInvalid || !strings.Contains(err.Error(), "mount point: choose a directory in it") {
+		t.Errorf("restore: %v", err)
+	}
+	if left := files(t, parent); left != "" {
+		t.Errorf("left is %s", left)
+	}
+	if _, err := (backup.Target{Data: filepath.Join(to, "lambent")}).Restore(t.Context(), bytes.NewReader(file)); err != nil {
+		t.Errorf("restore into a directory in it: %v", err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -132,6 +133,9 @@ func (t Target) Restore(ctx context.Context, file io.ReadSeeker) (Head, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return head, lambent.Errorf(lambent.CodeInvalid, "read the backup again: %w", err)
 	}
+	if err := t.makeWay(); err != nil {
+		return head, err
+	}
 	if err := os.MkdirAll(filepath.Dir(t.Data), 0o755); err != nil {
 		return head, t.fail(err)
 	}
@@ -151,9 +155,6 @@ func (t Target) Restore(ctx context.Context, file io.ReadSeeker) (Head, error) {
 		if err := os.Remove(database); err != nil {
 			return head, t.fail(err)
 		}
-	}
-	if err := os.Remove(t.Data); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return head, t.fail(err)
 	}
 	err = errors.Join(syncFolders(temp), os.Rename(temp, t.Data), syncFolder(filepath.Dir(t.Data)))
 	if err != nil {
@@ -188,6 +189,19 @@ func (t Target) empty() error {
 		_ = lock.Close() // only locked
 	}
 	return lambent.Errorf(lambent.CodeConflict, "restore: directory %s %s", t.Data, why)
+}
+
+// makeWay removes the empty directory, in whose place the restored one is put whole. That
+// comes before anything is written: a database that was imported cannot be imported again.
+func (t Target) makeWay() error {
+	err := os.Remove(t.Data)
+	switch {
+	case errors.Is(err, syscall.EBUSY):
+		return lambent.Errorf(lambent.CodeInvalid, "restore: directory %s is a mount point: choose a directory in it", t.Data)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return t.fail(err)
+	}
+	return nil
 }
 
 func extract(ctx context.Context, file io.Reader, dir string) error {
