@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"go.uber.org/goleak"
 
 	"lambent.dev/lambent"
@@ -373,5 +374,50 @@ func TestDockerConfig(t *testing.T) {
 	want := []image.Registry{{Host: "index.docker.io", Username: "user", Password: "pa:ss"}, {Host: "r.example:5000", Token: "tok"}}
 	if err != nil || !slices.Equal(all, want) {
 		t.Errorf("read %+v, %v", all, err)
+	}
+}
+
+// A manifest is read up to its bound, whatever the repository is called, and wherever the
+// registry leads to for it.
+func TestManifestIsReadWithinBounds(t *testing.T) {
+	var sent atomic.Int64
+	huge := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
+		piece := []byte(strings.Repeat("{},", 1<<16))
+		_, _ = io.WriteString(w, `{"schemaVersion": 2, "layers": [`) // who asks may be gone
+		for range 256 {                                              // 48 MB
+			n, err := w.Write(piece)
+			if sent.Add(int64(n)); err != nil {
+				return
+			}
+		}
+		_, _ = io.WriteString(w, `{}]}`)
+	}
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { huge(w) }))
+	t.Cleanup(elsewhere.Close)
+	registry := imagetest.Start(t)
+	registry.Open = true
+	registry.Change = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.Contains(r.URL.Path, "/led/manifests/"):
+			http.Redirect(w, r, elsewhere.URL+"/blobs/m", http.StatusTemporaryRedirect)
+		case strings.Contains(r.URL.Path, "/manifests/"):
+			huge(w)
+		default:
+			return false
+		}
+		return true
+	}
+	room := image.New(image.Options{Layers: openStore(t, filepath.Join(t.TempDir(), "artifacts")), Registries: []image.Registry{
+		{Host: strings.TrimPrefix(elsewhere.URL, "http://"), Insecure: true},
+	}})
+	for _, name := range []string{"a/b", "blobs/b", "a/led"} {
+		sent.Store(0)
+		if _, err := room.Resolve(t.Context(), registry.Host+"/"+name+":1", arch); lambent.CodeOf(err) != lambent.CodeInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := sent.Load(); n > 24<<20 { // what lies in sockets counts
+			t.Errorf("%s: %d bytes were taken", name, n)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -145,13 +146,22 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, err
 	}
-	if !strings.Contains(req.URL.Path, "/blobs/") && req.URL.Host == s.host {
+	if !forBlob(req) {
 		res.Body = struct {
 			io.Reader
 			io.Closer
 		}{io.LimitReader(res.Body, maxConfig+1), res.Body}
 	}
 	return res, nil
+}
+
+// forBlob tells whether a blob was asked for, wherever that has led (OCI distribution
+// specification, "Endpoints"). A repository may be called so, too.
+func forBlob(req *http.Request) bool {
+	for req.Response != nil && req.Response.Request != nil { // which sent us here
+		req = req.Response.Request
+	}
+	return path.Base(path.Dir(req.URL.Path)) == "blobs"
 }
 
 func loopback(host string) bool {
