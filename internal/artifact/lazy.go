@@ -42,7 +42,11 @@ func (s *Store) PutIndex(ctx context.Context, c Coming, src Ranges) error {
 		return err
 	}
 	defer done()
-	if s.HasLayer(c.Digest) || s.comingLayer(c.Digest) != nil {
+	if s.HasLayer(c.Digest) {
+		s.arrived(c.Digest) // which a loss of power may have undone the note of
+		return nil
+	}
+	if s.comingLayer(c.Digest) != nil {
 		return nil
 	}
 	if _, err := os.Lstat(s.disk.code(c.Digest)); err == nil {
@@ -79,6 +83,9 @@ func (s *Store) Coming() ([]Coming, error) {
 	var all []Coming
 	for _, e := range entries {
 		raw, err := os.ReadFile(filepath.Join(s.disk.coming, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has arrived meanwhile, or was collected
+		}
 		if err != nil {
 			return nil, fault("list the layers that are coming in", err)
 		}

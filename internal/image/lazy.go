@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,6 +83,7 @@ func (r *Room) begin(ctx context.Context, repo name.Repository, desc v1.Descript
 
 // Run fetches the rest of the layers that are used already, when nobody reads of
 // them, until ctx ends. Those that an earlier server had begun with are among them.
+// What cannot be read of the disk is tried again: images that are whole do without.
 func (r *Room) Run(ctx context.Context) error {
 	if r.o.Lazy == nil {
 		<-ctx.Done()
@@ -88,11 +91,12 @@ func (r *Room) Run(ctx context.Context) error {
 	}
 	f := &filler{room: r, known: map[lambent.Digest]*filling{}}
 	for {
-		all, err := r.o.Lazy.Coming()
-		if err != nil {
-			return err
+		wait := firstRetry
+		if all, err := r.o.Lazy.Coming(); err != nil {
+			r.o.Log.Error("look for the layers that are coming in", "err", err, "retry", wait)
+		} else {
+			wait = f.round(ctx, all)
 		}
-		wait := f.round(ctx, all)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -145,6 +149,9 @@ func (f *filler) advance(ctx context.Context, c artifact.Coming, state *filling)
 		if err = r.o.Lazy.PutIndex(ctx, c, r.ranges(repo, c)); err == nil {
 			state.index = true
 		}
+	}
+	if err == nil && r.o.Layers.HasLayer(c.Digest) {
+		return // nor will it be among those that are to come
 	}
 	if err == nil {
 		last := r.o.Lazy.LastRead(c.Digest)
@@ -230,15 +237,15 @@ func (g *ranges) read(ctx context.Context, at, n int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	url := g.repo.Scheme() + "://" + g.repo.RegistryStr() + "/v2/" + g.repo.RepositoryStr() + "/blobs/" + g.digest
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	address := g.repo.Scheme() + "://" + g.repo.RegistryStr() + "/v2/" + g.repo.RepositoryStr() + "/blobs/" + g.digest
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", at, at+n-1))
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, withoutQuery(err)
 	}
 	defer func() { _ = res.Body.Close() }() // only read
 	if err := transport.CheckError(res, http.StatusOK, http.StatusPartialContent); err != nil {
@@ -257,6 +264,16 @@ func (g *ranges) read(ctx context.Context, at, n int64) ([]byte, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// withoutQuery leaves out of an error what is behind the "?" of an address: a registry
+// may have led to one that is signed, and who has it can read the layer.
+func withoutQuery(err error) error {
+	var at *url.Error
+	if errors.As(err, &at) {
+		at.URL, _, _ = strings.Cut(at.URL, "?")
+	}
+	return err
 }
 
 // open logs in to the registry, once for as long as that goes well.

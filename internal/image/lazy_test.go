@@ -1,8 +1,11 @@
 package image_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -201,6 +204,87 @@ func TestLazyPullAfterARestart(t *testing.T) {
 	away.Store(false)
 	run(t, lazyRig(t, x.store, registry))
 	eventually(t, "all has come", func() bool { return here(x, found) })
+}
+
+// A layer that is here and noted as one to come, as after a loss of power or in a backup
+// of that moment, is not asked for again.
+func TestLazyPullIsNotDoneAgain(t *testing.T) {
+	registry := imagetest.Start(t)
+	dir := filepath.Join(t.TempDir(), "artifacts")
+	x := lazyRig(t, openStore(t, dir), registry)
+	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	note := filepath.Join(dir, "coming", string(found.Layers[1]))
+	text, err := os.ReadFile(note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, x)
+	eventually(t, "all has come", func() bool { return here(x, found) })
+	stop()
+	if err := os.WriteFile(note, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	registry.Change = func(w http.ResponseWriter, _ *http.Request) bool {
+		asked.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	x = lazyRig(t, openStore(t, dir), registry)
+	run(t, x)
+	eventually(t, "nothing is to come", func() bool {
+		all, err := x.store.Coming()
+		return err == nil && len(all) == 0
+	})
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the registry was asked %d times", n)
+	}
+}
+
+// What is wrong on the disk with one layer that is to come ends nothing, and one that has
+// gone while it was looked for is none.
+func TestLazyPullBesideADiskFault(t *testing.T) {
+	registry := imagetest.Start(t)
+	dir := filepath.Join(t.TempDir(), "artifacts")
+	x := lazyRig(t, openStore(t, dir), registry)
+	fault := filepath.Join(dir, "coming", "fault")
+	if err := errors.Join(os.Mkdir(fault, 0o700), os.Symlink("nothing", filepath.Join(dir, "coming", "gone"))); err != nil {
+		t.Fatal(err)
+	}
+	run(t, x)
+	if _, err := x.store.Coming(); err == nil {
+		t.Error("a directory is read as what is to come")
+	}
+	if err := os.Remove(fault); err != nil {
+		t.Fatal(err)
+	}
+	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	eventually(t, "all has come", func() bool { return here(x, found) })
+}
+
+// Where a registry leads to may be signed: that is nothing for a log.
+func TestSignedAddressesAreNotLogged(t *testing.T) {
+	registry := imagetest.Start(t)
+	var lines bytes.Buffer
+	store := openStore(t, filepath.Join(t.TempDir(), "artifacts"))
+	room := image.New(image.Options{
+		Layers: store, Lazy: store, Idle: 300 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&lines, nil)),
+		Registries: []image.Registry{{Host: registry.Host, Username: imagetest.User, Password: imagetest.Password}},
+	})
+	x := rig{room, registry, store}
+	found := pulled(t, x, registry.Push(t, "a/large:1", large(t)))
+	registry.Change = func(w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, "http://127.0.0.2:1/bucket?X-Amz-Signature=hunter2", http.StatusTemporaryRedirect)
+		return true
+	}
+	tree, release, _ := store.Tree(found.Layers[1])
+	defer release()
+	if _, err := read(t, tree, "data/0", 1000); err == nil {
+		t.Error("it is read")
+	}
+	if !strings.Contains(lines.String(), "127.0.0.2:1/bucket") || strings.Contains(lines.String(), "hunter2") {
+		t.Errorf("logged is %s", &lines)
+	}
 }
 
 // What goes wrong with a piece says so, within its time, and gives no wrong byte.
