@@ -72,7 +72,7 @@ func (p *Postgres) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	if err := p.usable(ctx, "look for the oldest jobs"); err != nil {
 		return nil, err
 	}
-	rows, err := p.reads.Query(ctx, pgOldestJobs)
+	rows, err := p.query(ctx, pgAnswer, pgOldestJobs)
 	if err != nil {
 		return nil, p.failed(ctx, "look for the oldest jobs", err)
 	}

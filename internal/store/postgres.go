@@ -23,6 +23,12 @@ const (
 	pgRetryFor   = 5 * time.Second // how long a write is tried again over lost connections
 	pgRetryAfter = 20 * time.Millisecond
 	pgListen     = 5 * time.Second // a watcher looks this often, though nothing was heard
+
+	// How long an answer to a read is waited for, and the next row where rows have to be
+	// searched for. A database whose host is gone says nothing, and the kernel takes a
+	// quarter of an hour to find that out (tcp(7), tcp_retries2).
+	pgAnswer = 5 * time.Second
+	pgSearch = time.Minute
 )
 
 // Postgres is the driver for those who have a database: the tables of one schema.
@@ -90,6 +96,9 @@ func (p *Postgres) open(ctx context.Context, config *pgxpool.Config) (err error)
 	params["application_name"] = "lambent"
 	if params["synchronous_commit"] == "" { // whatever the database does for others
 		params["synchronous_commit"] = "on"
+	}
+	if config.ConnConfig.ConnectTimeout == 0 { // the pool would wait for two minutes
+		config.ConnConfig.ConnectTimeout = pgAnswer
 	}
 	// Statistics of a table that fills and empties within seconds are always
 	// wrong: nothing here ever wants a scan.

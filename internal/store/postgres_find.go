@@ -33,7 +33,9 @@ func (p *Postgres) Job(ctx context.Context, id string) (Job, error) {
 	if checkText("get job", "id", id, MaxJobID) != nil { // and some PostgreSQL refuses
 		return Job{}, jobNotFound("get", id)
 	}
-	j, err := scanJob(p.reads.QueryRow(ctx, pgJob, id), true)
+	asking, cancel := context.WithTimeout(ctx, pgAnswer)
+	defer cancel()
+	j, err := scanJob(p.reads.QueryRow(asking, pgJob, id), true)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Job{}, jobNotFound("get", id)
@@ -48,7 +50,7 @@ func (p *Postgres) Lanes(ctx context.Context) ([]Lane, error) {
 	if err := p.usable(ctx, "list lanes"); err != nil {
 		return nil, err
 	}
-	rows, err := p.reads.Query(ctx, pgLanes)
+	rows, err := p.query(ctx, pgAnswer, pgLanes)
 	if err != nil {
 		return nil, p.failed(ctx, "list lanes", err)
 	}
@@ -86,7 +88,7 @@ func (p *Postgres) find(ctx context.Context, q JobQuery, yield func(Job, error) 
 		return err
 	}
 	text, args := q.statement(pgBrief, func(*where) string { return "" })
-	rows, err := p.reads.Query(ctx, numbered(text), args...)
+	rows, err := p.query(ctx, pgSearch, numbered(text), args...)
 	if err != nil {
 		return p.failed(ctx, "find jobs", err)
 	}

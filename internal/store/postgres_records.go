@@ -32,7 +32,9 @@ func (p *Postgres) Get(ctx context.Context, key string) (Record, error) {
 		return Record{}, err
 	}
 	r := Record{Key: key}
-	err := p.reads.QueryRow(ctx, pgGet, blob(key)).Scan(&r.Revision, &r.Value)
+	asking, cancel := context.WithTimeout(ctx, pgAnswer)
+	defer cancel()
+	err := p.reads.QueryRow(asking, pgGet, blob(key)).Scan(&r.Revision, &r.Value)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Record{}, notFound(key)
@@ -58,7 +60,7 @@ func (p *Postgres) scan(ctx context.Context, prefix string, yield func(Record, e
 		return err
 	}
 	low, high := bounds(prefix)
-	rows, err := p.reads.Query(ctx, pgScan, low, high)
+	rows, err := p.query(ctx, pgAnswer, pgScan, low, high)
 	if err != nil {
 		return p.failed(ctx, "scan records", err)
 	}
@@ -228,6 +230,8 @@ func (p *Postgres) look(ctx context.Context, prefix string, c *cursor) (page, er
 		after, afterKey = c.revision+1, ""
 	}
 	low, high := bounds(prefix)
+	ctx, cancel := context.WithTimeout(ctx, pgAnswer)
+	defer cancel()
 	err := pgx.BeginTxFunc(ctx, p.reads, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, headSQL).Scan(&found.compacted, &found.head); err != nil {
 			return err
@@ -277,7 +281,10 @@ func (p *Postgres) hear(ctx context.Context) error {
 	}
 	own := conn.Hijack() // one that listens is not given back
 	defer func() { _ = own.Close(context.WithoutCancel(ctx)) }()
-	if _, err := own.Exec(ctx, "LISTEN "+pgx.Identifier{p.channel()}.Sanitize()); err != nil {
+	asking, cancel := context.WithTimeout(ctx, pgAnswer)
+	_, err = own.Exec(asking, "LISTEN "+pgx.Identifier{p.channel()}.Sanitize())
+	cancel()
+	if err != nil {
 		return err
 	}
 	for {
