@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/store"
 )
 
@@ -98,6 +99,10 @@ func (s *Service) commitBatch(ctx context.Context, batch []ending) {
 			break
 		}
 		s.o.Log.Warn("write the ends of events", "count", len(batch), "err", err)
+		if code := lambent.CodeOf(err); code == lambent.CodeInvalid || code == lambent.CodeTooLarge {
+			s.commitEach(ctx, batch)
+			return
+		}
 		select {
 		case <-ctx.Done():
 			s.committed(batch, nil)
@@ -110,6 +115,29 @@ func (s *Service) commitBatch(ctx context.Context, batch []ending) {
 	}
 	s.committed(batch, errs)
 }
+
+// commitEach writes a batch one by one in which there is something that the store never
+// takes: all others would wait for it without end. What that is fails, and of its end no
+// more is kept.
+func (s *Service) commitEach(ctx context.Context, batch []ending) {
+	if len(batch) > 1 {
+		for i := range batch {
+			s.commitBatch(ctx, batch[i:i+1])
+		}
+		return
+	}
+	e := &batch[0]
+	if e.change.Error == notKept { // a bug: the next server runs the job again
+		s.committed(batch, nil)
+		return
+	}
+	e.change = store.Change{ID: e.change.ID, Status: store.JobFailed, Ended: s.o.Now(), Error: notKept}
+	e.push = nil
+	s.commitBatch(ctx, batch)
+}
+
+// notKept is the error of a job whose end the store did not take.
+const notKept = "NotKept"
 
 // changes reads the tokens as late as possible: a lease may have passed, and the
 // job been taken here again.

@@ -91,7 +91,7 @@ func (s *Service) records(h *held, f finish) []store.Job {
 			_, message = errorOf(f.res)
 		}
 		push = append(push, s.send(h, f, to, map[string]string{
-			"RequestID": h.job.ID, "ErrorCode": "200", "ErrorMessage": message,
+			"RequestID": h.job.ID, "ErrorCode": "200", "ErrorMessage": cut(message, maxMessage),
 		}))
 	}
 	return push

@@ -3,6 +3,7 @@ package async
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -300,5 +301,70 @@ func TestTwoServers(t *testing.T) {
 		}
 		r.want(long, store.JobCancelled)
 		time.Sleep(time.Minute) // the other one hears of it with its next extension
+	})
+}
+
+// What a function says of its error is of any size, and so is what a rule's delay grows
+// to. Neither keeps the ends of others from the store.
+func TestEndsOfAnySize(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		long := strings.Repeat("<", 5<<20)
+		r := newRig(t, func(_ context.Context, inv *lambent.Invocation, n int) (*lambent.Result, error) {
+			switch {
+			case inv.Function == "talks":
+				return failure(long, long), nil
+			case inv.Function == "grows" && n <= 200:
+				return failure("E", ""), nil
+			}
+			return answer("1"), nil
+		}, nil)
+		r.shelf.extra = map[string][]byte{"DeadLetterConfig": []byte(`{"TargetArn":"arn:aws:sqs:us-east-1:000000000000:dead"}`)}
+		r.shelf.configure("grows", lambent.EventConfig{Rules: []lambent.RetryRule{{MaxRetries: 1000, Factor: 100}}})
+		talks, grows := r.accept("talks", "1"), r.accept("grows", "1")
+		o := r.want(talks, store.JobFailed)
+		if len(o.Attempts) != 3 || len(o.Attempts[0].Error) != store.MaxWord || len(o.Attempts[0].Message) > maxMessage+3 {
+			t.Errorf("%d attempts, the first with %d and %d bytes", len(o.Attempts), len(o.Attempts[0].Error), len(o.Attempts[0].Message))
+		}
+		letter, err := r.store.Job(t.Context(), o.Sent[0].Job)
+		if err != nil || len(letter.Body) > 8*maxMessage {
+			t.Errorf("a dead letter of %d bytes, %v", len(letter.Body), err)
+		}
+		if o := r.want(grows, store.JobSucceeded); o.Retries != 200 {
+			t.Errorf("%d retries", o.Retries)
+		}
+		r.want(r.accept("f", "1"), store.JobSucceeded)
+	})
+}
+
+// choosy is a store that does not take what it is asked for with one job.
+type choosy struct {
+	store.Jobs
+	never string
+}
+
+func (c *choosy) Change(ctx context.Context, changes ...store.Change) ([]error, error) {
+	for i := range changes {
+		if changes[i].ID == c.never && changes[i].State != nil {
+			return nil, lambent.Errorf(lambent.CodeTooLarge, "change job %s: it is too large", c.never)
+		}
+	}
+	return c.Jobs.Change(ctx, changes...)
+}
+
+// An end that the store never takes fails alone.
+func TestEndThatIsNeverTaken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := &choosy{never: NewID()}
+		r := newRig(t, works, func(o *Options) { c.Jobs = o.Jobs; o.Jobs = c })
+		ids := []string{r.accept("f", "1", func(q *Request) { q.Invocation.RequestID = c.never })}
+		for i := range 50 {
+			ids = append(ids, r.accept("f", fmt.Sprint(i)))
+		}
+		if o := r.want(ids[0], store.JobFailed); o.Error != "NotKept" {
+			t.Errorf("the error is %s", o.Error)
+		}
+		for _, id := range ids[1:] {
+			r.want(id, store.JobSucceeded)
+		}
 	})
 }

@@ -91,9 +91,12 @@ const (
 	maxMessage    = 1 << 10 // bytes of an attempt's message
 )
 
+// add notes a try. What a function says of its error may have as many bytes as its
+// answer, and is cut.
 func (st *state) add(a Attempt) {
-	if len(a.Message) > maxMessage {
-		a.Message = strings.ToValidUTF8(a.Message[:maxMessage], "") + "..."
+	a.Error = word(a.Error)
+	if message := cut(a.Message, maxMessage); len(message) < len(a.Message) {
+		a.Message = message + "..."
 	}
 	st.Attempts = append(st.Attempts, a)
 	if len(st.Attempts) > maxAttempts {

@@ -66,6 +66,9 @@ func (s *Service) retry(h *held, errorType string) (wait time.Duration, again bo
 
 // grown is the delay of a rule after n retries; draw is from 0 to below 1.
 func grown(r lambent.RetryRule, n int, draw float64) time.Duration {
+	if r.Delay == 0 { // what it grows by may be infinite
+		return 0
+	}
 	factor := max(r.Factor, 1)
 	delay := float64(r.Delay) * math.Pow(factor, float64(n))
 	if r.MaxDelay > 0 {
@@ -82,9 +85,13 @@ func (s *Service) roomDelay(n int) time.Duration {
 
 // word is an error's type as the store takes it.
 func word(s string) string {
-	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "")
-	if len(s) > store.MaxWord {
-		s = strings.ToValidUTF8(s[:store.MaxWord], "")
+	return strings.ToValidUTF8(strings.ReplaceAll(cut(s, store.MaxWord), "\x00", ""), "")
+}
+
+// cut is the beginning of a text, of so many bytes at the most.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return s
+	return strings.ToValidUTF8(s[:most], "")
 }

@@ -230,10 +230,9 @@ func (s *Service) refused(h *held, a Attempt, v *verdict) ending {
 	a.Next = a.End.Add(wait)
 	if n := len(h.state.Attempts); n > 0 && h.state.Attempts[n-1].Error == a.Error { // one entry tells of them all
 		a.Start = h.state.Attempts[n-1].Start
-		h.state.Attempts[n-1] = a
-	} else {
-		h.state.add(a)
+		h.state.Attempts = h.state.Attempts[:n-1]
 	}
+	h.state.add(a)
 	namespace, function := ownerOf(h.job.Lane)
 	s.o.Metrics.EventRetried(namespace, function, "no_room")
 	return ending{h: h, change: store.Change{ID: h.job.ID, Status: store.JobWaiting, Due: a.Next, Uncounted: true, Error: word(a.Error), State: mustJSON(h.state)}}
