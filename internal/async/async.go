@@ -87,6 +87,9 @@ type Options struct {
 	// Deliverers are the doors to destinations by the service in their ARN. One for
 	// "lambent", HTTP endpoints, is there unless it is given.
 	Deliverers map[string]Deliverer
+	// May tells why the role of a version does not let its records go to a function, by the
+	// function's ARN; nil is that it does, and without it all do.
+	May func(from *lambent.Version, function string) error
 	// Operator is the namespace whose HTTP endpoints may be anywhere; those of all
 	// others have public addresses or such in Networks.
 	Operator string

@@ -111,7 +111,11 @@ func (s *Service) commitBatch(ctx context.Context, batch []ending) {
 		}
 	}
 	for i := range push {
-		s.box.fill(push[i].Lane, push[i].Due)
+		if push[i].Status.Ended() { // it could not go
+			s.countEnd(&push[i], push[i].Status)
+		} else {
+			s.box.fill(push[i].Lane, push[i].Due)
+		}
 	}
 	s.committed(batch, errs)
 }
@@ -192,8 +196,7 @@ func (s *Service) committed(batch []ending, errs []error) {
 			continue
 		}
 		if e.change.Status.Ended() {
-			namespace, function := ownerOf(e.h.job.Lane)
-			s.o.Metrics.EventEnded(namespace, function, string(e.change.Status))
+			s.countEnd(&e.h.job, e.change.Status)
 		}
 		if e.change.Status == store.JobWaiting {
 			s.box.fill(e.h.job.Lane, e.change.Due)
@@ -203,6 +206,11 @@ func (s *Service) committed(batch []ending, errs []error) {
 	}
 	n := len(batch)
 	s.box.tell(func(d *dispatcher) { d.uncommitted -= n })
+}
+
+func (s *Service) countEnd(j *store.Job, as store.JobStatus) {
+	namespace, function := ownerOf(j.Lane)
+	s.o.Metrics.EventEnded(namespace, function, string(as))
 }
 
 // hold remembers a leased job.

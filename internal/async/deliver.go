@@ -24,8 +24,7 @@ import (
 // deliver brings a record to its destination. It is tried until it is too old.
 func (s *Service) deliver(h *held, now time.Time) ending {
 	namespace, _ := ownerOf(h.job.Lane)
-	err := lambent.Errorf(lambent.CodeUnsupported, "nothing here delivers to %s yet", h.head.To.Service()).WithReason("NoDeliverer")
-	var failure error = err
+	var failure error = noDeliverer(h.head.To)
 	if d := s.o.Deliverers[h.head.To.Service()]; d != nil {
 		ctx, cancel := context.WithTimeout(h.ctx, sendTimeout)
 		failure = d.Deliver(ctx, Delivery{
@@ -42,10 +41,7 @@ func (s *Service) deliver(h *held, now time.Time) ending {
 		h.state.add(a)
 		return s.ended(h, store.JobSucceeded, "", nil)
 	}
-	a.Error, a.Message = string(lambent.CodeOf(failure)), failure.Error()
-	if reason := lambent.ReasonOf(failure); reason != "" {
-		a.Error = reason
-	}
+	a.Error, a.Message = classOf(failure), failure.Error()
 	a.Next = a.End.Add(s.roomDelay(h.state.Retries + 3))
 	switch {
 	case h.cancelled:
@@ -60,6 +56,10 @@ func (s *Service) deliver(h *held, now time.Time) ending {
 	h.state.Retries++
 	h.state.add(a)
 	return ending{h: h, change: store.Change{ID: h.job.ID, Status: store.JobWaiting, Due: a.Next, Error: word(a.Error), State: mustJSON(h.state)}}
+}
+
+func noDeliverer(to *lambent.Destination) *lambent.Error {
+	return lambent.Errorf(lambent.CodeUnsupported, "nothing here delivers to %s yet", to.Service()).WithReason("NoDeliverer")
 }
 
 // The headers of a delivery to an HTTP endpoint. The signature is

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/store"
 )
 
@@ -111,7 +112,10 @@ func (s *Service) deadLetter(h *held) lambent.Destination {
 // state. With attributes it is the event itself that goes there, as a dead letter.
 func (s *Service) send(h *held, f finish, to lambent.Destination, attributes map[string]string) store.Job {
 	namespace, function := ownerOf(h.job.Lane)
-	head := head{For: h.job.ID, Condition: f.condition, Source: "destination", Trace: h.head.Trace, Attributes: attributes}
+	head := head{
+		For: h.job.ID, Condition: f.condition, Source: "destination", Trace: h.head.Trace,
+		Qualifier: h.head.Qualifier, To: &to, Attributes: attributes,
+	}
 	if f.inv != nil && f.inv.TraceID != "" {
 		head.Trace = f.inv.TraceID
 	}
@@ -124,20 +128,43 @@ func (s *Service) send(h *held, f finish, to lambent.Destination, attributes map
 		ID: derivedID(h.job.ID, f.condition, to.ARN), Lane: sendLane(namespace, function), Kind: KindDestination,
 		Status: store.JobWaiting, Created: now,
 	}
-	ref, err := lambent.ParseFunctionName(to.ARN, s.o.Region)
-	if to.Service() == "lambda" && err == nil {
-		head.Qualifier, j.Lane = ref.Qualifier, laneOf(namespace, ref.Name)
-	} else {
-		head.To = &to
-	}
-	note := ""
-	if head.To != nil && s.o.Deliverers[to.Service()] == nil {
-		note = "nothing here delivers to " + to.Service() + " yet"
-		j.Status, j.Ended, j.Error = store.JobFailed, now, "NoDeliverer"
+	sent := Sent{To: to.ARN, Condition: f.condition, Job: j.ID}
+	if err := s.address(&j, &head); err != nil {
+		sent.Note = err.Error()
+		j.Status, j.Ended, j.Error = store.JobFailed, now, word(classOf(err))
 	}
 	j.Body = join(head, body)
-	h.state.Sent = append(h.state.Sent, Sent{To: to.ARN, Condition: f.condition, Job: j.ID, Note: note})
+	h.state.Sent = append(h.state.Sent, sent)
 	return j
+}
+
+// address makes of a record's job, in the lane of the function that it comes from, an
+// event of the function that it goes to, if it goes to one. That one is called as the
+// role of the version whose call has ended ("Adding a destination", AWS Lambda developer
+// guide), which is asked each time: an error says why the record cannot go.
+func (s *Service) address(j *store.Job, h *head) error {
+	switch service := h.To.Service(); {
+	case service != "lambda" && s.o.Deliverers[service] == nil:
+		return noDeliverer(h.To)
+	case service != "lambda":
+		return nil
+	}
+	namespace, function := ownerOf(j.Lane)
+	to, err := lambent.ParseFunctionName(h.To.ARN, s.o.Region)
+	if err == nil && to.Account != namespace {
+		err = lambent.Errorf(lambent.CodeDenied, "%s belongs to another account", h.To.ARN)
+	}
+	if err == nil && s.o.May != nil {
+		var from catalog.Entry
+		if from, err = s.o.Catalog.Get(namespace, function, h.Qualifier); err == nil {
+			err = s.o.May(from.Version, h.To.ARN)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	j.Lane, h.Qualifier, h.To = laneOf(namespace, to.Name), to.Qualifier, nil
+	return nil
 }
 
 // record is what became of h, of at most lambent.MaxAsyncPayload bytes: the payloads

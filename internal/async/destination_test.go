@@ -89,6 +89,62 @@ func TestNoDelivererAndDeadLetters(t *testing.T) {
 	})
 }
 
+// A record goes to a function only if the role of the version whose call has ended may
+// call it, also when it is sent again.
+func TestDestinationsAskTheRole(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const target = "arn:aws:lambda:us-east-1:" + ns + ":function:good:live"
+		var may atomic.Bool
+		r := newRig(t, picky, func(o *Options) {
+			o.May = func(from *lambent.Version, function string) error {
+				if from.Function != "f" || function != target {
+					t.Errorf("%s was asked about %s", from.Function, function)
+				}
+				if may.Load() {
+					return nil
+				}
+				return lambent.Errorf(lambent.CodeDenied, "the role does not allow it").WithReason("AccessDeniedException")
+			}
+		})
+		r.shelf.configure("f", lambent.EventConfig{OnSuccess: lambent.Destination{ARN: target}})
+		o := r.want(r.accept("f", `"ok"`), store.JobSucceeded)
+		if len(o.Sent) != 1 || o.Sent[0].Note != "the role does not allow it" {
+			t.Fatalf("sent %+v", o.Sent)
+		}
+		d := r.want(o.Sent[0].Job, store.JobFailed)
+		if d.Error != "AccessDeniedException" || d.Function != "f" || d.To != target || d.For != o.ID || r.spine.called(d.ID) != 0 {
+			t.Errorf("the record is %+v", d)
+		}
+		if _, err := r.Retry(t.Context(), ns, d.ID); lambent.CodeOf(err) != lambent.CodeDenied {
+			t.Errorf("sent again: %v", err)
+		}
+		may.Store(true)
+		again, err := r.Retry(t.Context(), ns, d.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := r.want(again, store.JobSucceeded)
+		if n.Function != "good" || n.Qualifier != "live" || n.RetryOf != d.ID || n.For != o.ID || string(n.Payload) != string(d.Payload) {
+			t.Errorf("sent again: %+v", n)
+		}
+		o = r.want(r.accept("f", `"ok"`), store.JobSucceeded)
+		r.want(o.Sent[0].Job, store.JobSucceeded)
+	})
+}
+
+// Nor does a record leave its account, whatever its configuration says.
+func TestDestinationsOfOtherAccounts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, picky, nil)
+		r.shelf.extra = map[string][]byte{"DeadLetterConfig": []byte(`{"TargetArn":"arn:aws:lambda:us-east-1:111111111111:function:good"}`)}
+		r.shelf.configure("f", lambent.EventConfig{MaxRetries: new(0)})
+		o := r.want(r.accept("f", `"bad"`), store.JobFailed)
+		if d := r.want(o.Sent[0].Job, store.JobFailed); d.Error != string(lambent.CodeDenied) || d.Function != "f" {
+			t.Errorf("the record is %+v", d)
+		}
+	})
+}
+
 // endpoint is an HTTP server that takes deliveries.
 type endpoint struct {
 	*httptest.Server

@@ -284,8 +284,7 @@ func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, er
 			return nil, unavailable("cancel the invocation", err)
 		}
 		if errs[0] == nil {
-			_, function := ownerOf(j.Lane)
-			s.o.Metrics.EventEnded(namespace, function, string(c.Status))
+			s.countEnd(&j, c.Status)
 			s.mu.Lock()
 			s.changed(id)
 			s.mu.Unlock()
@@ -351,18 +350,27 @@ func (s *Service) Retry(ctx context.Context, namespace, id string) (string, erro
 		return "", lambent.Errorf(lambent.CodeInvalid, "the payload of %s had %d bytes, too many to keep", id, h.Omitted)
 	}
 	if h.To != nil {
-		h.RetryOf = id
-		again := store.Job{ID: NewID(), Lane: j.Lane, Kind: j.Kind, Status: store.JobWaiting, Created: s.o.Now(), Body: join(h, payload)}
-		if err := s.o.Jobs.Push(ctx, again); err != nil {
-			return "", unavailable("keep the record", err)
-		}
-		s.box.fill(again.Lane, time.Time{})
-		return again.ID, nil
+		return s.sendAgain(ctx, &j, h, payload)
 	}
 	again, _, err := s.Accept(ctx, Request{
 		Invocation: s.again(&j, &h, payload), Priority: j.Priority, Key: j.Key, Labels: j.Labels, retryOf: id,
 	})
 	return again, err
+}
+
+// sendAgain makes a record's job again that has ended.
+func (s *Service) sendAgain(ctx context.Context, j *store.Job, h head, payload []byte) (string, error) {
+	h.RetryOf = j.ID
+	again := store.Job{ID: NewID(), Lane: j.Lane, Kind: j.Kind, Status: store.JobWaiting, Created: s.o.Now()}
+	if err := s.address(&again, &h); err != nil {
+		return "", err
+	}
+	again.Body = join(h, payload)
+	if err := s.o.Jobs.Push(ctx, again); err != nil {
+		return "", unavailable("keep the record", err)
+	}
+	s.box.fill(again.Lane, time.Time{})
+	return again.ID, nil
 }
 
 func (s *Service) again(j *store.Job, h *head, payload []byte) *lambent.Invocation {

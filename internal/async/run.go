@@ -1,6 +1,7 @@
 package async
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -121,10 +122,7 @@ func (s *Service) progress(h *held, report []byte) {
 func attemptOf(res *lambent.Result, err error, start, end time.Time) Attempt {
 	a := Attempt{Start: start, End: end}
 	if err != nil {
-		a.Error, a.Message = string(lambent.CodeOf(err)), err.Error()
-		if reason := lambent.ReasonOf(err); reason != "" {
-			a.Error = reason
-		}
+		a.Error, a.Message = classOf(err), err.Error()
 		return a
 	}
 	a.Version, a.Instance = res.ExecutedVersion, res.Report.Instance
@@ -137,6 +135,9 @@ func attemptOf(res *lambent.Result, err error, start, end time.Time) Attempt {
 	}
 	return a
 }
+
+// classOf is what jobs are found by that have failed with an error of the platform.
+func classOf(err error) string { return cmp.Or(lambent.ReasonOf(err), string(lambent.CodeOf(err))) }
 
 // errorOf is the type and the message of a function's error.
 func errorOf(res *lambent.Result) (typ, message string) {

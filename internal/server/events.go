@@ -18,6 +18,7 @@ func (s *Server) openEvents(context.Context) error {
 		Jobs: s.records, Invoker: s.invoke, Catalog: s.catalog, Metrics: s.metrics, Log: s.log, Region: s.config.Region,
 		Concurrency: concurrency, Lease: c.Lease, Alone: s.config.Store.URL == "", Pace: c.Pace, MaxWaiting: c.MaxWaiting,
 		Drain: s.config.Drain, KeepFor: c.KeepFor, KeepBytes: int64(c.KeepBytes), Operator: s.config.Account, Networks: c.Prefixes(),
+		May: s.mayDeliver,
 	})
 	s.keeper = s.events.NewKeeper(c.Sample)
 	s.metrics.WatchEvents(s.events.Counts)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 
 	"lambent.dev/lambent"
@@ -72,14 +73,29 @@ func (s *Server) maySchedule(sc *lambent.Schedule) error {
 	if sc.Role == "" {
 		return nil
 	}
-	const action = "lambda:InvokeFunction"
 	group := lambent.ScheduleGroup{Namespace: sc.Namespace, Name: sc.Group} // which stands for its schedules in conditions
-	if trusted, known := s.roles.Trusts(sc.Role, iam.SchedulerService, group.ARN(s.config.Region)); known && !trusted {
-		return accessDenied("The role " + sc.Role + " does not allow " + iam.SchedulerService + " to assume it")
+	return s.mayCall(sc.Namespace, sc.Role, iam.SchedulerService, group.ARN(s.config.Region), sc.Target)
+}
+
+// mayDeliver tells why what becomes of a version's calls may not go to a function; nil is
+// that it may. It goes there as the version's role, or else who may change where records go
+// could call every function.
+func (s *Server) mayDeliver(from *lambent.Version, function string) error {
+	role := cmp.Or(from.Role, lambent.DefaultRole(from.Namespace))
+	source := lambent.FunctionARN(s.config.Region, from.Namespace, from.Function, "")
+	return s.mayCall(from.Namespace, role, iam.LambdaService, source, function)
+}
+
+// mayCall tells why a service may not call a function as a role of an account, on behalf of
+// the account's resource source.
+func (s *Server) mayCall(account, role, service, source, function string) error {
+	const action = "lambda:InvokeFunction"
+	if trusted, known := s.roles.Trusts(role, service, source); known && !trusted {
+		return accessDenied("The role " + role + " does not allow " + service + " to assume it")
 	}
-	d := s.roles.Decide(iam.Caller{Account: sc.Namespace, ARN: sc.Role, Role: sc.Role}, action, sc.Target)
+	d := s.roles.Decide(iam.Caller{Account: account, ARN: role, Role: role}, action, function)
 	if !d.Allowed {
-		return accessDenied("The role " + sc.Role + " is not authorized to perform: " + action + " on resource: " + sc.Target + " " + d.Because(action))
+		return accessDenied("The role " + role + " is not authorized to perform: " + action + " on resource: " + function + " " + d.Because(action))
 	}
 	return nil
 }

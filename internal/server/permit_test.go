@@ -242,3 +242,33 @@ func TestMaySchedule(t *testing.T) {
 	trust(service(iam.LambdaService, "x"))
 	check(clerk, g, false)
 }
+
+// What becomes of a function's calls goes where the function's role may call.
+func TestMayDeliver(t *testing.T) {
+	const clerk, g = "arn:aws:iam::" + ns + ":role/clerk", "arn:aws:lambda:us-east-1:" + ns + ":function:g"
+	room := record{clerk, "lambda:InvokeFunction", g}.room(t)
+	s := &Server{roles: room}
+	s.config.Region = "us-east-1"
+	check := func(role, target string, want bool) {
+		t.Helper()
+		err := s.mayDeliver(&lambent.Version{Namespace: ns, Function: "f", Number: "1", Role: role}, target)
+		if (err == nil) != want || err != nil && lambent.CodeOf(err) != lambent.CodeDenied {
+			t.Errorf("%q calls %s: %v, want %v", role, target, err, want)
+		}
+	}
+	for _, role := range []string{"", lambent.DefaultRole(ns), clerk + "s"} {
+		check(role, g+"g", true)
+		check(role, strings.Replace(g, ns, "999999999999", 1), false)
+	}
+	check(clerk, g, true) // whose trust policy names everybody
+	check(clerk, g+"g", false)
+	check(clerk, g+":2", false)
+	_, err := room.UpdateRole(t.Context(), ns, "clerk", func(v *iam.Role) error {
+		v.Trust = strings.Replace(everybody, `"*"`, `{"Service":"`+iam.SchedulerService+`"}`, 1)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(clerk, g, false)
+}

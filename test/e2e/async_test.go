@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
@@ -238,5 +239,64 @@ func TestChainsThroughDestinationsEnd(t *testing.T) {
 	}
 	if len(stopped) != 1 || len(calls) < 30 || len(calls) > 36 {
 		t.Errorf("%d calls, %d of them refused as a loop", len(calls), len(stopped))
+	}
+}
+
+// What becomes of a call goes to another function as the role of the function that was
+// called, which is asked each time.
+func TestDestinationsNeedTheRole(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	for _, name := range []string{"teller", "hearer"} {
+		s.Create(t, harness.Function{Name: name, Runtime: "python3.11", Handler: "app.handler", Memory: 128, Zip: harness.Zip(t, map[string]string{"app.py": "def handler(event, context): return 1\n"})})
+	}
+	hearer := "arn:aws:lambda:us-east-1:000000000000:function:hearer"
+	configure := func() error {
+		_, err := s.Lambda().PutFunctionEventInvokeConfig(t.Context(), &lambda.PutFunctionEventInvokeConfigInput{
+			FunctionName: aws.String("teller"), DestinationConfig: &types.DestinationConfig{OnSuccess: &types.OnSuccess{Destination: &hearer}},
+		})
+		return err
+	}
+	if err := configure(); err != nil { // a role that is not on record may call functions of its account
+		t.Fatal(err)
+	}
+	roles := iam.NewFromConfig(s.Config())
+	trust := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}}`
+	if _, err := roles.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("test"), AssumeRolePolicyDocument: &trust}); err != nil {
+		t.Fatal(err)
+	}
+	calls := func(args ...string) (list []client.Call) {
+		t.Helper()
+		out, said, err := s.CLI("", append([]string{"invocations", "list", "--json"}, args...)...)
+		if err != nil || json.Unmarshal([]byte(out), &list) != nil {
+			t.Fatalf("%v: %v\n%s%s", args, err, out, said)
+		}
+		return list
+	}
+	if _, _, err := s.CLI("", "invoke", "teller", "--async", "--wait", "-d", "{}"); err != nil {
+		t.Fatal(err)
+	}
+	kept := calls("teller", "--kind", "destination")
+	if len(kept) != 1 || kept[0].Status != client.CallFailed || kept[0].Error != "AccessDeniedException" || len(calls("hearer")) > 0 {
+		t.Fatalf("records %+v, and calls %+v", kept, calls("hearer"))
+	}
+	if _, said, err := s.CLI("", "invocations", "retry", kept[0].ID); err == nil || !strings.Contains(said, "not authorized to perform: lambda:InvokeFunction") {
+		t.Errorf("sent again: %v, %s", err, said)
+	}
+	may := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"lambda:InvokeFunction","Resource":"` + hearer + `"}}`
+	_, err := roles.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("test"), PolicyName: aws.String("may"), PolicyDocument: &may})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, said, err := s.CLI("", "invocations", "retry", kept[0].ID); err != nil {
+		t.Fatalf("sent again: %v, %s", err, said)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		heard := calls("hearer")
+		if len(heard) == 1 && heard[0].Status == client.CallSucceeded {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the other function has %+v", heard)
+		}
 	}
 }
