@@ -52,6 +52,9 @@ type Options struct {
 	NewID       func() string    // makes revision ids; random UUIDs when nil
 	// Trusts tells whether a role lets a function, by its ARN, have it; nil is always.
 	Trusts func(role, function string) bool
+	// May tells why a version's role does not let it call a function, by its ARN; nil is
+	// that it does, and without it all do.
+	May func(from *lambent.Version, function string) error
 	// OnChange, when set, is called after a version changed or went away, so
 	// that its instances can be retired. It is called without locks held.
 	OnChange func(ns, function, number string)

@@ -98,6 +98,9 @@ func (c *Catalog) eventChanged(f *function, in EventChange, update bool) (*lambe
 	if err := c.checkEventConfig(k, e); err != nil {
 		return nil, err
 	}
+	if err := c.checkMay(f, in); err != nil {
+		return nil, err
+	}
 	f.putEvent(e)
 	return e, nil
 }
@@ -182,6 +185,18 @@ func (c *Catalog) checkDestination(k id, d lambent.Destination) error {
 		}
 	}
 	return invalid("Destination", "The destination ARN %s is invalid.", d.ARN)
+}
+
+// checkMay refuses a function as a new destination that the role of f does not let it
+// call. What it allows may change: it is asked again when a record goes there.
+func (c *Catalog) checkMay(f *function, in EventChange) error {
+	from, _ := f.resolve(in.Qualifier)
+	for _, d := range []*lambent.Destination{in.OnSuccess, in.OnFailure} {
+		if d != nil && d.Service() == "lambda" && c.o.May != nil && c.o.May(from, d.ARN) != nil {
+			return invalid("Destination", "The function's execution role does not have permissions to call InvokeFunction on %s", d.ARN)
+		}
+	}
+	return nil
 }
 
 func checkRules(e *lambent.EventConfig) error {

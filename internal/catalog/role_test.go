@@ -36,3 +36,31 @@ func TestRolesThatLetNobody(t *testing.T) {
 		t.Errorf("the function is %+v", v)
 	}
 }
+
+// A destination that the function's role may not call is refused when it is set, and not
+// when something else is.
+func TestDestinationsThatTheRoleDoesNotAllow(t *testing.T) {
+	x := openOn(t, store.NewMemory())
+	for _, name := range []string{"f", "g"} {
+		x.create(name)
+	}
+	to := lambent.Destination{ARN: lambent.FunctionARN(x.o.Region, ns, "g", "")}
+	x.o.May = func(from *lambent.Version, function string) error {
+		if from.Function != "f" || function != to.ARN {
+			t.Errorf("asked whether %s may call %s", from.Function, function)
+		}
+		return lambent.Errorf(lambent.CodeDenied, "no")
+	}
+	const refusal = "The function's execution role does not have permissions to call InvokeFunction on "
+	set := EventChange{Namespace: ns, Function: "f", OnSuccess: &to}
+	_, err := x.PutEventConfig(t.Context(), set, false)
+	x.refused(err, lambent.CodeInvalid, refusal+to.ARN)
+	x.refused(x.SetEvents(t.Context(), set, nil), lambent.CodeInvalid, refusal+to.ARN)
+	denied := x.o.May
+	x.o.May = nil
+	_, err = x.PutEventConfig(t.Context(), set, false)
+	x.ok(err)
+	x.o.May = denied
+	_, err = x.PutEventConfig(t.Context(), EventChange{Namespace: ns, Function: "f", MaxRetries: new(1)}, true)
+	x.ok(err)
+}

@@ -231,7 +231,7 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 	s.catalog, err = catalog.Open(ctx, catalog.Options{
 		Records: s.records, Artifacts: s.artifacts, Runtimes: s.runtimes, Images: s.images,
 		Region: s.config.Region, Concurrency: s.config.Instances.Concurrency, Log: s.log, NewID: uuid.NewString,
-		OnChange: s.retire, OnWanted: s.wanted, Trusts: s.trusts,
+		OnChange: s.retire, OnWanted: s.wanted, Trusts: s.trusts, May: s.mayDeliver,
 	})
 	return err
 }

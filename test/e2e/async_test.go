@@ -282,6 +282,10 @@ func TestDestinationsNeedTheRole(t *testing.T) {
 	if _, said, err := s.CLI("", "invocations", "retry", kept[0].ID); err == nil || !strings.Contains(said, "not authorized to perform: lambda:InvokeFunction") {
 		t.Errorf("sent again: %v, %s", err, said)
 	}
+	refused := "The function's execution role does not have permissions to call InvokeFunction on " + hearer
+	if err := configure(); err == nil || !strings.Contains(err.Error(), refused) {
+		t.Errorf("the destination again: %v", err)
+	}
 	may := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"lambda:InvokeFunction","Resource":"` + hearer + `"}}`
 	_, err := roles.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("test"), PolicyName: aws.String("may"), PolicyDocument: &may})
 	if err != nil {
