@@ -97,3 +97,13 @@ func (c *Catalog) setDeadLetter(k id, f *function, to lambent.Destination) error
 	c.updating(f, v, warning)
 	return nil
 }
+
+// checkDeadLetter refuses what is neither a queue nor a topic: dead letters go nowhere else
+// (DeadLetterConfig, AWS Lambda API reference).
+func checkDeadLetter(v *lambent.Version) error {
+	to := v.DeadLetter()
+	if service := to.Service(); to.ARN == "" || service == "sqs" || service == "sns" {
+		return nil
+	}
+	return invalid("DeadLetter", "Invalid dead letter queue ARN: %s is not the ARN of a queue or a topic", to.ARN)
+}

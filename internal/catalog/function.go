@@ -84,6 +84,9 @@ func (c *Catalog) newHead(in CreateFunction) (head *lambent.Version, warning str
 	if err := c.checkRole(&v); err != nil {
 		return nil, "", err
 	}
+	if err := checkDeadLetter(&v); err != nil {
+		return nil, "", err
+	}
 	if err := checkTags(in.Tags); err != nil {
 		return nil, "", err
 	}
@@ -268,6 +271,11 @@ func (c *Catalog) edited(head *lambent.Version, in UpdateConfig) (v *lambent.Ver
 	}
 	if e.Role != head.Role {
 		if err := c.checkRole(&e); err != nil {
+			return nil, "", err
+		}
+	}
+	if e.DeadLetter() != head.DeadLetter() {
+		if err := checkDeadLetter(&e); err != nil {
 			return nil, "", err
 		}
 	}

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"strings"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/client"
@@ -33,18 +32,6 @@ func (a *api) events(c *call, name string) (client.EventSettings, error) {
 		out.DeadLetter = &letter
 	}
 	return out, nil
-}
-
-// deadLetter reads a dead letter's target; nil leaves it, and "" takes it back.
-func deadLetter(arn *string) (*lambent.Destination, error) {
-	if arn == nil {
-		return nil, nil
-	}
-	to := &lambent.Destination{ARN: *arn}
-	if *arn != "" && (to.Service() == "" || strings.HasPrefix(*arn, lambent.HTTPDestination)) {
-		return nil, lambent.Errorf(lambent.CodeInvalid, "deadLetter %q is not the ARN of a queue or a topic", *arn)
-	}
-	return to, nil
 }
 
 // getQueue tells how many of a function's asynchronous calls wait, and for how long.

@@ -344,9 +344,9 @@ func (a *api) putEvents(c *call) error {
 			})
 		}
 	}
-	letter, err := deadLetter(in.DeadLetter)
-	if err != nil {
-		return err
+	var letter *lambent.Destination
+	if in.DeadLetter != nil {
+		letter = &lambent.Destination{ARN: *in.DeadLetter}
 	}
 	if err := a.o.Catalog.SetEvents(c.Context(), change, letter); err != nil {
 		return err

@@ -93,6 +93,14 @@ func TestDeadLetterIsTakenBack(t *testing.T) {
 	if got := set(queue); got == nil || *got.TargetArn != queue {
 		t.Errorf("set to %+v", got)
 	}
+	to := &types.DeadLetterConfig{TargetArn: aws.String("arn:aws:lambda:us-east-1:000000000000:function:letters")}
+	_, err := c.UpdateFunctionConfiguration(ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: name, DeadLetterConfig: to})
+	wantCode(t, err, "InvalidParameterValueException")
+	_, err = c.CreateFunction(ctx, &awslambda.CreateFunctionInput{
+		FunctionName: aws.String("more"), Runtime: types.RuntimePython312, Handler: aws.String("index.handler"), Role: aws.String(role),
+		Code: &types.FunctionCode{ZipFile: archive("index.py", "")}, DeadLetterConfig: to,
+	})
+	wantCode(t, err, "InvalidParameterValueException")
 	if got := set(""); got != nil {
 		t.Errorf("taken back, it is %+v", got)
 	}
