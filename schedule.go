@@ -27,7 +27,7 @@ type Schedule struct {
 	Target     string `json:"target"` // the ARN that the next two are of
 	Function   string `json:"function"`
 	Qualifier  string `json:"qualifier,omitempty"`
-	Role       string `json:"role,omitempty"`  // kept, and of no effect
+	Role       string `json:"role,omitempty"`  // that the function is called as; "" is the account itself
 	Input      string `json:"input,omitempty"` // the event; "" is AWS's own
 	KMSKey     string `json:"kmsKey,omitempty"`
 	DeadLetter string `json:"deadLetter,omitempty"` // ARN of a queue for events that could not be handed over

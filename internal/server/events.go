@@ -29,7 +29,7 @@ func (s *Server) openEvents(context.Context) error {
 func (s *Server) openTriggers(ctx context.Context) (err error) {
 	s.triggers, err = trigger.Open(ctx, trigger.Options{
 		Records: s.records, Queue: s.events, Region: s.config.Region, Alone: s.config.Store.URL == "", Metrics: s.metrics, Log: s.log, Point: s.hooks.Point,
-		May: s.maySchedule,
+		May: s.maySchedule, Trusts: s.trustsSchedule,
 	})
 	return err
 }

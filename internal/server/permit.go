@@ -73,8 +73,20 @@ func (s *Server) maySchedule(sc *lambent.Schedule) error {
 	if sc.Role == "" {
 		return nil
 	}
-	group := lambent.ScheduleGroup{Namespace: sc.Namespace, Name: sc.Group} // which stands for its schedules in conditions
-	return s.mayCall(sc.Namespace, sc.Role, iam.SchedulerService, group.ARN(s.config.Region), sc.Target)
+	return s.mayCall(sc.Namespace, sc.Role, iam.SchedulerService, s.groupOf(sc), sc.Target)
+}
+
+// trustsSchedule tells whether a schedule's role lets the scheduler assume it, or is not on
+// record.
+func (s *Server) trustsSchedule(sc *lambent.Schedule) bool {
+	trusted, known := s.roles.Trusts(sc.Role, iam.SchedulerService, s.groupOf(sc))
+	return trusted || !known
+}
+
+// groupOf is the ARN of a schedule's group, which stands for its schedules in conditions.
+func (s *Server) groupOf(sc *lambent.Schedule) string {
+	group := lambent.ScheduleGroup{Namespace: sc.Namespace, Name: sc.Group}
+	return group.ARN(s.config.Region)
 }
 
 // mayDeliver tells why what becomes of a version's calls may not go to a function; nil is

@@ -235,10 +235,20 @@ func TestMaySchedule(t *testing.T) {
 		return `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"` + name + `"},
 			"Condition":{"StringEquals":{"aws:SourceAccount":"` + ns + `"},"ArnLike":{"aws:SourceArn":"arn:aws:scheduler:us-east-1:` + ns + `:schedule-group/` + group + `"}}}}`
 	}
+	trusts := func(role string, want bool) {
+		t.Helper()
+		if got := s.trustsSchedule(&lambent.Schedule{Namespace: ns, Group: "x", Name: "s", Role: role}); got != want {
+			t.Errorf("%q lets the scheduler have it: %v, want %v", role, got, want)
+		}
+	}
 	trust(service(iam.SchedulerService, "x"))
 	check(clerk, g, true)
+	trusts(clerk, true)
+	trusts(clerk+"s", true)
+	trusts("", true)
 	trust(service(iam.SchedulerService, "y"))
 	check(clerk, g, false)
+	trusts(clerk, false)
 	trust(service(iam.LambdaService, "x"))
 	check(clerk, g, false)
 }

@@ -58,6 +58,10 @@ func (r *Room) check(s *lambent.Schedule) (plan, error) {
 	case !strings.HasSuffix(s.Expression, ")"): // the plain fields of cron are not AWS's
 		return plan{}, invalid("Invalid Schedule Expression %.100s.", s.Expression)
 	}
+	// Whether the role allows the call is asked when it is due, as on AWS.
+	if r.o.Trusts != nil && !r.o.Trusts(s) {
+		return plan{}, invalid("The execution role you provide must allow AWS EventBridge Scheduler to assume the role.")
+	}
 	p, err := planOf(s)
 	if lambent.ReasonOf(err) == "Schedule" {
 		return plan{}, invalid("Invalid Schedule Expression %.100s: %s.", s.Expression, err.Error())

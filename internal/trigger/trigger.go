@@ -40,7 +40,10 @@ type Options struct {
 	Alone   bool // no other server changes the records
 	// May tells why a schedule's role does not let it call its function; nil is that it
 	// does, and without it all do.
-	May     func(s *lambent.Schedule) error
+	May func(s *lambent.Schedule) error
+	// Trusts tells whether a schedule's role lets the scheduler have it, or is not on
+	// record; without it all do.
+	Trusts  func(s *lambent.Schedule) bool
 	Metrics *telemetry.Metrics // may be nil
 	Log     *slog.Logger       // discarded when nil
 	// Point, if set, is called between two durable writes that belong together; a

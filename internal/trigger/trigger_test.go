@@ -53,6 +53,7 @@ type rig struct {
 	queue   Queue
 	shared  bool // there are other servers
 	may     func(*lambent.Schedule) error
+	trusts  func(*lambent.Schedule) bool
 	metrics *telemetry.Metrics
 	log     bytes.Buffer
 	end     func()
@@ -70,7 +71,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	r.t.Helper()
 	room, err := Open(r.t.Context(), Options{
-		Records: r.records, Queue: r.queue, Region: region, Alone: !r.shared, May: r.may, Metrics: r.metrics,
+		Records: r.records, Queue: r.queue, Region: region, Alone: !r.shared, May: r.may, Trusts: r.trusts, Metrics: r.metrics,
 		Log: slog.New(slog.NewTextHandler(&r.log, nil)),
 	})
 	if err != nil {
@@ -317,6 +318,36 @@ func (r *rig) failed() {
 	if len(letters) != 1 || letters[0].Error != "NoDeliverer" {
 		r.t.Errorf("letters: %+v", letters)
 	}
+}
+
+// A role that does not let the scheduler have it is refused when a schedule gets it.
+func TestRoleThatLetsNobody(t *testing.T) {
+	inTime(t, func(t *testing.T, r *rig) {
+		r.end()
+		const closed = "arn:aws:iam::" + ns + ":role/closed"
+		r.trusts = func(s *lambent.Schedule) bool {
+			if s.Group != lambent.DefaultGroup {
+				t.Errorf("asked for the group %q", s.Group)
+			}
+			return s.Role != closed
+		}
+		r.start()
+		r.make("clerk", "rate(1 hour)")
+		s, err := r.Schedule(ns, "", "clerk")
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := *s
+		changed.Role, changed.Group = closed, ""
+		_, err = r.Update(t.Context(), changed)
+		if lambent.CodeOf(err) != lambent.CodeInvalid || !strings.Contains(err.Error(), "must allow AWS EventBridge Scheduler to assume the role") {
+			t.Errorf("changed: %v", err)
+		}
+		changed.Name = "another"
+		if _, err = r.Create(t.Context(), changed); lambent.CodeOf(err) != lambent.CodeInvalid {
+			t.Errorf("made: %v", err)
+		}
+	})
 }
 
 // What a schedule's role allows is asked when it is due, not when it is made.
