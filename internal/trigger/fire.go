@@ -86,6 +86,7 @@ func (r *Room) idle(now time.Time) time.Duration {
 func (r *Room) take(now time.Time) []*firing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.look(now)
 	var out []*firing
 	for len(out) < maxBatch && len(r.queue) > 0 && !r.queue[0].at.After(now) {
 		e := heap.Pop(&r.queue).(*entry)
@@ -102,6 +103,22 @@ func (r *Room) take(now time.Time) []*firing {
 		out = append(out, f)
 	}
 	return out
+}
+
+// setBack is by how much the clock on the wall is behind what it has been when it was set
+// back. Less is the difference between the clocks of two servers.
+const setBack = time.Minute
+
+// look has all schedules wait for their next times as of now when the clock was set back:
+// what they have waited for is far ahead. The caller holds mu.
+func (r *Room) look(now time.Time) {
+	now = now.Round(0) // what stays right when the clock is set is no help here
+	if now.Before(r.seen.Add(-setBack)) {
+		for _, e := range r.of {
+			r.arrange(e)
+		}
+	}
+	r.seen = now
 }
 
 // fire hands calls over, and then notes which: what a server that is killed in

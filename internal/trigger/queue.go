@@ -84,6 +84,11 @@ func (r *Room) arrange(e *entry) {
 	if e.firing {
 		return
 	}
+	// Times that were called for ahead of a clock that was set back since are to come. Of
+	// one that is called for again the queue knows the name.
+	if now := moment(); e.fired.After(now.Add(setBack)) {
+		e.fired = now
+	}
 	e.due = time.Time{}
 	if !e.s.Disabled {
 		e.due = e.plan.next(e.fired)

@@ -69,6 +69,7 @@ type Room struct {
 	groups map[groupKey]*group
 	count  map[string]int // schedules by namespace
 	queue  queue          // of those with a time to come
+	seen   time.Time      // the clock on the wall, when Run looked at it last
 }
 
 // key names a schedule, groupKey a group.

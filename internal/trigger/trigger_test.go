@@ -320,6 +320,32 @@ func (r *rig) failed() {
 	}
 }
 
+// A clock that was far ahead, and was set back, keeps no schedule from its times: neither
+// while the server runs nor after it has started again.
+func TestClockIsSetBack(t *testing.T) {
+	inTime(t, func(t *testing.T, r *rig) {
+		r.make("hourly", "rate(1 hour)")
+		time.Sleep(time.Minute)
+		r.want(r.times(), "01T00:00:00Z")
+		ahead := time.Now().Add(10 * 365 * 24 * time.Hour).Round(0)
+		r.mu.Lock()
+		e := r.of[key{ns, lambent.DefaultGroup, "hourly"}]
+		e.fired, e.at, r.seen = ahead, ahead.Add(time.Hour), ahead // as if that had been its time
+		r.Room.queue.put(e)
+		r.mu.Unlock()
+		time.Sleep(time.Hour)
+		r.want(r.times(), "01T00:00:00Z", "01T01:00:00Z")
+		r.end()
+		mark := store.Op{Key: key{ns, lambent.DefaultGroup, "hourly"}.mark(), Value: []byte(ahead.UTC().Format(time.RFC3339))}
+		if _, err := r.store.Commit(t.Context(), mark); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		time.Sleep(time.Hour)
+		r.want(r.times(), "01T00:00:00Z", "01T01:00:00Z", "01T02:00:00Z")
+	})
+}
+
 // A role that does not let the scheduler have it is refused when a schedule gets it.
 func TestRoleThatLetsNobody(t *testing.T) {
 	inTime(t, func(t *testing.T, r *rig) {
