@@ -109,6 +109,7 @@ type Service struct {
 
 	mu       sync.Mutex               // guards what follows
 	held     map[string]*held         // leased jobs, by id
+	cancels  map[string]int           // calls of Cancel that have not returned, by job
 	watchers map[string]chan struct{} // closed when something about the job has changed
 	waiting  int                      // events that wait, as of the last look
 	oldest   map[string]time.Time     // since when jobs wait in the store, by lane, as of the last look
@@ -147,7 +148,7 @@ func New(o Options) *Service {
 	o.Deliverers = doors
 	return &Service{
 		o: o, box: inbox{wake: make(chan struct{}, 1)}, ends: make(chan ending, maxUncommitted),
-		held: map[string]*held{}, watchers: map[string]chan struct{}{}, oldest: map[string]time.Time{},
+		held: map[string]*held{}, cancels: map[string]int{}, watchers: map[string]chan struct{}{}, oldest: map[string]time.Time{},
 	}
 }
 

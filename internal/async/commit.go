@@ -218,6 +218,10 @@ func (s *Service) hold(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[h.job.ID] = h
+	if s.cancels[h.job.ID] > 0 {
+		h.cancelled = true
+		h.cancel()
+	}
 }
 
 // known tells whether a job that was just leased is held already, because its

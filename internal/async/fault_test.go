@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lambent.dev/lambent"
@@ -365,6 +366,32 @@ func TestEndThatIsNeverTaken(t *testing.T) {
 		}
 		for _, id := range ids[1:] {
 			r.want(id, store.JobSucceeded)
+		}
+	})
+}
+
+// slow is a store whose leased jobs take their time to arrive.
+type slow struct{ store.Jobs }
+
+func (s slow) Take(ctx context.Context, lane string, limit int, now, until time.Time) ([]store.Job, error) {
+	jobs, err := s.Jobs.Take(ctx, lane, limit, now, until)
+	time.Sleep(5 * onItsWay / 2)
+	return jobs, err
+}
+
+// A call that is cancelled between its lease and its arrival is not run.
+func TestCancelOnTheWay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, works, func(o *Options) { o.Jobs = slow{o.Jobs} })
+		id := r.accept("f", "1")
+		synctest.Wait() // it is leased
+		o, err := r.Cancel(t.Context(), ns, id)
+		if err != nil || o.Status != store.JobCancelled {
+			t.Fatalf("%+v, %v", o, err)
+		}
+		time.Sleep(time.Minute)
+		if n := r.spine.called(id); n != 0 {
+			t.Errorf("it ran %d times", n)
 		}
 	})
 }

@@ -261,11 +261,15 @@ func (s *Service) Wait(ctx context.Context, namespace, id string) (*Object, erro
 // Cancel ends a call that waits or runs. The error is CodeConflict when it has
 // ended already.
 func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, error) {
-	const tries = 5
-	for range tries {
+	s.wanted(id, +1)
+	defer s.wanted(id, -1)
+	for n := range cancelTries {
 		j, err := s.find(ctx, namespace, id)
 		if err != nil {
 			return nil, err
+		}
+		if j.Status == store.JobCancelled && n > 0 { // when it arrived
+			return s.Get(ctx, namespace, id)
 		}
 		if j.Status.Ended() {
 			return nil, lambent.Errorf(lambent.CodeConflict, "the invocation has ended already: %s", j.Status).WithReason("AlreadyEnded")
@@ -274,6 +278,13 @@ func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, er
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 			defer cancel()
 			return s.Wait(ctx, namespace, id)
+		}
+		if s.o.Alone && j.Status == store.JobRunning { // it is on its way here, or its end to the store
+			select {
+			case <-ctx.Done():
+			case <-time.After(onItsWay):
+			}
+			continue
 		}
 		c := store.Change{ID: id, Token: j.Token, Status: store.JobCancelled, Ended: s.o.Now(), Error: "Cancelled"}
 		if j.Status == store.JobWaiting {
@@ -293,6 +304,22 @@ func (s *Service) Cancel(ctx context.Context, namespace, id string) (*Object, er
 		}
 	}
 	return nil, lambent.Errorf(lambent.CodeUnavailable, "the invocation changes hands; try again")
+}
+
+// How often it is tried to cancel a job, and how long to wait for one that was leased and
+// is on its way to the dispatcher.
+const (
+	cancelTries = 50
+	onItsWay    = 20 * time.Millisecond
+)
+
+// wanted counts who wants a job cancelled that may be about to arrive.
+func (s *Service) wanted(id string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancels[id] += n; s.cancels[id] == 0 {
+		delete(s.cancels, id)
+	}
 }
 
 // cancelHere cancels a job that this server holds.
