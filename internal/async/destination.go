@@ -119,13 +119,13 @@ func (s *Service) send(h *held, f finish, to lambent.Destination, attributes map
 	if f.inv != nil && f.inv.TraceID != "" {
 		head.Trace = f.inv.TraceID
 	}
-	body := h.payload
+	body, name := h.payload, []string{h.job.ID, f.condition, to.ARN, "letter"} // a queue may get both
 	if attributes == nil {
-		body = s.record(h, f)
+		body, name = s.record(h, f), name[:3]
 	}
 	now := s.o.Now()
 	j := store.Job{
-		ID: derivedID(h.job.ID, f.condition, to.ARN), Lane: sendLane(namespace, function), Kind: KindDestination,
+		ID: derivedID(name...), Lane: sendLane(namespace, function), Kind: KindDestination,
 		Status: store.JobWaiting, Created: now,
 	}
 	sent := Sent{To: to.ARN, Condition: f.condition, Job: j.ID}

@@ -89,6 +89,21 @@ func TestNoDelivererAndDeadLetters(t *testing.T) {
 	})
 }
 
+// A queue that gets both the records and the dead letters of a function gets both.
+func TestRecordAndDeadLetterInOneQueue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const queue = "arn:aws:sqs:us-east-1:" + ns + ":queue"
+		r := newRig(t, picky, nil)
+		r.shelf.extra = map[string][]byte{"DeadLetterConfig": []byte(`{"TargetArn":"` + queue + `"}`)}
+		r.shelf.configure("f", lambent.EventConfig{MaxRetries: new(0), OnFailure: lambent.Destination{ARN: queue}})
+		o := r.want(r.accept("f", `"bad"`), store.JobFailed)
+		found, err := r.List(t.Context(), Query{Namespace: ns, Function: "f", Kind: KindDestination})
+		if err != nil || len(found) != 2 || len(o.Sent) != 2 || o.Sent[0].Job == o.Sent[1].Job {
+			t.Errorf("sent %+v, found %d, %v", o.Sent, len(found), err)
+		}
+	})
+}
+
 // A record goes to a function only if the role of the version whose call has ended may
 // call it, also when it is sent again.
 func TestDestinationsAskTheRole(t *testing.T) {
