@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -123,20 +125,23 @@ func (r *Request) check(now time.Time) error {
 	switch {
 	case len(r.Labels) > MaxLabels:
 		return refuse("there are %d labels; at most %d are allowed", len(r.Labels), MaxLabels)
-	case len(r.Key) > maxKey || len(r.Idempotency) > maxKey:
-		return refuse("a key has at most %d bytes", maxKey)
+	case len(r.Key) > maxKey || len(r.Idempotency) > maxKey || !isText(r.Key):
+		return refuse("a key is text of at most %d bytes", maxKey)
 	case r.Priority < -maxPriority || r.Priority > maxPriority:
 		return refuse("the priority %d is not from %d to %d", r.Priority, -maxPriority, maxPriority)
 	case r.At.Sub(now) > maxAhead:
 		return refuse("a call can be put off for at most %s", fmt.Sprint(maxAhead))
 	}
 	for name, value := range r.Labels {
-		if name == "" || len(name) > maxLabel || len(value) > maxLabel {
-			return refuse("the label %.40q has no name, or more than %d bytes", name, maxLabel)
+		if name == "" || len(name) > maxLabel || len(value) > maxLabel || !isText(name) || !isText(value) {
+			return refuse("the label %.40q has no name, more than %d bytes, or such as are no text", name, maxLabel)
 		}
 	}
 	return nil
 }
+
+// isText tells whether every store can keep a text that jobs are found by.
+func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 // same checks that the call that is there is the one that j would be.
 func (s *Service) same(ctx context.Context, j *store.Job) error {

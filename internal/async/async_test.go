@@ -211,6 +211,8 @@ func TestRefusals(t *testing.T) {
 			"no label":    {Request{Invocation: inv("f", "1"), Labels: map[string]string{"": "x"}}, lambent.CodeInvalid},
 			"priority":    {Request{Invocation: inv("f", "1"), Priority: 1001}, lambent.CodeInvalid},
 			"key":         {Request{Invocation: inv("f", "1"), Key: strings.Repeat("k", 257)}, lambent.CodeInvalid},
+			"key of NUL":  {Request{Invocation: inv("f", "1"), Key: "a\x00"}, lambent.CodeInvalid},
+			"no text":     {Request{Invocation: inv("f", "1"), Labels: map[string]string{"a": "\xff"}}, lambent.CodeInvalid},
 			"far":         {Request{Invocation: inv("f", "1"), At: time.Now().Add(2 * maxAhead)}, lambent.CodeInvalid},
 		} {
 			if _, _, err := r.Accept(t.Context(), tt.q); lambent.CodeOf(err) != tt.want {
