@@ -117,6 +117,7 @@ var fences = []struct {
 	{"github.com/google/nftables", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},
 	{"github.com/vishvananda/netlink", []string{"internal/sandbox/linux"}, "the kernel belongs to the driver"},
 	{"github.com/evanw/esbuild", []string{"internal/cli/build"}, "one builder of bundles"},
+	{"github.com/BurntSushi/toml", []string{"internal/cli/build"}, "what other tools configure is read in one place"},
 	{"github.com/spf13/cobra", []string{"internal/cli"}, "commands live in one room"},
 	{"github.com/prometheus/", []string{"internal/telemetry"}, "metrics are on one page"},
 	{"go.opentelemetry.io/", []string{"internal/telemetry"}, "spans are made in one place"},

@@ -126,7 +126,7 @@ func (a *app) pack(ctx context.Context, b build.Builder, tree fs.FS, src *source
 	var err error
 	switch src.guess.Family {
 	case project.Node, project.Bun, project.Deno:
-		err = b.NodePackages(ctx)
+		err = b.NodePackages(ctx, false)
 	case project.Python:
 		if b.Runtime, err = choose(ctx, *src); err == nil {
 			packages, err = b.PythonPackages(ctx)

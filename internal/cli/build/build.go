@@ -164,13 +164,27 @@ func (b Builder) Hint() {
 			b.Say("hint: there is a " + h.file + " and no " + h.where + ": what it names is not in the function; run " + h.command)
 		}
 	}
-	if needsOf.MatchString(b.read("pyproject.toml")) && !b.has("requirements.txt") {
-		b.Say("hint: packages are fetched by requirements.txt, and there is only a pyproject.toml: what it names is not in the function; run uv pip compile pyproject.toml -o requirements.txt")
+	if b.has("requirements.txt") {
+		return
+	}
+	for _, lock := range []struct{ file, export string }{
+		{"uv.lock", "uv export --no-emit-project -o requirements.txt"},
+		{"poetry.lock", "poetry export -o requirements.txt"},
+		{"pdm.lock", "pdm export -o requirements.txt"},
+		{"Pipfile", "pipenv requirements > requirements.txt"},
+	} {
+		if b.has(lock.file) {
+			b.Say("hint: " + lock.file + " is not read: run " + lock.export + " for what it names")
+			return
+		}
+	}
+	if ofPoetry.MatchString(b.read("pyproject.toml")) {
+		b.Say("hint: of pyproject.toml only the dependencies of [project] are fetched, and not Poetry's own: run poetry export -o requirements.txt")
 	}
 }
 
-// needsOf finds packages in a pyproject.toml: those of PEP 621, or of Poetry.
-var needsOf = regexp.MustCompile(`(?m)^dependencies\s*=\s*\[\s*["']|^\[tool\.poetry\.dependencies\]`)
+// ofPoetry finds packages as Poetry 1 has them in a pyproject.toml.
+var ofPoetry = regexp.MustCompile(`(?m)^\[tool\.poetry\.dependencies\]`)
 
 // has tells whether the source has a file, or a directory, of that name.
 func (b Builder) has(name string) bool {

@@ -2,6 +2,7 @@ package build
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -81,7 +82,7 @@ func TestGo(t *testing.T) {
 		if string(text) != "hello\n" || err != nil {
 			t.Errorf("%s: the program says %q, %v", where, text, err)
 		}
-		if !strings.Contains(b.text(), "CGO_ENABLED=0") || !strings.Contains(b.text(), "does not require github.com/aws/aws-lambda-go") {
+		if !strings.Contains(b.text(), "CGO_ENABLED=0") || !strings.Contains(b.text(), "hint: nothing in it imports github.com/aws/aws-lambda-go") {
 			t.Errorf("said %q", b.lines)
 		}
 		wantGone(t, out)
@@ -140,7 +141,7 @@ func TestGoInModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err, b.text())
 	}
-	if strings.Contains(b.text(), "hint") { // what the module requires is not said here
+	if !strings.Contains(b.text(), "be deployed with --port 8080") { // wherever go.mod is
 		t.Errorf("said %q", b.lines)
 	}
 	wantGone(t, out)
@@ -156,7 +157,7 @@ func TestNoTools(t *testing.T) {
 	_, pipErr := b.PythonPackages(ctx)
 	for want, err := range map[string]error{
 		"there is no go command to build it with: install Go": goErr, "there is no cargo command": rustErr,
-		"there is no mvn command": b.Maven(ctx, ""), "there is no npm command": b.NodePackages(ctx), "there is no python3 command": pipErr,
+		"there is no mvn command": b.Maven(ctx, ""), "there is no npm command": b.NodePackages(ctx, false), "there is no python3 command": pipErr,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
@@ -179,6 +180,9 @@ func TestRustProgram(t *testing.T) {
 	wantGone(t, out)
 	if _, _, err := programOf(`{"packages": [{"targets": [{"name": "a", "kind": ["bin"]}, {"name": "b", "kind": ["bin"]}]}]}`); err == nil || !strings.Contains(err.Error(), "has 2 programs (a, b)") {
 		t.Errorf("two programs: %v", err)
+	}
+	if name, _, err := programOf(`{"packages": [{"default_run": "b", "targets": [{"name": "a", "kind": ["bin"]}, {"name": "b", "kind": ["bin"]}]}]}`); name != "b" || err != nil {
+		t.Errorf("two programs, of which one is named: %s, %v", name, err)
 	}
 	b.Arch = map[string]string{"amd64": "arm64", "arm64": "x86_64"}[Builder{}.goarch()]
 	if _, err := b.Rust(t.Context()); err == nil || !strings.Contains(err.Error(), "which this host cannot build") {
@@ -258,7 +262,7 @@ func TestNodePackages(t *testing.T) {
 	}
 	b := project(t, map[string]string{"package.json": `{"dependencies": {"is-odd": "3.0.1"}, "devDependencies": {"is-even": "1.0.0"}}`})
 	for range 2 {
-		if err := b.NodePackages(t.Context()); err != nil {
+		if err := b.NodePackages(t.Context(), false); err != nil {
 			t.Fatal(err, b.text())
 		}
 	}
@@ -268,9 +272,51 @@ func TestNodePackages(t *testing.T) {
 	if len(b.lines) != 1 { // the second time they are there
 		t.Errorf("said %q", b.lines)
 	}
+	b = project(t, map[string]string{"package.json": `{"devDependencies": {"is-odd": "3.0.1"}}`})
+	if err := b.NodePackages(t.Context(), true); err != nil || !b.has("node_modules/is-odd/index.js") {
+		t.Errorf("a project that is started by what is for development: %v", err)
+	}
 	b = project(t, map[string]string{"package.json": `{"name": "x"}`})
-	if err := b.NodePackages(t.Context()); err != nil || b.has("node_modules") {
+	if err := b.NodePackages(t.Context(), false); err != nil || b.has("node_modules") {
 		t.Errorf("a project without packages: %v", err)
+	}
+}
+
+func TestInstaller(t *testing.T) {
+	for name, c := range map[string]struct {
+		files, tools, want string
+		development        bool
+	}{
+		"nothing":      {"", "npm pnpm", "npm install --no-audit --no-fund --omit=dev", false},
+		"all of it":    {"", "npm", "npm install --no-audit --no-fund", true},
+		"lock":         {"package-lock.json", "npm", "npm ci --no-audit --no-fund --omit=dev", false},
+		"pnpm":         {"pnpm-lock.yaml", "npm pnpm", "pnpm install --frozen-lockfile --prod", false},
+		"no pnpm":      {"pnpm-lock.yaml", "npm", "npm install --no-audit --no-fund --omit=dev", false},
+		"yarn":         {"yarn.lock", "npm yarn", "yarn install --frozen-lockfile", true},
+		"newer yarn":   {"yarn.lock .yarnrc.yml", "npm yarn", "yarn install --immutable", false},
+		"bun":          {"bun.lock", "npm bun", "bun install --frozen-lockfile --production", false},
+		"npm and yarn": {"package-lock.json yarn.lock", "npm yarn", "npm ci --no-audit --no-fund --omit=dev", false},
+	} {
+		files := map[string]string{}
+		for _, file := range strings.Fields(c.files) {
+			files[file] = ""
+		}
+		b := project(t, files)
+		program, args, err := b.installer(c.development, func(name string) (string, error) {
+			if slices.Contains(strings.Fields(c.tools), name) {
+				return name, nil
+			}
+			return "", errors.New("no " + name)
+		})
+		if got := strings.Join(append([]string{program}, args...), " "); got != c.want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", name, got, err, c.want)
+		}
+		if name == "no pnpm" && !strings.Contains(b.text(), "pnpm-lock.yaml is not read: there is no pnpm command") {
+			t.Errorf("said %q", b.lines)
+		}
+	}
+	if _, _, err := project(t, nil).installer(true, func(name string) (string, error) { return "", errors.New("no " + name) }); err == nil {
+		t.Error("there is nothing to install with")
 	}
 }
 
@@ -311,6 +357,13 @@ func TestPythonPackages(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Errorf("compiled code %q, %v", found, err)
 	}
+	b = project(t, map[string]string{"pyproject.toml": "[project]\ndependencies = [\"markupsafe==2.1.5\"]\n"})
+	b.Environ = append(b.Environ, "XDG_CACHE_HOME="+t.TempDir())
+	if dir, err := b.PythonPackages(t.Context()); err != nil || !strings.Contains(b.text(), "for pyproject.toml") {
+		t.Errorf("of a project: %v, said %q", err, b.lines)
+	} else if _, err := os.Stat(filepath.Join(dir, "markupsafe")); err != nil {
+		t.Error(err)
+	}
 	b = project(t, map[string]string{"requirements.txt": "no-such-package-in-any-index==1\n"})
 	if _, err := b.PythonPackages(t.Context()); err == nil || !strings.Contains(b.text(), "no-such-package-in-any-index") {
 		t.Errorf("error %v, said %q", err, b.text())
@@ -350,16 +403,37 @@ func TestHint(t *testing.T) {
 	}
 }
 
-func TestHintOfPyproject(t *testing.T) {
-	for text, want := range map[string]bool{
-		"[project]\ndependencies = [\n  \"flask\",\n]\n": true, "[tool.poetry.dependencies]\npython = \"^3.12\"\n": true,
-		"[project]\ndependencies = []\n": false, "[tool.ruff]\n": false,
+func TestHintOfLocks(t *testing.T) {
+	const poetry = "[tool.poetry.dependencies]\npython = \"^3.12\"\n"
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"uv":           {map[string]string{"pyproject.toml": "[project]\ndependencies = [\"flask\"]\n", "uv.lock": ""}, "uv.lock is not read: run uv export"},
+		"poetry":       {map[string]string{"pyproject.toml": poetry}, "not Poetry's own: run poetry export"},
+		"poetry.lock":  {map[string]string{"pyproject.toml": poetry, "poetry.lock": ""}, "poetry.lock is not read: run poetry export"},
+		"pipenv":       {map[string]string{"Pipfile": ""}, "run pipenv requirements > requirements.txt"},
+		"requirements": {map[string]string{"pyproject.toml": poetry, "uv.lock": "", "requirements.txt": ""}, ""},
+		"no lock":      {map[string]string{"pyproject.toml": "[project]\ndependencies = [\"flask\"]\n"}, ""},
 	} {
-		b := project(t, map[string]string{"pyproject.toml": text})
-		b.Hint()
-		if got := strings.Contains(b.text(), "requirements.txt"); got != want {
-			t.Errorf("of %q said %q", text, b.lines)
+		b := project(t, c.files)
+		if b.Hint(); !strings.Contains(b.text(), c.want) || c.want == "" && len(b.lines) > 0 {
+			t.Errorf("%s: said %q, want %q", name, b.lines, c.want)
 		}
+	}
+}
+
+func TestDependencies(t *testing.T) {
+	for text, want := range map[string][]string{
+		"[project]\ndependencies = [\n  \"flask>=3\", # the web\n  'uvicorn[standard] ; python_version > \"3.9\"',\n]\n": {"flask>=3", `uvicorn[standard] ; python_version > "3.9"`},
+		"[project]\nname = \"x\"\n": nil, "[tool.ruff]\ndependencies = [\"x\"]\n": nil, "": nil,
+	} {
+		if got, err := dependencies(text); err != nil || !slices.Equal(got, want) {
+			t.Errorf("of %q %q, %v", text, got, err)
+		}
+	}
+	if _, err := dependencies("[project\n"); err == nil {
+		t.Error("what is no TOML is understood")
 	}
 }
 

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -42,10 +44,19 @@ func (b Builder) Go(ctx context.Context, wasm bool) (*Output, error) {
 		return nil, err
 	}
 	b.Say("built " + main + " with go build, " + strings.Join(env, " "))
-	if !wasm && !b.Web && b.has("go.mod") && !strings.Contains(b.read("go.mod"), "github.com/aws/aws-lambda-go") {
-		b.Say("hint: go.mod does not require github.com/aws/aws-lambda-go: the program has to speak the Runtime API itself")
+	if !wasm && !b.Web {
+		b.hintGo(ctx, goTool, env, main)
 	}
 	return out, nil
+}
+
+// hintGo says what a program lacks that is to be a function.
+func (b Builder) hintGo(ctx context.Context, goTool string, env []string, main string) {
+	const client = "github.com/aws/aws-lambda-go/lambda"
+	deps, err := b.run(ctx, command{program: goTool, args: []string{"list", "-deps", main}, env: env, quiet: true})
+	if err == nil && !slices.Contains(strings.Fields(deps), client) {
+		b.Say("hint: nothing in it imports " + client + ": the program has to speak the Runtime API itself, or if it listens on $PORT, be deployed with --port 8080")
+	}
 }
 
 // mainPackage is what go build builds.
@@ -100,7 +111,7 @@ func (b Builder) Rust(ctx context.Context) (*Output, error) {
 		return nil, err
 	}
 	if text := b.read("Cargo.toml"); !b.Web && !strings.Contains(text, "lambda_runtime") && !strings.Contains(text, "lambda_http") {
-		b.Say("hint: Cargo.toml does not name lambda_runtime: the program has to speak the Runtime API itself")
+		b.Say("hint: Cargo.toml does not name lambda_runtime: the program has to speak the Runtime API itself, or if it listens on $PORT, be deployed with --port 8080")
 	}
 	return output(func(dir string) error {
 		return copyFile(filepath.Join(target, "release", name), filepath.Join(dir, "bootstrap"), 0o755)
@@ -112,6 +123,7 @@ func programOf(text string) (name, target string, err error) {
 	var meta struct {
 		Target   string `json:"target_directory"`
 		Packages []struct {
+			Default string `json:"default_run"`
 			Targets []struct {
 				Name string   `json:"name"`
 				Kind []string `json:"kind"`
@@ -123,16 +135,23 @@ func programOf(text string) (name, target string, err error) {
 	}
 	var names []string
 	for _, p := range meta.Packages {
+		if p.Default != "" && len(meta.Packages) == 1 {
+			return p.Default, meta.Target, nil
+		}
 		for _, t := range p.Targets {
 			if len(t.Kind) == 1 && t.Kind[0] == "bin" {
 				names = append(names, t.Name)
 			}
 		}
 	}
-	if len(names) != 1 {
-		return "", "", fmt.Errorf("has %d programs (%s), and a function is one", len(names), strings.Join(names, ", "))
+	switch len(names) {
+	case 1:
+		return names[0], meta.Target, nil
+	case 0:
+		return "", "", errors.New("has no program: there is nothing to run in it")
+	default:
+		return "", "", fmt.Errorf("has %d programs (%s), and one is deployed: name it as default-run in Cargo.toml", len(names), strings.Join(names, ", "))
 	}
-	return names[0], meta.Target, nil
 }
 
 // Maven packages a Java project; its jar is in target/ afterwards, and what it depends

@@ -9,24 +9,36 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/BurntSushi/toml"
 )
 
 var pythonRelease = regexp.MustCompile(`^python(\d+\.\d+)$`)
 
-// PythonPackages fetches what requirements.txt names, unless it is in the source
-// already, and returns the directory that it is in; "" where there is nothing to
-// fetch. Wheels are for the function's Python and architecture, whatever this host
-// has. The same requirements are fetched once: the directory is in the user's
-// cache.
+// PythonPackages fetches what requirements.txt names, or without one the dependencies
+// of pyproject.toml, unless it is in the source already, and returns the directory
+// that it is in; "" where there is nothing to fetch. Wheels are for the function's
+// Python and architecture, whatever this host has. The same requirements are fetched
+// once: the directory is in the user's cache.
 func (b Builder) PythonPackages(ctx context.Context) (string, error) {
-	text := b.read("requirements.txt")
+	file, wanted := "requirements.txt", []string{"-r", "requirements.txt"}
+	text := b.read(file)
+	if !b.has(file) {
+		file = "pyproject.toml"
+		named, err := dependencies(b.read(file))
+		if err != nil {
+			return "", fmt.Errorf("read %s of %s: %w", file, b.Dir, err)
+		}
+		wanted, text = append([]string{"--"}, named...), strings.Join(named, "\n")
+	}
 	if !b.wantsPackages(text) {
 		return "", nil
 	}
 	python, err := tool("install Python with pip, or put the packages beside the source with pip install -t", "python3", "python")
 	if err != nil {
-		return "", fmt.Errorf("requirements.txt names packages that are not in %s, and %w", b.Dir, err)
+		return "", fmt.Errorf("%s names packages that are not in %s, and %w", file, b.Dir, err)
 	}
 	platform := []string{}
 	if m := pythonRelease.FindStringSubmatch(b.Runtime); m != nil {
@@ -42,7 +54,7 @@ func (b Builder) PythonPackages(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if _, err := os.Stat(target); err == nil {
-		b.Say("packages of requirements.txt: fetched before")
+		b.Say("packages of " + file + ": fetched before")
 		return target, nil
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(target), ".tmp-")
@@ -51,8 +63,8 @@ func (b Builder) PythonPackages(ctx context.Context) (string, error) {
 	}
 	defer func() { _ = os.RemoveAll(tmp) }() // moved away where all went well
 	args := append([]string{"-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--only-binary=:all:", "--implementation", "cp"}, platform...)
-	args = append(args, "--target", tmp, "-r", "requirements.txt")
-	b.Say("running pip install -r requirements.txt, wheels for " + strings.TrimPrefix(b.Runtime+" on ", " on ") + machine)
+	args = slices.Concat(args, []string{"--target", tmp}, wanted)
+	b.Say("running pip install for " + file + ", wheels for " + strings.TrimPrefix(b.Runtime+" on ", " on ") + machine)
 	if _, err := b.run(ctx, command{program: python, args: args, quiet: true, env: []string{"PIP_ROOT_USER_ACTION=ignore"}}); err != nil {
 		return "", fmt.Errorf("%w (a package that has no wheel has to be built: pip install -t puts it beside the source)", err)
 	}
@@ -60,6 +72,17 @@ func (b Builder) PythonPackages(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("keep packages: %w", err)
 	}
 	return target, nil
+}
+
+// dependencies are those of a pyproject.toml (PEP 621).
+func dependencies(text string) ([]string, error) {
+	var file struct {
+		Project struct {
+			Dependencies []string `toml:"dependencies"`
+		} `toml:"project"`
+	}
+	_, err := toml.Decode(text, &file)
+	return file.Project.Dependencies, err
 }
 
 // requirement is the name at the beginning of a line.

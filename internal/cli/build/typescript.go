@@ -22,7 +22,7 @@ const bundleSuffix = ".bundle"
 // tsconfig.json; packages are fetched where they are missing. The source map goes
 // along, and stack traces name the lines of the source. Types are not checked.
 func (b Builder) TypeScript(ctx context.Context, entry, handler string) (*Output, error) {
-	if err := b.nodePackages(ctx, true); err != nil {
+	if err := b.NodePackages(ctx, true); err != nil {
 		return nil, err
 	}
 	stop := b.Busy("bundling " + entry)
@@ -129,13 +129,10 @@ func (b Builder) packageJSON() packageJSON {
 	return pkg
 }
 
-// NodePackages fetches what a JavaScript project depends on, if that is missing.
-func (b Builder) NodePackages(ctx context.Context) error { return b.nodePackages(ctx, false) }
-
 // NodeScript runs the build script of a JavaScript project, with all its packages; its
 // files are in the source's directory afterwards.
 func (b Builder) NodeScript(ctx context.Context) error {
-	if err := b.nodePackages(ctx, true); err != nil {
+	if err := b.NodePackages(ctx, true); err != nil {
 		return err
 	}
 	npm, err := tool("install Node.js with npm, or run its build script elsewhere", "npm")
@@ -146,26 +143,58 @@ func (b Builder) NodeScript(ctx context.Context) error {
 	return err
 }
 
-// nodePackages puts packages where npm puts them; what is only needed for
-// development is left out unless it may be bundled.
-func (b Builder) nodePackages(ctx context.Context, development bool) error {
+// NodePackages fetches what a JavaScript project depends on, if that is missing, to where
+// npm puts it. What is only needed for development is left out unless it is asked for.
+func (b Builder) NodePackages(ctx context.Context, development bool) error {
 	pkg := b.packageJSON()
 	if b.has("node_modules") || len(pkg.Dependencies) == 0 && (!development || len(pkg.DevDependencies) == 0) {
 		return nil
 	}
-	npm, err := tool("install Node.js with npm, or install the packages elsewhere", "npm")
+	program, args, err := b.installer(development, func(name string) (string, error) {
+		return tool("install Node.js with npm, or install the packages elsewhere", name)
+	})
 	if err != nil {
 		return fmt.Errorf("%s depends on packages that are not in node_modules, and %w", b.Dir, err)
 	}
-	args := []string{"install", "--no-audit", "--no-fund"}
-	if b.has("package-lock.json") || b.has("npm-shrinkwrap.json") {
-		args[0] = "ci"
-	}
-	if !development {
-		args = append(args, "--omit=dev")
-	}
-	_, err = b.run(ctx, command{program: npm, args: args})
+	_, err = b.run(ctx, command{program: program, args: args})
 	return err
+}
+
+// installers are what installs packages, by the file that each keeps their versions in;
+// omit leaves out what is for development.
+var installers = []struct{ lock, program, args, omit string }{
+	{"package-lock.json", "npm", "ci --no-audit --no-fund", "--omit=dev"},
+	{"npm-shrinkwrap.json", "npm", "ci --no-audit --no-fund", "--omit=dev"},
+	{"pnpm-lock.yaml", "pnpm", "install --frozen-lockfile", "--prod"},
+	{".yarnrc.yml", "yarn", "install --immutable", ""},
+	{"yarn.lock", "yarn", "install --frozen-lockfile", "--production"},
+	{"bun.lock", "bun", "install --frozen-lockfile", "--production"},
+	{"bun.lockb", "bun", "install --frozen-lockfile", "--production"},
+}
+
+// installer is what installs the packages of the project: the program that its versions
+// were chosen by, else npm.
+func (b Builder) installer(development bool, find func(name string) (string, error)) (program string, args []string, err error) {
+	arguments, omit := "install --no-audit --no-fund", "--omit=dev"
+	for _, i := range installers {
+		if !b.has(i.lock) {
+			continue
+		}
+		if program, err = find(i.program); err == nil {
+			arguments, omit = i.args, i.omit
+		} else if i.program != "npm" {
+			b.Say("hint: " + i.lock + " is not read: there is no " + i.program + " command, and npm takes what package.json allows")
+		}
+		break
+	}
+	if program == "" {
+		program, err = find("npm")
+	}
+	args = strings.Fields(arguments)
+	if !development && omit != "" {
+		args = append(args, omit)
+	}
+	return program, args, err
 }
 
 func writeFile(path string, data []byte) error {
