@@ -88,10 +88,11 @@ func (s *source) packOutput(out *build.Output) (err error) {
 
 // packSite packs the files of a site that was built.
 func (s *source) packSite(tree fs.FS) error {
-	if _, err := fs.Stat(tree, s.guess.Site); err != nil {
+	dir := project.SiteOf(tree, s.guess.Site)
+	if dir == "" {
 		return usageError{fmt.Errorf("the build made no %s: name what it makes with --command 'lambent static DIR'", s.guess.Site)}
 	}
-	site, err := fs.Sub(tree, s.guess.Site)
+	site, err := fs.Sub(tree, dir)
 	if err != nil {
 		return fmt.Errorf("read source: %w", err)
 	}
@@ -126,7 +127,7 @@ func (a *app) pack(ctx context.Context, b build.Builder, tree fs.FS, src *source
 	var err error
 	switch src.guess.Family {
 	case project.Node, project.Bun, project.Deno:
-		err = b.NodePackages(ctx, false)
+		err = b.NodePackages(ctx, src.guess.Development)
 	case project.Python:
 		if b.Runtime, err = choose(ctx, *src); err == nil {
 			packages, err = b.PythonPackages(ctx)

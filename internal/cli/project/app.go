@@ -1,7 +1,6 @@
 package project
 
 import (
-	"encoding/json"
 	"io/fs"
 	"path"
 	"regexp"
@@ -120,7 +119,7 @@ func language(tree fs.FS, line string) string {
 }
 
 // webGo finds a Go program that listens.
-var webGo = regexp.MustCompile(`\bhttp\.(?:ListenAndServe|Server\{|Serve\()|"github\.com/(?:gin-gonic/gin|labstack/echo|gofiber/fiber|go-chi/chi|gorilla/mux)`)
+var webGo = regexp.MustCompile(`\b(?:http\.(?:ListenAndServe|Server\{|Serve\()|grpc\.NewServer\(|net\.Listen\(|fasthttp\.ListenAndServe)|"github\.com/(?:gin-gonic/gin|labstack/echo|gofiber/fiber|go-chi/chi|gorilla/mux)`)
 
 func appGo(tree fs.FS) (Guess, bool, error) {
 	because := goProgram(tree)
@@ -128,15 +127,16 @@ func appGo(tree fs.FS) (Guess, bool, error) {
 		return Guess{}, false, nil
 	}
 	files := goFiles(tree)
-	if commands, _ := fs.Glob(tree, "cmd/*/main.go"); len(commands) == 1 { // the pattern is well formed
-		files = append(files, commands[0])
+	top := slices.ContainsFunc(files, func(file string) bool { return goMain.MatchString(source(tree, file)) })
+	if commands, _ := fs.Glob(tree, "cmd/*/main.go"); top || len(commands) == 1 { // the pattern is well formed
+		files = append(files, goBelow(tree)...)
 	}
 	for _, file := range files {
 		text := source(tree, file)
 		if strings.Contains(text, lambdaGo) {
 			return Guess{}, false, nil
 		}
-		if m := webGo.FindString(text); m != "" && !strings.HasSuffix(file, "_test.go") {
+		if m := webGo.FindString(text); m != "" {
 			return Guess{Family: Provided, Runtime: "provided.al2023", Build: BuildGo, App: &App{},
 				Because: []string{because, file + " has " + strings.Trim(m, `"({`)}}, true, nil
 		}
@@ -144,9 +144,30 @@ func appGo(tree fs.FS) (Guess, bool, error) {
 	return Guess{}, false, nil
 }
 
+// maxGoSearch bounds how many files of a module are looked at.
+const maxGoSearch = 2000
+
+// goBelow are the files of a module's own packages below the top, but for tests.
+func goBelow(tree fs.FS) (files []string) {
+	_ = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error { // what cannot be read has no server
+		base := path.Base(name)
+		switch {
+		case err != nil || len(files) == maxGoSearch:
+			return fs.SkipAll
+		case name == "." || !d.IsDir() && path.Dir(name) == ".":
+		case d.IsDir() && (strings.HasPrefix(base, ".") || slices.Contains([]string{"vendor", "testdata", "node_modules"}, base)):
+			return fs.SkipDir
+		case !d.IsDir() && path.Ext(base) == ".go" && !strings.HasSuffix(base, "_test.go"):
+			files = append(files, name)
+		}
+		return nil
+	})
+	return files
+}
+
 // webRust finds the crates of programs that listen; webRustNot those of functions.
 var (
-	webRust    = regexp.MustCompile(`(?m)^(?:axum|actix-web|rocket|warp|poem|salvo|tide|hyper)\b`)
+	webRust    = regexp.MustCompile(`(?m)^(?:axum|actix-web|rocket|warp|poem|salvo|tide|tonic|hyper)\b`)
 	webRustNot = regexp.MustCompile(`(?m)^(?:lambda_runtime|lambda_http)\b`)
 )
 
@@ -187,6 +208,29 @@ func appPython(tree fs.FS) (Guess, bool, error) {
 		g.pythonVersion(tree)
 		return g, err == nil, err
 	}
+	return pythonProgram(tree, g)
+}
+
+var (
+	// pythonServes finds a program that listens by itself.
+	pythonServes = regexp.MustCompile(`(?m)\b(?:run_app|uvicorn\.run|(?:HTTP|TCP)Server|make_server|grpc(?:\.aio)?\.server|waitress\.serve|serve_forever|cherrypy\.quickstart)\(|^(?:from|import)[ \t]+(?:bottle|sanic|tornado)\b`)
+	// pythonEvents finds a function with a name that nobody guesses.
+	pythonEvents = regexp.MustCompile(`(?m)^(?:async[ \t]+)?def[ \t]+\w+\([ \t]*_?event\b`)
+)
+
+// pythonProgram knows a program that is its own server.
+func pythonProgram(tree fs.FS, g Guess) (Guess, bool, error) {
+	for _, file := range slices.Concat(pythonRoot, others(tree, ".py", pythonRoot)) {
+		text := source(tree, file)
+		sign := pythonServes.FindString(text)
+		if sign == "" || pythonHandler.MatchString(text) || pythonEvents.MatchString(text) {
+			continue
+		}
+		g.Because = append(g.Because, file+" has "+strings.Trim(sign, "("))
+		g.App.Command = []string{"python3", file}
+		g.pythonVersion(tree)
+		return g, true, nil
+	}
 	return Guess{}, false, nil
 }
 
@@ -218,86 +262,6 @@ func appDjango(tree fs.FS, g Guess, needs string) (Guess, bool, error) {
 		g.App.Command = Shell("python3 manage.py runserver --noreload 0.0.0.0:$PORT")
 	}
 	return g, true, nil
-}
-
-// webPackage is what matters of the package.json of an application.
-type webPackage struct {
-	packageJSON
-	Scripts         map[string]string `json:"scripts"`
-	Dependencies    map[string]string `json:"dependencies"`
-	DevDependencies map[string]string `json:"devDependencies"`
-}
-
-// framework is a known one that listens; "" is none.
-func (p webPackage) framework() string {
-	for _, name := range []string{"express", "next", "koa", "fastify", "@hapi/hapi", "@nestjs/core", "hono", "nuxt", "restify", "polka"} {
-		if p.Dependencies[name] != "" {
-			return name
-		}
-	}
-	return ""
-}
-
-// appNode knows a package with a start script, or a server's file.
-func appNode(tree fs.FS) (Guess, bool, error) {
-	var pkg webPackage
-	if text := source(tree, "package.json"); text != "" && json.Unmarshal([]byte(text), &pkg) != nil {
-		return Guess{}, false, nil //nolint:nilerr // a broken package: whatever this is, it is no application of ours
-	}
-	if _, isFunction := guessJavaScript(tree); isFunction {
-		return Guess{}, false, nil
-	}
-	g := Guess{Family: Node, App: &App{Env: map[string]string{"NODE_ENV": "production"}}}
-	pkg.version(tree, &g)
-	framework := pkg.framework()
-	start := pkg.Scripts["start"]
-	if framework == "next" && (start == "" || start == "next start") {
-		start = "next start -p $PORT"
-	}
-	switch {
-	case start != "":
-		g.Because = append(g.Because, "package.json has the start script "+start)
-	default:
-		for _, file := range []string{pkg.Main, "server.js", "app.js", "index.js", "server.mjs", "index.mjs"} {
-			if file = path.Clean(file); !isFile(tree, file) || framework == "" && !webNode.MatchString(source(tree, file)) {
-				continue
-			}
-			because := file + " makes a server"
-			if framework != "" {
-				because = "package.json names " + framework
-			}
-			start, g.Because = "node "+file, append(g.Because, because)
-			break
-		}
-	}
-	if start == "" {
-		return Guess{}, false, nil
-	}
-	if pkg.Scripts["build"] != "" && unbuilt(tree, start) {
-		g.Build = BuildScript
-		g.Because = append(g.Because, "what it starts is built by "+pkg.Scripts["build"])
-	}
-	g.App.Command = Shell(start)
-	return g, true, nil
-}
-
-// webNode finds a program that listens without a framework.
-var webNode = regexp.MustCompile(`(?:require\(|from\s*)['"](?:node:)?(?:http|http2)['"]`)
-
-// started is a file that a start script runs.
-var started = regexp.MustCompile(`\bnode\s+(?:--\S+\s+)*(\S+)`)
-
-// unbuilt tells that what a start script runs is not there yet.
-func unbuilt(tree fs.FS, start string) bool {
-	if strings.HasPrefix(start, "next start") {
-		return !isFile(tree, ".next/BUILD_ID")
-	}
-	m := started.FindStringSubmatch(start)
-	if m == nil {
-		return false
-	}
-	file := path.Clean(m[1])
-	return fs.ValidPath(file) && !isFile(tree, file) && !isFile(tree, file+".js") && !isFile(tree, path.Join(file, "index.js"))
 }
 
 // appSpring knows a Spring Boot archive, unpacked as all code is.

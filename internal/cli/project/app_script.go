@@ -3,7 +3,6 @@ package project
 import (
 	"encoding/json"
 	"io/fs"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -119,41 +118,6 @@ func appRuby(tree fs.FS) (Guess, bool, error) {
 		}
 		g.Because = []string{file + " requires sinatra"}
 		g.App.Command = Shell(with + "ruby " + file + " -o 0.0.0.0 -p $PORT")
-		return g, true, nil
-	}
-	return Guess{}, false, nil
-}
-
-// siteTools make a site of files out of a project; each names the command that
-// serves it in development, and where its build puts the files.
-var siteTools = []struct{ name, serves, files string }{
-	{"react-scripts", "react-scripts start", "build"},
-	{"astro", "astro dev", "dist"},
-	{"gatsby", "gatsby develop", "public"},
-	{"@11ty/eleventy", "eleventy --serve", "_site"},
-	{"parcel", "parcel", "dist"},
-	{"vite", "vite", "dist"},
-}
-
-// appSite knows a project that is built into a site of files: what is in its
-// directory is the source of the site, and not the site.
-func appSite(tree fs.FS) (Guess, bool, error) {
-	var pkg webPackage
-	_ = json.Unmarshal([]byte(source(tree, "package.json")), &pkg) // what is broken is no application of ours
-	start := pkg.Scripts["start"]
-	if pkg.Scripts["build"] == "" || pkg.framework() != "" {
-		return Guess{}, false, nil
-	}
-	for _, tool := range siteTools {
-		if pkg.Dependencies[tool.name]+pkg.DevDependencies[tool.name] == "" || start != "" && !strings.HasPrefix(start, tool.serves) {
-			continue
-		}
-		g := Guess{Family: Provided, Runtime: "provided.al2023", Site: tool.files, Because: []string{"package.json names " + tool.name},
-			App: &App{Command: []string{StaticProgram, "static", "."}}}
-		if !isFile(tree, path.Join(tool.files, "index.html")) {
-			g.Build = BuildScript
-			g.Because = append(g.Because, "its site is built by "+pkg.Scripts["build"])
-		}
 		return g, true, nil
 	}
 	return Guess{}, false, nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func TestLookApp(t *testing.T) {
@@ -35,6 +36,19 @@ func TestLookApp(t *testing.T) {
 		"typescript":        {map[string]string{"package.json": `{"scripts":{"build":"tsc","start":"node dist/server.js"}}`, "src/server.ts": ""}, Manifest{}, Node, BuildScript, "node dist/server.js"},
 		"built already":     {map[string]string{"package.json": `{"scripts":{"build":"tsc","start":"node --enable-source-maps dist/server"}}`, "dist/server.js": ""}, Manifest{}, Node, "", "node --enable-source-maps dist/server"},
 		"next, to build":    {map[string]string{"package.json": `{"scripts":{"build":"next build"},"dependencies":{"next":"16"}}`}, Manifest{}, Node, BuildScript, "exec next start -p $PORT"},
+		"next, exported":    {map[string]string{"next.config.mjs": "export default { output: 'export' }", "package.json": `{"scripts":{"build":"next build","start":"next start"},"dependencies":{"next":"16"}}`}, Manifest{}, Provided, BuildScript, "lambent static ."},
+		"next, developed":   {map[string]string{"package.json": `{"scripts":{"build":"next build","start":"next dev"},"dependencies":{"next":"16"}}`}, Manifest{}, Node, BuildScript, "exec next start -p $PORT"},
+		"nuxt":              {map[string]string{"package.json": `{"scripts":{"build":"nuxt build","dev":"nuxt dev"},"dependencies":{"nuxt":"4"}}`}, Manifest{}, Node, BuildScript, "node .output/server/index.mjs"},
+		"svelte":            {map[string]string{"package.json": `{"scripts":{"build":"vite build"},"devDependencies":{"@sveltejs/kit":"2","@sveltejs/adapter-node":"5","vite":"6"}}`}, Manifest{}, Node, BuildScript, "node build"},
+		"svelte, built":     {map[string]string{"build/index.js": "", "package.json": `{"scripts":{"build":"vite build"},"devDependencies":{"@sveltejs/kit":"2","@sveltejs/adapter-node":"5","vite":"6"}}`}, Manifest{}, Node, "", "node build"},
+		"svelte, a site":    {map[string]string{"package.json": `{"scripts":{"build":"vite build"},"devDependencies":{"@sveltejs/kit":"2","@sveltejs/adapter-static":"3","vite":"6"}}`}, Manifest{}, Provided, BuildScript, "lambent static ."},
+		"astro, a server":   {map[string]string{"package.json": `{"scripts":{"build":"astro build","start":"astro dev"},"dependencies":{"astro":"5","@astrojs/node":"9"}}`}, Manifest{}, Node, BuildScript, "HOST=0.0.0.0 node dist/server/entry.mjs"},
+		"astro":             {map[string]string{"package.json": `{"scripts":{"build":"astro build"},"dependencies":{"astro":"5"}}`}, Manifest{}, Provided, BuildScript, "lambent static ."},
+		"angular":           {map[string]string{"package.json": `{"scripts":{"build":"ng build","start":"ng serve"},"dependencies":{"@angular/core":"20"},"devDependencies":{"@angular/build":"20"}}`}, Manifest{}, Provided, BuildScript, "lambent static ."},
+		"angular, a server": {map[string]string{"package.json": `{"scripts":{"build":"ng build","start":"ng serve","serve:ssr:shop":"node dist/shop/server/server.mjs"},"devDependencies":{"@angular/build":"20"}}`}, Manifest{}, Node, BuildScript, "node dist/shop/server/server.mjs"},
+		"nest":              {map[string]string{"package.json": `{"scripts":{"build":"nest build","start":"nest start","start:prod":"node dist/main"},"dependencies":{"@nestjs/core":"11"}}`}, Manifest{}, Node, BuildScript, "node dist/main"},
+		"react-router":      {map[string]string{"package.json": `{"scripts":{"build":"react-router build","start":"react-router-serve ./build/server/index.js"},"devDependencies":{"vite":"7"}}`}, Manifest{}, Node, BuildScript, "react-router-serve ./build/server/index.js"},
+		"preloads":          {map[string]string{"dist/main.js": "", "package.json": `{"scripts":{"build":"tsc","start":"node -r dotenv/config --enable-source-maps dist/main"}}`}, Manifest{}, Node, "", "node -r dotenv/config --enable-source-maps dist/main"},
 		"node alone":        {map[string]string{"server.js": "const http = require('http')\nhttp.createServer().listen(process.env.PORT)"}, Manifest{}, Node, "", "node server.js"},
 		"page with scripts": {map[string]string{"index.html": "<p>", "app.js": "router.listen()"}, Manifest{}, Provided, "", "lambent static ."},
 		"axum":              {map[string]string{"Cargo.toml": "[dependencies]\naxum = \"0.8\"\n"}, Manifest{}, Provided, BuildRust, ""},
@@ -44,6 +58,16 @@ func TestLookApp(t *testing.T) {
 		"net/http":          {map[string]string{"go.mod": "module x", "web.go": "package main\nfunc main() { http.ListenAndServe(\":1\", nil) }"}, Manifest{}, Provided, BuildGo, ""},
 		"Go below cmd":      {map[string]string{"go.mod": "module x", "cmd/web/main.go": gin}, Manifest{}, Provided, BuildGo, ""},
 		"two below cmd":     {map[string]string{"go.mod": "module x", "cmd/web/main.go": gin, "cmd/job/main.go": "package main"}, Manifest{}, "", "", "-"},
+		"Go, server below":  {map[string]string{"go.mod": "module x", "cmd/api/main.go": "package main", "internal/web/web.go": "package web\nvar _ = http.ListenAndServe(1, 2)"}, Manifest{}, Provided, BuildGo, ""},
+		"Go, main on top":   {map[string]string{"go.mod": "module x", "main.go": "package main", "web/web.go": "package web\nvar s = http.Server{}"}, Manifest{}, Provided, BuildGo, ""},
+		"Go, not its own":   {map[string]string{"go.mod": "module x", "main.go": "package main", "main_test.go": "http.Serve(1)", "vendor/web/web.go": "package web\nvar s = http.Server{}"}, Manifest{}, "", "", "-"},
+		"function below":    {map[string]string{"main.go": "package main", "web/web.go": "package web\nimport _ \"github.com/aws/aws-lambda-go/lambda\"\nvar s = http.Server{}"}, Manifest{}, "", "", "-"},
+		"gRPC":              {map[string]string{"go.mod": "module x", "main.go": "package main\nvar s = grpc.NewServer()"}, Manifest{}, Provided, BuildGo, ""},
+		"tonic":             {map[string]string{"Cargo.toml": "[dependencies]\ntonic = \"0.14\"\n"}, Manifest{}, Provided, BuildRust, ""},
+		"aiohttp":           {map[string]string{"main.py": "from aiohttp import web\napp = web.Application()\nweb.run_app(app)"}, Manifest{}, Python, "", "python3 main.py"},
+		"bottle":            {map[string]string{"shop.py": "from bottle import route, run\nrun(port=8080)"}, Manifest{}, Python, "", "python3 shop.py"},
+		"python alone":      {map[string]string{"server.py": "import http.server as h\nh.ThreadingHTTPServer(('', 1), None).serve_forever()"}, Manifest{}, Python, "", "python3 server.py"},
+		"function, client":  {map[string]string{"app.py": "import tornado\ndef index(event, context): pass"}, Manifest{}, "", "", "-"},
 		"Go in a module":    {map[string]string{"main.go": gin}, Manifest{}, Provided, BuildGo, ""},
 		"function in it":    {map[string]string{"main.go": gin + "import \"github.com/aws/aws-lambda-go/lambda\"\n"}, Manifest{}, "", "", "-"},
 		"function in Go":    {map[string]string{"go.mod": "module x\nrequire github.com/aws/aws-lambda-go v1", "main.go": gin}, Manifest{}, "", "", "-"},
@@ -106,6 +130,71 @@ func TestLookApp(t *testing.T) {
 	}
 }
 
+// TestBuiltAgain is about what was changed since it was built.
+func TestBuiltAgain(t *testing.T) {
+	now := time.Now()
+	const server = `{"scripts":{"build":"tsc","start":"node dist/server.js"}}`
+	for name, c := range map[string]struct {
+		pkg, output, changed string
+		after                time.Duration
+		build                Build
+	}{
+		"changed":      {server, "dist/server.js", "src/server.ts", time.Minute, BuildScript},
+		"not changed":  {server, "dist/server.js", "src/server.ts", -time.Minute, ""},
+		"copied":       {server, "dist/server.js", "src/server.ts", time.Second, ""},
+		"installed":    {server, "dist/server.js", "node_modules/a/index.js", time.Minute, ""},
+		"also built":   {server, "dist/server.js", "dist/server.js.map", time.Minute, ""},
+		"a cache":      {server, "dist/server.js", ".cache/x", time.Minute, ""},
+		"a site":       {`{"scripts":{"build":"vite build"},"devDependencies":{"vite":"7"}}`, "dist/index.html", "index.html", time.Minute, BuildScript},
+		"next":         {`{"scripts":{"build":"next build"},"dependencies":{"next":"16"}}`, ".next/BUILD_ID", "app/page.jsx", time.Minute, BuildScript},
+		"not built":    {`{"scripts":{"build":"tailwind","start":"node src/server.js"}}`, "src/server.js", "package.json", time.Minute, ""},
+		"not by build": {`{"scripts":{"start":"node dist/server.js"}}`, "dist/server.js", "src/server.ts", time.Minute, ""},
+	} {
+		tree := fstest.MapFS{
+			"package.json": {Data: []byte(c.pkg), Mode: 0o644, ModTime: now.Add(-time.Hour)},
+			c.output:       {Mode: 0o644, ModTime: now},
+		}
+		if tree[c.changed] == nil {
+			tree[c.changed] = &fstest.MapFile{Mode: 0o644}
+		}
+		tree[c.changed].ModTime = now.Add(c.after)
+		if g, ok, err := LookApp(tree, Manifest{}); !ok || err != nil || g.Build != c.build {
+			t.Errorf("%s: the build is %q because %q, %v, want %q", name, g.Build, g.Because, err, c.build)
+		}
+	}
+}
+
+// TestStartedByDevelopment is about programs whose start needs what others leave out.
+func TestStartedByDevelopment(t *testing.T) {
+	for start, want := range map[string]bool{"tsx server.ts": true, "node -r ts-node/register server.ts": true, "node server.js": false, "cross-env A=1 node a.js": false} {
+		tree := fstest.MapFS{"package.json": {Mode: 0o644, Data: []byte(`{"scripts":{"start":"` + start + `"},"dependencies":{"cross-env":"1"},"devDependencies":{"tsx":"4","ts-node":"10"}}`)}}
+		if g, ok, err := LookApp(tree, Manifest{}); !ok || err != nil || g.Development != want {
+			t.Errorf("%s: %v, %v, %v", start, g.Development, ok, err)
+		}
+	}
+}
+
+func TestSiteOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		files         []string
+		pattern, want string
+	}{
+		"one":         {[]string{"dist/index.html"}, "dist", "dist"},
+		"no page":     {[]string{"dist/en/index.html"}, "dist", "dist"},
+		"angular":     {[]string{"dist/shop/browser/index.html", "dist/shop/3rdpartylicenses.txt"}, "dist/*/browser", "dist/shop/browser"},
+		"two of them": {[]string{"dist/a/browser/index.html", "dist/b/browser/index.html"}, "dist/*/browser", ""},
+		"none":        {[]string{"src/index.html"}, "dist", ""},
+	} {
+		tree := fstest.MapFS{}
+		for _, file := range c.files {
+			tree[file] = &fstest.MapFile{Mode: 0o644}
+		}
+		if got := SiteOf(tree, c.pattern); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 func TestLookAppSaysWhatIsMissing(t *testing.T) {
 	for name, c := range map[string]struct {
 		files    map[string]string
@@ -113,6 +202,7 @@ func TestLookAppSaysWhatIsMissing(t *testing.T) {
 		want     string
 	}{
 		"server":  {map[string]string{"main.py": "app = FastAPI()"}, Manifest{}, "add uvicorn to requirements.txt"},
+		"adapter": {map[string]string{"package.json": `{"scripts":{"build":"vite build"},"devDependencies":{"@sveltejs/kit":"2","@sveltejs/adapter-auto":"6","vite":"6"}}`}, Manifest{}, "npm install -D @sveltejs/adapter-node"},
 		"command": {map[string]string{"x.txt": ""}, Manifest{Port: 80}, "name it with --command"},
 	} {
 		tree := fstest.MapFS{}

@@ -54,9 +54,13 @@ type Guess struct {
 	Libraries string
 	// Build tells that the tree is source that has to be built first.
 	Build Build
+	// Development tells that it is started by packages that package.json has for
+	// development.
+	Development bool
 	// Entry is the file that TypeScript is bundled from.
 	Entry string
-	// Site is the directory of what is built that alone is deployed; "" is the tree.
+	// Site is the directory of what is built that alone is deployed, as a pattern for
+	// [SiteOf]; "" is the tree.
 	Site string
 	// App is set where the tree is an HTTP application.
 	App *App
@@ -197,9 +201,10 @@ const lambdaGo = "github.com/aws/aws-lambda-go"
 
 var goMain = regexp.MustCompile(`(?m)^package main\b`)
 
-// goFiles are the Go files at the top.
+// goFiles are the Go files at the top, but for tests.
 func goFiles(tree fs.FS) []string {
-	return slices.Concat([]string{"main.go"}, others(tree, ".go", []string{"main.go"}))
+	files := slices.Concat([]string{"main.go"}, others(tree, ".go", []string{"main.go"}))
+	return slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
 }
 
 // goProgram tells why a tree is a Go program; "" is that it is none. A program's own

@@ -48,7 +48,7 @@ func outdated(tree fs.FS, jar string) string {
 	if err != nil || !isFile(tree, "pom.xml") || !strings.HasPrefix(jar, "target/") {
 		return ""
 	}
-	if newer(tree, built.ModTime()) {
+	if newer(tree, built.ModTime(), func(string) bool { return false }, "pom.xml", "src/main") {
 		return "its source is newer than " + jar
 	}
 	if dir := MavenLibraries(tree); dir != "" {
@@ -59,12 +59,16 @@ func outdated(tree fs.FS, jar string) string {
 	return ""
 }
 
-// newer tells whether the source of a Maven project was changed after t.
-func newer(tree fs.FS, t time.Time) bool {
+// newer tells whether a file below one of the roots was changed after t. Directories
+// that skip wants are left out.
+func newer(tree fs.FS, t time.Time, skip func(dir string) bool, roots ...string) bool {
 	found := false
-	look := func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
+	look := func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
+		case d.IsDir() && skip(name):
+			return fs.SkipDir
 		}
 		if info, err := d.Info(); err == nil && !d.IsDir() && info.ModTime().After(t) {
 			found = true
@@ -72,7 +76,7 @@ func newer(tree fs.FS, t time.Time) bool {
 		}
 		return nil
 	}
-	for _, root := range []string{"pom.xml", "src/main"} {
+	for _, root := range roots {
 		_ = fs.WalkDir(tree, root, look) // what cannot be read does not count
 	}
 	return found

@@ -63,11 +63,12 @@ func nearHandler(tree fs.FS) string {
 				continue
 			}
 			stem := strings.TrimSuffix(file, path.Ext(file))
+			text := fmt.Sprintf("%s has no handler; name one with --handler, such as %s.handler", file, stem)
 			if m := n.define.FindStringSubmatch(source(tree, file)); m != nil {
 				name := strings.Join(m[1:], "") // one of the groups is it
-				return fmt.Sprintf("%s has no handler; if it is %s, say so with --handler %s.%s", file, name, stem, name)
+				text = fmt.Sprintf("%s has no handler; if it is %s, say so with --handler %s.%s", file, name, stem, name)
 			}
-			return fmt.Sprintf("%s has no handler; name one with --handler, such as %s.handler", file, stem)
+			return text + "; if it listens on $PORT, name what starts it with --command"
 		}
 	}
 	if dir := below(tree); dir != "" {
