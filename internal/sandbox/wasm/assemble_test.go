@@ -71,3 +71,12 @@ func staying(alloc, handle string) []byte {
 		exports: []string{"\x0dlambent_alloc\x00\x00", "\x0elambent_handle\x00\x01"},
 		code:    []string{"\x00" + alloc + "\x0b", "\x00" + handle + "\x0b"}}.binary()
 }
+
+// dataSection is one of so many empty segments.
+func dataSection(n int) []byte {
+	body := appendU32(nil, uint32(n))
+	for range n {
+		body = append(body, 0, opI32Const, 0, opEnd, 0)
+	}
+	return append(appendU32([]byte{secData}, uint32(len(body))), body...)
+}

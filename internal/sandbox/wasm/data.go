@@ -13,8 +13,9 @@ func (m *meter) data(r *reader) []byte {
 		return nil
 	}
 	in := r.b
-	defer func() { r.at = len(r.b) }()
-	if m.s[secDataCount] != nil {
+	n := r.most(maxSegments, "segments")
+	r.at = len(in)
+	if m.s[secDataCount] != nil || r.err != nil {
 		return in
 	}
 	type segment struct {
@@ -23,7 +24,8 @@ func (m *meter) data(r *reader) []byte {
 	}
 	var all []segment
 	scan := &reader{b: in}
-	for range scan.count() {
+	scan.u32()
+	for range n {
 		at, ok := scan.plainSegment()
 		bytes := scan.bytes(scan.u32())
 		if !ok || scan.err != nil {

@@ -3,6 +3,7 @@ package wasm
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Instructions that the meter cares about (core specification 2.0, section 5.4).
@@ -12,7 +13,10 @@ const (
 	opIf           = 0x04
 	opElse         = 0x05
 	opEnd          = 0x0b
+	opBr           = 0x0c
 	opBrIf         = 0x0d
+	opBrTable      = 0x0e
+	opReturn       = 0x0f
 	opCall         = 0x10
 	opCallIndirect = 0x11
 	opLocalGet     = 0x20
@@ -36,7 +40,9 @@ const (
 type instruction struct {
 	op       byte
 	from, to int
-	index    uint32 // of a function or global, where it names one
+	index    uint32 // of a function, global or type, where it names one
+	typed    bool   // index is of the type of what it calls or begins
+	targets  int    // that it may branch to
 	bulk     bool   // it touches as much memory as its last operand says
 }
 
@@ -47,17 +53,23 @@ func (r *reader) next() (instruction, error) {
 	i := instruction{from: r.at}
 	i.op = r.byte()
 	switch op := i.op; {
-	case op <= 0x01, op == opElse, op == opEnd, op == 0x0f, op == 0x1a, op == 0x1b, op == 0xd1, op >= 0x45 && op <= 0xc4:
+	case op == opReturn:
+		i.targets = 1
+	case op <= 0x01, op == opElse, op == opEnd, op == 0x1a, op == 0x1b, op == 0xd1, op >= 0x45 && op <= 0xc4:
 	case op == opBlock, op == opLoop, op == opIf:
-		r.blockType()
-	case op == 0x0c, op == opBrIf, op >= 0x20 && op <= 0x26, op == opCall, op == opRefFunc:
+		i.index, i.typed = r.blockType()
+	case op == opBr, op == opBrIf:
+		i.targets = 1
+		r.u32()
+	case op >= 0x20 && op <= 0x26, op == opCall, op == opRefFunc:
 		i.index = r.u32()
-	case op == 0x0e:
-		for range r.count() + 1 {
+	case op == opBrTable:
+		i.targets = r.count() + 1
+		for range i.targets {
 			r.u32()
 		}
 	case op == opCallIndirect:
-		r.u32()
+		i.index, i.typed = r.u32(), true
 		r.u32()
 	case op == 0x1c:
 		r.want(1)
@@ -117,19 +129,20 @@ func (r *reader) valueType() {
 }
 
 // blockType reads a type, none, or the index of a function type.
-func (r *reader) blockType() {
+func (r *reader) blockType() (index uint32, ok bool) {
 	if r.at < len(r.b) && r.b[r.at] == noBlockType {
 		r.at++
-		return
+		return 0, false
 	}
 	if r.at < len(r.b) && r.b[r.at] < 0x80 && r.b[r.at] > noBlockType {
 		r.valueType()
-		return
+		return 0, false
 	}
-	r.leb(5)
-	if r.err == nil && r.b[r.at-1]&0x40 != 0 {
+	v := r.leb(5)
+	if r.err == nil && (r.b[r.at-1]&0x40 != 0 || v > math.MaxUint32) {
 		r.fail(errors.New("a block has a negative type"))
 	}
+	return uint32(v), true
 }
 
 // memory reads the operands of a load or store.

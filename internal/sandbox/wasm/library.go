@@ -210,9 +210,17 @@ func (s *shelf) free() {
 	}
 }
 
+// maxRefusal bounds what is said against a module, in bytes: the engine lists all values
+// of a stack that is not as it should be.
+const maxRefusal = 1 << 10
+
 // refused makes a module that cannot run, at the price of its name.
 func refused(name string, err error) (*module, error) {
-	return &module{name: name, refusal: err.Error(), size: 1 << 10}, nil
+	text := err.Error()
+	if len(text) > maxRefusal {
+		text = strings.ToValidUTF8(text[:maxRefusal], "") + " ..."
+	}
+	return &module{name: name, refusal: text, size: 2 * maxRefusal}, nil
 }
 
 // make reads, checks, compiles and loads a module.

@@ -30,12 +30,19 @@ const (
 // compiling takes more than linear time or the host's memory is at stake.
 const (
 	maxModule    = 128 << 20 // bytes
+	maxTypes     = 10_000
+	maxValues    = 1_000 // that a type takes, and that it gives
+	maxImports   = 10_000
+	maxExports   = 100_000
 	maxFunctions = 200_000
 	maxBody      = 4 << 20   // bytes of one function
 	maxLocals    = 50_000    // of one function
+	allLocals    = 16 << 20  // of all of them: the engine keeps a byte for each
 	maxTable     = 1_000_000 // elements of one table
 	maxTables    = 16
 	maxGlobals   = 100_000
+	maxSegments  = 100_000 // of elements, and of data
+	maxElements  = 10_000_000
 	maxNesting   = 10_000 // blocks in blocks
 	// What the engine takes most time for, which grows with the square, are blocks:
 	// functions at these bounds compile within half a minute. The largest function
@@ -56,12 +63,16 @@ const (
 // other imports, so that the functions of the module itself move up by one.
 type meter struct {
 	s         [sections][]byte
-	params    []int    // parameters of each type
-	imported  uint32   // functions
-	functions []uint32 // types of the module's own
-	globals   uint32   // imported and own
-	tables    int
+	types     []funcType
+	imports   []uint32 // types of the imported functions
+	functions []uint32 // and of the module's own
+	globals   uint32
+	locals    uint64 // of all functions so far
+	values    int    // and what they take and give
 }
+
+// funcType is how many values a function or a block takes and gives.
+type funcType struct{ params, results int }
 
 // metered is the module with a meter, or why it cannot run.
 func metered(module []byte) ([]byte, error) {
@@ -78,7 +89,7 @@ func metered(module []byte) ([]byte, error) {
 		name string
 		do   func(*reader) []byte
 	}{
-		{secType, "types", m.types}, {secImport, "imports", m.imports}, {secFunction, "functions", m.ownFunctions},
+		{secType, "types", m.ownTypes}, {secImport, "imports", m.ownImports}, {secFunction, "functions", m.ownFunctions},
 		{secTable, "tables", m.ownTables}, {secGlobal, "globals", m.ownGlobals}, {secExport, "exports", m.exports},
 		{secStart, "start", m.start}, {secElement, "elements", m.elements}, {secCode, "code", m.code}, {secData, "data", m.data},
 	} {
@@ -110,34 +121,48 @@ func (m *meter) join(size int) []byte {
 	return out
 }
 
-// types learns how many parameters each type has, and adds the meter's own.
-func (m *meter) types(r *reader) []byte {
+// most reads the length of a vector, of which there may be so many.
+func (r *reader) most(n int, what string) int {
+	have := r.count()
+	if have > n {
+		r.fail(fmt.Errorf("more than %d %s", n, what))
+		return 0
+	}
+	return have
+}
+
+// ownTypes learns how many values each type has, and adds the meter's own.
+func (m *meter) ownTypes(r *reader) []byte {
 	n := 0
 	if len(r.b) > 0 {
-		n = r.count()
+		n = r.most(maxTypes, "types")
 	}
 	body := r.at
 	for range n {
 		if r.byte() != typeFunc {
 			r.fail(errors.New("a type is not a function's"))
+		}
+		var t funcType
+		t.params = r.most(maxValues, "parameters")
+		r.bytes(uint32(t.params))
+		t.results = r.most(maxValues, "results")
+		r.bytes(uint32(t.results))
+		if r.err != nil {
 			return nil
 		}
-		params := r.count()
-		r.bytes(uint32(params))
-		r.bytes(uint32(r.count()))
-		m.params = append(m.params, params)
+		m.types = append(m.types, t)
 	}
 	out := appendU32(nil, uint32(n)+1)
 	out = append(out, r.b[body:r.at]...)
 	return append(out, typeFunc, 0, 1, typeI32)
 }
 
-// imports adds the meter's behind the module's. Only functions can be imported:
+// ownImports adds the meter's behind the module's. Only functions can be imported:
 // the host has nothing else to give.
-func (m *meter) imports(r *reader) []byte {
+func (m *meter) ownImports(r *reader) []byte {
 	n := 0
 	if len(r.b) > 0 {
-		n = r.count()
+		n = r.most(maxImports, "imports")
 	}
 	body := r.at
 	for range n {
@@ -148,30 +173,24 @@ func (m *meter) imports(r *reader) []byte {
 		if module == meterModule {
 			r.fail(fmt.Errorf("nothing may be imported from %s", meterModule))
 		}
-		r.u32()
+		m.imports = append(m.imports, r.u32())
 		if r.err != nil {
 			return nil
 		}
 	}
-	m.imported = uint32(n)
 	out := appendU32(nil, uint32(n)+1)
 	out = append(out, r.b[body:r.at]...)
 	out = appendName(appendName(out, meterModule), meterName)
-	return appendU32(append(out, 0), uint32(len(m.params)))
+	return appendU32(append(out, 0), uint32(len(m.types)))
 }
 
 func (m *meter) ownFunctions(r *reader) []byte {
 	if r.b == nil {
 		return nil
 	}
-	n := r.count()
-	if n > maxFunctions {
-		r.fail(fmt.Errorf("more than %d functions", maxFunctions))
-		return nil
-	}
-	for range n {
+	for range r.most(maxFunctions, "functions") {
 		t := r.u32()
-		if t >= uint32(len(m.params)) {
+		if t >= uint32(len(m.types)) {
 			r.fail(errors.New("a function's type does not exist"))
 			return nil
 		}
@@ -185,13 +204,9 @@ func (m *meter) ownTables(r *reader) []byte {
 	if r.b == nil {
 		return nil
 	}
-	m.tables = r.count()
-	if m.tables > maxTables {
-		r.fail(fmt.Errorf("more than %d tables", maxTables))
-		return nil
-	}
-	out := appendU32(nil, uint32(m.tables))
-	for range m.tables {
+	n := r.most(maxTables, "tables")
+	out := appendU32(nil, uint32(n))
+	for range n {
 		at := r.at
 		r.valueType()
 		out = append(out, r.b[at:r.at]...)
@@ -217,11 +232,7 @@ func (m *meter) ownTables(r *reader) []byte {
 func (m *meter) ownGlobals(r *reader) []byte {
 	n := 0
 	if r.b != nil {
-		n = r.count()
-	}
-	if n > maxGlobals {
-		r.fail(fmt.Errorf("more than %d globals", maxGlobals))
-		return nil
+		n = r.most(maxGlobals, "globals")
 	}
 	m.globals = uint32(n)
 	out := appendU32(nil, uint32(n)+1)
@@ -255,10 +266,11 @@ func (m *meter) expression(r *reader, out []byte) []byte {
 
 // moved is the new index of a function.
 func (m *meter) moved(r *reader, index uint32) uint32 {
+	imported := uint32(len(m.imports))
 	switch {
-	case index < m.imported:
+	case index < imported:
 		return index
-	case index-m.imported >= uint32(len(m.functions)):
+	case index-imported >= uint32(len(m.functions)):
 		r.fail(fmt.Errorf("function %d does not exist", index))
 	}
 	return index + 1
@@ -284,7 +296,7 @@ func (m *meter) exports(r *reader) []byte {
 	if r.b == nil {
 		return nil
 	}
-	n := r.count()
+	n := r.most(maxExports, "exports")
 	out := appendU32(nil, uint32(n))
 	for range n {
 		out = appendName(out, r.name())
@@ -316,7 +328,7 @@ func (m *meter) elements(r *reader) []byte {
 	if r.b == nil {
 		return nil
 	}
-	n := r.count()
+	n, all := r.most(maxSegments, "segments"), 0
 	out := appendU32(nil, uint32(n))
 	for range n {
 		kind := r.u32()
@@ -335,7 +347,8 @@ func (m *meter) elements(r *reader) []byte {
 		if !active || indexed {
 			out = append(out, r.byte())
 		}
-		count := r.count()
+		count := r.most(maxElements-all, "elements")
+		all += count
 		out = appendU32(out, uint32(count))
 		for range count {
 			if exprs {

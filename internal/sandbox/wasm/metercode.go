@@ -20,7 +20,7 @@ func (m *meter) code(r *reader) []byte {
 		if size > maxBody {
 			r.fail(fmt.Errorf("function %d has more than %d MB", f, maxBody>>20))
 		}
-		body, err := m.body(r.bytes(size), m.params[m.functions[f]])
+		body, err := m.body(r.bytes(size), m.types[m.functions[f]])
 		if err != nil {
 			r.fail(fmt.Errorf("function %d: %w", f, err))
 		}
@@ -34,18 +34,19 @@ func (m *meter) code(r *reader) []byte {
 
 // shape is what one look at a function's body tells.
 type shape struct {
-	loops []int // bytes of each loop, in the order of their heads
-	calls bool
-	bulk  bool
+	loops  []int // bytes of each loop, in the order of their heads
+	values int   // that calls, blocks and branches take and give
+	calls  bool
+	bulk   bool
 }
 
 // look decodes a body once and finds where each loop ends.
-func (m *meter) look(code []byte) (shape, error) {
+func (m *meter) look(code []byte, own funcType) (shape, error) {
 	type block struct{ from, loop int }
 	var s shape
 	r := &reader{b: code}
 	open := []block{{0, -1}}
-	blocks := 0
+	blocks, widest := 0, max(own.results, 1)
 	for len(open) > 0 {
 		i, err := r.next()
 		if err != nil {
@@ -70,7 +71,14 @@ func (m *meter) look(code []byte) (shape, error) {
 		if i.branches() {
 			blocks++
 		}
+		t := m.typeOf(i)
+		if i.op != opCall && i.op != opCallIndirect {
+			widest = max(widest, t.params, t.results)
+		}
+		s.values += t.params + t.results + i.targets*widest
 		switch {
+		case s.values > maxBody:
+			return s, fmt.Errorf("its calls and blocks take and give more than %d values", maxBody)
 		case len(open) > maxNesting:
 			return s, errors.New("its blocks are too deep in each other")
 		case blocks > maxBlocks:
@@ -85,10 +93,28 @@ func (m *meter) look(code []byte) (shape, error) {
 	return s, nil
 }
 
+// typeOf is what an instruction takes and gives by a type that it names: as many
+// values in a few bytes as the type has. What does not exist is for the engine to judge.
+func (m *meter) typeOf(i instruction) funcType {
+	index := i.index
+	switch imported := uint32(len(m.imports)); {
+	case i.op == opCall && index < imported:
+		index = m.imports[index]
+	case i.op == opCall && index-imported < uint32(len(m.functions)):
+		index = m.functions[index-imported]
+	case !i.typed:
+		return funcType{}
+	}
+	if index >= uint32(len(m.types)) {
+		return funcType{}
+	}
+	return m.types[index]
+}
+
 // body is a function's locals and code with the meter's instructions.
-func (m *meter) body(b []byte, params int) ([]byte, error) {
+func (m *meter) body(b []byte, own funcType) ([]byte, error) {
 	r := &reader{b: b}
-	groups, locals := r.count(), uint64(params)
+	groups, locals := r.count(), uint64(own.params)
 	from := r.at
 	for range groups {
 		locals += uint64(r.u32())
@@ -100,13 +126,19 @@ func (m *meter) body(b []byte, params int) ([]byte, error) {
 			return nil, r.err
 		}
 	}
+	if m.locals += locals; m.locals > allLocals {
+		r.fail(fmt.Errorf("more than %d variables in all", allLocals))
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
 	decls, code := b[from:r.at], b[r.at:]
-	s, err := m.look(code)
+	s, err := m.look(code, own)
 	if err != nil {
 		return nil, err
+	}
+	if m.values += s.values; m.values > maxModule {
+		return nil, fmt.Errorf("calls and blocks take and give more than %d values in all", maxModule)
 	}
 	out := make([]byte, 0, len(b)+len(b)/2+32)
 	if s.bulk {
@@ -157,7 +189,7 @@ func (m *meter) payBulk(out []byte, local uint32) []byte {
 func (m *meter) settle(out []byte) []byte {
 	out = m.counter(append(out, opI32Sub), opGlobalSet)
 	out = append(m.counter(out, opGlobalGet), opI32Const, 0, opI32LtS, opIf, noBlockType)
-	out = appendU32(append(out, opCall), m.imported)
+	out = appendU32(append(out, opCall), uint32(len(m.imports)))
 	out = m.counter(out, opGlobalSet)
 	return append(out, opEnd)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ func bare(t *testing.T, module []byte) string {
 func TestRefusedModules(t *testing.T) {
 	d := newDriver(t, Options{})
 	none := "\x00\x0b"
+	wide := "\x60\x00\xe8\x07" + strings.Repeat("\x7f", maxValues) // () -> a thousand numbers
 	for name, c := range map[string]struct {
 		module []byte
 		reason string
@@ -44,8 +46,16 @@ func TestRefusedModules(t *testing.T) {
 		"tail call":     {command("\x00\x12\x00\x0b"), "is not in WebAssembly 2.0"},
 		"locals":        {command("\x01\xff\xff\xff\x07\x7f\x0b"), "variables"},
 		"loops":         {command("\x00" + strings.Repeat("\x03\x40\x0b", maxLoops+1) + "\x0b"), "it has more than 2000 loops"},
-		"blocks":        {command("\x00" + strings.Repeat("\x02\x40\x0b", maxBlocks+1) + "\x0b"), "it has more than 16000 blocks"},
-		"memory":        {parts{types: []string{typeNone}, funcs: []byte{0}, memory: "\x00\x80\x20", exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "it starts with 256 MB of memory, and the function has 128 MB"},
+		"types":         {parts{types: slices.Repeat([]string{typeNone}, maxTypes+1), funcs: []byte{0}, code: []string{none}}.binary(), "more than 10000 types"},
+		"parameters":    {parts{types: []string{"\x60\xe9\x07" + strings.Repeat("\x7f", maxValues+1) + "\x00"}, funcs: []byte{0}, code: []string{none}}.binary(), "more than 1000 parameters"},
+		"imports":       {parts{types: []string{typeNone}, imports: slices.Repeat([]string{"\x00\x00\x00\x00"}, maxImports+1), funcs: []byte{0}, code: []string{none}}.binary(), "more than 10000 imports"},
+		// A thousand values for two bytes, 5,000 times; and 50,000 for eight, in 400 functions.
+		"values":     {parts{types: []string{typeNone, wide}, funcs: []byte{0, 1}, code: []string{"\x00\x00" + strings.Repeat("\x10\x01", 5000) + "\x0b", "\x00\x00\x0b"}}.binary(), "more than 4194304 values"},
+		"branches":   {parts{types: []string{typeNone, wide}, funcs: []byte{1}, code: []string{"\x00\x00\x0e\x88\x27" + strings.Repeat("\x00", 5001) + "\x0b"}}.binary(), "more than 4194304 values"},
+		"all locals": {parts{types: []string{typeNone}, funcs: make([]byte, 400), code: slices.Repeat([]string{"\x01\xd0\x86\x03\x7f\x0b"}, 400)}.binary(), "more than 16777216 variables in all"},
+		"segments":   {append(command(none), dataSection(maxSegments+1)...), "more than 100000 segments"},
+		"blocks":     {command("\x00" + strings.Repeat("\x02\x40\x0b", maxBlocks+1) + "\x0b"), "it has more than 16000 blocks"},
+		"memory":     {parts{types: []string{typeNone}, funcs: []byte{0}, memory: "\x00\x80\x20", exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "it starts with 256 MB of memory, and the function has 128 MB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := specOf("refused", bare(t, c.module))
@@ -57,6 +67,16 @@ func TestRefusedModules(t *testing.T) {
 				t.Errorf("prepare: %v", err)
 			}
 		})
+	}
+}
+
+// The engine's reason may be as long as what is wrong.
+func TestRefusalsAreShort(t *testing.T) {
+	wide := "\x60\x00\xe8\x07" + strings.Repeat("\x7f", maxValues)
+	module := parts{types: []string{typeNone, wide}, funcs: []byte{0, 1}, code: []string{"\x00" + strings.Repeat("\x10\x01", 100) + "\x0b", "\x00\x00\x0b"}}.binary()
+	err := newDriver(t, Options{}).Prepare(t.Context(), specOf("long", bare(t, module)))
+	if err == nil || len(err.Error()) > 2*maxRefusal {
+		t.Errorf("%d bytes: %.200v", len(err.Error()), err)
 	}
 }
 
