@@ -141,7 +141,7 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*Instance, error
 	i.env = append(append([]string{}, spec.Runtime.Env...), spec.Env...)
 	i.env = append(i.env, "PWD=/var/task")
 	i.kit = d.kitFor(i.shelf, &i.spec)
-	i.writer.lines.To = spec.Output
+	i.lines.To = spec.Output
 	if err = i.disk.open(&i.spec, tmpDir(d.dir, spec.ID)); err != nil {
 		err = lambent.Errorf(lambent.CodeUnavailable, "open the files of a module: %w", err)
 	}

@@ -3,10 +3,11 @@ package wasm
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type guest struct {
 	// ctx is that of the stay that goes on; host functions that wait look at it.
 	ctx   context.Context
 	stdin bytes.Reader
+	log   *sandbox.Lines
 	// stdout collects a command's answer.
 	stdout answer
 	slept  time.Duration // in this stay
@@ -50,6 +52,15 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Write takes a guest's output into the log.
+func (g *guest) Write(p []byte) (int, error) {
+	for part := range slices.Chunk(p, portion) {
+		goOn(g.ctx)
+		g.log.Take(time.Now(), part)
+	}
+	return len(p), nil
+}
+
 // newGuest is one more guest of i. An ending is the guest's fault, an error the
 // platform's.
 func (i *Instance) newGuest(ctx context.Context) (_ *guest, _ *ending, err error) {
@@ -68,13 +79,13 @@ func (d *Driver) newGuest(ctx context.Context, f fit, k *kit, ran *atomic.Int64,
 	if err != nil {
 		return nil, nil, lambent.Errorf(lambent.CodeUnavailable, "reserve memory for a module: %w", err)
 	}
-	g := &guest{memory: mem, ran: ran}
+	g := &guest{memory: mem, ran: ran, log: &k.lines}
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return mem })
-	var stdout interface{ Write([]byte) (int, error) } = &g.stdout
+	var stdout io.Writer = &g.stdout
 	if f.mod.resident {
-		stdout = k.writer
+		stdout = g
 	}
-	config := k.config.WithStdin(&g.stdin).WithStdout(stdout).WithNanosleep(g.sleep)
+	config := k.config.WithStdin(&g.stdin).WithStdout(stdout).WithStderr(g).WithNanosleep(g.sleep)
 	end := g.stay(ctx, c, func(ctx context.Context) (err error) {
 		defer func() {
 			if p := recover(); p != nil { // the engine does not, outside of calls
@@ -93,7 +104,7 @@ func (d *Driver) newGuest(ctx context.Context, f fit, k *kit, ran *atomic.Int64,
 
 // anyConfig is what all guests have in common.
 func anyConfig() wazero.ModuleConfig {
-	return wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader).
+	return wazero.NewModuleConfig().WithName("").WithStartFunctions().
 		WithSysWalltime().WithSysNanotime().WithOsyield(runtime.Gosched)
 }
 

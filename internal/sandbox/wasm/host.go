@@ -2,12 +2,15 @@ package wasm
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"lambent.dev/lambent/internal/sandbox"
@@ -57,6 +60,8 @@ func newHost(ctx context.Context, rt wazero.Runtime) (*host, error) {
 	// The environment has parts that change with every event.
 	export(wasi, "environ_sizes_get", environSizes, two, one)
 	export(wasi, "environ_get", environ, two, one)
+	// The engine's own does not look at the deadline.
+	export(wasi, "random_get", random, two, one)
 
 	meter := rt.NewHostModuleBuilder(meterModule)
 	export(meter, meterName, tick, nil, one)
@@ -66,7 +71,7 @@ func newHost(ctx context.Context, rt wazero.Runtime) (*host, error) {
 	export(ours, "context", describe, two, one)
 
 	for name, b := range map[string]wazero.HostModuleBuilder{wasiModule: wasi, meterModule: meter, ourModule: ours} {
-		compiled, err := b.Compile(ctx)
+		compiled, err := b.Compile(experimental.WithFunctionListenerFactory(ctx, curbs{}))
 		if err != nil {
 			return nil, fmt.Errorf("make host module %s: %w", name, err)
 		}
@@ -158,12 +163,30 @@ func callOf(ctx context.Context) *call {
 	return &call{}
 }
 
-// tick is the meter's question whether the guest may go on.
-func tick(ctx context.Context, _ api.Module, stack []uint64) {
+// goOn ends a guest from within whose stay is over.
+func goOn(ctx context.Context) {
 	if ctx.Err() != nil {
 		panic(errInterrupted)
 	}
+}
+
+// tick is the meter's question whether the guest may go on.
+func tick(ctx context.Context, _ api.Module, stack []uint64) {
+	goOn(ctx)
 	stack[0] = fuel
+}
+
+// portion is how many bytes the host works on between two looks at the deadline: some
+// milliseconds.
+const portion = 1 << 20
+
+func random(ctx context.Context, mod api.Module, stack []uint64) {
+	b, ok := mod.Memory().Read(uint32(stack[0]), uint32(stack[1]))
+	for part := range slices.Chunk(b, portion) {
+		goOn(ctx)
+		_, _ = rand.Read(part) // it never fails
+	}
+	stack[0] = wasiErrno(ok)
 }
 
 func environSizes(ctx context.Context, mod api.Module, stack []uint64) {

@@ -51,16 +51,6 @@ var (
 	_ sandbox.Keeper   = (*Instance)(nil)
 )
 
-// writer is a guest's output on its way into the log.
-type writer struct {
-	lines sandbox.Lines
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	w.lines.Take(time.Now(), p)
-	return len(p), nil
-}
-
 // start makes the first guest, so that the platform's part of a cold start is in
 // Start, and leaves the function's own part to a goroutine.
 func (i *Instance) start(ctx context.Context) error {
@@ -105,7 +95,7 @@ func (i *Instance) start(ctx context.Context) error {
 			r.Failure = &sandbox.Failure{Type: sandbox.ErrorType(c.report.kind), Message: c.report.message,
 				Payload: c.report.object(), Raw: true}
 		}
-		i.writer.lines.Flush(time.Now())
+		i.lines.Flush(time.Now())
 		r.Took = time.Since(begin)
 		i.finish(r)
 	}()
@@ -190,7 +180,7 @@ func (i *Instance) Invoke(ctx context.Context, ev sandbox.Event) (sandbox.Answer
 	defer cancel()
 	defer context.AfterFunc(i.life, cancel)()
 	a, err := i.answer(run, begin, &ev)
-	i.writer.lines.Flush(time.Now())
+	i.lines.Flush(time.Now())
 	a.Took = time.Since(begin)
 	if !i.spared { // beside the answer: before it, it would add to a cold start
 		i.spared = true
@@ -325,11 +315,11 @@ func (i *Instance) failure(ctx context.Context, e *ending, stays bool) *sandbox.
 	}
 	if e.trap != "" {
 		now := time.Now()
-		i.writer.lines.Flush(now)
-		i.writer.lines.Take(now, []byte("trap: "+e.trap+"\n"))
+		i.lines.Flush(now)
+		i.lines.Take(now, []byte("trap: "+e.trap+"\n"))
 		for n, line := range strings.Split(e.stack, "\n") {
 			if line = strings.TrimSpace(line); line != "" && n < maxStack {
-				i.writer.lines.Take(now, []byte("    at "+line+"\n"))
+				i.lines.Take(now, []byte("    at "+line+"\n"))
 			}
 		}
 	}

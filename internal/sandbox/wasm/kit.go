@@ -17,15 +17,13 @@ import (
 type kit struct {
 	config wazero.ModuleConfig // of every guest
 	disk   *disk
-	writer *writer
-	guest  *guest // used in an instance's turn; nil for none
+	lines  sandbox.Lines // of the guests' output, on its way into the log
+	guest  *guest        // used in an instance's turn; nil for none
 }
 
 func (d *Driver) newKit(f fit) *kit {
-	k := &kit{writer: &writer{}}
 	disk, files := newDisk(f.layers, d.handles)
-	k.disk, k.config = disk, d.config.WithArgs(f.mod.name).WithStderr(k.writer).WithFSConfig(files)
-	return k
+	return &kit{disk: disk, config: d.config.WithArgs(f.mod.name).WithFSConfig(files)}
 }
 
 // discard ends what there is of it.

@@ -212,7 +212,10 @@ func TestBadPointers(t *testing.T) {
 		return parts{types: []string{typeNone, typ}, imports: []string{imported}, funcs: []byte{0},
 			exports: []string{"\x06_start\x00\x01"}, code: []string{"\x00" + operands + "\x10\x00" + after + "\x0b"}}.binary()
 	}
-	const wasi = "\x16wasi_snapshot_preview1"
+	const (
+		wasi    = "\x16wasi_snapshot_preview1"
+		isFault = "\x41\x15\x47\x04\x40\x00\x0b" // if what was returned is not EFAULT: unreachable
+	)
 	for name, c := range map[string]struct {
 		module []byte
 		want   string // in the failure's message; "" is an answer
@@ -227,6 +230,7 @@ func TestBadPointers(t *testing.T) {
 		"random":  {withCall(typeTwo, wasi+"\x0arandom_get\x00\x01", wild+"\x41\x7f", "\x1a"), ""},
 		"poll": {withCall("\x60\x04\x7f\x7f\x7f\x7f\x01\x7f", wasi+"\x0bpoll_oneoff\x00\x01",
 			"\x41\x00\x41\x00\x41\xd6\xaa\xd5\xaa\x05\x41\x00", "\x1a"), ""},
+		"path":     {withCall("\x60\x03\x7f\x7f\x7f\x01\x7f", wasi+"\x15path_create_directory\x00\x01", "\x41\x04\x41\x00\x41\x80\x80\x04", isFault), ""},
 		"renumber": {withCall(typeTwo, wasi+"\x0bfd_renumber\x00\x01", "\x41\x00\x41\xff\xff\xff\xff\x07", "\x1a"), ""},
 		"stack":    {command("\x00\x10\x00\x0b"), "stack overflow"},
 		"trap":     {command("\x00\x00\x0b"), "unreachable"},
@@ -241,6 +245,37 @@ func TestBadPointers(t *testing.T) {
 				t.Errorf("message %q, want %q", a.Failure.Message, c.want)
 			}
 		})
+	}
+}
+
+// nowhere takes lines and keeps none.
+type nowhere struct{}
+
+func (nowhere) WriteLine(time.Time, []byte) {}
+
+// One call to the host may ask for more than a day's work: 131,072 times the same 16 MB
+// into the log.
+func TestCallsToTheHostEnd(t *testing.T) {
+	d := newDriver(t, Options{})
+	module := parts{types: []string{typeNone, "\x60\x04\x7f\x7f\x7f\x7f\x01\x7f"}, imports: []string{"\x16wasi_snapshot_preview1\x08fd_write\x00\x01"},
+		funcs: []byte{0}, memory: "\x00\xd8\x04", exports: []string{"\x06_start\x00\x01"}, code: []string{"\x00" +
+			"\x41\x00\x41\x01\x41\x80\x80\xc0\x00\xfc\x0b\x00" + // memory.fill(0, 1, 1 MiB)
+			"\x41\x02\x41\x00\x41\x80\x80\x08\x41\x80\x80\xc0\x00\x10\x00\x1a\x0b"}}.binary() // fd_write(2, 0, 1<<17, 1 MiB)
+	spec := specOf("flood", bare(t, module))
+	spec.Output = nowhere{}
+	i, err := d.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	begin := time.Now()
+	a, err := i.Invoke(ctx, sandbox.Event{RequestID: "x", Deadline: time.Now().Add(time.Second)})
+	if took := time.Since(begin); err != nil || a.Failure == nil || a.Failure.Type != "Sandbox.Timedout" || took > 4*time.Second {
+		t.Errorf("%+v, %v after %v", a.Failure, err, took)
+	}
+	if err := i.Stop(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
