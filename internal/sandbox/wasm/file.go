@@ -105,7 +105,7 @@ func (f *file) Pwrite(p []byte, off int64) (int, sys.Errno) {
 	case len(p) == 0:
 		return 0, 0
 	}
-	fits := f.tree.room.grow(f.ino, off+int64(len(p))) - off
+	fits := f.tree.room.grow(f.ino, off, off+int64(len(p))) - off
 	if fits <= 0 {
 		return 0, errFull
 	}
@@ -119,7 +119,7 @@ func (f *file) Truncate(size int64) sys.Errno {
 		return sys.EINVAL
 	case f.tree.room == nil:
 		return sys.EBADF
-	case f.tree.room.grow(f.ino, size) < size:
+	case f.tree.room.grow(f.ino, size-1, size) < size:
 		return errFull
 	}
 	if err := f.f.Truncate(size); err != nil {

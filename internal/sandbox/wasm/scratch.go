@@ -62,8 +62,9 @@ func (r *room) opened(ino uint64, size int64) {
 	h.size = size
 }
 
-// grow makes room for a file of size bytes, and gives how long it may become.
-func (r *room) grow(ino uint64, size int64) int64 {
+// grow makes room for a file of size bytes, and gives how long it may become. Where none
+// of the bytes after from would fit it takes nothing.
+func (r *room) grow(ino uint64, from, size int64) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := r.held[ino]
@@ -71,6 +72,9 @@ func (r *room) grow(ino uint64, size int64) int64 {
 		return size
 	}
 	more := max(0, min(size-h.size, r.left))
+	if h.size+more <= from {
+		return h.size
+	}
 	r.left -= more
 	h.size += more
 	return h.size

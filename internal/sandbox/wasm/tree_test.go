@@ -91,3 +91,35 @@ func TestListingsAreBounded(t *testing.T) {
 		t.Errorf("%d names are still counted", n-(maxNames-names))
 	}
 }
+
+// A file that cannot become as long as was asked for takes no room from the others.
+func TestRoomIsNotLostToWhatFails(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmp := &tree{roots: []*os.Root{root}, handles: newHandles(maxOpen, nil), room: newRoom(100)}
+	defer tmp.close()
+	f, e := tmp.OpenFile("file", sys.O_CREAT|sys.O_RDWR, 0o600)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	if e := f.Truncate(101); e != errFull {
+		t.Error(e)
+	}
+	if n, e := f.Pwrite([]byte("abc"), 100); n != 0 || e != errFull {
+		t.Error(n, e)
+	}
+	if left := tmp.room.left; left != 100 {
+		t.Errorf("%d of 100 bytes are left", left)
+	}
+	if n, e := f.Pwrite([]byte("abc"), 98); n != 2 || e != 0 {
+		t.Errorf("%d bytes written, %v: two fit", n, e)
+	}
+	if e := f.Truncate(10); e != 0 || tmp.room.left != 90 {
+		t.Error(e, tmp.room.left)
+	}
+	if e := f.Close(); e != 0 {
+		t.Error(e)
+	}
+}
