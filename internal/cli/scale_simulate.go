@@ -19,6 +19,10 @@ import (
 	"lambent.dev/lambent/internal/scale/decide"
 )
 
+// maxDecisions bounds a replay, which keeps each of its decisions: 23 days of one every
+// two seconds.
+const maxDecisions = 1_000_000
+
 // scaleSimulation is what the command line says of a replay.
 type scaleSimulation struct {
 	set         []string
@@ -74,6 +78,10 @@ func (a *app) scaleSimulate(path string, s scaleSimulation) error {
 	load, err := a.loadOf(path, s)
 	if err != nil {
 		return err
+	}
+	if lasts := predict.Length(load.Calls); lasts/s.every > maxDecisions {
+		return usageError{fmt.Errorf("the calls of %s take %s, which is %d decisions, and at most %d are replayed: want --every of at least %s",
+			printable(load.Function), shortDuration(lasts.Round(time.Second)), lasts/s.every, maxDecisions, shortDuration((lasts/maxDecisions).Truncate(time.Second)+time.Second))}
 	}
 	stop := a.spin("replaying " + filepath.Base(path))
 	runs := s.replay(load, own)

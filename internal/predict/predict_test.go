@@ -299,8 +299,10 @@ func TestReadTrace(t *testing.T) {
 			}
 		})
 	}
+	// 400 bytes that stand for 51 million calls.
+	manyCalls := "HashOwner,HashApp,HashFunction,Trigger" + strings.Repeat(",1", 51) + "\no,a,f,http" + strings.Repeat(",1000000", 51) + "\n"
 	for _, bad := range []string{"", "a,b\n1,2\n", "HashOwner,HashApp,HashFunction,Trigger,1\no,a,f,http,-1\n",
-		"app,func,end_timestamp,duration\na,f,NaN,0\n"} {
+		"app,func,end_timestamp,duration\na,f,NaN,0\n", manyCalls} {
 		err := ReadTrace(strings.NewReader(bad), TraceOptions{Rand: rand.New(rand.NewPCG(1, 1))}, func(Load) {})
 		if err == nil {
 			t.Errorf("%q was taken", bad)
@@ -311,6 +313,7 @@ func TestReadTrace(t *testing.T) {
 func FuzzReadTrace(f *testing.F) {
 	f.Add("HashOwner,HashApp,HashFunction,Trigger,1,2,3\no,a,f,http,2,0,1\n")
 	f.Add("app,func,end_timestamp,duration\na,f,10.5,0.5\n")
+	f.Add("app,func,end_timestamp,duration\na,f,1,0\na,f,473000000,0\na,f,946000000,0\na,f,1419000000,0\n") // years apart
 	f.Fuzz(func(t *testing.T, trace string) {
 		if strings.Count(trace, ",")+strings.Count(trace, "\n") > 200 || strings.ContainsAny(trace, "eE") && len(trace) > 500 {
 			return

@@ -13,6 +13,14 @@ type Load struct {
 	Calls    []Call
 }
 
+// Length is when the last of some calls is over.
+func Length(calls []Call) (end time.Duration) {
+	for _, c := range calls {
+		end = max(end, c.At+c.Took)
+	}
+	return end
+}
+
 // Call is one invocation, its arrival counted from the beginning of the trace.
 type Call struct{ At, Took time.Duration }
 
@@ -228,7 +236,7 @@ func (h *hybrid) window() Window {
 		sorted := slices.Clone(h.rare)
 		slices.SortFunc(sorted, cmp.Compare[time.Duration])
 		m := sorted[len(sorted)/2]
-		return Window{Prewarm: m * 85 / 100, Keep: m * 30 / 100}
+		return Window{Prewarm: m / 100 * 85, Keep: m / 100 * 30} // years times 85 are too many nanoseconds
 	}
 	inside := h.total - h.over
 	if inside < 2 || h.variation(inside) < 2 {

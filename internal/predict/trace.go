@@ -25,7 +25,7 @@ type TraceOptions struct {
 
 // Bounds of a trace: what a file may make the reader hold.
 const (
-	maxTraceCalls   = 50_000_000 // of a trace that has one line per call
+	maxTraceCalls   = 50_000_000 // of a trace that has one line per call, or of one function
 	maxMinuteCalls  = 1_000_000  // of one function in one minute
 	maxTraceColumns = 4 + 14*1440
 )
@@ -66,13 +66,12 @@ func readMinutes(rows *csv.Reader, o TraceOptions, each func(Load)) error {
 		if err != nil {
 			return invalidTrace(err)
 		}
+		counts, err := minuteCounts(rows, row[4:])
+		if err != nil {
+			return invalidTrace(err)
+		}
 		l := Load{Function: strings.Join(row[:3], "/")}
-		for minute, field := range row[4:] {
-			n, err := strconv.Atoi(field)
-			if err != nil || n < 0 || n > maxMinuteCalls {
-				line, _ := rows.FieldPos(4 + minute)
-				return invalidTrace(fmt.Errorf("line %d, minute %d: %q is no count of calls", line, minute+1, field))
-			}
+		for minute, n := range counts {
 			for range n {
 				at := time.Duration((float64(minute) + o.Rand.Float64()) * float64(time.Minute))
 				l.Calls = append(l.Calls, Call{At: at, Took: o.Took})
@@ -81,6 +80,24 @@ func readMinutes(rows *csv.Reader, o TraceOptions, each func(Load)) error {
 		sortCalls(l.Calls)
 		each(l)
 	}
+}
+
+// minuteCounts reads how many calls there were in each minute: a few bytes may stand for
+// more than there is memory for.
+func minuteCounts(rows *csv.Reader, fields []string) ([]int, error) {
+	counts, total := make([]int, len(fields)), 0
+	for minute, field := range fields {
+		n, err := strconv.Atoi(field)
+		line, _ := rows.FieldPos(4 + minute)
+		if err != nil || n < 0 || n > maxMinuteCalls {
+			return nil, fmt.Errorf("line %d, minute %d: %q is no count of calls", line, minute+1, field)
+		}
+		if total += n; total > maxTraceCalls {
+			return nil, fmt.Errorf("line %d, minute %d: more than %d calls of one function", line, minute+1, maxTraceCalls)
+		}
+		counts[minute] = n
+	}
+	return counts, nil
 }
 
 // readCalls reads the format of 2021, which mixes the functions.

@@ -67,12 +67,8 @@ func Replay(calls []predict.Call, o ReplayOptions) *Replayed {
 	o.Capacity = max(o.Capacity, 1)
 	r := &replay{o: o, out: &Replayed{Name: o.Name, Calls: len(calls)}}
 	next := o.Every
-	end := time.Duration(0)
-	for _, c := range calls {
-		end = max(end, c.At+c.Took)
-	}
 	// Long enough to see the instances go.
-	end += o.Settings.Stable + o.Settings.Grace + o.Settings.DownDelay + 2*o.Every
+	end := predict.Length(calls) + o.Settings.Stable + o.Settings.Grace + o.Settings.DownDelay + 2*o.Every
 	for i := 0; next <= end; {
 		switch at := r.ahead(next); {
 		case i < len(calls) && calls[i].At <= at:
