@@ -3,7 +3,6 @@ package logsapi
 import (
 	"encoding/json"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -18,6 +17,7 @@ const maxDepth = 20
 // $.user.id or $.items[0] with a text, a number, * within a text, TRUE, FALSE or
 // NULL, by =, !=, <, >, <=, >=, IS and NOT EXISTS, joined by && and ||.
 type conditions struct {
+	expressions
 	rest   string
 	depth  int
 	fields bool // selectors are names of fields
@@ -194,7 +194,7 @@ func (p *conditions) value() (string, matcher, bool) {
 		p.rest = rest
 		return text, wildcard(text), err == nil
 	case strings.HasPrefix(p.rest, "%"):
-		matches, rest, err := parseTerm(p.rest)
+		matches, rest, err := p.term(p.rest)
 		p.rest = rest
 		return "", matches, err == nil
 	}
@@ -283,13 +283,19 @@ func show(v any) string {
 
 // wildcard matches a text in which * is anything.
 func wildcard(value string) matcher {
-	if !strings.Contains(value, "*") {
+	parts := strings.Split(value, "*")
+	if len(parts) == 1 {
 		return func(s string) bool { return s == value }
 	}
-	parts := strings.Split(value, "*")
-	for i, part := range parts {
-		parts[i] = regexp.QuoteMeta(part)
+	first, middle, last := parts[0], parts[1:len(parts)-1], parts[len(parts)-1]
+	return func(s string) bool {
+		s, ok := strings.CutPrefix(s, first)
+		for _, part := range middle {
+			if !ok {
+				return false
+			}
+			_, s, ok = strings.Cut(s, part) // the first one leaves most to the others
+		}
+		return ok && strings.HasSuffix(s, last)
 	}
-	re := regexp.MustCompile(`(?s)^` + strings.Join(parts, ".*") + `$`)
-	return re.MatchString
 }

@@ -91,6 +91,9 @@ func (d *door) filterLogEvents(ctx context.Context, c caller, body []byte) (any,
 	out := filterOut{Events: []eventOut{}, SearchedLogStreams: []empty{}}
 	size := 0
 	for e, err := range d.o.Reader.Events(ctx, q) {
+		if err == nil {
+			err = ctx.Err() // to look at one message may take a second
+		}
 		if err != nil {
 			return nil, err
 		}

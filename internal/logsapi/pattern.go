@@ -2,11 +2,40 @@ package logsapi
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"strings"
 )
 
 // maxPattern is the length of a filter pattern (CloudWatch Logs API reference).
 const maxPattern = 1024
+
+// maxProgram bounds the regular expressions of a pattern together, in instructions of
+// what they are compiled to: each may be gone through for every character of a message.
+// A few characters, such as (a{30}){30}, stand for hundreds. It is ours.
+const maxProgram = 1000
+
+// expressions are the regular expressions of a pattern.
+type expressions struct{ size int }
+
+func (x *expressions) compile(expr string) (matcher, error) {
+	malformed := invalid("Invalid filter pattern: a regular expression is malformed.")
+	parsed, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return nil, malformed
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return nil, malformed
+	}
+	if x.size += len(program.Inst); x.size > maxProgram {
+		return nil, invalid("Invalid filter pattern: its regular expressions are too complex.")
+	}
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		return nil, malformed
+	}
+	return re.MatchString, nil
+}
 
 // matcher tells whether a message is wanted.
 type matcher func(message string) bool
@@ -29,13 +58,14 @@ func parsePattern(pattern string) (matcher, error) {
 	case pattern[0] == '[':
 		return parseFields(pattern)
 	}
+	var x expressions
 	var all, any, none []matcher
 	for rest := pattern; rest != ""; rest = strings.TrimLeft(rest, " \t\r\n") {
 		sign := rest[0]
 		if sign == '-' || sign == '?' {
 			rest = rest[1:]
 		}
-		m, after, err := parseTerm(rest)
+		m, after, err := x.term(rest)
 		if err != nil {
 			return nil, err
 		}
@@ -52,8 +82,8 @@ func parsePattern(pattern string) (matcher, error) {
 	return combine(all, any, none), nil
 }
 
-// parseTerm reads one term and gives what follows it.
-func parseTerm(s string) (matcher, string, error) {
+// term reads one term and gives what follows it.
+func (x *expressions) term(s string) (matcher, string, error) {
 	if s == "" || strings.ContainsRune(" \t\r\n", rune(s[0])) {
 		return nil, "", invalid("Invalid filter pattern: a term is missing.")
 	}
@@ -66,11 +96,8 @@ func parseTerm(s string) (matcher, string, error) {
 		if !ok {
 			return nil, "", invalid("Invalid filter pattern: a regular expression has no end.")
 		}
-		re, err := regexp.Compile(expr)
-		if err != nil {
-			return nil, "", invalid("Invalid filter pattern: a regular expression is malformed.")
-		}
-		return re.MatchString, rest, nil
+		m, err := x.compile(expr)
+		return m, rest, err
 	}
 	end := strings.IndexAny(s, " \t\r\n\"")
 	if end < 0 {

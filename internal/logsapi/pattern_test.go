@@ -41,6 +41,10 @@ func TestPattern(t *testing.T) {
 		{`{ $.ms >= 13 || $.ok IS TRUE }`, object, true},
 		{`{ $.ms < 13 && ($.ok IS FALSE || $.none IS NULL) }`, object, true},
 		{`{ $.user.id = "u-*" }`, object, true},
+		{`{ $.user.id = "u*-*17*" }`, object, true},
+		{`{ $.user.id = "*7" }`, object, true},
+		{`{ $.user.id = "u-1*17" }`, object, false}, // the parts do not overlap
+		{`{ $.user.id = "*1*1*" }`, object, false},
 		{`{ $.user.tags[1] = "b" }`, object, true},
 		{`{ $.user.tags[2] = "b" }`, object, false},
 		{`{ $.absent NOT EXISTS }`, object, true},
@@ -81,6 +85,7 @@ func TestPatternRefused(t *testing.T) {
 	for _, bad := range []string{
 		`"open`, "%open", "%(%", "[a,b", "[]", "[a,]", "[a b]", "[= x]", "[a = ]", "[a && b]", "[..., a, ...]", "-", "?", "a - b", strings.Repeat("a", maxPattern+1),
 		"{", "{}", "{ level = 1 }", "{ $.a }", "{ $.a = }", "{ $ = 1 }", "{ $.a = 1 && }", "{ ($.a = 1 }", "{ $.a IS MAYBE }", "{ $.a = 1 } x", "{ $.a = %( }", "{ $.a[x] = 1 }",
+		"%(a?){500}% %(b?){500}%", "{ $.a = %(x{20}){40}% && $.b = %y{300}% }", "[a = %x{600}%, b = %y{600}%]",
 		"{ " + strings.Repeat("(", 100) + "$.a = 1" + strings.Repeat(")", 100) + " }",
 	} {
 		if _, err := parsePattern(bad); err == nil {
