@@ -54,13 +54,13 @@ func (a *app) table(rows [][]string) error {
 }
 
 // printable replaces control characters, which could drive a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '�'
-		}
-		return r
-	}, s)
+func printable(s string) string { return strings.Map(visible, s) }
+
+func visible(r rune) rune {
+	if r < ' ' || r >= 0x7f && r < 0xa0 {
+		return '�'
+	}
+	return r
 }
 
 // terminalText is what a function wrote, made harmless for a terminal: only tabs
@@ -70,10 +70,7 @@ func terminalText(s string) string {
 		if r == '\t' || r == '\n' {
 			return r
 		}
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '�'
-		}
-		return r
+		return visible(r)
 	}, s)
 }
 
