@@ -80,6 +80,9 @@ func (h *handler) addPermission(ctx context.Context, c caller, in *wire.AddPermi
 	if err != nil {
 		return nil, err
 	}
+	if in.FunctionUrlAuthType != nil && !strings.EqualFold(*in.Action, "lambda:InvokeFunctionUrl") {
+		return nil, invalid("FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
+	}
 	raw, err := json.Marshal(statement{
 		Sid: *in.StatementId, Effect: "Allow", Principal: who, Action: *in.Action,
 		Resource: h.arn(c, t), Condition: conditionOf(in),

@@ -220,6 +220,16 @@ func TestSDKTagsAndPolicies(t *testing.T) {
 	must[*awslambda.AddPermissionOutput](t)(c.AddPermission(ctx, add))
 	_, err := c.AddPermission(ctx, add)
 	wantCode(t, err, "ResourceConflictException")
+	for _, action := range []string{"s3:GetObject", "lambda:Invoke Function", "lambda:"} {
+		other := *add
+		other.StatementId, other.Action = aws.String("other"), aws.String(action)
+		_, err = c.AddPermission(ctx, &other)
+		wantCode(t, err, "ValidationException")
+	}
+	public := *add
+	public.StatementId, public.Principal, public.FunctionUrlAuthType = aws.String("url"), aws.String("*"), types.FunctionUrlAuthTypeNone
+	_, err = c.AddPermission(ctx, &public)
+	wantCode(t, err, "InvalidParameterValueException")
 	p := must[*awslambda.GetPolicyOutput](t)(c.GetPolicy(ctx, &awslambda.GetPolicyInput{FunctionName: name}))
 	if !strings.Contains(*p.Policy, `"Sid":"s3"`) {
 		t.Errorf("policy %s", *p.Policy)
