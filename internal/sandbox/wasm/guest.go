@@ -3,6 +3,7 @@ package wasm
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -102,9 +103,10 @@ func (d *Driver) newGuest(ctx context.Context, f fit, k *kit, ran *atomic.Int64,
 	return g, nil, nil
 }
 
-// anyConfig is what all guests have in common.
+// anyConfig is what all guests have in common. Nobody reads the source of random
+// numbers (see [random]), but without one the engine seeds one for each guest.
 func anyConfig() wazero.ModuleConfig {
-	return wazero.NewModuleConfig().WithName("").WithStartFunctions().
+	return wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(rand.Reader).
 		WithSysWalltime().WithSysNanotime().WithOsyield(runtime.Gosched)
 }
 
