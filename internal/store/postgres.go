@@ -182,11 +182,8 @@ func (p *Postgres) failed(ctx context.Context, doing string, err error) error {
 
 // transact runs write in a transaction, again when that can have left nothing
 // behind. settle, if it is not nil, finds out whether a COMMIT whose answer was
-// lost has happened.
-func (p *Postgres) transact(write func(context.Context, pgx.Tx) error, settle func(context.Context) (bool, error)) error {
-	// No caller's context: one that leaves must not undo what others wait for.
-	ctx, cancel := context.WithTimeout(context.Background(), pgRetryFor)
-	defer cancel()
+// lost has happened. It goes on until ctx ends.
+func (p *Postgres) transact(ctx context.Context, write func(context.Context, pgx.Tx) error, settle func(context.Context) (bool, error)) error {
 	for {
 		sent, err := p.once(ctx, write)
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -16,21 +17,22 @@ const groupCalls = 512
 
 // call is one caller's write on its way, and what becomes of it.
 type call[In, Out any] struct {
-	in   In
-	out  Out
-	err  error
-	done chan struct{} // closed when out and err are set
+	in    In
+	since time.Time
+	out   Out
+	err   error
+	done  chan struct{} // closed when out and err are set
 }
 
 // grouper is a loop that writes what waits for it, all at once.
 type grouper[In, Out any] struct {
-	write   func([]*call[In, Out]) error // its error is everyone's
-	queue   chan *call[In, Out]          // unbuffered: what is received is also answered
+	write   func(context.Context, []*call[In, Out]) error // its error is everyone's
+	queue   chan *call[In, Out]                           // unbuffered: what is received is also answered
 	stopped chan struct{}
 	loop    sync.WaitGroup
 }
 
-func newGrouper[In, Out any](write func([]*call[In, Out]) error) *grouper[In, Out] {
+func newGrouper[In, Out any](write func(context.Context, []*call[In, Out]) error) *grouper[In, Out] {
 	g := &grouper[In, Out]{write: write, queue: make(chan *call[In, Out]), stopped: make(chan struct{})}
 	g.loop.Go(g.run) // stop waits for it
 	return g
@@ -38,7 +40,7 @@ func newGrouper[In, Out any](write func([]*call[In, Out]) error) *grouper[In, Ou
 
 // do waits for the outcome. One who leaves before does not learn it.
 func (g *grouper[In, Out]) do(ctx context.Context, doing string, in In) (out Out, err error) {
-	c := &call[In, Out]{in: in, done: make(chan struct{})}
+	c := &call[In, Out]{in: in, since: time.Now(), done: make(chan struct{})}
 	select {
 	case g.queue <- c:
 	case <-ctx.Done():
@@ -58,19 +60,27 @@ func (g *grouper[In, Out]) run() {
 	for {
 		select {
 		case first := <-g.queue:
-			group := g.group(first)
-			if err := g.write(group); err != nil {
-				err = pgFail("write to the database", err)
-				for _, c := range group {
-					c.err = err
-				}
-			}
-			for _, c := range group {
-				close(c.done)
-			}
+			g.handle(g.group(first))
 		case <-g.stopped:
 			return
 		}
+	}
+}
+
+// handle writes a group. Who has waited for the group before has less time left, and half
+// of it at the least.
+func (g *grouper[In, Out]) handle(group []*call[In, Out]) {
+	// No caller's context: one that leaves must not undo what others wait for.
+	ctx, cancel := context.WithTimeout(context.Background(), max(pgRetryFor-time.Since(group[0].since), pgRetryFor/2))
+	defer cancel()
+	if err := g.write(ctx, group); err != nil {
+		err = pgFail("write to the database", err)
+		for _, c := range group {
+			c.err = err
+		}
+	}
+	for _, c := range group {
+		close(c.done)
 	}
 }
 

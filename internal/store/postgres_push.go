@@ -64,13 +64,13 @@ func (p *Postgres) Push(ctx context.Context, jobs ...Job) error {
 
 // writePushes does a group of pushes as one insert of all rows: in one round trip where
 // nothing stands against it, else step by step.
-func (p *Postgres) writePushes(group []*call[[]Job, none]) error {
+func (p *Postgres) writePushes(ctx context.Context, group []*call[[]Job, none]) error {
 	if jobs := withoutKeys(group); len(jobs) > 0 {
-		if done, err := p.pushAtOnce(jobs); done || err != nil {
+		if done, err := p.pushAtOnce(ctx, jobs); done || err != nil {
 			return err
 		}
 	}
-	return p.pushInSteps(group)
+	return p.pushInSteps(ctx, group)
 }
 
 // withoutKeys are all jobs of the group, and none if some have keys: those may have to
@@ -90,12 +90,10 @@ func withoutKeys(group []*call[[]Job, none]) (jobs []*Job) {
 // pushAtOnce sends all statements together, which makes them one transaction. It has not
 // done anything when an id is there already: who has used it twice is found out in
 // steps, and so is a database that is not to be reached.
-func (p *Postgres) pushAtOnce(jobs []*Job) (done bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), pgRetryFor)
-	defer cancel()
+func (p *Postgres) pushAtOnce(ctx context.Context, jobs []*Job) (done bool, err error) {
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
-		return false, nil // the steps tell
+		return false, nil //nolint:nilerr // the steps tell
 	}
 	var writes pgx.Batch
 	p.queueInserts(&writes, jobs, nil)
@@ -140,9 +138,9 @@ func (p *Postgres) arePushed(ctx context.Context, jobs []*Job) (bool, error) {
 	return len(known) > 0, err
 }
 
-func (p *Postgres) pushInSteps(group []*call[[]Job, none]) error {
+func (p *Postgres) pushInSteps(ctx context.Context, group []*call[[]Job, none]) error {
 	var jobs []*Job
-	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
+	return p.transact(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		known, rivals, err := pgBefore(ctx, tx, group)
 		if err != nil {
 			return err

@@ -104,9 +104,9 @@ func (p *Postgres) Commit(ctx context.Context, ops ...Op) (int64, error) {
 
 // writeCommits does a group of batches one after the other, under the lock of the
 // counter: so revisions are in the order of the commits, on all servers.
-func (p *Postgres) writeCommits(group []*call[[]Op, int64]) error {
+func (p *Postgres) writeCommits(ctx context.Context, group []*call[[]Op, int64]) error {
 	defer p.announce()
-	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
+	return p.transact(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var revision int64
 		if err := tx.QueryRow(ctx, pgLockCounter, "revision").Scan(&revision); err != nil {
 			return err

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -27,6 +28,7 @@ type wire struct {
 	mu    sync.Mutex // guards the rest
 	conns []net.Conn
 	quiet chan struct{} // closed when the connections of now are silent
+	gone  bool          // those that come are, too
 }
 
 func newWire(t *testing.T, dir, to string) *wire {
@@ -39,7 +41,7 @@ func newWire(t *testing.T, dir, to string) *wire {
 	w.work.Go(w.accept)
 	t.Cleanup(func() {
 		_ = l.Close() // ends accept
-		w.silence()
+		w.silence(true)
 		w.mu.Lock()
 		for _, c := range w.conns {
 			_ = c.Close() // ends its copying
@@ -91,20 +93,24 @@ func hand(to, from net.Conn, quiet <-chan struct{}) {
 	}
 }
 
-func (w *wire) silence() {
+// silence ends what there is, and, if the host is gone, what comes until it is back.
+func (w *wire) silence(gone bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	close(w.quiet)
-	w.quiet = make(chan struct{})
+	if !w.gone {
+		close(w.quiet)
+	}
+	if w.gone = gone; !gone {
+		w.quiet = make(chan struct{})
+	}
 }
 
-// A database that says nothing any more is not waited for longer than a few seconds,
-// whatever is asked for, and all goes on when it is there again.
-func TestSilentDatabaseIsGivenUp(t *testing.T) {
+// wired is a store whose connections go through a wire.
+func wired(t *testing.T) (*store.Postgres, *wire) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("takes many seconds")
 	}
-	t.Parallel()
 	link := postgresURL(t)
 	u, err := url.Parse(link)
 	if err != nil {
@@ -113,7 +119,51 @@ func TestSilentDatabaseIsGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	w := newWire(t, dir, u.Query().Get("host"))
 	s := openPostgresAt(t, strings.Replace(link, u.Query().Get("host"), dir, 1))
-	defer closeStore(t, s)
+	t.Cleanup(func() { closeStore(t, s) })
+	return s, w
+}
+
+// Who writes to a database that is gone learns it soon, also one who has come while others
+// waited; and when it is back, it takes all again.
+func TestWritesToASilentDatabase(t *testing.T) {
+	t.Parallel()
+	s, w := wired(t)
+	commit(t, s, put("key", "value"))
+	w.silence(true)
+	var all sync.WaitGroup
+	for i := range 8 {
+		time.Sleep(500 * time.Millisecond)
+		all.Go(func() {
+			began := time.Now()
+			err := s.Push(t.Context(), numbered(fmt.Sprint(i)))
+			if took := time.Since(began); lambent.ReasonOf(err) != store.ReasonDatabase || took > 9*time.Second {
+				t.Errorf("push %d: %v after %s", i, err, took)
+			}
+		})
+	}
+	all.Go(func() {
+		if _, err := s.TrimJobs(t.Context(), time.Now(), 0); lambent.ReasonOf(err) != store.ReasonDatabase {
+			t.Errorf("trim: %v", err)
+		}
+	})
+	all.Wait()
+	w.silence(false)
+	for end := time.Now().Add(time.Minute); ; {
+		err := s.Push(t.Context(), numbered(fmt.Sprint(time.Now().UnixNano())))
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it is back: %v", err)
+		}
+	}
+}
+
+// A database that says nothing any more is not waited for longer than a few seconds,
+// whatever is asked for, and all goes on when it is there again.
+func TestSilentDatabaseIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s, w := wired(t)
 	commit(t, s, put("key", "value"))
 	if err := s.Push(t.Context(), numbered("1")); err != nil {
 		t.Fatal(err)
@@ -156,7 +206,7 @@ func TestSilentDatabaseIsGivenUp(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	w.silence()
+	w.silence(false)
 	began := time.Now()
 	for name, err := range ask() {
 		if lambent.ReasonOf(err) != store.ReasonDatabase {

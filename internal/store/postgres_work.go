@@ -121,8 +121,8 @@ type worked struct {
 // writeWorks does a group of changes at once, and then its takes. Both are in one
 // loop, since a Take does not wait for jobs that another transaction changes, but
 // overlooks them: only another server's may be overlooked so.
-func (p *Postgres) writeWorks(group []*call[work, worked]) error {
-	return p.transact(func(ctx context.Context, tx pgx.Tx) error {
+func (p *Postgres) writeWorks(ctx context.Context, group []*call[work, worked]) error {
+	return p.transact(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		t := newTally()
 		if err := changeAll(ctx, tx, group, t); err != nil {
 			return err
@@ -319,7 +319,9 @@ func (p *Postgres) TrimJobs(ctx context.Context, before time.Time, maxBytes int6
 	if err := p.usable(ctx, "trim jobs"); err != nil {
 		return 0, err
 	}
-	err = p.transact(func(_ context.Context, tx pgx.Tx) error {
+	writing, cancel := context.WithTimeout(ctx, pgRetryFor)
+	defer cancel()
+	err = p.transact(writing, func(ctx context.Context, tx pgx.Tx) error {
 		n, err = p.trim(ctx, tx, nanos(before), maxBytes)
 		return err
 	}, nil)
