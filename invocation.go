@@ -35,7 +35,8 @@ type Invocation struct {
 	// Stop, if set, ends a call that runs when it ends, and its instance with it.
 	Stop context.Context
 	// Progress, if set, takes what the function tells of how far it is: JSON of at
-	// most [MaxProgress] bytes, from another goroutine. It must not keep it.
+	// most [MaxProgress] bytes and [MaxProgressDepth] levels, from another goroutine.
+	// It must not keep it.
 	Progress func(report []byte)
 	// Broken is set by a door that has passed the call to an application: the answer
 	// says that the application has failed.

@@ -9,6 +9,7 @@ const (
 	MaxPayload         = 6*1024*1024 + 100 // bytes of a synchronous request or response
 	MaxAsyncPayload    = 1024 * 1024       // bytes of an asynchronous event
 	MaxProgress        = 64 * 1024         // bytes of what a function tells of how far it is; not AWS's
+	MaxProgressDepth   = 100               // of lists and objects in it: it is kept and shown within others
 	MaxZipUpload       = 50 * 1024 * 1024  // bytes of a zip sent in the request
 	MaxUnzipped        = 262_144_000       // bytes of code and layers, unpacked
 	MaxRequestBody     = 70_167_211        // bytes of a control request

@@ -395,3 +395,18 @@ func TestCancelOnTheWay(t *testing.T) {
 		}
 	})
 }
+
+// A report of progress that is as deep as it may be keeps nobody from counting the tries.
+func TestDeepProgress(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		deep := []byte(strings.Repeat("[", lambent.MaxProgressDepth) + strings.Repeat("]", lambent.MaxProgressDepth))
+		r := newRig(t, func(_ context.Context, inv *lambent.Invocation, _ int) (*lambent.Result, error) {
+			inv.Progress(deep)
+			return failure("E", ""), nil
+		}, nil)
+		id := r.accept("f", "1")
+		if o := r.want(id, store.JobFailed); len(o.Attempts) != 3 || r.spine.called(id) != 3 {
+			t.Errorf("%d attempts of %d calls", len(o.Attempts), r.spine.called(id))
+		}
+	})
+}

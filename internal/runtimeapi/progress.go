@@ -1,6 +1,7 @@
 package runtimeapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -22,6 +23,24 @@ func progressRoute(path string) (op operation, id string) {
 	return opProgress, id
 }
 
+// depth is how many lists and objects are within each other in valid JSON.
+func depth(text []byte) (most int) {
+	level := 0
+	for d := json.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return most
+		}
+		switch token {
+		case json.Delim('['), json.Delim('{'):
+			level++
+		case json.Delim(']'), json.Delim('}'):
+			level--
+		}
+		most = max(most, level)
+	}
+}
+
 // progress hands a report on to the caller of the event that the runtime has. It
 // changes no state: the report may come from a thread beside the handler.
 func (s *Session) progress(id string, p *post) reply {
@@ -31,8 +50,8 @@ func (s *Session) progress(id string, p *post) reply {
 		return refuse(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "A report of progress has at most 65536 bytes")
 	case err != nil:
 		return refuseTruncated()
-	case !json.Valid(body):
-		return refuse(http.StatusBadRequest, "InvalidRequestContent", "A report of progress is JSON")
+	case !json.Valid(body) || depth(body) > lambent.MaxProgressDepth:
+		return refuse(http.StatusBadRequest, "InvalidRequestContent", "A report of progress is JSON of at most 100 levels")
 	}
 	s.mu.Lock()
 	x := s.current

@@ -2,6 +2,7 @@ package runtimeapi
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -22,5 +23,15 @@ func TestProgressRoute(t *testing.T) {
 	}
 	if op, _ := route(http.MethodGet, "/lambent/v1/invocation/a/progress"); op != opWrongMethod {
 		t.Errorf("GET is operation %d", op)
+	}
+}
+
+func TestDepth(t *testing.T) {
+	for text, want := range map[string]int{
+		`1`: 0, `"[[["`: 0, `[]`: 1, `[[], {"a": [1, "]"]}]`: 3, strings.Repeat("[", 10000) + strings.Repeat("]", 10000): 10000,
+	} {
+		if got := depth([]byte(text)); got != want {
+			t.Errorf("%.40s: %d, want %d", text, got, want)
+		}
 	}
 }
