@@ -19,14 +19,23 @@ const (
 	byDecoded
 )
 
+// spelling is one of the ways in which clients write the same request down.
+type spelling struct {
+	order queryOrder
+	// collapsed leaves empty segments of the path and those of one dot out.
+	collapsed bool
+}
+
 // appendCanonical appends the canonical request of AWS General Reference,
-// "Create a signed AWS API request", step 1. The path is taken as it came over
-// the wire, without the removal of dot segments: what is signed is then exactly
-// what is routed. It reports false if a header that is to be signed is absent.
-func (c *claim) appendCanonical(dst []byte, r *http.Request, payload string, order queryOrder) ([]byte, bool) {
+// "Create a signed AWS API request", step 1. It reports false if a header that is to be signed is absent.
+func (c *claim) appendCanonical(dst []byte, r *http.Request, payload string, as spelling) ([]byte, bool) {
 	dst = append(append(dst, r.Method...), '\n')
-	dst = append(appendPath(dst, wirePath(r), c.service != "s3"), '\n')
-	dst = append(appendQuery(dst, r.URL.RawQuery, c.presigned, order), '\n')
+	path := wirePath(r)
+	if as.collapsed {
+		path = collapse(path)
+	}
+	dst = append(appendPath(dst, path, c.service != "s3"), '\n')
+	dst = append(appendQuery(dst, r.URL.RawQuery, c.presigned, as.order), '\n')
 	for rest, more := c.signed, true; more; {
 		var name string
 		name, rest, more = strings.Cut(rest, ";")
@@ -53,6 +62,28 @@ func wirePath(r *http.Request) string {
 		return "/"
 	}
 	return path
+}
+
+// collapses tells whether clients may have signed another path than they sent. AWS
+// General Reference has redundant and relative segments removed, which botocore, the
+// SDK for JavaScript and others do, and the SDK for Go does not: both are taken. Paths
+// that lead upwards have to be signed as they are: the same signature would be good for
+// another function.
+func collapses(path string) bool {
+	if !strings.Contains(path, "//") && !strings.Contains(path, "/.") {
+		return false
+	}
+	return !slices.Contains(strings.Split(path, "/"), "..")
+}
+
+// collapse leaves out the empty segments of a path and those of one dot; a slash at its
+// end stays.
+func collapse(path string) string {
+	parts := slices.DeleteFunc(strings.Split(path, "/"), func(part string) bool { return part == "" || part == "." })
+	if len(parts) > 0 && strings.HasSuffix(path, "/") {
+		parts = append(parts, "")
+	}
+	return "/" + strings.Join(parts, "/")
 }
 
 // appendPath encodes an escaped path: once more for every service, but S3, which

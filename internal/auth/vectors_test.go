@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // The examples of the Amazon S3 API reference ("Authenticating requests") and of
@@ -188,5 +191,40 @@ func TestChecksumNames(t *testing.T) {
 	}
 	if _, refusal := announced([]string{"x-amz-checksum-md4"}); refusal == nil {
 		t.Error("an unknown checksum was accepted")
+	}
+}
+
+// TestCollapsedPaths is about clients that sign a path without its empty segments and
+// those of one dot, and send it with them: the addresses of function URLs end with a
+// slash, and who adds a path puts another one in front.
+func TestCollapsedPaths(t *testing.T) {
+	const stamp, empty = "20130524T000000Z", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	at, _ := time.Parse(basicISO, stamp)
+	for name, c := range map[string]struct {
+		signed, sent, service string
+		want                  bool
+	}{
+		"as it is":      {"/a//b", "/a//b", "lambda", true},
+		"doubled":       {"/a/b", "//a//b", "lambda", true},
+		"alone":         {"/", "//", "lambda", true},
+		"dots":          {"/a/b/", "/a/./b/./", "lambda", true},
+		"with query":    {"/a?x=2&x=1", "//a?x=2&x=1", "lambda", true},
+		"escaped":       {"/a%20b", "//a%20b", "lambda", true},
+		"another":       {"/a/b", "/a/c", "lambda", false},
+		"no slash":      {"/a/b", "/a//b/", "lambda", false},
+		"upwards":       {"/a", "/b/../a", "lambda", false},
+		"upwards twice": {"/a", "//b/../a", "lambda", false},
+		"objects":       {"/a/b", "/a//b", "s3", false},
+	} {
+		r := wire(t, http.MethodGet, c.signed, "h", "", "")
+		credentials := aws.Credentials{AccessKeyID: docAccess, SecretAccessKey: docSecret}
+		if err := v4.NewSigner().SignHTTP(t.Context(), credentials, r, empty, c.service, "us-east-1", at); err != nil {
+			t.Fatal(err)
+		}
+		sent := wire(t, http.MethodGet, c.sent, "h", "", "")
+		sent.Header = r.Header
+		if _, refusal := docGate(stamp, docAccess, docSecret).admit(sent); (refusal == nil) != c.want {
+			t.Errorf("%s: %v", name, refusal)
+		}
 	}
 }

@@ -141,18 +141,23 @@ var scratches = sync.Pool{New: func() any { return &scratch{canonical: make([]by
 // matches tells whether the claim's signature is that of the request with this
 // payload hash.
 func (c *claim) matches(r *http.Request, s *signer, payload string) bool {
-	if c.matchesOrder(r, s, payload, byEncoded) {
+	if c.matchesAs(r, s, payload, spelling{}) {
 		return true
 	}
 	// Only repeated parameters can be in another order.
-	return strings.Count(r.URL.RawQuery, "&") > 0 && c.matchesOrder(r, s, payload, byDecoded)
+	ordered := strings.Count(r.URL.RawQuery, "&") > 0
+	if ordered && c.matchesAs(r, s, payload, spelling{order: byDecoded}) {
+		return true
+	}
+	return c.service != "s3" && collapses(wirePath(r)) && (c.matchesAs(r, s, payload, spelling{collapsed: true}) ||
+		ordered && c.matchesAs(r, s, payload, spelling{order: byDecoded, collapsed: true}))
 }
 
-func (c *claim) matchesOrder(r *http.Request, s *signer, payload string, order queryOrder) bool {
+func (c *claim) matchesAs(r *http.Request, s *signer, payload string, as spelling) bool {
 	w := scratches.Get().(*scratch)
 	defer scratches.Put(w)
 	var ok bool
-	w.canonical, ok = c.appendCanonical(w.canonical[:0], r, payload, order)
+	w.canonical, ok = c.appendCanonical(w.canonical[:0], r, payload, as)
 	if !ok {
 		return false
 	}
