@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/logs"
@@ -132,15 +133,15 @@ func KeyOf(v *lambent.Version) Key { return Key{v.Namespace, v.Function, v.Numbe
 // group is the instances of one version.
 type group struct {
 	key      Key
-	version  *lambent.Version // latest seen
-	before   *lambent.Version // seen before that; nil if none
-	print    int              // of what instances are started from: another one after each change
-	prints   int              // the last print
-	idle     []*member        // newest last
-	starting int              // instances on their way: cold starts and thaws
-	late     int              // of them, those that were begun before the last change
-	lastCold time.Duration    // what the last cold start took in all
-	calls    int              // since there is this group
+	version  *lambent.Version                // latest seen
+	before   []weak.Pointer[lambent.Version] // seen before that, as long as somebody has them
+	print    int                             // of what instances are started from: another one after each change
+	prints   int                             // the last print
+	idle     []*member                       // newest last
+	starting int                             // instances on their way: cold starts and thaws
+	late     int                             // of them, those that were begun before the last change
+	lastCold time.Duration                   // what the last cold start took in all
+	calls    int                             // since there is this group
 	busy     map[*member]struct{}
 	settling map[*member]struct{} // answered, not ready for the next event yet
 	freezing int                  // on their way into hibernation
@@ -364,9 +365,9 @@ func (p *Pool) groupOf(v *lambent.Version) *group {
 		p.groups[k] = g
 		return g
 	}
-	if g.version != v && g.before != v || g.stale {
+	if g.version != v && !g.superseded(v) || g.stale {
 		same := !g.stale && fingerprint(g.version) == fingerprint(v)
-		g.before, g.version, g.stale = g.version, v, false
+		g.supersede(v)
 		if !same {
 			g.reprint()
 			g.trouble = trouble{}

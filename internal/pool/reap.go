@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"weak"
 
 	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/logs"
@@ -287,6 +288,23 @@ func isDone(m *member) bool {
 func (g *group) reprint() {
 	g.prints++
 	g.print, g.late = g.prints, g.starting
+}
+
+// superseded tells that v was the group's version before another one took its place.
+// Catalogs never bring one back: they make another one with the same content.
+func (g *group) superseded(v *lambent.Version) bool {
+	return slices.Contains(g.before, weak.Make(v))
+}
+
+// supersede makes v the group's version, unless it was before.
+func (g *group) supersede(v *lambent.Version) {
+	g.stale = false
+	if g.version == v || g.superseded(v) {
+		return
+	}
+	g.before = slices.DeleteFunc(g.before, func(w weak.Pointer[lambent.Version]) bool { return w.Value() == nil })
+	g.before = append(g.before, weak.Make(g.version))
+	g.version = v
 }
 
 // fingerprint is a hash of everything in v that an instance is started from: its role,

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lambent.dev/lambent"
 	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/sandbox/fake"
 )
@@ -114,4 +115,34 @@ func TestInstanceHasTheRoleOfItsCall(t *testing.T) {
 			t.Errorf("a call with the role %s was given an instance that has %s", after.Role, got)
 		}
 	})
+}
+
+// TestVersionFromBeforeTwoUpdates is for calls that were queued while a function was
+// changed twice: they get what there is now, and take it from nobody.
+func TestVersionFromBeforeTwoUpdates(t *testing.T) {
+	for _, retired := range []bool{false, true} {
+		inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+			versions := make([]*lambent.Version, 3)
+			for n := range versions {
+				versions[n] = version("f")
+				versions[n].Handler = string(rune('a' + n))
+				call(t, p, versions[n])
+			}
+			last := versions[2]
+			if retired {
+				p.Retire(last.Namespace, last.Function, "")
+			}
+			starts := d.Starts()
+			for _, v := range []*lambent.Version{versions[0], last, versions[1], versions[0], last} {
+				l := acquire(t, p, v)
+				if got := l.Version().Handler; got != last.Handler {
+					t.Errorf("retired %v: the call for %q runs %q, and %q is the last", retired, v.Handler, got, last.Handler)
+				}
+				l.Release(time.Now().Add(time.Second))
+			}
+			if n := d.Starts() - starts; n > 1 {
+				t.Errorf("retired %v: %d instances were started", retired, n)
+			}
+		})
+	}
 }
