@@ -443,3 +443,26 @@ func TestHammer(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestInstancesThatDieAtOnce: a call meets none of them.
+func TestInstancesThatDieAtOnce(t *testing.T) {
+	inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { call(t, p, v) })
+		}
+		wg.Wait()
+		synctest.Wait()
+		for _, i := range d.Instances() {
+			i.Die(sandbox.Failure{Type: sandbox.OutOfMemory})
+		}
+		if !call(t, p, v) {
+			t.Error("the call was not cold")
+		}
+		synctest.Wait()
+		if s := p.Stats(); s.Idle != 1 || s.Instances != 1 {
+			t.Errorf("%+v: one instance lives", s)
+		}
+	})
+}

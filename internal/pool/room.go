@@ -38,6 +38,10 @@ func (p *Pool) rechargeLocked(m *member, mb int) {
 // case.
 func (p *Pool) takeIdleLocked(g *group) *member {
 	m := g.popIdle()
+	for m != nil && isDone(m) { // many may have died at once
+		p.endLocked(m, "ended")
+		m = g.popIdle()
+	}
 	if m == nil {
 		return nil
 	}
