@@ -295,10 +295,10 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace time.Durati
 			return p.abandon(g, w, lambent.Errorf(lambent.CodeCanceled, "wait for an instance of %s: %w", g.key.Function, ctx.Err()))
 		case <-timer.C:
 			p.mu.Lock()
-			starved := g.starved || g.full()
 			p.wantLocked(g)
 			p.mu.Unlock()
-			if starved && grace == 0 {
+			lacks := g.lacks(w)
+			if lacks && grace == 0 {
 				return p.abandon(g, w, errNoMemory())
 			}
 			grace = 0

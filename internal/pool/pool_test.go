@@ -466,3 +466,31 @@ func TestInstancesThatDieAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestStartThatIsPaidForIsWaitedFor: that there is no memory for the next call does not
+// take the instance from one for which it is on its way.
+func TestStartThatIsPaidForIsWaitedFor(t *testing.T) {
+	small := func(o *Options) { o.MemoryMB = 128 }
+	inPool(t, scripted{init: 8 * time.Second}, small, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		v := version("f")
+		first := make(chan error, 1)
+		go func() {
+			l, err := p.Acquire(context.Background(), v)
+			if err == nil {
+				time.Sleep(time.Minute)
+				l.Release(time.Now())
+			}
+			first <- err
+		}() // waited for below
+		time.Sleep(time.Second)
+		if l, err := p.Acquire(context.Background(), v); lambent.CodeOf(err) != lambent.CodeThrottled {
+			t.Errorf("the second call: %v", err)
+			if err == nil {
+				l.Release(time.Now())
+			}
+		}
+		if err := <-first; err != nil {
+			t.Errorf("the first call: %v", err)
+		}
+	})
+}

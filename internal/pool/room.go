@@ -249,6 +249,11 @@ func (g *group) unmet() int {
 	return waiting - (g.starting-g.late)*g.capacity()
 }
 
+// lacks tells that w is one of the waiters that have no instance on its way.
+func (g *group) lacks(w *waiter) bool {
+	return slices.Index(g.waiters, w) >= len(g.waiters)-max(g.unmet(), 0)
+}
+
 // wantLocked sets instances on their way until each waiter has one coming.
 func (p *Pool) wantLocked(g *group) {
 	for p.wantOneLocked(g) {
