@@ -58,6 +58,9 @@ func (p *Pool) coldStart(m *member, ahead string) {
 	p.unpack(v)
 	ctx, cancel := context.WithTimeout(p.life, limit)
 	defer cancel()
+	if ahead != "" {
+		defer time.AfterFunc(aheadPatience, func() { p.overstay(m) }).Stop()
+	}
 	spans := &spans{}
 	failure, err := p.start(ctx, m, spans)
 	m.cold.Total = time.Since(m.cold.Began)
@@ -78,7 +81,7 @@ func (p *Pool) coldStart(m *member, ahead string) {
 	}
 	// What failed for the function's own reasons is still leased, so that the
 	// caller can write into its log; Release ends it.
-	told := p.deliver(m.group, outcome{m: m, failure: failure, err: err, came: started, ahead: ahead != ""})
+	told := p.deliver(m.group, outcome{m: m, failure: failure, err: err, came: started})
 	if told { // the call goes on first, also where this has the only processor
 		runtime.Gosched()
 	}

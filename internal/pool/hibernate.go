@@ -92,13 +92,13 @@ func (p *Pool) thaw(m *member, ahead string) {
 	if err == nil && !isDone(m) {
 		took := max(time.Since(began), time.Nanosecond)
 		p.o.Metrics.Thawed(m.version.Runtime, took)
-		p.deliver(m.group, outcome{m: m, came: thawed, ahead: ahead != "", thaw: took})
+		p.deliver(m.group, outcome{m: m, came: thawed, thaw: took})
 		return
 	}
 	m.ahead = "" // it could not be used: nobody's waste
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.arrivedLocked(m.group, outcome{m: m, came: thawed, ahead: ahead != ""})
+	p.arrivedLocked(m.group, outcome{m: m, came: thawed})
 	p.endLocked(m, "died while frozen")
 	p.wantLocked(m.group)
 	p.feedLocked()

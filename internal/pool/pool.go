@@ -119,7 +119,7 @@ type Pool struct {
 	age       float64 // the worth of what was evicted last
 	closed    bool
 	instance  int // live ones
-	ahead     int // on their way, and no call has asked for them
+	ahead     int // on their way for a short time, and no call has asked for them
 	frozen    int // instances in hibernation
 	frozenMB  int // what they hold in RAM
 }
@@ -179,6 +179,7 @@ type member struct {
 	ended    bool         // has been given up
 	faults   atomic.Int32 // requests that it has failed in a row
 	ahead    string       // why it was made ready ahead, until a call uses it; "" otherwise
+	counted  bool         // in Pool.ahead
 	aheadAt  time.Time
 	cold     ColdStart
 	idleAt   time.Time
@@ -203,7 +204,6 @@ type outcome struct {
 	failure *sandbox.Failure // the runtime could not initialise; m only has its log left
 	err     error
 	came    way
-	ahead   bool          // it ends a start or thaw that counts in Pool.ahead
 	thaw    time.Duration // what the thaw took
 	sharer  bool          // another waiter has the same instance by the same outcome
 }
@@ -296,9 +296,9 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace time.Durati
 		case <-timer.C:
 			p.mu.Lock()
 			p.wantLocked(g)
-			p.mu.Unlock()
 			lacks := g.lacks(w)
 			if lacks && grace == 0 {
+			p.mu.Unlock()
 				return p.abandon(g, w, errNoMemory())
 			}
 			grace = 0
@@ -401,12 +401,10 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 	}
 	p.usedMB += need
 	g.starting++
-	if ahead != "" {
-		p.ahead++
-	}
 	if m != nil {
 		m.charged = m.memory
 		p.wg.Go(func() { p.thaw(m, ahead) })
+		p.countLocked(m, ahead)
 		return true
 	}
 	p.instance++
@@ -415,6 +413,7 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
 	m.back = func() { p.settled(m) }
 	p.wg.Go(func() { p.coldStart(m, ahead) })
+	p.countLocked(m, ahead)
 	return true
 }
 
@@ -475,9 +474,6 @@ func (p *Pool) arrivedLocked(g *group, out outcome) {
 		}
 		g.late = min(max(g.late, 0), g.starting)
 	}
-	if out.ahead {
-		p.ahead--
-	}
 	if out.came == started {
 		p.gate.starts--
 		g.lastCold = out.m.cold.Total
@@ -485,9 +481,8 @@ func (p *Pool) arrivedLocked(g *group, out outcome) {
 			g.trouble.learn(out, time.Now())
 		}
 	}
-	if out.m != nil {
-		out.m.leases = 0
-	}
+	p.uncountLocked(out.m)
+	out.m.leases = 0
 	delete(g.busy, out.m)
 	delete(g.settling, out.m)
 }

@@ -230,6 +230,33 @@ func (p *Pool) fillLocked(now time.Time) {
 	}
 }
 
+// aheadPatience is how long a start ahead of demand may keep others from theirs. What
+// takes longer most likely waits for something, and may do so for provisionedInit.
+const aheadPatience = lambent.InitTimeout
+
+// countLocked counts a start or thaw that is ahead of demand.
+func (p *Pool) countLocked(m *member, ahead string) {
+	if m.counted = ahead != ""; m.counted {
+		p.ahead++
+	}
+}
+
+// uncountLocked ends that, once.
+func (p *Pool) uncountLocked(m *member) {
+	if m.counted {
+		m.counted = false
+		p.ahead--
+	}
+}
+
+// overstay lets others start although m still does.
+func (p *Pool) overstay(m *member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.uncountLocked(m)
+	p.fillLocked(time.Now())
+}
+
 // live counts the initialised instances that take calls.
 func (g *group) live() int { return len(g.idle) + len(g.busy) + len(g.settling) }
 

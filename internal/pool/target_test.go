@@ -554,3 +554,33 @@ func seconds(n ...int) []time.Duration {
 	}
 	return out
 }
+
+// TestHangingStartsAheadKeepNobodyWaiting: functions whose provisioned instances never
+// initialise leave others what they are to have.
+func TestHangingStartsAheadKeepNobodyWaiting(t *testing.T) {
+	hangs := fake.New(fake.Script{Init: func(ctx context.Context, i *fake.Instance) error {
+		if i.Spec.Version.Function == "hangs" {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	}})
+	inPool(t, scripted{}, func(o *Options) { o.Driver = sandbox.Guard(hangs) }, func(t *testing.T, p *Pool, _ *fake.Driver) {
+		p.Target(version("hangs"), Target{Provisioned: 3})
+		v := version("other")
+		p.Target(v, Target{Minimum: 1})
+		time.Sleep(30 * time.Second)
+		if o, _ := p.Observe(KeyOf(v)); o.Ready != 1 {
+			t.Errorf("the other function has %d instances ready", o.Ready)
+		}
+		if o, _ := p.Observe(KeyOf(version("hangs"))); o.Starting != 3 {
+			t.Errorf("%d starts hang", o.Starting)
+		}
+		p.mu.Lock()
+		ahead := p.ahead
+		p.mu.Unlock()
+		if ahead != 0 {
+			t.Errorf("%d starts keep others waiting", ahead)
+		}
+	})
+}
