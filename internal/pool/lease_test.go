@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,4 +162,30 @@ func TestAfter(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCloseWaitsForCallsThatItEnds: what is cut at the end of a server still is released
+// by whoever has it, and is gone when Close returns.
+func TestCloseWaitsForCallsThatItEnds(t *testing.T) {
+	inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		var calls sync.WaitGroup
+		for range 3 {
+			l := acquire(t, p, v)
+			calls.Go(func() {
+				<-l.Done()
+				time.Sleep(100 * time.Millisecond) // it writes the report
+				l.Release(time.Now())
+			})
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := p.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if s := p.Stats(); s.Busy != 0 || s.Instances != 0 {
+			t.Errorf("after Close %+v", s)
+		}
+		calls.Wait()
+	})
 }

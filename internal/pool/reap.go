@@ -237,10 +237,13 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Unlock()
 
 	tick := time.NewTicker(5 * time.Millisecond)
+	var late <-chan time.Time // when nothing is waited for any more
 	defer tick.Stop()
 	for drained := false; !drained; {
 		select {
 		case <-ctx.Done():
+			ctx, late = context.Background(), time.After(stopTimeout)
+		case <-late:
 			p.killBusy()
 			drained = true
 		case <-tick.C:
@@ -252,26 +255,30 @@ func (p *Pool) Close(ctx context.Context) error {
 	return nil
 }
 
-// killBusy ends the instances whose calls did not finish in time.
+// killBusy ends the instances whose calls did not finish in time, all at once: each may
+// take a while. Their leases are still to be released.
 func (p *Pool) killBusy() {
 	p.mu.Lock()
-	var members []*member
+	defer p.mu.Unlock()
 	for _, g := range p.groups {
-		members = slices.AppendSeq(members, maps.Keys(g.busy))
+		for m := range g.busy {
+			p.wg.Go(func() { p.stop(m) })
+		}
 		for m := range g.settling { // no call will
 			p.endLocked(m, "stopping")
 		}
 	}
-	p.mu.Unlock()
+}
+
+// stop takes down m's sandbox.
+func (p *Pool) stop(m *member) {
+	if m.inst == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	for _, m := range members {
-		if m.inst == nil {
-			continue
-		}
-		if err := m.inst.Stop(ctx); err != nil {
-			p.o.Log.Error("stop instance", "fn", m.version.Function, "inst", m.cold.ID, "err", err)
-		}
+	if err := m.inst.Stop(ctx); err != nil {
+		p.o.Log.Error("stop instance", "fn", m.version.Function, "inst", m.cold.ID, "err", err)
 	}
 }
 
@@ -282,12 +289,6 @@ func isDone(m *member) bool {
 	default:
 		return false
 	}
-}
-
-// reprint gives g a print that none of its instances has.
-func (g *group) reprint() {
-	g.prints++
-	g.print, g.late = g.prints, g.starting
 }
 
 // superseded tells that v was the group's version before another one took its place.
@@ -306,6 +307,12 @@ func (g *group) supersede(v *lambent.Version) {
 	g.before = append(g.before, weak.Make(g.version))
 	g.version = v
 }
+// reprint gives g a print that none of its instances has.
+func (g *group) reprint() {
+	g.prints++
+	g.print, g.late = g.prints, g.starting
+}
+
 
 // fingerprint is a hash of everything in v that an instance is started from: its role,
 // too, whose keys it has.
