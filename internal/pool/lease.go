@@ -114,11 +114,7 @@ func (l *Lease) Release(deadline time.Time) {
 	}
 	m.used = true
 	if isDone(m) { // Ready is closed too then
-		m.conclude()
-		if l.ended == "Sandbox.Timedout" || l.ended == "Runtime.ExitError" {
-			l.pool.inherit(m)
-		}
-		l.pool.end(m, "ended")
+		l.pool.settled(m)
 		return
 	}
 	select {
@@ -159,6 +155,9 @@ func (p *Pool) settle(m *member, deadline time.Time) {
 func (p *Pool) settled(m *member) {
 	m.conclude()
 	if isDone(m) {
+		if why := m.inst.Why().Type; why == "Sandbox.Timedout" || why == "Runtime.ExitError" {
+			p.bequeath(m, keepTmp(m), false)
+		}
 		p.end(m, "ended")
 		return
 	}
@@ -201,25 +200,31 @@ func (p *Pool) endOverdue(now time.Time) {
 		return
 	}
 	for _, m := range late {
+		m.overdue = true
+		m.group.legacies++
 		p.endLocked(m, "ended")
 	}
 	p.feedLocked()
 	p.fillLocked(now)
 }
 
-// inherit saves the /tmp of an instance whose runtime timed out or exited for the
+// keepTmp takes the /tmp out of an instance whose runtime timed out or exited, for the
 // next one of the same version: on AWS they share an environment.
-func (p *Pool) inherit(m *member) {
-	keeper, ok := m.inst.(sandbox.Keeper)
-	if !ok {
-		return
+func keepTmp(m *member) sandbox.Tmp {
+	if keeper, ok := m.inst.(sandbox.Keeper); ok {
+		return keeper.KeepTmp()
 	}
-	tmp := keeper.KeepTmp()
-	if tmp == nil {
-		return
-	}
+	return nil
+}
+
+// bequeath saves what keepTmp has taken, if anything. promised tells that it has been
+// waited for.
+func (p *Pool) bequeath(m *member, tmp sandbox.Tmp, promised bool) {
 	p.mu.Lock()
-	if m.print == m.group.print && !p.closed {
+	if promised {
+		m.group.legacies--
+	}
+	if tmp != nil && m.print == m.group.print && !p.closed {
 		tmp, m.group.tmp = m.group.tmp, tmp
 		m.group.tmpAt = time.Now()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,6 +161,58 @@ func TestAfter(t *testing.T) {
 					t.Errorf("over after %v, want %v", took, c.want)
 				}
 			})
+		})
+	}
+}
+
+// savedTmp is a /tmp that was kept, and counts those that nobody has let go of.
+type savedTmp struct{ open *atomic.Int64 }
+
+func (s savedTmp) Close() error {
+	s.open.Add(-1)
+	return nil
+}
+
+// TestTmpAfterTheAnswer: an instance whose time ends after its answer, or that exits then,
+// leaves its /tmp to the next one.
+func TestTmpAfterTheAnswer(t *testing.T) {
+	for name, exits := range map[string]bool{"out of time": false, "exit": true} {
+		t.Run(name, func(t *testing.T) {
+			var open, inherited atomic.Int64
+			d := fake.New(fake.Script{
+				Start: func(_ context.Context, s sandbox.Spec) error {
+					if s.Tmp != nil {
+						inherited.Add(1)
+						return s.Tmp.Close()
+					}
+					return nil
+				},
+				AfterAnswer: func(i *fake.Instance) {
+					time.Sleep(2 * time.Second)
+					if exits {
+						i.Die(sandbox.Failure{Type: "Runtime.ExitError"})
+					}
+					time.Sleep(2 * time.Second)
+				},
+				Tmp: func(*fake.Instance) sandbox.Tmp {
+					open.Add(1)
+					return savedTmp{&open}
+				},
+			})
+			inPool(t, scripted{}, func(o *Options) { o.Driver = sandbox.Guard(d) }, func(t *testing.T, p *Pool, _ *fake.Driver) {
+				v := version("f")
+				call(t, p, v)
+				time.Sleep(5 * time.Second)
+				if !call(t, p, v) {
+					t.Error("the second call is not cold")
+				}
+				if inherited.Load() != 1 {
+					t.Error("the second instance does not have the /tmp of the first one")
+				}
+			})
+			if n := open.Load(); n != 0 {
+				t.Errorf("%d of what was saved is left", n)
+			}
 		})
 	}
 }

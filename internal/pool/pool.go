@@ -151,6 +151,7 @@ type group struct {
 	short    bool                 // the last attempt to start one for a call found no memory
 	stale    bool                 // print does not speak of version any more
 	tmp      sandbox.Tmp          // of an instance that timed out or exited; nil if none
+	legacies int                  // instances that end, and whose /tmp will be saved then
 	tmpAt    time.Time            // when it was saved
 	target   Target
 	trouble  trouble
@@ -184,6 +185,7 @@ type member struct {
 	cold     ColdStart
 	idleAt   time.Time
 	due      time.Time // when it has to be ready again, while it is settling
+	overdue  bool      // it was not
 	back     func()    // tells that it is
 	after    func()    // to be called before it is, or is ended; may be called again; usually nil
 	frozen   bool      // counts in Pool.frozen and Pool.frozenMB
@@ -297,8 +299,8 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter, grace time.Durati
 			p.mu.Lock()
 			p.wantLocked(g)
 			lacks := g.lacks(w)
-			if lacks && grace == 0 {
 			p.mu.Unlock()
+			if lacks && grace == 0 {
 				return p.abandon(g, w, errNoMemory())
 			}
 			grace = 0
@@ -403,8 +405,8 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 	g.starting++
 	if m != nil {
 		m.charged = m.memory
-		p.wg.Go(func() { p.thaw(m, ahead) })
 		p.countLocked(m, ahead)
+		p.wg.Go(func() { p.thaw(m, ahead) })
 		return true
 	}
 	p.instance++
@@ -412,8 +414,8 @@ func (p *Pool) bringLocked(g *group, c claim, ahead string) bool {
 	p.passLocked(g, paced)
 	m = &member{group: g, print: g.print, version: g.version, memory: need, charged: need}
 	m.back = func() { p.settled(m) }
-	p.wg.Go(func() { p.coldStart(m, ahead) })
 	p.countLocked(m, ahead)
+	p.wg.Go(func() { p.coldStart(m, ahead) })
 	return true
 }
 

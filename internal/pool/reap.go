@@ -105,7 +105,7 @@ func (p *Pool) reapLocked(g *group, now time.Time) {
 
 // empty tells that nothing is lost when g is forgotten.
 func (g *group) empty(now time.Time) bool {
-	return g.live()+len(g.waiters)+g.starting+g.freezing+len(g.frozen) == 0 &&
+	return g.live()+len(g.waiters)+g.starting+g.freezing+g.legacies+len(g.frozen) == 0 &&
 		g.tmp == nil && g.target.all() == 0 && g.habit.again.IsZero() && !now.Before(g.trouble.until)
 }
 
@@ -173,12 +173,12 @@ func (p *Pool) endLocked(m *member, reason string) {
 		m.conclude()
 		p.wasted(m, now)
 		m.reportEnd(now)
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		if m.inst != nil {
-			if err := m.inst.Stop(ctx); err != nil {
-				p.o.Log.Error("stop instance", "fn", m.version.Function, "inst", m.cold.ID, "err", err)
-			}
+		if m.overdue {
+			tmp := keepTmp(m)
+			p.stop(m)
+			p.bequeath(m, tmp, true) // nothing writes to it any more
+		} else {
+			p.stop(m)
 		}
 		if m.release != nil {
 			m.release()
@@ -237,14 +237,14 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Unlock()
 
 	tick := time.NewTicker(5 * time.Millisecond)
-	var late <-chan time.Time // when nothing is waited for any more
 	defer tick.Stop()
+	var late <-chan time.Time // when nothing is waited for any more
 	for drained := false; !drained; {
 		select {
 		case <-ctx.Done():
+			p.killBusy()
 			ctx, late = context.Background(), time.After(stopTimeout)
 		case <-late:
-			p.killBusy()
 			drained = true
 		case <-tick.C:
 			s := p.Stats()
@@ -307,12 +307,12 @@ func (g *group) supersede(v *lambent.Version) {
 	g.before = append(g.before, weak.Make(g.version))
 	g.version = v
 }
+
 // reprint gives g a print that none of its instances has.
 func (g *group) reprint() {
 	g.prints++
 	g.print, g.late = g.prints, g.starting
 }
-
 
 // fingerprint is a hash of everything in v that an instance is started from: its role,
 // too, whose keys it has.

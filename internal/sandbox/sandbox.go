@@ -101,7 +101,8 @@ type Freezer interface {
 // with the files it had.
 type Keeper interface {
 	// KeepTmp takes /tmp out of the instance; nil when it cannot be saved. It is
-	// called before Stop, once Done is closed.
+	// called before Stop. The instance may go on writing there until Done is closed or,
+	// where that is not so yet, Stop has returned.
 	KeepTmp() Tmp
 }
 

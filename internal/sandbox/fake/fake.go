@@ -41,6 +41,8 @@ type Script struct {
 	// Thaw runs while an instance is woken, PageOut while its memory is pushed out.
 	Thaw    func(i *Instance) error
 	PageOut func(i *Instance) (freed int64, err error)
+	// Tmp is what is kept of an instance's /tmp.
+	Tmp func(i *Instance) sandbox.Tmp
 	// Recover gives the outcome of Driver.Recover.
 	Recover func(ctx context.Context) (int, error)
 }
@@ -381,6 +383,14 @@ func (i *Instance) Usage() sandbox.Usage {
 
 // MaxMemory is what SetUsage said.
 func (i *Instance) MaxMemory() int64 { return i.Usage().MaxMemoryBytes }
+
+// KeepTmp hands out what the script says; nothing without it.
+func (i *Instance) KeepTmp() sandbox.Tmp {
+	if i.driver.script.Tmp == nil {
+		return nil
+	}
+	return i.driver.script.Tmp(i)
+}
 
 // Stop ends the instance.
 func (i *Instance) Stop(ctx context.Context) error {
