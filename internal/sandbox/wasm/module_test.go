@@ -260,7 +260,7 @@ func TestCallsToTheHostEnd(t *testing.T) {
 	module := parts{types: []string{typeNone, "\x60\x04\x7f\x7f\x7f\x7f\x01\x7f"}, imports: []string{"\x16wasi_snapshot_preview1\x08fd_write\x00\x01"},
 		funcs: []byte{0}, memory: "\x00\xd8\x04", exports: []string{"\x06_start\x00\x01"}, code: []string{"\x00" +
 			"\x41\x00\x41\x01\x41\x80\x80\xc0\x00\xfc\x0b\x00" + // memory.fill(0, 1, 1 MiB)
-			"\x41\x02\x41\x00\x41\x80\x80\x08\x41\x80\x80\xc0\x00\x10\x00\x1a\x0b"}}.binary() // fd_write(2, 0, 1<<17, 1 MiB)
+			"\x03\x40\x41\x02\x41\x00\x41\x80\x80\x08\x41\x80\x80\xc0\x00\x10\x00\x1a\x0c\x00\x0b\x0b"}}.binary() // loop: fd_write(2, 0, 1<<17, 1 MiB)
 	spec := specOf("flood", bare(t, module))
 	spec.Output = nowhere{}
 	i, err := d.Start(t.Context(), spec)
