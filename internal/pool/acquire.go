@@ -13,29 +13,52 @@ import (
 // CodeThrottled when the host has no room for another instance within MaxWait, and
 // with ctx's error when the caller goes away.
 func (p *Pool) Acquire(ctx context.Context, v *lambent.Version) (*Lease, error) {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil, errStopping()
+	most, asked := 0, p.o.Most == nil
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return nil, errStopping()
+		}
+		g := p.groupOf(v)
+		if m, idle := p.atHandLocked(g); m != nil {
+			g.calls++
+			inUse := len(g.busy)
+			p.mu.Unlock()
+			p.arrived(ctx, v, inUse)
+			if idle {
+				p.firstUse(m)
+			}
+			return &Lease{pool: p, m: m}, nil
+		}
+		if asked {
+			if p.o.Most != nil {
+				g.target.Most = most
+			}
+			return p.queue(ctx, g, v)
+		}
+		p.mu.Unlock() // to call out, and look again
+		most, asked = p.o.Most(v), true
 	}
-	g := p.groupOf(v)
-	g.calls++
+}
+
+// atHandLocked takes an instance that can have a call now; idle tells that it had none.
+func (p *Pool) atHandLocked(g *group) (m *member, idle bool) {
 	if m := p.takeIdleLocked(g); m != nil {
 		g.busy[m] = struct{}{}
 		m.leases = 1
-		inUse := len(g.busy)
-		p.mu.Unlock()
-		p.arrived(ctx, v, inUse)
-		p.firstUse(m)
-		return &Lease{pool: p, m: m}, nil
+		return m, true
 	}
 	if m := g.roomiest(); m != nil {
 		m.leases++
-		inUse := len(g.busy)
-		p.mu.Unlock()
-		p.arrived(ctx, v, inUse)
-		return &Lease{pool: p, m: m}, nil
+		return m, false
 	}
+	return nil, false
+}
+
+// queue has a call wait for an instance, and one come for it. It gives p.mu back.
+func (p *Pool) queue(ctx context.Context, g *group, v *lambent.Version) (*Lease, error) {
+	g.calls++
 	g.habit.again = time.Time{} // the call is here before the guess
 	w := &waiter{out: make(chan outcome, 1), print: g.print}
 	g.waiters = append(g.waiters, w)

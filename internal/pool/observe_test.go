@@ -92,6 +92,35 @@ func TestMostHolds(t *testing.T) {
 	})
 }
 
+// TestMostHoldsFromTheFirstCallOn has many calls come before anybody has told the pool
+// what the settings say.
+func TestMostHoldsFromTheFirstCallOn(t *testing.T) {
+	most := 2
+	change := func(o *Options) { o.Most = func(*lambent.Version) int { return most } }
+	inPool(t, scripted{}, change, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		callAll := func() {
+			leases := make(chan *Lease)
+			for range 6 {
+				go func() { leases <- acquire(t, p, v) }()
+			}
+			synctest.Wait()
+			for range 6 {
+				(<-leases).Release(time.Now().Add(time.Second))
+			}
+		}
+		callAll()
+		if d.Starts() != 2 {
+			t.Errorf("%d starts, want 2", d.Starts())
+		}
+		most = 3
+		callAll()
+		if d.Starts() != 3 {
+			t.Errorf("%d starts, want 3 once the settings allow them", d.Starts())
+		}
+	})
+}
+
 func TestDrainingIsSeen(t *testing.T) {
 	inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, _ *fake.Driver) {
 		v := version("f")

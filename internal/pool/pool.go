@@ -33,11 +33,15 @@ type Options struct {
 	Environment func(v *lambent.Version, c ColdStart) []string
 	// Settings are a function's choices about its cold starts; nil is none for all.
 	Settings func(namespace, function string) lambent.Settings
-	Logs     logs.Writer
-	Region   string
-	Log      *slog.Logger
-	Metrics  *telemetry.Metrics // may be nil
-	Traces   *telemetry.Traces  // of starts that no call waits for; nil is off
+	// Most is how many instances of a version there may be for calls, 0 for no bound; nil
+	// is whatever [Pool.Target] said. It is asked by a call that finds no instance at hand:
+	// a load that has only begun must not start more before somebody has looked at it.
+	Most    func(v *lambent.Version) int
+	Logs    logs.Writer
+	Region  string
+	Log     *slog.Logger
+	Metrics *telemetry.Metrics // may be nil
+	Traces  *telemetry.Traces  // of starts that no call waits for; nil is off
 	// Idle is how long an instance may wait for work before it is reaped, where
 	// Policy does not know better.
 	Idle        time.Duration

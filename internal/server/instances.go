@@ -54,7 +54,7 @@ func (s *Server) openPool(context.Context) error {
 	m := hostMemory(s.driver.Describe().Groups)
 	o := pool.Options{
 		Driver: s.driver, Artifacts: s.artifacts, Trees: s.artifacts, Runtimes: s.runtimes, Prepared: s.prepare,
-		Environment: s.environment, Settings: s.settings, Logs: s.logs,
+		Environment: s.environment, Settings: s.settings, Most: s.most, Logs: s.logs,
 		Region: s.config.Region, Log: s.log, Metrics: s.metrics, Traces: s.traces,
 		Idle: c.Idle, MemoryMB: m.most(c.Memory), MaxWait: 10 * time.Second, NewID: newInstanceID,
 		Headroom: headroom(c.Spare, m, hostTasks()), Starts: c.Starts, Processors: processors(),
@@ -143,6 +143,11 @@ func (s *Server) settings(namespace, function string) lambent.Settings {
 		return lambent.Settings{}
 	}
 	return e.Function.Settings
+}
+
+// most is how many instances the settings allow a version for calls.
+func (s *Server) most(v *lambent.Version) int {
+	return s.settings(v.Namespace, v.Function).Scaling.Over(s.config.Instances.Scale.Scaling()).Max
 }
 
 // retire ends the instances of a version that changed or is gone, and drops what
