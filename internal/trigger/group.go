@@ -122,14 +122,9 @@ func (r *Room) commitGroup(ctx context.Context, g *lambent.ScheduleGroup, rev in
 		return &lambent.Error{Code: lambent.CodeInternal, Message: "the schedule group could not be written", Cause: err}
 	}
 	k := groupKey{g.Namespace, g.Name}
-	revision, err := r.o.Records.Commit(ctx, store.Op{Key: k.record(), Value: value, Check: true, If: rev})
-	if err != nil {
-		return failed(err, "Schedule group "+g.Name)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.groups[k] = &group{g, revision}
-	return nil
+	return r.change(ctx, "Schedule group "+g.Name, func(revision int64) { r.groups[k] = &group{g, revision} },
+		func(ctx context.Context) error { return r.refresh(ctx, k.record()) },
+		store.Op{Key: k.record(), Value: value, Check: true, If: rev})
 }
 
 // DeleteGroup deletes a group and the schedules in it.
@@ -147,16 +142,15 @@ func (r *Room) DeleteGroup(ctx context.Context, namespace, name string) error {
 	for _, s := range all {
 		ops = append(ops, store.Op{Key: keyOf(s).record(), Delete: true}, store.Op{Key: keyOf(s).mark(), Delete: true})
 	}
-	if _, err := r.o.Records.Commit(ctx, ops...); err != nil {
-		return failed(err, "Schedule group "+name)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.groups, k)
-	for _, s := range all {
-		r.forget(keyOf(s))
-	}
-	return nil
+	return r.change(ctx, "Schedule group "+name, func(int64) {
+		delete(r.groups, k)
+		for _, s := range all {
+			r.forget(keyOf(s))
+		}
+	}, func(ctx context.Context) error {
+		_, err := r.load(ctx)
+		return err
+	}, ops...)
 }
 
 // Tag sets tags of a group and takes others away.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -208,15 +209,22 @@ func (r *Room) remove(ctx context.Context, k key, rev int64) error {
 		store.Op{Key: k.record(), Delete: true, Check: true, If: rev}, store.Op{Key: k.mark(), Delete: true})
 }
 
-// write commits a change of one schedule and applies it. After a failure the store
-// alone knows whether it was applied, and is asked.
+// write commits a change of one schedule and applies it.
 func (r *Room) write(ctx context.Context, k key, apply func(revision int64), ops ...store.Op) error {
+	return r.change(ctx, "Schedule "+k.name, apply, func(ctx context.Context) error { return r.refresh(ctx, k.record()) }, ops...)
+}
+
+// change commits what is asked for, whether or not who asks stays, and applies it. After a
+// failure the store alone knows whether it was applied, and is asked by refresh.
+func (r *Room) change(ctx context.Context, what string, apply func(revision int64), refresh func(context.Context) error, ops ...store.Op) error {
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	revision, err := r.o.Records.Commit(bound, ops...)
 	if err != nil {
-		r.refresh(bound, k)
-		return failed(err, "Schedule "+k.name)
+		if err := refresh(bound); err != nil {
+			r.o.Log.Error("reread after a failed write", "what", what, "err", err)
+		}
+		return failed(err, what)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -224,19 +232,16 @@ func (r *Room) write(ctx context.Context, k key, apply func(revision int64), ops
 	return nil
 }
 
-// refresh brings a schedule back to what the store has.
-func (r *Room) refresh(ctx context.Context, k key) {
-	rec, err := r.o.Records.Get(ctx, k.record())
-	switch {
-	case err == nil:
-		r.heed(rec, nil)
-	case errors.Is(err, store.ErrNotFound):
-		r.mu.Lock()
-		r.forget(k)
-		r.mu.Unlock()
-	default:
-		r.o.Log.Error("reread schedule after a failed write", "schedule", k.name, "group", k.group, "err", err)
+// refresh brings what a record says back to what the store has.
+func (r *Room) refresh(ctx context.Context, name string) error {
+	rec, err := r.o.Records.Get(ctx, name)
+	if errors.Is(err, store.ErrNotFound) {
+		rec, err = store.Record{Key: name, Revision: math.MaxInt64}, nil
 	}
+	if err == nil {
+		r.heed(rec, nil)
+	}
+	return err
 }
 
 // failed is the error of a write.

@@ -320,6 +320,54 @@ func (r *rig) failed() {
 	}
 }
 
+// mute is a store that does what it is asked for and does not say so.
+type mute struct {
+	store.Store
+	lost *atomic.Bool
+}
+
+func (m mute) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
+	rev, err := m.Store.Commit(ctx, ops...)
+	if err == nil && m.lost.Load() {
+		return 0, errors.New("the answer is lost")
+	}
+	return rev, err
+}
+
+// What was written without an answer is known all the same, of groups too.
+func TestAnswerOfTheStoreIsLost(t *testing.T) {
+	inTime(t, func(t *testing.T, r *rig) {
+		r.end()
+		var lost atomic.Bool
+		r.records = mute{r.store, &lost}
+		r.start()
+		group := lambent.ScheduleGroup{Namespace: ns, Name: "team"}
+		unavailable := func(what string, err error) {
+			t.Helper()
+			if lambent.CodeOf(err) != lambent.CodeUnavailable {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		lost.Store(true)
+		_, err := r.CreateGroup(t.Context(), group)
+		unavailable("made", err)
+		if _, err := r.Group(ns, "team"); err != nil {
+			t.Errorf("the group that was made: %v", err)
+		}
+		lost.Store(false)
+		r.make("hourly", "rate(1 hour)", func(s *lambent.Schedule) { s.Group = "team" })
+		time.Sleep(time.Minute)
+		lost.Store(true)
+		unavailable("deleted", r.DeleteGroup(t.Context(), ns, "team"))
+		if _, err := r.Group(ns, "team"); lambent.CodeOf(err) != lambent.CodeNotFound {
+			t.Errorf("the group that was deleted: %v", err)
+		}
+		lost.Store(false)
+		time.Sleep(time.Hour)
+		r.want(r.times(), "01T00:00:00Z")
+	})
+}
+
 // A clock that was far ahead, and was set back, keeps no schedule from its times: neither
 // while the server runs nor after it has started again.
 func TestClockIsSetBack(t *testing.T) {
