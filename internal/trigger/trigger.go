@@ -103,7 +103,28 @@ func (r *Room) Create(ctx context.Context, s lambent.Schedule) (*lambent.Schedul
 	case old != nil:
 		return old, nil
 	}
-	return &s, r.commit(ctx, &s, p, 0)
+	if err := r.commit(ctx, &s, p, 0); err != nil {
+		return nil, err
+	}
+	return &s, r.keepGrouped(ctx, &s)
+}
+
+// keepGrouped takes a schedule back whose group was deleted while it was made: with the
+// group all went that was in it then.
+func (r *Room) keepGrouped(ctx context.Context, s *lambent.Schedule) error {
+	r.mu.Lock()
+	there, rev := r.groupLocked(s.Namespace, s.Group), int64(0)
+	if e := r.of[keyOf(s)]; e != nil {
+		rev = e.rev
+	}
+	r.mu.Unlock()
+	if there || rev == 0 {
+		return nil
+	}
+	if err := r.remove(ctx, keyOf(s), rev); err != nil {
+		return err
+	}
+	return noGroup(s.Group)
 }
 
 // admit tells whether there is room for s; the schedule it gives is there already, by

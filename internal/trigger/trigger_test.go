@@ -368,6 +368,41 @@ func TestAnswerOfTheStoreIsLost(t *testing.T) {
 	})
 }
 
+// between is a store that does something before a schedule is written.
+type between struct {
+	store.Store
+	do func()
+}
+
+func (b between) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
+	if strings.HasPrefix(ops[0].Key, "schedule/") && !ops[0].Delete {
+		b.do()
+	}
+	return b.Store.Commit(ctx, ops...)
+}
+
+// A schedule does not outlive its group that is deleted while it is made.
+func TestGroupGoesMeanwhile(t *testing.T) {
+	inTime(t, func(t *testing.T, r *rig) {
+		r.end()
+		r.records = between{r.store, func() {
+			if err := r.DeleteGroup(t.Context(), ns, "team"); err != nil {
+				t.Error(err)
+			}
+		}}
+		r.start()
+		if _, err := r.CreateGroup(t.Context(), lambent.ScheduleGroup{Namespace: ns, Name: "team"}); err != nil {
+			t.Fatal(err)
+		}
+		s := lambent.Schedule{Namespace: ns, Group: "team", Name: "late", Expression: "at(2000-01-01T01:00:00)", Target: target("f")}
+		if _, err := r.Create(t.Context(), s); lambent.CodeOf(err) != lambent.CodeNotFound {
+			t.Errorf("made in a group that is gone: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		r.want(r.times())
+	})
+}
+
 // A clock that was far ahead, and was set back, keeps no schedule from its times: neither
 // while the server runs nor after it has started again.
 func TestClockIsSetBack(t *testing.T) {
