@@ -8,7 +8,7 @@ type parts struct {
 	types   []string // "\x60\x00\x00"
 	imports []string // "\x03env\x03foo\x00\x00"
 	funcs   []byte   // types of the bodies
-	table   string
+	tables  []string
 	memory  string // limits; "" is one page
 	exports []string
 	start   string
@@ -41,9 +41,7 @@ func (p parts) binary() []byte {
 	vector(secType, p.types)
 	vector(secImport, p.imports)
 	section(secFunction, append(appendU32(nil, uint32(len(p.funcs))), p.funcs...))
-	if p.table != "" {
-		vector(secTable, []string{p.table})
-	}
+	vector(secTable, p.tables)
 	if p.memory == "" {
 		p.memory = "\x00\x01"
 	}

@@ -326,11 +326,11 @@ func (i *Instance) failure(ctx context.Context, e *ending, stays bool) *sandbox.
 	return f
 }
 
-// note remembers how much memory a guest has got.
+// note remembers how much memory a guest has got, its tables included.
 func (i *Instance) note(g *guest) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.size = g.memory.size.Load()
+	i.size = g.memory.size.Load() + i.mod.beside
 	i.peak = max(i.peak, i.size)
 }
 

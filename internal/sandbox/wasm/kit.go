@@ -76,7 +76,7 @@ func (s *spares) find(f fit) int {
 func (s *spares) wants(f fit) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.closed && !f.mod.starts && f.mod.least <= min(f.memory, spareMemory) && f.memory <= keptLargest && s.find(f) < 0
+	return !s.closed && !f.mod.starts && f.mod.least <= f.memory && f.mod.least+f.mod.beside <= spareMemory && f.memory <= keptLargest && s.find(f) < 0
 }
 
 // take gives one for f; nil for none.
@@ -102,7 +102,7 @@ func (s *spares) put(one *spare) (ends []*spare) {
 	s.idle = append(s.idle, one)
 	total := int64(0)
 	for k := len(s.idle) - 1; k >= 0; k-- {
-		if total += s.idle[k].fit.mod.least; total > spareMemory || len(s.idle)-k > mostSpares {
+		if total += s.idle[k].fit.mod.least + s.idle[k].fit.mod.beside; total > spareMemory || len(s.idle)-k > mostSpares {
 			ends, s.idle = slices.Clone(s.idle[:k+1]), slices.Delete(s.idle, 0, k+1)
 			break
 		}

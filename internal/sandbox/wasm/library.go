@@ -34,6 +34,7 @@ type module struct {
 	resident bool
 	starts   bool  // it has code that runs when it is instantiated
 	least    int64 // bytes of memory that it starts with
+	beside   int64 // bytes that its tables take beside it
 	most     int64 // bytes of memory that it says it can use
 	size     int64 // bytes that it takes of the library
 	// refusal, if set, is why it cannot run; the rest is then empty.
@@ -210,6 +211,9 @@ func (s *shelf) free() {
 	}
 }
 
+// pointerSize is what an element of a table or a segment takes, in bytes.
+const pointerSize = 8
+
 // maxRefusal bounds what is said against a module, in bytes: the engine lists all values
 // of a stack that is not as it should be.
 const maxRefusal = 1 << 10
@@ -235,7 +239,7 @@ func (l *library) make(ctx context.Context, dir, handler string) (m *module, err
 	if err != nil {
 		return refused(name, err)
 	}
-	binary, err := metered(original)
+	binary, pointers, err := metered(original)
 	if err != nil {
 		return refused(name, fmt.Errorf("it is not valid: %w", err))
 	}
@@ -250,7 +254,7 @@ func (l *library) make(ctx context.Context, dir, handler string) (m *module, err
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", name, err)
 	}
-	m = &module{name: name, compiled: compiled, size: size + int64(len(binary))}
+	m = &module{name: name, compiled: compiled, beside: pointerSize * int64(pointers), size: size + int64(len(binary))}
 	parts, err := split(binary)
 	m.starts = parts[secStart] != nil || err != nil // what is valid has no error
 	if err := l.host.check(m); err != nil {

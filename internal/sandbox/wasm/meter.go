@@ -38,12 +38,11 @@ const (
 	maxBody      = 4 << 20   // bytes of one function
 	maxLocals    = 50_000    // of one function
 	allLocals    = 16 << 20  // of all of them: the engine keeps a byte for each
-	maxTable     = 1_000_000 // elements of one table
+	maxElements  = 1_000_000 // of all tables, and of all segments
 	maxTables    = 16
 	maxGlobals   = 100_000
 	maxSegments  = 100_000 // of elements, and of data
-	maxElements  = 10_000_000
-	maxNesting   = 10_000 // blocks in blocks
+	maxNesting   = 10_000  // blocks in blocks
 	// What the engine takes most time for, which grows with the square, are blocks:
 	// functions at these bounds compile within half a minute. The largest function
 	// of Go's own compiler has 14,000 blocks and few loops.
@@ -69,19 +68,21 @@ type meter struct {
 	globals   uint32
 	locals    uint64 // of all functions so far
 	values    int    // and what they take and give
+	pointers  int    // in tables, to begin with, and in segments of elements
 }
 
 // funcType is how many values a function or a block takes and gives.
 type funcType struct{ params, results int }
 
-// metered is the module with a meter, or why it cannot run.
-func metered(module []byte) ([]byte, error) {
+// metered is the module with a meter, or why it cannot run. pointers are those that each
+// of its guests has, beside its memory.
+func metered(module []byte) (out []byte, pointers int, err error) {
 	if len(module) > maxModule {
-		return nil, fmt.Errorf("it has more than %d MB", maxModule>>20)
+		return nil, 0, fmt.Errorf("it has more than %d MB", maxModule>>20)
 	}
 	s, err := split(module)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	m := &meter{s: s}
 	for _, step := range []struct {
@@ -99,11 +100,11 @@ func metered(module []byte) ([]byte, error) {
 			r.fail(errors.New("there is something behind the end"))
 		}
 		if r.err != nil {
-			return nil, fmt.Errorf("section of %s: %w", step.name, r.err)
+			return nil, 0, fmt.Errorf("section of %s: %w", step.name, r.err)
 		}
 		m.s[step.id] = out
 	}
-	return m.join(len(module)), nil
+	return m.join(len(module)), m.pointers, nil
 }
 
 func (m *meter) join(size int) []byte {
@@ -199,7 +200,8 @@ func (m *meter) ownFunctions(r *reader) []byte {
 	return r.b
 }
 
-// ownTables gives every table a bound, since what it takes is the host's memory.
+// ownTables gives every table a bound, since what it takes is the host's memory: as much
+// as it starts with, or its part of what all may have.
 func (m *meter) ownTables(r *reader) []byte {
 	if r.b == nil {
 		return nil
@@ -210,15 +212,15 @@ func (m *meter) ownTables(r *reader) []byte {
 		at := r.at
 		r.valueType()
 		out = append(out, r.b[at:r.at]...)
-		flags, least, most := r.byte(), r.u32(), uint32(maxTable)
+		flags, least, most := r.byte(), r.u32(), uint32(maxElements/n)
 		if flags > 1 {
 			r.fail(errors.New("a table's limits are not in WebAssembly 2.0"))
 		}
 		if flags == 1 {
 			most = min(r.u32(), most)
 		}
-		if least > maxTable {
-			r.fail(fmt.Errorf("a table has more than %d elements", maxTable))
+		if m.pointers += int(least); m.pointers > maxElements {
+			r.fail(fmt.Errorf("its tables have more than %d elements", maxElements))
 		}
 		if r.err != nil {
 			return nil
@@ -347,8 +349,8 @@ func (m *meter) elements(r *reader) []byte {
 		if !active || indexed {
 			out = append(out, r.byte())
 		}
-		count := r.most(maxElements-all, "elements")
-		all += count
+		count := r.most(maxElements-all, "elements of segments")
+		all, m.pointers = all+count, m.pointers+count
 		out = appendU32(out, uint32(count))
 		for range count {
 			if exprs {

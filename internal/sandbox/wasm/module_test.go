@@ -42,7 +42,7 @@ func TestRefusedModules(t *testing.T) {
 		"no alloc":      {parts{types: []string{typeHandle}, funcs: []byte{0}, exports: []string{"\x0elambent_handle\x00\x00"}, code: []string{"\x00\x42\x00\x0b"}}.binary(), "but not lambent_alloc"},
 		"counter read":  {parts{types: []string{typeNone}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x00", "\x01g\x03\x00"}, code: []string{none}}.binary(), "global 0 does not exist"},
 		"counter":       {command("\x00\x41\x00\x24\x00\x0b"), "global 0 does not exist"},
-		"table":         {parts{types: []string{typeNone}, funcs: []byte{0}, table: "\x70\x00\x80\x80\x80\x40", exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "a table has more than"},
+		"table":         {parts{types: []string{typeNone}, funcs: []byte{0}, tables: []string{"\x70\x00\x80\x80\x80\x40"}, exports: []string{"\x06_start\x00\x00"}, code: []string{none}}.binary(), "its tables have more than 1000000 elements"},
 		"tail call":     {command("\x00\x12\x00\x0b"), "is not in WebAssembly 2.0"},
 		"locals":        {command("\x01\xff\xff\xff\x07\x7f\x0b"), "variables"},
 		"loops":         {command("\x00" + strings.Repeat("\x03\x40\x0b", maxLoops+1) + "\x0b"), "it has more than 2000 loops"},
@@ -78,6 +78,23 @@ func TestRefusalsAreShort(t *testing.T) {
 	if err == nil || len(err.Error()) > 2*maxRefusal {
 		t.Errorf("%d bytes: %.200v", len(err.Error()), err)
 	}
+}
+
+// What a module's tables take of the server's memory counts as the function's, and all
+// of them are bounded together.
+func TestTablesCount(t *testing.T) {
+	d := newDriver(t, Options{})
+	tables := func(n int, limits string) []byte {
+		p := parts{types: []string{typeNone}, funcs: []byte{0}, exports: []string{"\x06_start\x00\x00"}, code: []string{"\x00\x0b"}}
+		p.tables = slices.Repeat([]string{"\x70" + limits}, n)
+		return p.binary()
+	}
+	const fifth = "\x00\xc0\x9a\x0c" // 200,000 and no end
+	l := startOf(t, d, specOf("five", bare(t, tables(5, fifth))))
+	if u := l.Usage(); u.MemoryBytes < 8_000_000 {
+		t.Errorf("a million elements are %d bytes", u.MemoryBytes)
+	}
+	isRefused(t, d, specOf("six", bare(t, tables(6, fifth))), "its tables have more than 1000000 elements")
 }
 
 // isRefused starts spec and fails the test unless its module cannot run.
@@ -358,7 +375,7 @@ func FuzzMeter(f *testing.F) {
 		f.Add(rust(f, name))
 	}
 	f.Fuzz(func(t *testing.T, module []byte) {
-		out, err := metered(module)
+		out, _, err := metered(module)
 		if err == nil && len(out) > 40*len(module)+1024 {
 			t.Errorf("%d bytes became %d", len(module), len(out))
 		}
