@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
@@ -64,7 +65,13 @@ func openDataDir(path string) (*dataDir, error) {
 // take locks the directory and leaves this process's id in the lock file for
 // the one who finds it locked.
 func (d *dataDir) take() error {
-	err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err := d.tryLock()
+	// A process that was forked just before its server was killed has the lock for as long
+	// as it takes to end.
+	for end := time.Now().Add(orphanWait); errors.Is(err, unix.EWOULDBLOCK) && d.orphaned() && time.Now().Before(end); {
+		time.Sleep(orphanWait / 200)
+		err = d.tryLock()
+	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return d.taken()
 	}
@@ -78,11 +85,31 @@ func (d *dataDir) take() error {
 	return err
 }
 
+// orphanWait is how long a lock is waited for whose server is gone.
+const orphanWait = 2 * time.Second
+
+func (d *dataDir) tryLock() error { return unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+
+// orphaned tells whether the process that has taken the lock is gone.
+func (d *dataDir) orphaned() bool {
+	pid := d.holder()
+	return pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
+
+// holder is the process that the lock file names, 0 if it names none.
+func (d *dataDir) holder() int {
+	line := make([]byte, 20)
+	n, _ := d.lock.ReadAt(line, 0) // what cannot be read names none
+	pid, err := strconv.Atoi(strings.TrimSpace(string(line[:n])))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
 func (d *dataDir) taken() error {
 	holder := "another process"
-	line := make([]byte, 20)
-	n, _ := d.lock.ReadAt(line, 0) // it is only for the message
-	if pid, err := strconv.Atoi(strings.TrimSpace(string(line[:n]))); err == nil {
+	if pid := d.holder(); pid > 0 {
 		holder = fmt.Sprintf("process %d", pid)
 	}
 	return &lambent.Error{

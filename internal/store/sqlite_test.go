@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -85,6 +86,33 @@ func TestTwoServersOnOneDirectory(t *testing.T) {
 	commit(t, s, put("a", "1")) // the first is not disturbed
 	closeStore(t, s)
 	closeStore(t, openSQLite(t, dir))
+}
+
+// A server that is started right after another one was killed does not stumble over what
+// that one had just forked, and has its lock still.
+func TestLockOfAKilledServer(t *testing.T) {
+	dir := t.TempDir()
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintln(lock, gone.Process.Pid)
+	if err := errors.Join(err, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)); err != nil {
+		t.Fatal(err)
+	}
+	orphan := exec.Command("sleep", "0.3")
+	orphan.ExtraFiles = []*os.File{lock}
+	if err := errors.Join(orphan.Start(), lock.Close()); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, openSQLite(t, dir))
+	if err := orphan.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestNewerDataIsRefused(t *testing.T) {
