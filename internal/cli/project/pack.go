@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func Pack(tree fs.FS, ignore *Ignore) (Archive, error) {
 			return nil
 		}
 		if d.IsDir() {
-			return nil
+			return addEmpty(w, tree, name, ignore)
 		}
 		n, err := add(w, tree, name, d)
 		a.Files++
@@ -65,6 +66,22 @@ func Pack(tree fs.FS, ignore *Ignore) (Archive, error) {
 	}
 	a.Zip = out.Bytes()
 	return a, CheckSize(int64(len(a.Zip)))
+}
+
+// addEmpty writes an entry for a directory that would not be there otherwise: programs
+// expect some to write to.
+func addEmpty(w *zip.Writer, tree fs.FS, name string, ignore *Ignore) error {
+	entries, err := fs.ReadDir(tree, name)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(entries, func(d fs.DirEntry) bool { return !ignore.Match(path.Join(name, d.Name()), d.IsDir()) }) {
+		return nil
+	}
+	head := &zip.FileHeader{Name: name + "/", Modified: stamp}
+	head.SetMode(fs.ModeDir | 0o755)
+	_, err = w.CreateHeader(head)
+	return err
 }
 
 // largest says which directory of a tree has most, for a message.

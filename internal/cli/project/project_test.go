@@ -260,6 +260,32 @@ func TestPackIsDeterministic(t *testing.T) {
 	}
 }
 
+// Directories that have nothing to deploy are there all the same; those that are left
+// out are not.
+func TestPackEmptyDirectories(t *testing.T) {
+	tree := files("app.py", "x", "storage/logs/.gitignore", "*", "kept/a.txt", "a", "node_modules/.cache/x", "x", "lib/__pycache__/a.pyc", "x")
+	tree["uploads"] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
+	ignore, err := ReadIgnore(tree, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := Pack(tree, ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := zip.NewReader(bytes.NewReader(packed.Zip), int64(len(packed.Zip)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range r.File {
+		got = append(got, f.Name)
+	}
+	if want := []string{"app.py", "kept/a.txt", "lib/", "node_modules/", "storage/logs/", "uploads/"}; !slices.Equal(got, want) || packed.Files != 2 {
+		t.Errorf("packed %q, %d files", got, packed.Files)
+	}
+}
+
 func TestPackRefuses(t *testing.T) {
 	link := func(name, target string) fstest.MapFS {
 		return fstest.MapFS{name: {Data: []byte(target), Mode: fs.ModeSymlink}}
