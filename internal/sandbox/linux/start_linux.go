@@ -202,6 +202,11 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 	if i := b.fromReserve(ctx, edition); i != nil {
 		return i, nil
 	}
+	beside := b.beside()
+	defer func() {
+		v, _ := beside()
+		_ = v.Close() // the mount keeps it
+	}()
 	if err := b.takeShell(); err != nil {
 		return nil, err
 	}
@@ -227,9 +232,10 @@ func (b *builder) build(ctx context.Context) (*Instance, error) {
 			return nil, err
 		}
 	}
+	own := b.ownCode(beside())
 	b.shell.run(func() {
 		if err = enterOwn(base); err == nil {
-			err = b.fitMounts()
+			err = errors.Join(b.fitMounts(), b.layBeside(own))
 		}
 	})
 	if err != nil {

@@ -117,8 +117,12 @@ func (v *volume) closeMount() {
 	}
 }
 
-// Close lets go of the volume. Its content goes with its last mount.
+// Close lets go of the volume. Its content goes with its last mount. One that is nil is
+// closed.
 func (v *volume) Close() error {
+	if v == nil {
+		return nil
+	}
 	v.closeMount()
 	if v.loop < 0 {
 		return nil

@@ -20,6 +20,9 @@ type slot struct {
 	// ids is another one, for an instance that has an image: every id that an image
 	// may name is in it. It is made when it is needed first.
 	ids *os.File
+	// task has the owner of unpacked code as the function's user, for an application
+	// that may write beside it. It is made when it is needed first, too.
+	task *os.File
 }
 
 // slots hands out slots, lowest first, so that few are ever made.
@@ -93,6 +96,19 @@ func (s *slots) openIDs(sl *slot) error {
 	return nil
 }
 
+// openTask makes the slot's user namespace for code unless it has one.
+func (s *slots) openTask(sl *slot) error {
+	if sl.task != nil {
+		return nil
+	}
+	f, err := newUserNamespace(idMap{uid: os.Getuid(), gid: os.Getgid(), hostID: int(s.base) + sl.n, count: 1})
+	if err != nil {
+		return fmt.Errorf("make user namespace: %w", err)
+	}
+	sl.task = f
+	return nil
+}
+
 // hostID is what a user or group of the slot's image is on the host.
 func (s *slots) hostID(sl *slot, id int) int { return int(s.ids) + sl.n*imageIDs + id }
 
@@ -106,7 +122,7 @@ func (s *slots) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sl := range s.free {
-		for _, ns := range []*os.File{sl.userns, sl.ids} {
+		for _, ns := range []*os.File{sl.userns, sl.ids, sl.task} {
 			if ns != nil {
 				_ = ns.Close()
 			}
