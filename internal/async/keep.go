@@ -3,6 +3,7 @@ package async
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"lambent.dev/lambent"
@@ -16,12 +17,14 @@ type Keeper struct {
 	s      *Service
 	share  float64
 	buffer chan store.Job
+	bytes  atomic.Int64 // of what is in the buffer or being written
 }
 
-// Bounds of what is kept of calls: the records that wait to be written, how many
-// are written at once and how often, and the bytes of a payload.
+// Bounds of what is kept of calls: the records that wait to be written and about their
+// bytes, how many are written at once and how often, and the bytes of a payload.
 const (
 	maxCalls       = 256
+	maxCallBytes   = 16 << 20
 	maxCallBatch   = 64
 	callEvery      = 100 * time.Millisecond
 	maxCallPayload = 256 << 10
@@ -43,7 +46,7 @@ func (k *Keeper) Invoke(ctx context.Context, inv *lambent.Invocation) (*lambent.
 
 // keep copies what is kept of a call: its payloads are the caller's.
 func (k *Keeper) keep(inv *lambent.Invocation, res *lambent.Result) {
-	if len(k.buffer) == cap(k.buffer) {
+	if len(k.buffer) == cap(k.buffer) || k.bytes.Load() > maxCallBytes {
 		k.s.o.Metrics.CallsKept("dropped", 1)
 		return
 	}
@@ -68,11 +71,21 @@ func (k *Keeper) keep(inv *lambent.Invocation, res *lambent.Result) {
 	if a.Error != "" {
 		j.Status = store.JobFailed
 	}
+	k.bytes.Add(size(j))
 	select {
 	case k.buffer <- j:
 	default:
+		k.bytes.Add(-size(j))
 		k.s.o.Metrics.CallsKept("dropped", 1)
 	}
+}
+
+// size is what jobs hold, in bytes.
+func size(jobs ...store.Job) (n int64) {
+	for i := range jobs {
+		n += int64(len(jobs[i].Body) + len(jobs[i].State) + len(jobs[i].Result))
+	}
+	return n
 }
 
 // Run writes the records until ctx ends.
@@ -92,6 +105,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 				k.s.o.Log.Debug("keep calls", "count", len(jobs), "err", err)
 			}
 			k.s.o.Metrics.CallsKept(outcome, len(jobs))
+			k.bytes.Add(-size(jobs...))
 		}
 		select {
 		case <-ctx.Done():

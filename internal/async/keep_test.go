@@ -73,9 +73,15 @@ func TestKeptCallsAreBounded(t *testing.T) {
 		if took := time.Since(begin); took > 0 {
 			t.Errorf("the calls waited for %s", took)
 		}
+		if n := k.bytes.Load(); n > maxCallBytes+2*maxCallPayload {
+			t.Errorf("%d bytes wait to be written", n)
+		}
 		time.Sleep(time.Minute)
+		if n := k.bytes.Load(); n != 0 {
+			t.Errorf("%d bytes count as held when all is written", n)
+		}
 		found, err := r.List(t.Context(), Query{Namespace: ns, Function: "f", Kind: KindCall, Limit: 10 * maxCalls})
-		if err != nil || len(found) < maxCalls || len(found) > 2*maxCalls {
+		if err != nil || len(found) < maxCallBytes/maxCallPayload || len(found) > 2*maxCalls {
 			t.Errorf("%d calls are kept, %v", len(found), err)
 		}
 		o, err := r.Get(t.Context(), ns, found[0].ID)
