@@ -32,7 +32,7 @@ func Open(ctx context.Context, o Options) (*Room, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Room{o: o, wake: make(chan struct{}, 1), of: map[key]*entry{}, groups: map[groupKey]*group{}, count: map[string]int{}}
+	r := &Room{o: o, wake: make(chan struct{}, 1), of: map[key]*entry{}, groups: map[groupKey]*group{}, count: map[string]int{}, inputs: map[string]int{}}
 	left, err := r.load(ctx)
 	if err != nil {
 		return nil, err
@@ -173,11 +173,12 @@ func parseKey(text string) (key, error) {
 func (r *Room) install(k key, s *lambent.Schedule, p plan, rev int64, fired time.Time) {
 	e := r.of[k]
 	if e == nil {
-		e = &entry{place: -1, fired: fired}
+		e = &entry{s: &lambent.Schedule{}, place: -1, fired: fired}
 		r.of[k] = e
 		r.count[k.namespace]++
 	}
 	if rev > e.rev { // else this one is here, or a later change has overtaken it
+		r.inputs[k.namespace] += len(s.Input) - len(e.s.Input)
 		e.s, e.plan, e.rev = s, p, rev
 		r.arrange(e)
 	}
@@ -189,6 +190,7 @@ func (r *Room) forget(k key) {
 		r.queue.drop(e)
 		delete(r.of, k)
 		r.count[k.namespace]--
+		r.inputs[k.namespace] -= len(e.s.Input)
 	}
 }
 

@@ -52,9 +52,10 @@ type Options struct {
 }
 
 // Limits of one namespace. AWS's are a million schedules, on request more, and 500
-// groups.
+// groups. The inputs of all schedules are in memory.
 const (
 	maxSchedules = 100_000
+	maxInputs    = 64 << 20 // bytes
 	maxGroups    = 500
 )
 
@@ -68,6 +69,7 @@ type Room struct {
 	of     map[key]*entry
 	groups map[groupKey]*group
 	count  map[string]int // schedules by namespace
+	inputs map[string]int // bytes of their inputs
 	queue  queue          // of those with a time to come
 	seen   time.Time      // the clock on the wall, when Run looked at it last
 }
@@ -144,7 +146,16 @@ func (r *Room) admit(s *lambent.Schedule) (*lambent.Schedule, error) {
 	if r.count[s.Namespace] >= maxSchedules {
 		return nil, lambent.Errorf(lambent.CodeConflict, "The number of schedules is at its limit of %d.", maxSchedules).WithReason("Quota")
 	}
-	return nil, nil
+	return nil, r.fits(s, 0)
+}
+
+// fits tells whether there is room for the input of s, which takes the place of one of some
+// bytes. The caller holds mu.
+func (r *Room) fits(s *lambent.Schedule, old int) error {
+	if len(s.Input) > old && r.inputs[s.Namespace]+len(s.Input)-old > maxInputs {
+		return lambent.Errorf(lambent.CodeConflict, "The inputs of all schedules are at their limit of %d bytes.", maxInputs).WithReason("Quota")
+	}
+	return nil
 }
 
 // Update makes s what the schedule of its name is. Its times begin anew when they
@@ -157,6 +168,12 @@ func (r *Room) Update(ctx context.Context, s lambent.Schedule) (*lambent.Schedul
 	now := moment()
 	s.Created, s.Modified, s.Since, s.Token = old.Created, now, old.Since, old.Token
 	p, err := r.check(&s)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	err = r.fits(&s, len(old.Input))
+	r.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}

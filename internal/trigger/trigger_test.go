@@ -368,6 +368,45 @@ func TestAnswerOfTheStoreIsLost(t *testing.T) {
 	})
 }
 
+// The inputs of a namespace have a bound, whatever becomes of its schedules.
+func TestInputsAreBounded(t *testing.T) {
+	inTime(t, func(t *testing.T, r *rig) {
+		s := lambent.Schedule{Namespace: ns, Expression: "rate(1 hour)", Target: target("f"), Disabled: true}
+		large := strconv.Quote(strings.Repeat("x", lambent.MaxAsyncPayload-2))
+		full := func(err error) {
+			t.Helper()
+			if lambent.ReasonOf(err) != "Quota" {
+				t.Errorf("beyond the bound: %v", err)
+			}
+		}
+		n := maxInputs / len(large)
+		for i := range n {
+			s.Name, s.Input = strconv.Itoa(i), large
+			if _, err := r.Create(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Name = "small"
+		_, err := r.Create(t.Context(), s)
+		full(err)
+		s.Input = ""
+		if _, err = r.Create(t.Context(), s); err != nil {
+			t.Error(err)
+		}
+		s.Input = large
+		_, err = r.Update(t.Context(), s)
+		full(err)
+		if err := r.Delete(t.Context(), ns, "", "0"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // it takes its own place
+			if _, err = r.Update(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // between is a store that does something before a schedule is written.
 type between struct {
 	store.Store
