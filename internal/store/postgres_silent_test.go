@@ -209,7 +209,7 @@ func TestSilentDatabaseIsGivenUp(t *testing.T) {
 	w.silence(false)
 	began := time.Now()
 	for name, err := range ask() {
-		if lambent.ReasonOf(err) != store.ReasonDatabase {
+		if lambent.ReasonOf(err) != store.ReasonDatabase || errors.Is(err, context.Canceled) {
 			t.Errorf("%s of a silent database: %v", name, err)
 		}
 	}
