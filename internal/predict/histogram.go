@@ -68,16 +68,10 @@ func edge(i int) time.Duration {
 // rounding is what sums of shares may be off by, in seconds.
 const rounding = 1e-6
 
-// Best is the window that is worth most: each idle time that ends within it saves
-// a cold start, each second within it costs the instance's memory. Price converts
-// the one into the other, see [Options]. A window without a gain is zero: the
-// instance is not worth keeping at all.
-func Best(h *Histogram, c Cost, price float64, longest time.Duration) Window {
-	return h.best(bins, c, price, longest)
-}
-
-// best is the window of most worth of those that begin with one of the first so many
-// bins.
+// best is the window that is worth most of those that begin with one of the first so
+// many bins: each idle time that ends within it saves a cold start, each second within
+// it costs the instance's memory. Price converts the one into the other, see [Options].
+// A window without a gain is zero: the instance is not worth keeping at all.
 func (h *Histogram) best(begins int, c Cost, price float64, longest time.Duration) Window {
 	if h.total == 0 {
 		return Window{}

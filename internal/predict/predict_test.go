@@ -340,7 +340,7 @@ func BenchmarkBest(b *testing.B) {
 		h.Add(time.Duration(r.ExpFloat64() * float64(5*time.Minute)))
 	}
 	for b.Loop() {
-		Best(&h, costly, DefaultPrice, 4*time.Hour)
+		h.best(bins, costly, DefaultPrice, 4*time.Hour)
 	}
 }
 

@@ -173,7 +173,7 @@ func (f fixed) Ended(time.Duration) Keeping {
 	return Keeping{Window: Window{Keep: time.Duration(f)}}
 }
 
-// Ours is what lambent does, see [Best].
+// Ours is what lambent does, see [Predictor.Keep].
 func Ours(idle time.Duration) Policy {
 	return Policy{Name: "lambent", New: func(c Cost) Learner {
 		return &ours{p: New(Options{Idle: idle}), cost: c}
