@@ -12,8 +12,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -51,11 +54,13 @@ type library struct {
 	most  int64 // bytes of compiled code in memory
 
 	loading sync.Mutex // held while live has a file
-	// builds bounds how many modules are compiled from nothing at a time.
-	builds chan struct{}
-	work   sync.WaitGroup
-	life   context.Context
-	stop   context.CancelFunc
+	// builds bounds how many modules are compiled from nothing at a time, and larges
+	// how many are made whose parts take more memory than an instance is counted with.
+	builds, larges chan struct{}
+	patience       time.Duration // with the compilation of one
+	work           sync.WaitGroup
+	life           context.Context
+	stop           context.CancelFunc
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -77,12 +82,24 @@ type shelf struct {
 	forgot bool
 }
 
-// buildTimeout bounds the compilation of one module.
+// buildTimeout bounds the compilation of one module, from when its turn has come: how
+// long that takes is others' doing.
 const buildTimeout = 2 * time.Minute
+
+// errSlow is a module that takes longer.
+var errSlow = errors.New("compilation was given up")
+
+// Modules of more than large bytes are made a few at a time: while one is, there are four
+// times its bytes.
+const (
+	large      = 8 << 20
+	fewAtATime = 4
+)
 
 func newLibrary(dir string, o Options) (*library, error) {
 	l := &library{log: o.Log, most: o.CodeBytes, store: store{dir: filepath.Join(dir, "code"), most: o.CacheBytes},
-		live: filepath.Join(dir, "live"), builds: make(chan struct{}, 2), byKey: map[string]*list.Element{}, order: list.New()}
+		live: filepath.Join(dir, "live"), builds: make(chan struct{}, 2), patience: buildTimeout,
+		larges: make(chan struct{}, max(fewAtATime, runtime.GOMAXPROCS(0))), byKey: map[string]*list.Element{}, order: list.New()}
 	l.life, l.stop = context.WithCancel(context.Background())
 	if err := os.RemoveAll(l.live); err != nil {
 		return nil, err
@@ -163,9 +180,7 @@ func keyOf(spec *sandbox.Spec) (string, error) {
 // fill does the work of one shelf, and forgets it if the platform failed.
 func (l *library) fill(e *list.Element, dir, handler string) {
 	s, _ := e.Value.(*shelf)
-	ctx, cancel := context.WithTimeout(l.life, buildTimeout)
-	defer cancel()
-	mod, err := l.make(ctx, dir, handler)
+	mod, err := l.make(l.life, dir, handler)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.mod, s.err = mod, err
@@ -235,10 +250,14 @@ func (l *library) make(ctx context.Context, dir, handler string) (m *module, err
 			m, err = refused("module", errors.New("the engine failed on it"))
 		}
 	}()
-	name, original, err := readModule(dir, handler)
-	if err != nil {
+	name, original, turn, err := l.readModule(ctx, dir, handler)
+	switch {
+	case err != nil && passes(err):
+		return nil, fmt.Errorf("read module: %w", err)
+	case err != nil:
 		return refused(name, err)
 	}
+	defer turn()
 	binary, pointers, err := metered(original)
 	if err != nil {
 		return refused(name, fmt.Errorf("it is not valid: %w", err))
@@ -248,8 +267,8 @@ func (l *library) make(ctx context.Context, dir, handler string) (m *module, err
 	if invalid := (invalidError{}); errors.As(err, &invalid) {
 		return refused(name, fmt.Errorf("it is not valid: %w", invalid))
 	}
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return refused(name, fmt.Errorf("it takes more than %v to compile", buildTimeout))
+	if errors.Is(err, errSlow) {
+		return refused(name, fmt.Errorf("it takes more than %v to compile", l.patience))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", name, err)
@@ -288,12 +307,11 @@ func (l *library) load(ctx context.Context, key string, binary []byte) (wazero.C
 // build compiles in an engine of its own, so that its result can be told from
 // others'; loads do not wait for it.
 func (l *library) build(ctx context.Context, binary []byte) (c code, err error) {
-	select {
-	case l.builds <- struct{}{}:
-		defer func() { <-l.builds }()
-	case <-ctx.Done():
-		return code{}, ctx.Err()
+	turn, err := take(ctx, l.builds)
+	if err != nil {
+		return code{}, err
 	}
+	defer turn()
 	dir, err := os.MkdirTemp(filepath.Dir(l.live), "build-")
 	if err != nil {
 		return code{}, err
@@ -305,14 +323,36 @@ func (l *library) build(ctx context.Context, binary []byte) (c code, err error) 
 	}
 	rt := wazero.NewRuntimeWithConfig(ctx, engineConfig().WithCompilationCache(cache))
 	defer func() { err = errors.Join(err, rt.Close(ctx), cache.Close(ctx)) }()
+	limited, cancel := context.WithTimeout(ctx, l.patience)
+	defer cancel()
 	// Only with more than one worker does the engine look at the context.
-	if _, err := rt.CompileModule(experimental.WithCompilationWorkers(ctx, 2), binary); err != nil {
-		if ctx.Err() != nil {
-			return code{}, ctx.Err()
-		}
+	_, err = rt.CompileModule(experimental.WithCompilationWorkers(limited, 2), binary)
+	switch {
+	case ctx.Err() != nil:
+		return code{}, ctx.Err()
+	case err != nil && limited.Err() != nil:
+		return code{}, errSlow
+	case err != nil:
 		return code{}, invalidError{err}
 	}
 	return only(dir)
+}
+
+// take waits for a turn; the function that it returns ends it.
+func take(ctx context.Context, turns chan struct{}) (end func(), err error) {
+	select {
+	case turns <- struct{}{}:
+		return func() { <-turns }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// passes tells of a reason why a module could not be read that is not the module's, and
+// may be gone the next time.
+func passes(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, context.Canceled},
+		func(reason error) bool { return errors.Is(err, reason) })
 }
 
 // restore puts code where the engine looks for it. The engine names files by
@@ -337,36 +377,44 @@ func (l *library) restore(ctx context.Context, c code, binary []byte) (wazero.Co
 }
 
 // readModule finds the module of a function: the file that the handler names, or
-// bootstrap.wasm, or the only one there is. No path leads out of dir.
-func readModule(dir, handler string) (name string, b []byte, err error) {
+// bootstrap.wasm, or the only one there is. No path leads out of dir. turn ends the turn
+// that a large one has waited for.
+func (l *library) readModule(ctx context.Context, dir, handler string) (name string, b []byte, turn func(), err error) {
+	turn = func() {}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return "module", nil, err
+		return "module", nil, turn, err
 	}
 	defer func() { _ = root.Close() }()
 	if name, err = moduleName(root.FS(), handler); err != nil {
-		return "module", nil, err
+		return "module", nil, turn, err
 	}
 	f, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return name, nil, errors.New("no such file or directory")
+		return name, nil, turn, errors.New("no such file or directory")
 	}
 	if err != nil {
-		return name, nil, err
+		return name, nil, turn, err
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return name, nil, err
+		return name, nil, turn, err
 	case !info.Mode().IsRegular():
-		return name, nil, errors.New("it is not a file")
+		return name, nil, turn, errors.New("it is not a file")
 	case info.Size() > maxModule:
-		return name, nil, fmt.Errorf("it has more than %d MB", maxModule>>20)
+		return name, nil, turn, fmt.Errorf("it has more than %d MB", maxModule>>20)
+	case info.Size() > large:
+		if turn, err = take(ctx, l.larges); err != nil {
+			return name, nil, nil, err
+		}
 	}
 	b = make([]byte, info.Size())
-	_, err = io.ReadFull(f, b)
-	return name, b, err
+	if _, err = io.ReadFull(f, b); err != nil {
+		turn()
+	}
+	return name, b, turn, err
 }
 
 // usualName is the module's when the handler names none.

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +78,54 @@ func TestRefusalsAreShort(t *testing.T) {
 	err := newDriver(t, Options{}).Prepare(t.Context(), specOf("long", bare(t, module)))
 	if err == nil || len(err.Error()) > 2*maxRefusal {
 		t.Errorf("%d bytes: %.200v", len(err.Error()), err)
+	}
+}
+
+// A module that waits for its turn behind others is none that takes long.
+func TestModulesWaitForTheirTurn(t *testing.T) {
+	d := newDriver(t, Options{DataDir: t.TempDir()})
+	d.library.patience = time.Second
+	for range cap(d.library.builds) {
+		d.library.builds <- struct{}{}
+	}
+	for range cap(d.library.larges) {
+		d.library.larges <- struct{}{}
+	}
+	small, big := command("\x00\x0b"), command("\x00\x0b")
+	big = append(big, appendU32([]byte{secCustom}, large)...)
+	big = append(append(big, 1, 'x'), make([]byte, large-2)...)
+	done := make(chan error, 2)
+	for name, module := range map[string][]byte{"small": small, "big": big} {
+		spec := specOf(name, bare(t, module))
+		go func() { done <- d.Prepare(t.Context(), spec) }()
+	}
+	select {
+	case err := <-done:
+		t.Errorf("one has not waited: %v", err)
+	case <-time.After(1500 * time.Millisecond):
+	}
+	for range cap(d.library.builds) {
+		<-d.library.builds
+	}
+	if err := <-done; err != nil { // the small one
+		t.Error(err)
+	}
+	for range cap(d.library.larges) {
+		<-d.library.larges
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A directory that cannot be opened for the moment is not the module's fault.
+func TestPassingFaultsAreNotKept(t *testing.T) {
+	for err, want := range map[error]bool{
+		&os.PathError{Op: "open", Path: "x", Err: syscall.EMFILE}: true, &os.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}: false,
+	} {
+		if passes(err) != want {
+			t.Errorf("%v: %v", err, !want)
+		}
 	}
 }
 
