@@ -185,6 +185,9 @@ func (a *app) printInvocation(r client.Invocation) error {
 	}
 	if r.Error != nil {
 		a.note("the function failed: %s", failureText(r.Error))
+		if hint := sdkHint(r.Error); hint != "" {
+			a.note("hint: %s", hint)
+		}
 	}
 	a.note("%s", reportLine(r))
 	return nil

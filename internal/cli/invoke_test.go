@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/client"
 )
 
 // TestRefused: whoever gets AWS's two words for every limit is told which one it was,
@@ -24,5 +25,25 @@ func TestRefused(t *testing.T) {
 	}
 	if refused(nil, "shop") != nil {
 		t.Error("nothing went wrong, and an error came of it")
+	}
+}
+
+// The messages are those of the runtimes.
+func TestSDKHint(t *testing.T) {
+	for message, want := range map[string]string{
+		"Unable to import module 'app': No module named 'boto3'":                               "lambent runtime install python3.12 --with boto3",
+		"Unable to import module 'app': No module named 'botocore'":                            "requirements.txt",
+		"Error: Cannot find module '@aws-sdk/client-s3'\nRequire stack:\n- /var/task/index.js": "npm install",
+		"Cannot find package '@aws-sdk/client-s3' imported from /var/task/index.mjs":           "npm install",
+		"cannot load such file -- aws-sdk-s3":                                                  "in a layer",
+		"Unable to import module 'app': No module named 'requests'":                            "",
+	} {
+		got := sdkHint(&client.FunctionError{Type: "Runtime.ImportModuleError", Message: message})
+		if !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %q", message, got)
+		}
+	}
+	if got := sdkHint(&client.FunctionError{Type: "KeyError", Message: "No module named 'boto3'"}); got != "" {
+		t.Errorf("another failure: %q", got)
 	}
 }

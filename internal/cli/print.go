@@ -79,6 +79,24 @@ func failureText(e *client.FunctionError) string {
 	return terminalText(strings.TrimSpace(strings.TrimSuffix(e.Type+": "+e.Message, ": ")))
 }
 
+// sdkHint says what to do about an SDK that AWS's runtimes have and those here have not;
+// "" is that the failure is another one.
+func sdkHint(e *client.FunctionError) string {
+	if e.Type != "Runtime.ImportModuleError" {
+		return ""
+	}
+	for _, sdk := range []struct{ sign, text string }{
+		{"No module named 'boto", "boto3 comes with the function, by its requirements.txt, or with the runtime: `lambent runtime install python3.12 --with boto3`, as the function's runtime is called"},
+		{"'@aws-sdk/", "the SDK comes with the function: npm install the package that is named, and deploy again"},
+		{"aws-sdk", "the SDK comes with the function, or in a layer"},
+	} {
+		if strings.Contains(e.Message, sdk.sign) {
+			return sdk.text
+		}
+	}
+	return ""
+}
+
 // ofCalls is what calls took, where there were any.
 func ofCalls(calls uint64, ms float64) string {
 	if calls == 0 {
