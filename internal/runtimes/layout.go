@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	bootstraps "lambent.dev/lambent/runtimes"
 )
@@ -68,6 +69,20 @@ func intact(target string, files map[string][]byte) bool {
 		}
 	}
 	return true
+}
+
+// sweep removes what a server that was killed has left of an installation, and the
+// bootstraps of another lambent. It is called when no function runs.
+func (c *Catalog) sweep() {
+	for _, name := range list(c.dir) {
+		path := filepath.Join(c.dir, name)
+		if !strings.HasPrefix(name, ".tmp-") && !strings.HasPrefix(name, ".bootstrap-") || path == c.layout {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			c.o.Log.Warn("cannot remove what is left of an installation", "dir", path, "err", err)
+		}
+	}
 }
 
 // setAside takes target away, if it is there, at once.

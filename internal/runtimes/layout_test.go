@@ -42,3 +42,25 @@ func TestDamagedBootstrapsAreMadeAgain(t *testing.T) {
 		}
 	}
 }
+
+// What an installation that was cut off has left is gone with the next server, and so is
+// what an earlier lambent laid out; what was installed, and what somebody put there, is not.
+func TestWhatIsLeftOfInstallationsGoes(t *testing.T) {
+	dir := t.TempDir()
+	open(t, runtimes.Options{DataDir: dir})
+	for _, path := range []string{".tmp-123/bin/node", ".bootstrap-0123456789abcdef/python/bootstrap.py", "nodejs22.x/bin/note", ".mine/x"} {
+		path = filepath.Join(dir, "runtimes", path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, runtimes.Options{DataDir: dir})
+	for pattern, want := range map[string]int{".tmp-*": 0, ".bootstrap-*/python/bootstrap.py": 1, "nodejs22.x/bin/note": 1, ".mine/x": 1} {
+		if found, err := filepath.Glob(filepath.Join(dir, "runtimes", pattern)); err != nil || len(found) != want {
+			t.Errorf("%s: %v, %v", pattern, found, err)
+		}
+	}
+}

@@ -102,6 +102,7 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	if c.layout, err = layOut(dir); err != nil {
 		return nil, lambent.Errorf(lambent.CodeUnavailable, "lay out the runtimes: %w", err)
 	}
+	c.sweep()
 	c.sweepPackages()
 	c.rescan(ctx, 0)
 	return c, nil
