@@ -44,6 +44,8 @@ type Image struct {
 	User       string
 	Env        []string // NAME=value
 	Port       int      // the first port that it exposes; 0 is none
+	Volumes    []string // directories that are to be there and can be written
+	StopSignal int      // what asks its program to end; 0 is SIGTERM
 }
 
 // ImageConfig is what a function says in place of its image's configuration,

@@ -138,6 +138,8 @@ type imageRecord struct {
 	User       string           `json:"user,omitempty"`
 	Env        []string         `json:"env,omitempty"`
 	Port       int              `json:"port,omitempty"`
+	Volumes    []string         `json:"volumes,omitempty"`
+	StopSignal int              `json:"stopSignal,omitempty"`
 }
 
 type imageConfigRecord struct {

@@ -2,6 +2,7 @@ package image
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,10 +67,11 @@ func describe(reference string, img v1.Image, arch string) (*lambent.Image, erro
 		return nil, err
 	}
 	c := file.Config
-	if n := len(c.Entrypoint) + len(c.Cmd) + len(c.Env); n > maxArgs {
-		return nil, refused("its configuration has %d arguments and variables", n)
+	volumes := slices.Sorted(maps.Keys(c.Volumes))
+	if n := len(c.Entrypoint) + len(c.Cmd) + len(c.Env) + len(volumes); n > maxArgs {
+		return nil, refused("its configuration has %d arguments, variables and volumes", n)
 	}
-	for _, s := range slices.Concat(c.Entrypoint, c.Cmd, c.Env, []string{c.WorkingDir, c.User}) {
+	for _, s := range slices.Concat(c.Entrypoint, c.Cmd, c.Env, volumes, []string{c.WorkingDir, c.User}) {
 		if strings.IndexByte(s, 0) >= 0 {
 			return nil, refused("its configuration has a zero byte")
 		}
@@ -77,6 +79,7 @@ func describe(reference string, img v1.Image, arch string) (*lambent.Image, erro
 	i := &lambent.Image{
 		Reference: reference, Digest: digest.String(), EntryPoint: c.Entrypoint, Command: c.Cmd,
 		Directory: cmp.Or(c.WorkingDir, "/"), User: c.User, Env: c.Env, Port: firstPort(c.ExposedPorts),
+		Volumes: volumes, StopSignal: signalOf(c.StopSignal),
 	}
 	for _, l := range m.Layers {
 		i.Layers = append(i.Layers, lambent.Digest(l.Digest.Hex))
@@ -136,6 +139,39 @@ func firstPort(exposed map[string]struct{}) int {
 		}
 	}
 	return lowest
+}
+
+// signals are those that images name to be ended by, as Linux numbers them on all
+// processors that functions run on (signal(7)).
+var signals = map[string]int{
+	"HUP": 1, "INT": 2, "QUIT": 3, "ABRT": 6, "KILL": 9, "USR1": 10, "USR2": 12, "PIPE": 13, "ALRM": 14, "TERM": 15,
+	"CONT": 18, "URG": 23, "XCPU": 24, "VTALRM": 26, "WINCH": 28, "IO": 29, "PWR": 30,
+	"RTMIN": firstRealTime, "RTMAX": lastSignal,
+}
+
+const (
+	firstRealTime = 34 // the C library keeps the two before
+	lastSignal    = 64
+)
+
+// signalOf is the signal of a name or number ("SIGQUIT", "3", "SIGRTMIN+3"); 0 where it is none.
+func signalOf(text string) int {
+	name, plus, _ := strings.Cut(strings.TrimPrefix(strings.ToUpper(text), "SIG"), "+")
+	n, known := signals[name]
+	if !known {
+		n, _ = strconv.Atoi(name) // 0 when it is none
+	}
+	if plus != "" {
+		more, err := strconv.ParseUint(plus, 10, 8)
+		if err != nil || n != firstRealTime {
+			return 0
+		}
+		n += int(more)
+	}
+	if n < 1 || n > lastSignal {
+		return 0
+	}
+	return n
 }
 
 func refused(format string, args ...any) error {

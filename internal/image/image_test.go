@@ -64,7 +64,7 @@ func open(t *testing.T) rig {
 
 var plain = v1.Config{
 	Entrypoint: []string{"/bin/run"}, Cmd: []string{"a", "b"}, WorkingDir: "/work", User: "1000:1000", Env: []string{"A=1"},
-	ExposedPorts: map[string]struct{}{"9000/udp": {}, "8443/tcp": {}, "8080": {}},
+	ExposedPorts: map[string]struct{}{"9000/udp": {}, "8443/tcp": {}, "8080": {}}, Volumes: map[string]struct{}{"/var/data": {}, "/cache": {}}, StopSignal: "SIGQUIT",
 }
 
 func layers(t *testing.T) []v1.Layer {
@@ -85,7 +85,8 @@ func TestPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found.Reference != reference || found.Digest != digest.String() || found.Directory != "/work" || found.User != "1000:1000" ||
-		found.Port != 8080 || !slices.Equal(found.EntryPoint, plain.Entrypoint) || !slices.Equal(found.Command, plain.Cmd) || !slices.Equal(found.Env, plain.Env) {
+		found.Port != 8080 || !slices.Equal(found.EntryPoint, plain.Entrypoint) || !slices.Equal(found.Command, plain.Cmd) || !slices.Equal(found.Env, plain.Env) ||
+		found.StopSignal != 3 || !slices.Equal(found.Volumes, []string{"/cache", "/var/data"}) {
 		t.Errorf("resolved %+v", found)
 	}
 	// The tag moves on: what was resolved is what is pulled.

@@ -196,7 +196,8 @@ func TestApplicationFromImage(t *testing.T) {
 	base := imagetest.Layer(t, [2]string{"srv/", ""}, [2]string{"srv/page", "from the image"}, [2]string{"srv/gone", "x"},
 		[2]string{"etc/passwd", "root:x:0:0::/root:\nwww:x:33:33::/srv:\n"})
 	code := imagetest.Layer(t, [2]string{"usr/bin/serve!", binary}, [2]string{"srv/.wh.gone", ""})
-	dir := imageLayout(t, imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv"}, base, code))
+	dir := imageLayout(t, imagetest.Image(t, runtime.GOARCH, v1.Config{Cmd: []string{"serve"}, WorkingDir: "/srv", StopSignal: "SIGUSR1",
+		Volumes: map[string]struct{}{"/srv/volumes/data": {}, "/srv": {}}}, base, code))
 	s := harness.Start(t, harness.Options{})
 	if out, errs, err := s.CLI("", "deploy", "--image", "oci:"+dir, "--name", "site", "--port", "8080"); err != nil {
 		t.Fatalf("%v\n%s%s\n%s", err, out, errs, s.Stderr())
@@ -210,7 +211,7 @@ func TestApplicationFromImage(t *testing.T) {
 	}
 	for _, step := range [][2]string{
 		{"page", "from the image"}, {"gone", "no file"}, {"root/.ssh", "no file"},
-		{"write/page", "changed"}, {"page", "changed"}, {"write/new", "changed"},
+		{"write/page", "changed"}, {"page", "changed"}, {"write/new", "changed"}, {"write/volumes/data/new", "changed"},
 		// Without a user it is root's, which may go on as another one.
 		{"env/HOME", "/root"}, {"env/PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		{"as/0", "0:0 <nil>"}, {"as/33", "33:33 <nil>"}, {"as/65536", "fork/exec /proc/self/exe: invalid argument"},
@@ -225,6 +226,17 @@ func TestApplicationFromImage(t *testing.T) {
 		if string(body) != want {
 			t.Errorf("%s: %d %q, want %q\n%s", path, res.StatusCode, body, want, s.Stderr())
 		}
+	}
+	change := &lambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("site"), MemorySize: aws.Int32(512)}
+	if _, err := s.Lambda().UpdateFunctionConfiguration(t.Context(), change); err != nil { // ends the instance
+		t.Error(err)
+	}
+	said := ""
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said, "asked to end"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the program has not had the signal of its image:\n%s\n%s", said, s.Stderr())
+		}
+		said, _, _ = s.CLI("", "logs", "site")
 	}
 	applicationAsUser(t, s, base, code)
 	stored, err := filepath.Glob(filepath.Join(s.Data, "artifacts", "trees", "*", "*", "srv", "new"))

@@ -28,7 +28,8 @@ type application struct {
 	*Instance
 	app      *lambent.App
 	memoryMB int
-	netns    *os.File // its network; open until it is ended
+	stop     unix.Signal // asks it to end
+	netns    *os.File    // its network; open until it is ended
 	// at is where it listens; valid once Init has found it.
 	at    atomic.Pointer[netip.AddrPort]
 	grace sync.Once
@@ -140,7 +141,11 @@ func (b *builder) openNetwork() (err error) {
 
 // application makes i one.
 func (b *builder) application(i *Instance) *application {
-	return &application{Instance: i, app: b.spec.Version.App, memoryMB: b.spec.Version.MemoryMB, netns: b.netns}
+	v, stop := b.spec.Version, unix.SIGTERM
+	if v.Image != nil && v.Image.StopSignal != 0 {
+		stop = unix.Signal(v.Image.StopSignal)
+	}
+	return &application{Instance: i, app: v.App, memoryMB: v.MemoryMB, stop: stop, netns: b.netns}
 }
 
 // Init waits until the application listens on its port and, if it has a health
@@ -329,7 +334,7 @@ const stopGrace = 5 * time.Second
 func (a *application) Stop(ctx context.Context) error {
 	a.grace.Do(func() {
 		a.end(&sandbox.Failure{Type: sandbox.ByPlatform, Message: "The sandbox was stopped"})
-		a.bid(ctx, stopGrace, a.staying())
+		a.bid(ctx, a.stop, stopGrace, a.staying())
 		_ = a.netns.Close()
 	})
 	return a.Instance.Stop(ctx)
@@ -342,7 +347,7 @@ func (a *application) Stop(ctx context.Context) error {
 func (a *application) staying() func() bool {
 	seen := 0
 	return func() bool {
-		if _, listens := a.listening(); !listens || catches(a.process.pid, unix.SIGTERM) {
+		if _, listens := a.listening(); !listens || catches(a.process.pid, a.stop) {
 			seen = 0
 			return false
 		}

@@ -252,7 +252,7 @@ func (i *Instance) sayGoodbye(ctx context.Context, reason string) {
 	_ = i.group.freeze(false)
 	i.lastTelemetry(ctx, shutdownGrace/2)
 	i.session.Shutdown(reason, deadline)
-	i.bid(ctx, shutdownGrace, never)
+	i.bid(ctx, unix.SIGTERM, shutdownGrace, never)
 }
 
 // sayGoodbyeBeside is sayGoodbye where programs run beside the runtime: as on AWS the
@@ -263,7 +263,7 @@ func (i *Instance) sayGoodbyeBeside(ctx context.Context, reason string) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	_ = i.group.freeze(false)
-	i.bid(ctx, shutdownGrace, never)
+	i.bid(ctx, unix.SIGTERM, shutdownGrace, never)
 	i.killRuntime()
 	select {
 	case <-i.over:

@@ -64,8 +64,8 @@ type imageTree struct {
 	users  imageUsers
 	// An application may write: what it does goes to a volume.
 	volume *volume // nil: nothing can be written
-	// directory is where its program starts.
-	directory string
+	// directories are to be there: where its program starts, and what it calls volumes.
+	directories []string
 }
 
 // imageRoot makes a mount namespace whose tree is the image, with what every
@@ -75,8 +75,11 @@ func (b *builder) imageRoot() (f *os.File, err error) {
 		return nil, err
 	}
 	r := b.driver.roots
-	t := imageTree{layers: b.spec.Root, trees: b.trees, users: b.users, directory: workingDirectory(b.spec)}
+	t := imageTree{layers: b.spec.Root, trees: b.trees, users: b.users, directories: []string{workingDirectory(b.spec)}}
 	if v := b.spec.Version; v.App != nil {
+		for _, dir := range v.Image.Volumes {
+			t.directories = append(t.directories, path.Join("/", dir))
+		}
 		if t.volume, err = b.driver.mountTmp(v.EphemeralMB); err != nil {
 			return nil, fmt.Errorf("make the writable part of the root: %w", err)
 		}
@@ -112,15 +115,17 @@ func (r *roots) fillImage(i imageTree, resolver string) error {
 	if t.dev(); t.err != nil {
 		return t.err
 	}
-	if err := i.makeDirectory(t.at); err != nil {
-		return fmt.Errorf("make the working directory: %w", err)
+	for _, dir := range i.directories {
+		if err := i.makeDirectory(t.at, dir); err != nil {
+			return fmt.Errorf("make the directory %s: %w", dir, err)
+		}
 	}
 	return t.enter()
 }
 
-// makeDirectory makes what is missing of an application's working directory, as
-// container runtimes do; where there is something else in its way, the start says so.
-func (i imageTree) makeDirectory(root string) error {
+// makeDirectory makes what is missing of a directory of an application, as container
+// runtimes do; where there is something else in its way, the start says so.
+func (i imageTree) makeDirectory(root, dir string) error {
 	if i.volume == nil {
 		return nil
 	}
@@ -131,7 +136,7 @@ func (i imageTree) makeDirectory(root string) error {
 	defer func() { _ = unix.Close(top) }()
 	beneath := &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
 	at, done := top, "/"
-	for name := range strings.SplitSeq(strings.Trim(i.directory, "/"), "/") {
+	for name := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
 		done = path.Join(done, name)
 		next, err := unix.Openat2(top, done, beneath)
 		if errors.Is(err, unix.ENOENT) && unix.Mkdirat(at, name, 0o755) == nil {

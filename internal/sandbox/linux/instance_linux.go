@@ -434,12 +434,12 @@ const shutdownGrace = 500 * time.Millisecond
 
 // bid asks a process that listens for it to end by itself, and waits for a while, or
 // until that is in vain, which it asks now and then.
-func (i *Instance) bid(ctx context.Context, grace time.Duration, vain func() bool) {
-	if i.dead() || !catches(i.process.pid, unix.SIGTERM) {
+func (i *Instance) bid(ctx context.Context, by unix.Signal, grace time.Duration, vain func() bool) {
+	if i.dead() || !catches(i.process.pid, by) {
 		return
 	}
 	_ = i.group.freeze(false)
-	_ = unix.PidfdSendSignal(i.process.pidfd, unix.SIGTERM, nil, 0) // it may have ended
+	_ = unix.PidfdSendSignal(i.process.pidfd, by, nil, 0) // it may have ended
 	tick := time.NewTicker(bidTick)
 	defer tick.Stop()
 	for until := time.Now().Add(grace); time.Now().Before(until) && !vain(); {

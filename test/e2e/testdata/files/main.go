@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,13 @@ func main() {
 		fmt.Printf("%d:%d %v", os.Getuid(), os.Getgid(), os.WriteFile("/tmp/of-"+os.Args[1], nil, 0o600))
 		return
 	}
+	go func() {
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGUSR1)
+		<-end
+		fmt.Println("asked to end")
+		os.Exit(0)
+	}()
 	panic(http.ListenAndServe(":"+os.Getenv("PORT"), http.HandlerFunc(serve)))
 }
 
