@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -66,5 +68,54 @@ func TestBodyEndsEarly(t *testing.T) {
 	_, err = healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "long"})
 	if status.Code(err) != codes.ResourceExhausted || status.Convert(err).Message() != "too much" {
 		t.Errorf("a call of gRPC: %v", err)
+	}
+}
+
+// TestUploadTakesItsTime: the function's time-out begins when the body has been sent, by
+// either protocol, and for a stream of gRPC whose answer has not begun yet.
+func TestUploadTakesItsTime(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/silent" {
+			<-r.Context().Done()
+		}
+		_, _ = fmt.Fprint(w, n)
+	}))
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	t.Cleanup(s.Close)
+	r := serve(t, s.Listener.Addr().String(), 500*time.Millisecond, 5*time.Second)
+	for _, two := range []bool{false, true} {
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetHTTP1(!two)
+		transport.Protocols.SetUnencryptedHTTP2(two)
+		defer transport.CloseIdleConnections()
+		for path, want := range map[string]string{"/": "200 40000", "/silent": "504 "} {
+			for _, kind := range []string{"text/plain", "application/grpc"} {
+				body, send := io.Pipe()
+				go func() {
+					for range 4 {
+						_, _ = send.Write(make([]byte, 10_000))
+						time.Sleep(250 * time.Millisecond)
+					}
+					_ = send.Close()
+				}() // ends with the request
+				res, err := (&http.Client{Transport: transport}).Post(r.url+path, kind, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, _ := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				got := fmt.Sprint(res.StatusCode, " ", string(text))
+				if two && kind == "application/grpc" && path == "/silent" {
+					got = strings.Replace(res.Header.Get("Grpc-Status"), "4", "504 ", 1)
+				}
+				if !strings.HasPrefix(got, want) {
+					t.Errorf("HTTP/2 %v, %s, %s: %s, want %s", two, path, kind, got, want)
+				}
+			}
+		}
 	}
 }

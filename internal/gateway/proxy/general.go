@@ -59,8 +59,8 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 	var failed error
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	late := time.AfterFunc(h.version.Timeout, func() { cancel(h.late()) })
-	defer late.Stop()
+	late := h.await(x.r, cancel)
+	defer late.answered()
 	own := maps.Clone(x.w.Header())
 	clear(x.w.Header()) // what goes before the answer clears it, too
 	rp := &httputil.ReverseProxy{
@@ -70,7 +70,7 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 		ErrorLog:      log.New(io.Discard, "", 0), // errors come back from here
 		ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 		ModifyResponse: func(res *http.Response) error {
-			late.Stop()
+			late.answered()
 			x.begun = true
 			x.join(own, res)
 			x.inv.Broken = res.StatusCode >= http.StatusInternalServerError
@@ -80,7 +80,12 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 			return nil
 		},
 	}
-	cut := run(func() { rp.ServeHTTP(x.w, x.r.WithContext(ctx)) })
+	out := x.r.WithContext(ctx)
+	if out.ContentLength != 0 {
+		late.ReadCloser = out.Body
+		out.Body = late
+	}
+	cut := run(func() { rp.ServeHTTP(x.w, out) })
 	if !x.begun {
 		maps.Copy(x.w.Header(), own)
 	}
@@ -103,6 +108,56 @@ func (x *exchange) general(ctx context.Context, h *home) error {
 		return errGone
 	}
 	return h.broken(failed)
+}
+
+// awaited is a request's body that bounds the wait for the answer, as [way.untilHead]
+// does: by the function's time-out from its end on, and before that by silence.
+type awaited struct {
+	io.ReadCloser
+	h      *home
+	timer  *time.Timer
+	over   atomic.Bool // all of it has been sent
+	headed atomic.Bool // the answer is there
+}
+
+// await begins to wait for the answer to r; cancel gets the reason when it is too late.
+func (h *home) await(r *http.Request, cancel context.CancelCauseFunc) *awaited {
+	a := &awaited{h: h}
+	a.over.Store(r.ContentLength == 0)
+	a.timer = time.AfterFunc(a.left(), func() {
+		if a.over.Load() {
+			cancel(h.late())
+		} else {
+			cancel(h.quiet())
+		}
+	})
+	return a
+}
+
+func (a *awaited) left() time.Duration {
+	if a.over.Load() {
+		return a.h.version.Timeout
+	}
+	return a.h.idle
+}
+
+// answered ends the wait.
+func (a *awaited) answered() {
+	a.headed.Store(true)
+	a.timer.Stop()
+}
+
+// Read implements io.Reader.
+func (a *awaited) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if (n > 0 || err != nil) && !a.headed.Load() {
+		a.over.Store(errors.Is(err, io.EOF))
+		a.timer.Reset(a.left())
+		if a.headed.Load() { // meanwhile
+			a.timer.Stop()
+		}
+	}
+	return n, err
 }
 
 // join gives an answer the gateway's own headers, by the rules of [way.header].
