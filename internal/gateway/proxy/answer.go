@@ -42,6 +42,9 @@ func (d *way) answer() (reuse bool, err error) {
 	if hd.length >= 0 && (!bodiless || r.Method == http.MethodHead) {
 		w.Header()["Content-Length"] = d.u.one(strconv.FormatInt(hd.length, 10))
 	}
+	if d.early() {
+		w.Header()["Connection"] = []string{"close"}
+	}
 	w.WriteHeader(hd.status)
 	switch {
 	case bodiless:
@@ -53,6 +56,23 @@ func (d *way) answer() (reuse bool, err error) {
 		err = d.passAll()
 	}
 	return hd.keep && d.u.r == d.u.w, err
+}
+
+// early tells of an answer that comes before the body is over, where net/http has the
+// caller's connection. That reads what is left of the body, and takes what follows for
+// a request even when the body was malformed: nothing may follow (RFC 9112, section 9.6).
+func (d *way) early() bool {
+	up := d.upload
+	if up == nil || up.over.Load() || d.x.r.Context().Value(http.ServerContextKey) == nil {
+		return false
+	}
+	timer := time.NewTimer(uploadGrace)
+	defer timer.Stop()
+	select {
+	case <-up.done: // the application may have been faster than who sends to it
+	case <-timer.C:
+	}
+	return !up.over.Load()
 }
 
 // one is a header's values, of which there is one.

@@ -71,6 +71,41 @@ func TestBodyEndsEarly(t *testing.T) {
 	}
 }
 
+// TestNothingFollowsAnEarlyAnswer is about callers whose connection is net/http's, which
+// a HEAD's is here: what comes after a malformed body is no request, also when the
+// application has answered without the body.
+func TestNothingFollowsAnEarlyAnswer(t *testing.T) {
+	heads := make(chan string, 10)
+	r := raw(t, func(c net.Conn) {
+		in := bufio.NewReader(c)
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		heads <- line
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		_, _ = io.Copy(io.Discard, in)
+	})
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, "HEAD /early HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+	<-heads
+	_, _ = io.WriteString(c, "zz\r\nGET /hidden HTTP/1.1\r\nHost: x\r\n\r\n")
+	out, _ := io.ReadAll(c)
+	if n := strings.Count(string(out), "HTTP/1.1 "); n != 1 || !strings.HasPrefix(string(out), "HTTP/1.1 200 ") {
+		t.Errorf("%d answers: %q", n, out)
+	}
+	select {
+	case line := <-heads:
+		t.Errorf("the application was sent %q", line)
+	default:
+	}
+}
+
 // TestUploadTakesItsTime: the function's time-out begins when the body has been sent, by
 // either protocol, and for a stream of gRPC whose answer has not begun yet.
 func TestUploadTakesItsTime(t *testing.T) {
