@@ -214,7 +214,7 @@ func (c *conn) answer() bool {
 	}
 	life.end()
 	if !c.skip() {
-		c.linger()
+		linger(c.nc)
 		return false
 	}
 	return !w.close
@@ -244,25 +244,8 @@ func (c *conn) refuse(err error) {
 	_, err = io.WriteString(c.nc, "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+
 		status+": "+wrong.Reason)
 	if err == nil {
-		c.linger()
+		linger(c.nc)
 	}
-}
-
-// lingerTime and lingerMost bound how long a connection that is to be closed is
-// read from.
-const (
-	lingerTime = 500 * time.Millisecond
-	lingerMost = 1 << 20
-)
-
-// linger lets the client read the last answer: closing a connection on which
-// bytes have not been read destroys what is on its way (RFC 9112, section 9.6).
-func (c *conn) linger() {
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, c.nc, lingerMost) // however it ends, the connection is closed
 }
 
 // recover ends the connection of a handler that panicked, as net/http does.

@@ -26,6 +26,9 @@ func NewSoon(net.Conn, func() bool) *Soon { return &Soon{} }
 // Look returns at once.
 func (*Soon) Look(time.Duration) {}
 
+// unread cannot look here.
+func unread(syscall.Conn) bool { return false }
+
 func plainConn(c net.Conn) net.Conn { return c }
 
 func rawCall(_, fd uintptr, p []byte) (int, syscall.Errno) {

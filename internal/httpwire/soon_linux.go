@@ -121,3 +121,17 @@ func lookFor(limit time.Duration, try func() bool) (came, inTime bool) {
 		}
 	}
 }
+
+// unread tells that something has come on c that nobody has read.
+func unread(c syscall.Conn) (there bool) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var b [1]byte
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		there = err == nil && n > 0
+	})
+	return err == nil && there
+}

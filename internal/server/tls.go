@@ -15,6 +15,7 @@ import (
 	"lambent.dev/lambent/internal/catalog"
 	"lambent.dev/lambent/internal/gateway/certs"
 	"lambent.dev/lambent/internal/httpapi"
+	"lambent.dev/lambent/internal/httpwire"
 )
 
 // listenTLS takes the address of the gateway for HTTPS, if there shall be one.
@@ -146,7 +147,9 @@ func (s *Server) serveTLS(ctx context.Context, l net.Listener, h http.Handler) e
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.TLSConfig = s.certs.TLS()
-	return s.serve(ctx, l, func(l net.Listener) error { return srv.Serve(tls.NewListener(l, srv.TLSConfig)) }, func(grace context.Context) error {
+	return s.serve(ctx, l, func(l net.Listener) error {
+		return srv.Serve(tls.NewListener(httpwire.Gently(l, ctx.Done()), srv.TLSConfig))
+	}, func(grace context.Context) error {
 		return shutdown(grace, srv.Shutdown, srv.Close)
 	})
 }
