@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,8 +26,8 @@ type Replace struct {
 	// Check tries the program that would take over with these arguments.
 	Check func(ctx context.Context, args []string) error
 	// Exec runs it in this process's place, with these sockets open. It returns only
-	// when that fails.
-	Exec func(environ []string, open []*os.File) error
+	// when that fails. Again does so with this process's own program.
+	Exec, Again func(environ []string, open []*os.File) error
 	// Ask sends the wish to another process.
 	Ask func(pid int) error
 }
@@ -84,8 +85,9 @@ func (a *app) sound(ctx context.Context) error {
 	return a.Replace.Check(ctx, args)
 }
 
-// become runs the program that takes over.
-func (a *app) become(sockets server.Sockets) error {
+// become runs the program that takes over. One that cannot be run, because it is being
+// changed or has gone since it was looked at, leaves its place to the present one.
+func (a *app) become(sockets server.Sockets, log *slog.Logger) error {
 	var names []string
 	var open []*os.File
 	add := func(name string, file *os.File) {
@@ -101,8 +103,10 @@ func (a *app) become(sockets server.Sockets) error {
 		}
 	}
 	environ := slices.DeleteFunc(slices.Clone(a.Environ), func(entry string) bool { return strings.HasPrefix(entry, socketsKey+"=") })
-	err := a.Replace.Exec(append(environ, socketsKey+"="+strings.Join(names, " ")), open)
-	return fmt.Errorf("run the server that takes over: %w", err)
+	environ = append(environ, socketsKey+"="+strings.Join(names, " "))
+	err := a.Replace.Exec(environ, open)
+	log.Error("the program that was to take over cannot be run: the present one is started again", "err", err)
+	return fmt.Errorf("run the server that takes over: %w", errors.Join(err, a.Replace.Again(environ, open)))
 }
 
 // inherited reads what become has written. What makes no sense is left out: the

@@ -40,15 +40,21 @@ func osReplace() *Replace {
 			if err != nil {
 				return err
 			}
-			for _, f := range open { // those of os are closed on exec
-				if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETFD, 0); errno != 0 {
-					return fmt.Errorf("keep socket %s open: %w", f.Name(), errno)
-				}
-			}
-			return syscall.Exec(path, os.Args, environ)
+			return become(path, environ, open)
 		},
-		Ask: func(pid int) error { return syscall.Kill(pid, syscall.SIGUSR2) },
+		Again: func(environ []string, open []*os.File) error { return become("/proc/self/exe", environ, open) },
+		Ask:   func(pid int) error { return syscall.Kill(pid, syscall.SIGUSR2) },
 	}
+}
+
+// become runs another program in this one's place.
+func become(path string, environ []string, open []*os.File) error {
+	for _, f := range open { // those of os are closed on exec
+		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_SETFD, 0); errno != 0 {
+			return fmt.Errorf("keep socket %s open: %w", f.Name(), errno)
+		}
+	}
+	return syscall.Exec(path, os.Args, environ)
 }
 
 // program is the path of what takes over.

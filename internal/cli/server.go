@@ -43,7 +43,7 @@ func (a *app) runServer(ctx context.Context, c config.Config, log *slog.Logger, 
 	if err := errors.Join(err, s.Close()); err != nil {
 		log.Error("stop the server that is replaced", "err", err)
 	}
-	return a.become(sockets)
+	return a.become(sockets, log)
 }
 
 // serverProcessors is how many processors the server uses of n. The functions

@@ -268,3 +268,38 @@ func TestRunningCallOutlivesItsServer(t *testing.T) {
 		t.Error("a new server answered before the old one was done")
 	}
 }
+
+// TestSuccessorThatHasGone starts the old program again where the new one was there when
+// it was looked at, and is not when the last call is over.
+func TestSuccessorThatHasGone(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "lambent")
+	text, err := os.ReadFile(harness.Binary(t))
+	if err == nil {
+		err = os.WriteFile(program, text, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := harness.Start(t, harness.Options{Under: []string{"sh", "-c", `shift; exec "$0" "$@"`, program}})
+	deployProbe(t, s, harness.Function{Name: "probe", Timeout: 10})
+	long := make(chan error, 1)
+	go func() {
+		_, err := s.TryInvoke("probe", `{"do":"sleep","n":3000}`)
+		long <- err
+	}() // waited for below
+	time.Sleep(300 * time.Millisecond)
+	if err := syscall.Kill(s.PID(), syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the new program has been looked at", func() bool { return strings.Contains(s.Stderr(), "the server is replaced") })
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	s.Invoke(t, "probe", `{"do":"echo"}`)
+	if err := <-long; err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(s.Stderr(), "the present one is started again") {
+		t.Errorf("it was not:\n%s", s.Stderr())
+	}
+}
