@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lambent.dev/lambent/internal/config"
+	"lambent.dev/lambent/internal/server"
 )
 
 // configFlags are what a configuration comes from on the command line.
@@ -72,7 +73,11 @@ func (a *app) configCommand() *cobra.Command {
 	check := &cobra.Command{Use: "check", Short: "Tell whether the configuration is valid", Args: exactly(0, "no argument")}
 	checkFlags := a.configFlags(check)
 	check.RunE = func(*cobra.Command, []string) error {
-		if _, err := a.load(checkFlags); err != nil {
+		c, err := a.load(checkFlags)
+		if err == nil {
+			err = server.Check(c)
+		}
+		if err != nil {
 			return err
 		}
 		return a.printf("the configuration is valid\n")

@@ -133,6 +133,10 @@ func New(ctx context.Context, c config.Config, log *slog.Logger, hooks Hooks) (*
 	return s, nil
 }
 
+// Check tells what would keep a server with this configuration from its data directory,
+// besides that another one is using it.
+func Check(c config.Config) error { return store.Readable(c.Data) }
+
 func (s *Server) openStore(ctx context.Context) (err error) {
 	s.records, err = store.Open(ctx, store.Options{
 		Dir: s.config.Data, URL: string(s.config.Store.URL), Log: s.log, Point: s.hooks.Point,

@@ -122,25 +122,39 @@ func (d *dataDir) taken() error {
 
 // checkFormat refuses what a newer build wrote, and marks a new directory.
 func (d *dataDir) checkFormat() error {
-	name := filepath.Join(d.path, "format")
+	have, err := formatOf(d.path)
+	if err != nil || have == Format {
+		return err
+	}
+	return d.write("format", Format) // an older build must not meet the newer database
+}
+
+// Readable tells why this build could not use a data directory, whoever uses it now; nil
+// also where there is none yet. It changes nothing.
+func Readable(path string) error {
+	_, err := formatOf(path)
+	return err
+}
+
+// formatOf is the format of a data directory that this build can use; 0 is a new one's.
+func formatOf(path string) (int, error) {
+	name := filepath.Join(path, "format")
 	text, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return d.write("format", Format)
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	have, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil || have < 1:
-		return damaged(fmt.Sprintf("%s does not hold a format number: remove it if the directory is of this version of lambent, "+
+		return 0, damaged(fmt.Sprintf("%s does not hold a format number: remove it if the directory is of this version of lambent, "+
 			"else restore it from a backup", name), err)
 	case have > Format:
-		return newer("data directory "+d.path, have, Format)
-	case have < Format: // an older build must not meet the newer database
-		return d.write("format", Format)
+		return 0, newer("data directory "+path, have, Format)
 	}
-	return nil
+	return have, nil
 }
 
 // write puts a file that holds a number in place whole, before anything relies on it.

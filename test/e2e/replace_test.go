@@ -303,3 +303,18 @@ func TestSuccessorThatHasGone(t *testing.T) {
 		t.Errorf("it was not:\n%s", s.Stderr())
 	}
 }
+
+// TestOlderSuccessorIsNotStarted keeps the server where the other program could not read
+// its data directory.
+func TestOlderSuccessorIsNotStarted(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	deployProbe(t, s, harness.Function{Name: "probe"})
+	if err := os.WriteFile(s.Data+"/format", []byte("99\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(s.PID(), syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the wish is refused", func() bool { return strings.Contains(s.Stderr(), "the server is not replaced") })
+	s.Invoke(t, "probe", `{"do":"echo"}`)
+}
