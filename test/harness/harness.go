@@ -257,6 +257,7 @@ func (s *Server) Config() aws.Config {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	cfg.HTTPClient = patient{cfg.HTTPClient}
 	return cfg
 }
 
