@@ -92,6 +92,27 @@ func TestMostHolds(t *testing.T) {
 	})
 }
 
+func TestNoGuessBeyondMost(t *testing.T) {
+	inPool(t, scripted{}, nil, func(t *testing.T, p *Pool, d *fake.Driver) {
+		v := version("f")
+		l := acquire(t, p, v)
+		p.Target(v, Target{Likely: 2, Most: 1})
+		if p.Warm(v, ReasonTimer) {
+			t.Error("a second one is on its way, by a guess")
+		}
+		synctest.Wait()
+		if d.Starts() != 1 {
+			t.Errorf("%d starts, want 1", d.Starts())
+		}
+		p.Target(v, Target{Minimum: 2, Most: 1})
+		synctest.Wait()
+		if d.Starts() != 2 {
+			t.Errorf("%d starts, want the two that are asked for by name", d.Starts())
+		}
+		l.Release(time.Now().Add(time.Second))
+	})
+}
+
 // TestMostHoldsFromTheFirstCallOn has many calls come before anybody has told the pool
 // what the settings say.
 func TestMostHoldsFromTheFirstCallOn(t *testing.T) {

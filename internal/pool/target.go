@@ -32,7 +32,8 @@ type Target struct {
 	// more calls while others have room.
 	Scaled  int
 	Managed bool
-	// Most is how many there may be for calls; 0 is no bound.
+	// Most is how many there may be for calls and by guesses; 0 is no bound. Who asks for
+	// instances by name gets them, even beyond it.
 	Most int
 }
 
@@ -200,7 +201,7 @@ func (p *Pool) Warm(v *lambent.Version, reason string) bool {
 }
 
 func (p *Pool) guessLocked(g *group, reason string, now time.Time) bool {
-	if len(g.idle)+len(g.settling)+g.starting > 0 || now.Before(g.trouble.until) || p.ahead >= p.o.Ahead || p.gate.slowed() {
+	if len(g.idle)+len(g.settling)+g.starting > 0 || g.full() || now.Before(g.trouble.until) || p.ahead >= p.o.Ahead || p.gate.slowed() {
 		return false
 	}
 	return p.bringLocked(g, forGuess, reason)
@@ -219,7 +220,7 @@ func (p *Pool) fillLocked(now time.Time) {
 		g.trouble.memory = false
 		for !g.stale && !now.Before(g.trouble.until) && p.ahead < most {
 			reason, c := g.target.missing(g.live() + g.starting)
-			if reason == "" {
+			if reason == "" || c == forGuess && g.full() {
 				break
 			}
 			if !p.bringLocked(g, c, reason) {
