@@ -43,6 +43,7 @@ func (a *api) logs(c *call) error {
 func (a *api) stream(c *call, q logs.Query, follow bool) {
 	out := c.lines()
 	defer out.end()
+	began := logs.Position(time.Now())
 	for e, err := range a.o.Logs.Events(c.Context(), q) {
 		if lambent.CodeOf(err) == lambent.CodeNotFound {
 			break
@@ -59,6 +60,9 @@ func (a *api) stream(c *call, q logs.Query, follow bool) {
 	// Also when there was nothing: the caller sees the head.
 	if out.control.Flush() != nil || !follow {
 		return
+	}
+	if q.After == "" && q.From.IsZero() {
+		q.After = began // and not from now on: lines may have come meanwhile
 	}
 	ctx, cancel := context.WithCancel(c.Context())
 	var watch sync.WaitGroup
