@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/store"
 )
 
@@ -407,6 +408,25 @@ func TestDeepProgress(t *testing.T) {
 		id := r.accept("f", "1")
 		if o := r.want(id, store.JobFailed); len(o.Attempts) != 3 || r.spine.called(id) != 3 {
 			t.Errorf("%d attempts of %d calls", len(o.Attempts), r.spine.called(id))
+		}
+	})
+}
+
+// A fault of the platform uses up no retry.
+func TestFaultsOfThePlatform(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(_ context.Context, _ *lambent.Invocation, n int) (*lambent.Result, error) {
+			if n > 9 {
+				return answer("1"), nil
+			}
+			res := failure(sandbox.ByPlatform, "The sandbox failed")
+			res.ErrorType = sandbox.ByPlatform
+			return res, nil
+		}, nil)
+		r.shelf.configure("f", lambent.EventConfig{MaxRetries: new(0)})
+		o := r.want(r.accept("f", "1"), store.JobSucceeded)
+		if o.Retries != 0 || o.Refused != 9 || o.Attempts[0].Error != sandbox.ByPlatform {
+			t.Errorf("%d retries, %d refused, %+v", o.Retries, o.Refused, o.Attempts)
 		}
 	})
 }

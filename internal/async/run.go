@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lambent.dev/lambent"
+	"lambent.dev/lambent/internal/sandbox"
 	"lambent.dev/lambent/internal/store"
 )
 
@@ -169,14 +170,16 @@ func (s *Service) judge(h *held, inv *lambent.Invocation, a Attempt, res *lamben
 		a.Error, a.Message = "Cancelled", "The invocation was cancelled"
 		h.state.add(a)
 		return s.ended(h, store.JobCancelled, "Cancelled", nil), v
-	case h.ctx.Err() != nil && (err != nil || res.ErrorType == "Sandbox.Failure"): // the server stops
+	case h.ctx.Err() != nil && (err != nil || res.ErrorType == sandbox.ByPlatform): // the server stops
 		return ending{h: h, change: store.Change{ID: h.job.ID, Status: store.JobWaiting, Uncounted: true, Error: h.job.Error}}, v
 	case err == nil && res.FunctionError == "":
 		f.condition, f.errorType = Success, ""
 		h.state.add(a)
 		return s.conclude(h, store.JobSucceeded, f), v
-	case err == nil:
+	case err == nil && res.ErrorType != sandbox.ByPlatform: // which is no fault of the function's
 		return s.failed(h, a, f), v
+	case err == nil:
+		v.ran = false
 	case final(lambent.CodeOf(err)):
 		f.condition = RetriesExhausted
 		h.state.add(a)
@@ -218,9 +221,9 @@ func (s *Service) failed(h *held, a Attempt, f finish) ending {
 	return ending{h: h, change: store.Change{ID: h.job.ID, Status: store.JobWaiting, Due: a.Next, Error: word(a.Error), State: mustJSON(h.state)}}
 }
 
-// refused has a job tried again that found no room, without using up a retry: at
-// once when the lane has rested, later when the rest grows long. The caller holds
-// mu.
+// refused has a job tried again that found no room or met a fault of the platform,
+// without using up a retry: at once when the lane has rested, later when the rest grows
+// long. The caller holds mu.
 func (s *Service) refused(h *held, a Attempt, v *verdict) ending {
 	h.state.Refused++
 	wait := s.roomDelay(h.state.Refused)
