@@ -307,7 +307,7 @@ func appPHP(tree fs.FS) (Guess, bool, error) {
 			continue
 		}
 		return Guess{Family: PHP, Because: []string{"there is " + index},
-			App: &App{Command: Shell("php -S 0.0.0.0:$PORT -t " + root), Env: map[string]string{"PHP_CLI_SERVER_WORKERS": "4"}}}, true, nil
+			App: &App{Command: Shell("php -S 0.0.0.0:$PORT -t " + root + " /var/runtime/router.php"), Env: map[string]string{"PHP_CLI_SERVER_WORKERS": "4"}}}, true, nil
 	}
 	return Guess{}, false, nil
 }
