@@ -6,6 +6,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +23,9 @@ type Options struct {
 	Dir string       // the artifacts folder; made when it is missing
 	S3  []S3Endpoint // where S3 references may point, first match wins
 	Log *slog.Logger
+	// MostIndexed bounds the memory for layers that are used before they are here: the
+	// files and pieces in all of their indexes. Zero is 2,000,000, up to 500 MB.
+	MostIndexed int
 	// Point, if set, is called with the name of a moment at which a crash is
 	// worth testing: "artifact.after-temp", "artifact.before-rename",
 	// "artifact.after-rename", "artifact.after-unpack", "artifact.before-collect".
@@ -62,6 +66,7 @@ type Store struct {
 	remote *remote
 	log    *slog.Logger
 	point  func(string)
+	most   int // of Options.MostIndexed
 
 	mu    sync.Mutex // guards what follows, and what is in each of them
 	items map[lambent.Digest]*item
@@ -85,7 +90,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fault("open the artifacts in "+o.Dir, err)
 	}
-	s := &Store{disk: d, remote: newRemote(o.S3), log: o.Log, point: o.Point,
+	s := &Store{disk: d, remote: newRemote(o.S3), log: o.Log, point: o.Point, most: cmp.Or(o.MostIndexed, 2_000_000),
 		items: map[lambent.Digest]*item{}, trees: map[lambent.Digest]*tree{}, lazy: map[lambent.Digest]*lazyLayer{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

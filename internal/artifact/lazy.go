@@ -59,6 +59,9 @@ func (s *Store) PutIndex(ctx context.Context, c Coming, src Ranges) error {
 	if i.size > c.Limit {
 		return badLayer("the image is too large when it is unpacked")
 	}
+	if s.indexed()+i.parts() > s.most {
+		return lambent.Errorf(lambent.CodeUnavailable, "the layers that are still to come have %d files and pieces: no more are indexed", s.indexed())
+	}
 	l, err := s.newLazy(c, i, src)
 	if err != nil {
 		return fault("store the index of a layer", err)
@@ -71,6 +74,16 @@ func (s *Store) PutIndex(ctx context.Context, c Coming, src Ranges) error {
 	defer s.mu.Unlock()
 	s.lazy[c.Digest] = l
 	return nil
+}
+
+// indexed is how many files and pieces there are in the indexes in memory.
+func (s *Store) indexed() (parts int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lazy {
+		parts += l.index.parts()
+	}
+	return parts
 }
 
 // Coming lists the layers that are not here, with those that an earlier server had

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -357,6 +358,34 @@ func TestComingOutlivesTheStore(t *testing.T) {
 		}
 		release()
 	}
+}
+
+// The indexes of all layers that are to come have a bound together; what finds no room is
+// to be put whole, and makes room.
+func TestIndexesAreBounded(t *testing.T) {
+	s := open(t, artifact.Options{Dir: filepath.Join(t.TempDir(), "artifacts"), MostIndexed: 25})
+	var all []artifact.Coming
+	var remotes []*remote
+	for n := range 3 {
+		files := map[string][]byte{}
+		for i := range 5 { // with the root and a piece for each, 11 parts
+			files[fmt.Sprintf("%d-%d", n, i)] = noise(uint64(n*5+i), 1000)
+		}
+		c, r := indexed(t, archiveOf(t, files))
+		all, remotes = append(all, c), append(remotes, r)
+	}
+	for n := range 2 {
+		must(t, s.PutIndex(testContext(t), all[n], remotes[n]))
+	}
+	if err := s.PutIndex(testContext(t), all[2], remotes[2]); lambent.CodeOf(err) != lambent.CodeUnavailable || !strings.Contains(err.Error(), "22 files and pieces") {
+		t.Fatalf("a third index: %v", err)
+	}
+	if coming, err := s.Coming(); err != nil || len(coming) != 2 {
+		t.Errorf("noted are %v, %v", coming, err)
+	}
+	_, err := s.PutLayer(testContext(t), all[0].Layer, bytes.NewReader(remotes[0].data))
+	must(t, err)
+	must(t, s.PutIndex(testContext(t), all[2], remotes[2]))
 }
 
 // FuzzIndex reads tables of contents that are not well-formed.

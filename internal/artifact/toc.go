@@ -56,6 +56,8 @@ type index struct {
 	size   int64 // bytes of all files
 }
 
+func (i *index) parts() int { return len(i.tree.Nodes) + len(i.chunks) }
+
 // pieces are the chunks of one file, which its node's Place leads to.
 type pieces struct {
 	first, count int
