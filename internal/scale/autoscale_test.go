@@ -374,3 +374,25 @@ func TestModesFeedTheDecision(t *testing.T) {
 		}
 	}
 }
+
+// TestCallIsNotForgotten: a call that begins while what was measured of its version is
+// forgotten is measured all the same.
+func TestCallIsNotForgotten(t *testing.T) {
+	l := NewLoads()
+	for n := range 20_000 {
+		v := &lambent.Version{Function: "f", Number: "1"}
+		k := pool.KeyOf(v)
+		x := l.loadOf(v)
+		var forgets sync.WaitGroup
+		forgets.Go(func() { l.forget(k, x) })
+		began := l.Begin(v)
+		forgets.Wait()
+		if total, ok := l.Totals(k); !ok || total.Began == 0 {
+			t.Fatalf("call %d is not known", n)
+		}
+		l.End(v, began, lambent.CallAnswered)
+		for k, x := range l.all {
+			l.forget(k, x)
+		}
+	}
+}

@@ -30,6 +30,7 @@ type Load struct {
 	total   Totals
 	tape    *tape     // nil unless somebody records
 	woke    time.Time // when the scaler was last asked to look at once
+	gone    bool      // another one takes its place when the version is called again
 }
 
 // Totals are counts since the version was first called. Differences of two are what
@@ -114,6 +115,12 @@ func (l *Loads) Begin(v *lambent.Version) time.Time {
 	x := l.loadOf(v)
 	now := time.Now()
 	x.mu.Lock()
+	for x.gone { // since it was found
+		x.mu.Unlock()
+		l.of.CompareAndDelete(v, x)
+		x = l.loadOf(v)
+		x.mu.Lock()
+	}
 	x.moveLocked(now, +1)
 	x.total.Began++
 	wake := v.App != nil && x.running == 1 && now.Sub(x.woke) >= wakeEvery
@@ -190,13 +197,13 @@ func (l *Loads) all(yield func(pool.Key, *Load) bool) {
 // forget drops a version that nobody calls.
 func (l *Loads) forget(k pool.Key, x *Load) {
 	x.mu.Lock()
-	v, busy := x.version, x.running > 0 || x.tape != nil
-	x.mu.Unlock()
-	if busy {
+	defer x.mu.Unlock()
+	if x.running > 0 || x.tape != nil {
 		return
 	}
-	l.byKey.Delete(k)
-	if v != nil {
-		l.of.Delete(v)
+	x.gone = true
+	l.byKey.CompareAndDelete(k, x)
+	if x.version != nil {
+		l.of.CompareAndDelete(x.version, x)
 	}
 }
