@@ -219,6 +219,7 @@ func (p *Postgres) once(ctx context.Context, write func(context.Context, pgx.Tx)
 		return false, err
 	}
 	if err := write(ctx, tx); err != nil {
+		leave(ctx, tx.Conn(), err)
 		_ = tx.Rollback(ctx) // the connection is gone, or PostgreSQL has done it
 		return false, err
 	}
@@ -228,6 +229,15 @@ func (p *Postgres) once(ctx context.Context, write func(context.Context, pgx.Tx)
 	}
 	p.point("store.after-commit")
 	return true, nil
+}
+
+// leave closes a connection that cannot write: it may be to what was the primary server
+// before another one took over, and the next one leads to that.
+func leave(ctx context.Context, conn *pgx.Conn, err error) {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == "25006" { // read_only_sql_transaction
+		_ = conn.Close(ctx) // nothing was written by it
+	}
 }
 
 func (p *Postgres) settled(ctx context.Context, settle func(context.Context) (bool, error)) (bool, error) {

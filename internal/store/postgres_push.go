@@ -99,6 +99,7 @@ func (p *Postgres) pushAtOnce(ctx context.Context, jobs []*Job) (done bool, err 
 	p.queueInserts(&writes, jobs, nil)
 	p.point("store.before-commit")
 	err = conn.SendBatch(ctx, &writes).Close()
+	leave(ctx, conn.Conn(), err)
 	conn.Release()
 	switch {
 	case err == nil:

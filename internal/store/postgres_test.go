@@ -128,6 +128,48 @@ func load(ctx context.Context, t *testing.T, s store.Jobs, m *told) *sync.WaitGr
 	return &all
 }
 
+// Connections to a server that only reads any more are given up for new ones, which lead to
+// the one that has taken over.
+func TestConnectionsThatOnlyReadAreLeft(t *testing.T) {
+	url := postgresURL(t)
+	s := openPostgresAt(t, url)
+	defer closeStore(t, s)
+	sql := func(text string) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"SET default_transaction_read_only = off", text} {
+			if _, err := conn.Exec(t.Context(), text); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	sql(`ALTER ROLE lambent SET default_transaction_read_only = on`) // of sessions that begin now
+	terminate(t, url)
+	refused := func(err error) bool { return lambent.ReasonOf(err) == store.ReasonReadOnly }
+	for range 6 { // more than there are connections
+		_, err := s.Commit(t.Context(), put("key", "value"))
+		if perr := s.Push(t.Context(), numbered("1")); !refused(err) || !refused(perr) {
+			t.Errorf("on a server that only reads: %v, %v", err, perr)
+		}
+	}
+	sql(`ALTER ROLE lambent RESET default_transaction_read_only`)
+	for range 5 { // a connection each, at the most
+		if _, err := s.Commit(t.Context(), put("key", "value")); err == nil {
+			break
+		}
+	}
+	commit(t, s, put("key", "value"))
+	if err := s.Push(t.Context(), numbered("1")); err != nil {
+		t.Error(err)
+	}
+}
+
 // terminate ends all connections of lambent.
 func terminate(t *testing.T, url string) {
 	t.Helper()
